@@ -1,0 +1,76 @@
+"""Questions that constructors and loops ask of what they are given; each answers no with a `ValueError`."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+def tokens(name: str, value: ArrayLike, vocab: int) -> IntArray:
+    """Return `value` as integers of shape (..., N, T), each in [0, vocab)."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name}: the rows have different lengths; pad or group them so that all agree") from None
+    if array.ndim < 2:
+        raise ValueError(f"{name} must have shape (N, T), one row a text; got shape {array.shape}")
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must be integers, the indices of tokens; got {array.dtype}")
+    array = array.astype(np.int64, copy=False)
+    if array.size and (array.min() < 0 or array.max() >= vocab):
+        wrong = array[(array < 0) | (array >= vocab)][0]
+        raise ValueError(f"{name}: token {wrong} is outside the vocabulary of {vocab} tokens, 0 to {vocab - 1}")
+    return array
+
+
+def horizon(value: int) -> int:
+    """Return `value`, the greatest length of a response, if it is a whole number from 1 on."""
+    if value != int(value) or value < 1:
+        raise ValueError(f"the horizon is the greatest number of tokens in a response, at least 1; got {value}")
+    return int(value)
+
+
+def positive(name: str, value: float) -> float:
+    """Return `value` if it is finite and above 0."""
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be finite and above 0; got {value}")
+    return value
+
+
+def probabilities(name: str, value: ArrayLike, *, atol: float = 1e-9) -> FloatArray:
+    """Return `value` as floats that are non-negative and sum to 1 along the last axis."""
+    array = np.asarray(value, dtype=float)
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(f"{name} must be finite and not negative; the smallest is {array.min()}")
+    total = array.sum(-1)
+    if np.abs(total - 1).max() > atol:
+        worst = total.flat[np.abs(total - 1).argmax()]
+        raise ValueError(f"{name} must sum to 1; the sum is {worst:.6g}: divide by it if that is what you mean")
+    return array
+
+
+def finite(params: Mapping[str, ArrayLike]) -> None:
+    """Raise if any array of `params` holds NaN or infinity, naming the array."""
+    for name, value in params.items():
+        if not np.isfinite(value).all():
+            bad = int(np.size(value) - np.isfinite(value).sum())
+            raise ValueError(f"params[{name!r}] has {bad} entries that are NaN or infinite; start from model.init(rng)")
+
+
+def sizes(vocab: int, eos: int | None) -> None:
+    """Raise unless there are at least two tokens and `eos`, if there is one, is the last of them."""
+    if vocab < 2:
+        raise ValueError(f"a language needs at least 2 tokens; got a vocabulary of {vocab}")
+    if eos not in (None, vocab - 1):
+        raise ValueError(f"eos must be the last token, {vocab - 1}, or None; got {eos}")
+
+
+def same_batch(prompt: IntArray, response: IntArray) -> None:
+    """Raise unless there is one response for each prompt."""
+    if prompt.shape[-2] != response.shape[-2]:
+        raise ValueError(
+            f"{prompt.shape[-2]} prompts, but {response.shape[-2]} responses: repeat each prompt once for each response"
+        )

@@ -1,0 +1,63 @@
+"""A recurrent language model: the smallest network that reads a text of any length."""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+from numpy.random import Generator
+
+from . import checks
+from .autodiff import Array, readout, tanh_scan
+from .optim import Params
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """State h' = tanh(W h + E[token]), logits h R; `hidden` numbers of memory, float64.
+
+    Parameters: W `recurrent` (..., D, D), E `embed` (..., V, D), R `readout` (..., D, V), `start` (..., D).
+    """
+
+    vocab: int
+    hidden: int
+    eos: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.sizes(self.vocab, self.eos)
+        if self.hidden < 1:
+            raise ValueError(f"hidden is the number of units of the state, at least 1; got {self.hidden}")
+
+    def init(self, rng: Generator) -> Params:
+        """Return parameters drawn uniformly within 1 / sqrt(D), embeddings within 1, a start state of zeros."""
+        bound = self.hidden**-0.5
+        return {
+            "recurrent": rng.uniform(-bound, bound, (self.hidden, self.hidden)),
+            "embed": rng.uniform(-1, 1, (self.vocab, self.hidden)),
+            "readout": rng.uniform(-bound, bound, (self.hidden, self.vocab)),
+            "start": np.zeros(self.hidden),
+        }
+
+    def logits(self, params: Params, prompt: Array, response: Array) -> Array:
+        """Return the logits (..., N, T, V) of every token of the response, given what stands before it."""
+        prompt = checks.tokens("prompt", prompt, self.vocab)
+        response = checks.tokens("response", response, self.vocab)
+        checks.same_batch(prompt, response)
+        lead = np.broadcast_shapes(prompt.shape[:-2], response.shape[:-2])
+        prompt = np.broadcast_to(prompt, lead + prompt.shape[-2:])
+        response = np.broadcast_to(response, lead + response.shape[-2:])
+        read = np.concatenate([prompt, response[..., :-1]], axis=-1)
+        states = tanh_scan(params["recurrent"], params["embed"], params["start"], read)
+        return readout(params["readout"], states, prompt.shape[-1])
+
+    def start(self, params: Params, prompt: Array) -> tuple[Array, Array]:
+        """Read the prompt: return the state (..., N, D) and the logits (..., N, V) of the first token."""
+        prompt = checks.tokens("prompt", prompt, self.vocab)
+        states = tanh_scan(params["recurrent"], params["embed"], params["start"], prompt)
+        state = np.swapaxes(states[-1], -1, -2)
+        return state, np.matmul(state, params["readout"])
+
+    def step(self, params: Params, cache: Array, token: Array) -> tuple[Array, Array]:
+        """Read one more token (..., N): return the new state and the logits (..., N, V) of the next."""
+        one_hot = (token[..., None] == np.arange(self.vocab)) * 1.0
+        read = np.matmul(one_hot, params["embed"])
+        state = np.tanh(np.matmul(cache, np.swapaxes(params["recurrent"], -1, -2)) + read)
+        return state, np.matmul(state, params["readout"])

@@ -1,0 +1,96 @@
+"""A tabular language model: a row of logits for every state, so that it can be any policy at all."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+from numpy.random import Generator
+
+from . import checks
+from .autodiff import Array, embedding
+from .lm import count_responses
+from .optim import Params
+
+
+@dataclass(frozen=True)
+class Tabular:
+    """One row of V logits for each prompt and each prefix shorter than the horizon.
+
+    `prompts` are the K prompts that the table knows, as tuples of tokens, all of one length. Parameters: `logits`
+    (..., K, S, V), where the S prefixes stand shortest first, then in the order of the tokens.
+    """
+
+    vocab: int
+    horizon: int
+    prompts: tuple[tuple[int, ...], ...]
+    eos: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.sizes(self.vocab, self.eos)
+        checks.horizon(self.horizon)
+        checks.tokens("prompts", self.prompts, self.vocab)
+        if len(set(self.prompts)) < len(self.prompts):
+            raise ValueError("prompts: the same prompt stands twice in the table")
+
+    @cached_property
+    def words(self) -> int:
+        """Number of tokens other than `eos`."""
+        return self.vocab if self.eos is None else self.vocab - 1
+
+    @cached_property
+    def states(self) -> int:
+        """Number S of prefixes shorter than the horizon."""
+        return count_responses(self.words + 1, self.horizon - 1, self.words)
+
+    def init(self, rng: Generator) -> Params:
+        """Return logits of zero: every token is equally likely everywhere. The table needs no chance."""
+        return {"logits": np.zeros((len(self.prompts), self.states, self.vocab))}
+
+    def of_levels(self, levels: list[Array]) -> Params:
+        """Return the parameters that hold `levels`, as `lm.policy_levels` returns them for all prompts."""
+        return {"logits": np.concatenate(levels, axis=-2)}
+
+    def logits(self, params: Params, prompt: Array, response: Array) -> Array:
+        """Return the logits (..., N, T, V) of every token of the response, given what stands before it."""
+        response = checks.tokens("response", response, self.vocab)
+        if response.shape[-1] > self.horizon:
+            raise ValueError(f"the table holds {self.horizon} tokens; the response has {response.shape[-1]}")
+        rows = self._row(prompt)
+        checks.same_batch(np.asarray(prompt), response)
+        prefix, columns = np.zeros(response.shape[:-1], dtype=int), []
+        for t in range(response.shape[-1]):
+            columns.append(rows * self.states + self._offset(t) + prefix)
+            prefix = prefix * self.words + np.minimum(response[..., t], self.words - 1)
+        return embedding(self._table(params), np.stack(columns, axis=-1))
+
+    def start(self, params: Params, prompt: Array) -> tuple[tuple[Array, int, Array], Array]:
+        """Look the prompt up: return where the reader stands and the logits (..., N, V) of the first token."""
+        rows = self._row(prompt)
+        return self._at(params, rows, 0, np.zeros_like(rows))
+
+    def step(self, params: Params, cache: tuple[Array, int, Array], token: Array) -> tuple[tuple[Array, int, Array], Array]:
+        """Read one more token (..., N): return the new place and the logits (..., N, V) of the next."""
+        rows, length, prefix = cache
+        return self._at(params, rows, length + 1, prefix * self.words + np.minimum(token, self.words - 1))
+
+    def _at(self, params: Params, rows: Array, length: int, prefix: Array) -> tuple[tuple[Array, int, Array], Array]:
+        where = (rows * self.states + self._offset(length) + prefix)[..., None]
+        return (rows, length, prefix), embedding(self._table(params), where)[..., 0, :]
+
+    def _table(self, params: Params) -> Array:
+        logits = params["logits"]
+        return np.reshape(logits, (*logits.shape[:-3], -1, self.vocab))
+
+    def _offset(self, length: int) -> int:
+        return sum(self.words**t for t in range(length))
+
+    def _row(self, prompt: Array) -> Array:
+        prompt = checks.tokens("prompt", prompt, self.vocab)
+        known = np.array(self.prompts)
+        if prompt.shape[-1] != known.shape[1]:
+            raise ValueError(f"the table knows prompts of {known.shape[1]} tokens; got {prompt.shape[-1]}")
+        match = (prompt[..., None, :] == known).all(-1)
+        if not match.any(-1).all():
+            unknown = prompt[~match.any(-1)][0].tolist()
+            raise ValueError(f"prompt {unknown} is not in the table, which knows {len(known)} prompts")
+        return match.argmax(-1)
