@@ -160,6 +160,18 @@ def kl(log_pi: Array, log_ref: Array) -> Array:
     return np.sum(np.exp(log_pi) * (log_pi - log_ref), axis=-1)
 
 
+def cross_entropy(log_p: Array, log_pi: Array) -> Array:
+    """Return - sum_y p(y | x) log pi(y | x) = H(p) + KL(p || pi), nats, over the last axis (eq-cross-entropy)."""
+    return -np.sum(np.exp(log_p) * log_pi, axis=-1)
+
+
+def negative_log_likelihood(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:
+    """Return - (1/N) sum_i log pi(y_i | x_i), nats for each text, shape (...): the loss of pretraining, of supervised
+    fine-tuning and of behaviour cloning (eq-pretraining-loss). RLHF Deciphered, eq. 3.
+    """
+    return -np.mean(log_prob(model, params, prompt, response), axis=-1)
+
+
 def kl_estimate(
     policy: tuple[LanguageModel, Params],
     reference: tuple[LanguageModel, Params],

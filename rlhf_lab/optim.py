@@ -54,6 +54,22 @@ def adam(step_size: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
     return Optimizer(init, update)
 
 
+def minibatches(arrays: tuple[Any, ...], size: int) -> Callable[[Params, Generator], Iterable[tuple[Any, ...]]]:
+    """Return a `collect` for `fit` that goes once through the rows of `arrays`, shuffled, `size` rows at a time."""
+    rows = {len(array) for array in arrays}
+    if len(rows) != 1 or not min(rows):
+        raise ValueError(f"minibatches needs arrays with the same number of rows, at least one; got {sorted(rows)}")
+    if size < 1:
+        raise ValueError(f"size is the number of rows in a batch, at least 1; got {size}")
+
+    def collect(params: Params, rng: Generator) -> Iterable[tuple[Any, ...]]:
+        order = rng.permutation(min(rows))
+        for first in range(0, len(order), size):
+            yield tuple(array[order[first : first + size]] for array in arrays)
+
+    return collect
+
+
 def fit(
     loss: Callable[[Params, Any], Any],
     params: Params,

@@ -18,7 +18,7 @@ import autograd.numpy as np
 
 from . import checks
 from .autodiff import Array
-from .lm import answers_of_levels, count_responses, enumerate_responses
+from .lm import count_responses, enumerate_responses
 
 Levels = list[Array]
 
@@ -117,28 +117,26 @@ def evaluate(policy: Levels, rewards: Levels, discount: float = 1.0, eos: int | 
     V(s) = sum_a pi(a | s) Q(s, a) (eq-value), Q(s, a) = r(s, a) + gamma V(T(s, a)) (eq-action-value),
     A(s, a) = Q(s, a) - V(s) (eq-advantage).
     """
-    return _backward(rewards, discount, eos, [lambda q, p=p: np.sum(np.exp(p) * q, axis=-1) for p in policy])
+    return _backward(rewards, discount, eos, lambda t, q: np.sum(np.exp(policy[t]) * q, axis=-1))
 
 
 def optimal(rewards: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
     """V*, Q* and A* of every state: V*(s) = max_a Q*(s, a) (eq-optimal-value)."""
-    return _backward(rewards, discount, eos, [lambda q: np.max(q, axis=-1)] * len(rewards))
+    return _backward(rewards, discount, eos, lambda t, q: np.max(q, axis=-1))
 
 
-def _backward(
-    rewards: Levels, discount: float, eos: int | None, backups: list[Callable[[Array], Array]]
-) -> Values:
-    v, q = [], []
-    for reward, backup in zip(reversed(rewards), reversed(backups), strict=True):
-        here = reward
+def _backward(rewards: Levels, discount: float, eos: int | None, backup: Callable[[int, Array], Array]) -> Values:
+    v: Levels = []
+    q: Levels = []
+    for t in reversed(range(len(rewards))):
+        here = rewards[t]
         if v:
-            following = np.reshape(v[-1], (*v[-1].shape[:-1], reward.shape[-2], -1))
+            following = np.reshape(v[0], (*v[0].shape[:-1], here.shape[-2], -1))
             if eos is not None:
                 following = np.concatenate([following, np.zeros((*following.shape[:-1], 1))], axis=-1)
-            here = reward + discount * following
-        q.append(here)
-        v.append(backup(here))
-    v, q = v[::-1], q[::-1]
+            here = here + discount * following
+        q.insert(0, here)
+        v.insert(0, backup(t, here))
     return Values(v, q, [a - b[..., None] for a, b in zip(q, v, strict=True)])
 
 
