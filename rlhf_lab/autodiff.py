@@ -10,12 +10,19 @@ axis last. `...` are leading axes (seeds, ensemble members): they broadcast.
 """
 
 from collections.abc import Callable, Sequence
+from functools import update_wrapper
 from typing import Any
 
 import numpy as np
 from autograd.extend import defvjp, defvjp_argnums, primitive
 
 Array = Any  # an ndarray, or autograd's box around one
+
+
+def _kernel(function: Callable[..., Array]) -> Callable[..., Array]:
+    kernel = update_wrapper(primitive(function), function)
+    kernel.__name__ = kernel.__qualname__ = function.__name__.removeprefix("_")
+    return kernel
 
 
 def _sum_to(g: Array, shape: tuple[int, ...]) -> Array:
@@ -47,7 +54,7 @@ def _embedding_vjp(ans: Array, table: Array, tokens: Array) -> Callable[[Array],
     return vjp
 
 
-embedding = primitive(_embedding)
+embedding = _kernel(_embedding)
 defvjp(embedding, _embedding_vjp, None)
 
 
@@ -103,7 +110,7 @@ def _tanh_scan_vjp(argnums: Sequence[int], states: Array, args: Any, kwargs: Any
     return vjp
 
 
-tanh_scan = primitive(_tanh_scan)
+tanh_scan = _kernel(_tanh_scan)
 defvjp_argnums(tanh_scan, _tanh_scan_vjp)
 
 
@@ -133,7 +140,7 @@ def _readout_vjp(argnums: Sequence[int], ans: Array, args: Any, kwargs: Any) -> 
     return vjp
 
 
-readout = primitive(_readout)
+readout = _kernel(_readout)
 defvjp_argnums(readout, _readout_vjp)
 
 
@@ -144,7 +151,7 @@ def _log_softmax(logits: Array) -> Array:
     return shifted
 
 
-log_softmax = primitive(_log_softmax)
+log_softmax = _kernel(_log_softmax)
 defvjp(log_softmax, lambda ans, logits: lambda g: g - np.exp(ans) * g.sum(axis=-1, keepdims=True))
 
 
@@ -172,5 +179,5 @@ def _log_prob_of_vjp(ans: Array, logits: Array, tokens: Array) -> Callable[[Arra
     return vjp
 
 
-log_prob_of = primitive(_log_prob_of)
+log_prob_of = _kernel(_log_prob_of)
 defvjp(log_prob_of, _log_prob_of_vjp, None)

@@ -1,15 +1,16 @@
 """Questions that constructors and loops ask of what they are given; each answers no with a `ValueError`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 
-def tokens(name: str, value: ArrayLike, vocab: int) -> IntArray:
+def tokens(name: str, value: Any, vocab: int) -> IntArray:
     """Return `value` as integers of shape (..., N, T), each in [0, vocab)."""
     try:
         array = np.asarray(value)
@@ -40,7 +41,7 @@ def positive(name: str, value: float) -> float:
     return value
 
 
-def probabilities(name: str, value: ArrayLike, *, atol: float = 1e-9) -> FloatArray:
+def probabilities(name: str, value: Any, *, atol: float = 1e-9) -> FloatArray:
     """Return `value` as floats that are non-negative and sum to 1 along the last axis."""
     array = np.asarray(value, dtype=float)
     if not np.isfinite(array).all() or (array < 0).any():
@@ -52,7 +53,7 @@ def probabilities(name: str, value: ArrayLike, *, atol: float = 1e-9) -> FloatAr
     return array
 
 
-def finite(params: Mapping[str, ArrayLike]) -> None:
+def finite(params: Mapping[str, Any]) -> None:
     """Raise if any array of `params` holds NaN or infinity, naming the array."""
     for name, value in params.items():
         if not np.isfinite(value).all():

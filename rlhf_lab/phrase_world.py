@@ -65,13 +65,14 @@ def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
     false = np.where(tea == asks_hot, _NO, _YES), np.where(tea, _COLD, _HOT)
     right, wrong = (_says(said, pair[0]) | _says(said, pair[1]) for pair in (true, false))
     length = counts.sum(-1)
-    return {
-        "correct": 2.0 * (right & ~wrong) - 2.0 * wrong,
-        "on topic": -1.0 * _says(said, np.where(tea, _ICE, _TEA)),
-        "polite": 1.0 * said[:, _THANKS] - 2.0 * said[:, _FOOL],
-        "brief": -0.25 * np.maximum(length - 3, 0) - 1.0 * (length == response.shape[-1]),
-        "fresh": -1.0 * np.maximum(counts - 1, 0).sum(-1),
-    }
+    parts = (
+        2.0 * (right & ~wrong) - 2.0 * wrong,
+        0.0 - _says(said, np.where(tea, _ICE, _TEA)),
+        1.0 * said[:, _THANKS] - 2.0 * said[:, _FOOL],
+        0.0 - 0.25 * np.maximum(length - 3, 0) - (length == response.shape[-1]),
+        0.0 - np.maximum(counts - 1, 0).sum(-1),
+    )
+    return dict(zip(PARTS, parts, strict=True))
 
 
 def reward(prompt: Array, response: Array) -> Array:

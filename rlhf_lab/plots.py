@@ -1,0 +1,119 @@
+"""The house style: one colour for each method in the whole book, and the figures that come back."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+Array = Any
+
+COLORS = {
+    "pretrained": "#777777",
+    "exact": "#0072B2",
+    "monte_carlo": "#56B4E9",
+    "human": "#117733",
+    "sft": "#E69F00",
+    "reinforce": "#D55E00",
+    "rloo": "#CC6677",
+    "ppo": "#882255",
+    "best_of_n": "#999933",
+    "dpo": "#009E73",
+    "ipo": "#44AA99",
+    "ilhf": "#CC79A7",
+    "ensemble": "#AA4499",
+    "pessimism": "#332288",
+    "dagger": "#6699CC",
+    "dril": "#661100",
+}
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults to the style of the book: large type, few lines, sharp on any screen."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 200,
+            "figure.facecolor": "white",
+            "font.size": 12,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": False,
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "svg.hashsalt": "rlhf_lab",
+        }
+    )
+
+
+def mean_band(ax: Axes, x: Array, runs: Array, method: str, label: str | None = None) -> None:
+    """Draw the mean of `runs` (seeds, len(x)) over its seeds, with a band of one standard error."""
+    mean, error = runs.mean(0), runs.std(0, ddof=1) / len(runs) ** 0.5
+    ax.plot(x, mean, color=COLORS[method], label=label)
+    ax.fill_between(x, mean - error, mean + error, color=COLORS[method], alpha=0.25, linewidth=0)
+
+
+def paired_bars(ax: Axes, labels: list[str], heights: dict[str, Array]) -> None:
+    """Draw one group of horizontal bars for each label, one bar for each method of `heights`, first label on top."""
+    thickness = 0.8 / len(heights)
+    for k, (method, values) in enumerate(heights.items()):
+        ax.barh(np.arange(len(labels)) + k * thickness, values, thickness, color=COLORS[method], label=method)
+    ax.set_yticks(np.arange(len(labels)) + (len(heights) - 1) * thickness / 2, labels)
+    ax.invert_yaxis()
+    ax.legend()
+
+
+def token_strips(ax: Axes, strips: list[tuple[list[str], Array]], totals: list[str]) -> None:
+    """Draw texts as rows of words, each word on a tile whose colour is its value, with a total behind each row."""
+    scale = max(float(np.abs(values).max()) for _, values in strips)
+    width = max(len(words) for words, _ in strips)
+    for row, ((words, values), total) in enumerate(zip(strips, totals, strict=True)):
+        for column, (word, value) in enumerate(zip(words, values, strict=True)):
+            color = colormaps["RdBu"](0.5 + 0.35 * value / scale)
+            ax.add_patch(Rectangle((column + 0.03, row + 0.05), 0.94, 0.9, color=color))
+            ax.text(column + 0.5, row + 0.38, word, ha="center", va="center", color="black")
+            ax.text(column + 0.5, row + 0.72, f"{value:+.2f}", ha="center", va="center", color="black", fontsize=10)
+        ax.text(width + 0.5, row + 0.5, total, ha="center", va="center")
+    ax.set(xlim=(0, width + 1), ylim=(len(strips), 0))
+    ax.set_axis_off()
+
+
+def prefix_tree(
+    ax: Axes, levels: list[Array], words: tuple[str, ...], root: str, shown: float
+) -> None:
+    """Draw the tree of prefixes of one prompt as far as paths have a probability of at least `shown`.
+
+    `levels[t]` (W^t, V) holds the log-probabilities of the next token; the last of `words` ends an answer. Lines are
+    as thick as their token is likely; the probability of a whole answer stands behind it.
+    """
+    patch = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+    height = 0.0
+
+    def grow(t: int, state: int, mass: float) -> float:
+        nonlocal height
+        children = []
+        for token, chance in enumerate(np.exp(levels[t][state])):
+            if mass * chance >= shown:
+                ended = token == len(words) - 1 or t + 1 == len(levels)
+                child = state * (len(words) - 1) + token
+                children.append((leaf(t, mass * chance) if ended else grow(t + 1, child, mass * chance), token, chance))
+        if not children:
+            return leaf(t - 1, mass)
+        middle = float(np.mean([y for y, *_ in children]))
+        for y, token, chance in children:
+            x = [t + 0.1, t + 0.5, t + 1.0]
+            ax.plot(x, [middle, y, y], color=COLORS["pretrained"], linewidth=0.6 + 5 * chance, solid_capstyle="butt", zorder=1)
+            ax.text(t + 1.0, y, words[token], va="center", ha="center", bbox=patch, zorder=2)
+        return middle
+
+    def leaf(t: int, mass: float) -> float:
+        nonlocal height
+        height += 1
+        ax.text(t + 1.5, height - 1, f"{mass:.2f}", va="center", ha="left", fontsize=10, color="0.35")
+        return height - 1
+
+    middle = grow(0, 0, 1.0)
+    ax.text(0.05, middle, root, va="center", ha="right", bbox=patch)
+    ax.set(xlim=(-1.0, len(levels) + 0.9), ylim=(height - 0.5, -0.5))
+    ax.set_axis_off()
