@@ -30,7 +30,12 @@ def notebook_of(text: Path) -> nbformat.NotebookNode:
 def execute(notebook: nbformat.NotebookNode) -> None:
     """Run all cells in this environment's kernel, and keep nothing that differs from run to run."""
     client = nbclient.NotebookClient(
-        notebook, timeout=60, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(ROOT)}}
+        notebook,
+        timeout=60,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(ROOT)}},
     )
     client.execute()
     notebook.metadata.pop("language_info", None)
@@ -42,7 +47,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="subjects, such as token_mdp; all if none is named")
     parser.add_argument("--force", action="store_true", help="execute again even if nothing changed")
     arguments = parser.parse_args()
-    texts = [text for text in sorted(ROOT.glob("notebooks/*.md")) if not arguments.names or text.stem in arguments.names]
+    texts = [
+        text for text in sorted(ROOT.glob("notebooks/*.md")) if not arguments.names or text.stem in arguments.names
+    ]
     for text in texts:
         stored = text.with_suffix(".ipynb")
         now = hashlib.sha256(text.read_bytes() + package_hash(ROOT).encode()).hexdigest()

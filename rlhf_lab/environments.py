@@ -60,7 +60,8 @@ class TokenEnv(gymnasium.Env[np.ndarray, np.int64]):
         prefix = [int(token) for token in options.get("prefix", ())]
         if len(prefix) >= self.mdp.horizon or any(not 0 <= t < self.mdp.words for t in prefix):
             raise ValueError(
-                f"a prefix has fewer than {self.mdp.horizon} tokens, each a word, 0 to {self.mdp.words - 1}; got {prefix}"
+                f"a prefix has fewer than {self.mdp.horizon} tokens, each a word, 0 to {self.mdp.words - 1}; "
+                f"got {prefix}"
             )
         self._prompt, self._written = self._prompts[row], prefix
         return self._observation(), {}

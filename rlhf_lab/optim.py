@@ -109,8 +109,8 @@ def fit(
                 values = getattr(losses[-1], "_value", losses[-1])
                 if not np.isfinite(value):
                     raise FloatingPointError(
-                        f"the loss became {value} in round {index} of {rounds}: try a smaller step_size, and check that "
-                        "rewards and log-probabilities are finite"
+                        f"the loss became {value} in round {index} of {rounds}: try a smaller step_size, and check "
+                        "that rewards and log-probabilities are finite"
                     )
                 params, state = optimizer.update(params, grads, state)
             history.append({"loss": values} | (record(params) if record else {}))

@@ -79,9 +79,7 @@ def token_strips(ax: Axes, strips: list[tuple[list[str], Array]], totals: list[s
     ax.set_axis_off()
 
 
-def prefix_tree(
-    ax: Axes, levels: list[Array], words: tuple[str, ...], root: str, shown: float
-) -> None:
+def prefix_tree(ax: Axes, levels: list[Array], words: tuple[str, ...], root: str, shown: float) -> None:
     """Draw the tree of prefixes of one prompt as far as paths have a probability of at least `shown`.
 
     `levels[t]` (W^t, V) holds the log-probabilities of the next token; the last of `words` ends an answer. Lines are
@@ -102,8 +100,8 @@ def prefix_tree(
             return leaf(t - 1, mass)
         middle = float(np.mean([y for y, *_ in children]))
         for y, token, chance in children:
-            x = [t + 0.1, t + 0.5, t + 1.0]
-            ax.plot(x, [middle, y, y], color=COLORS["pretrained"], linewidth=0.6 + 5 * chance, solid_capstyle="butt", zorder=1)
+            line = {"color": COLORS["pretrained"], "linewidth": 0.6 + 5 * chance, "zorder": 1}
+            ax.plot([t + 0.1, t + 0.5, t + 1.0], [middle, y, y], **line)
             ax.text(t + 1.0, y, words[token], va="center", ha="center", bbox=patch, zorder=2)
         return middle
 

@@ -11,6 +11,8 @@ from .autodiff import Array, embedding
 from .lm import count_responses
 from .optim import Params
 
+Place = tuple[Array, int, Array]  # rows of the prompts, words so far, index among prefixes of that length
+
 
 @dataclass(frozen=True)
 class Tabular:
@@ -63,17 +65,17 @@ class Tabular:
             prefix = prefix * self.words + np.minimum(response[..., t], self.words - 1)
         return embedding(self._table(params), np.stack(columns, axis=-1))
 
-    def start(self, params: Params, prompt: Array) -> tuple[tuple[Array, int, Array], Array]:
+    def start(self, params: Params, prompt: Array) -> tuple[Place, Array]:
         """Look the prompt up: return where the reader stands and the logits (..., N, V) of the first token."""
         rows = self._row(prompt)
         return self._at(params, rows, 0, np.zeros_like(rows))
 
-    def step(self, params: Params, cache: tuple[Array, int, Array], token: Array) -> tuple[tuple[Array, int, Array], Array]:
+    def step(self, params: Params, cache: Place, token: Array) -> tuple[Place, Array]:
         """Read one more token (..., N): return the new place and the logits (..., N, V) of the next."""
         rows, length, prefix = cache
         return self._at(params, rows, length + 1, prefix * self.words + np.minimum(token, self.words - 1))
 
-    def _at(self, params: Params, rows: Array, length: int, prefix: Array) -> tuple[tuple[Array, int, Array], Array]:
+    def _at(self, params: Params, rows: Array, length: int, prefix: Array) -> tuple[Place, Array]:
         where = (rows * self.states + self._offset(length) + prefix)[..., None]
         return (rows, length, prefix), embedding(self._table(params), where)[..., 0, :]
 

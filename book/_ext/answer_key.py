@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 INDEX = "book/equations"
 
 
-class equation_index(nodes.General, nodes.Element):  # noqa: N801
+class equation_index(nodes.General, nodes.Element):
     """Where the index of equations will stand."""
 
 
@@ -39,7 +39,7 @@ def buttons(app: Sphinx, config) -> None:
 
 def docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Turn a plain docstring into RST."""
-    text = "\n".join(lines)
+    text = "" if lines and lines[0].startswith("Alias for field number") else "\n".join(lines)
     parts = re.split(r"(`[^`]+`|\(eq-[\w-]+\))", text)
     lines[:] = "".join(_rst(part) for part in parts).split("\n")
 
@@ -74,7 +74,11 @@ def without_thebe(app: Sphinx, page: str, template: str, context: dict, doctree)
     """Leave out the scripts of thebe, a service on the network that this book does not use."""
     names = ("thebe", "THEBE")
     files = context.get("script_files", [])
-    context["script_files"] = [f for f in files if not any(n in str(getattr(f, "filename", "")) + str(getattr(f, "attributes", "")) for n in names)]
+    context["script_files"] = [
+        f
+        for f in files
+        if not any(n in str(getattr(f, "filename", "")) + str(getattr(f, "attributes", "")) for n in names)
+    ]
 
 
 def always_outdated(app: Sphinx, env, added, changed, removed) -> list[str]:

@@ -17,7 +17,9 @@ import yaml
 
 EQUATION = re.compile(r"^:label: (eq-[\w-]+)$", re.MULTILINE)
 NAMED = re.compile(r"\((eq-[\w-]+)\)")
-CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?:---\n(?P<options>.*?)\n---\n)?(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+CELL = re.compile(
+    r"^```\{code-cell\}[^\n]*\n(?:---\n(?P<options>.*?)\n---\n)?(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def pages(root: Path) -> list[Path]:
@@ -103,7 +105,9 @@ def markers(root: Path) -> dict[str, list[str]]:
         out = Path(folder) / "markers.json"
         environment = os.environ | {"BOOK_INDEX_OUT": str(out), "PYTHONPATH": os.path.dirname(__file__)}
         command = [sys.executable, "-m", "pytest", "tests", "--collect-only", "-q", "-p", "book_index"]
-        done = subprocess.run(command + ["-p", "no:cacheprovider"], cwd=root, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "-p", "no:cacheprovider"], cwd=root, env=environment, capture_output=True, text=True
+        )
         if done.returncode not in (0, 5) or not out.exists():
             raise RuntimeError(f"pytest could not collect the tests:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         return json.loads(out.read_text())
@@ -138,7 +142,9 @@ def disordered(root: Path) -> list[str]:
         found += [f"{name}: {label} is not in the book" for label in labels if label not in book]
         known = [label for label in labels if label in book]
         if known != sorted(known, key=book.index):
-            found.append(f"{name}: its equations stand in the order {known}, in the book {sorted(known, key=book.index)}")
+            found.append(
+                f"{name}: its equations stand in the order {known}, in the book {sorted(known, key=book.index)}"
+            )
     return found
 
 

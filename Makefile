@@ -1,0 +1,74 @@
+# Every target sets up what it needs in .venv; only Python >= 3.11, git and make must be there.
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+  BIN := Scripts
+else
+  BIN := bin
+endif
+RUN := .venv/$(BIN)/python
+PEERS := .venv-peers/$(BIN)/python
+PIP := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help book test notebooks lint serve bench peers mutants lock clean
+
+help:
+	@echo "make book       execute what is out of date, render the book, print the file to open"
+	@echo "make test       all tests and all notebooks: pytest --nbval"
+	@echo "make serve      build the book and serve it on this machine"
+	@echo "make notebooks  for authors: bring the notebooks in step with their texts, store outputs"
+	@echo "make lint       style and types"
+	@echo "make bench      speed against PyTorch and JAX (installs them in .venv-peers)"
+	@echo "make peers      tests against PyTorch (installs it in .venv-peers)"
+	@echo "make mutants    break the code in many small ways and see that tests notice; MODULE=lm for one module"
+	@echo "make lock       choose the newest versions of all dependencies"
+	@echo "make clean      remove what was built, keep the environments"
+
+.venv/ready: requirements/lock.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Name another one: make PYTHON=python3.12')"
+	@echo "Setting up .venv: about a minute, once"
+	@$(PYTHON) -m venv .venv
+	@$(RUN) $(PIP) -r requirements/lock.txt
+	@$(RUN) $(PIP) --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c "open('.venv/ready', 'w').close()"
+
+.venv-peers/ready: requirements/lock.txt requirements/peers.txt pyproject.toml
+	@echo "Setting up .venv-peers with PyTorch and JAX: a few minutes, once"
+	@$(PYTHON) -m venv .venv-peers
+	@$(PEERS) $(PIP) -c requirements/lock.txt -r requirements/peers.txt setuptools
+	@$(PEERS) $(PIP) --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c "open('.venv-peers/ready', 'w').close()"
+
+book: .venv/ready
+	@$(RUN) book/build.py
+
+test: .venv/ready
+	$(RUN) -m pytest --nbval
+
+notebooks: .venv/ready
+	@$(RUN) book/sync.py
+
+lint: .venv/ready
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+serve: book
+	@echo "Serving on http://localhost:8000 (stop with Ctrl-C)"
+	@$(RUN) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+bench: .venv-peers/ready
+	$(PEERS) -m benchmarks
+
+peers: .venv-peers/ready
+	$(PEERS) -m pytest tests/peers
+
+mutants: .venv/ready
+	$(RUN) tests/mutants.py $(MODULE)
+
+lock: .venv/ready
+	$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
+	  --extra book --extra test --extra lint --extra mutants --extra build --no-emit-package rlhf-lab \
+	  pyproject.toml --output-file requirements/lock.txt
+
+clean:
+	rm -rf _build mutants .pytest_cache .hypothesis .mypy_cache .ruff_cache
