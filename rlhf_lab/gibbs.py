@@ -8,7 +8,7 @@ Everything is an array over enumerated answers, last axis; the axes before it (s
 import autograd.numpy as np
 
 from . import checks
-from .autodiff import Array
+from .autodiff import Array, log_softmax
 from .lm import kl
 
 
@@ -19,15 +19,18 @@ def objective(log_pi: Array, log_pi_0: Array, reward: Array, beta: float) -> Arr
 
 def log_policy(log_pi_0: Array, reward: Array, beta: float) -> Array:
     """log pi*(y | x) = log pi_0(y | x) + r(x, y) / beta - log Z(x) (eq-gibbs). RLHF Deciphered, eq. 17."""
-    return log_pi_0 + reward / beta - log_normaliser(log_pi_0, reward, beta)[..., None]
+    return log_softmax(_tilted(log_pi_0, reward, beta))
 
 
 def log_normaliser(log_pi_0: Array, reward: Array, beta: float) -> Array:
     """log Z(x) = log sum_y pi_0(y | x) exp(r(x, y) / beta); the optimum is worth beta log Z (eq-gibbs-value)."""
-    checks.positive("beta", beta)
-    weight = log_pi_0 + reward / beta
+    weight = _tilted(log_pi_0, reward, beta)
     top = np.max(weight, axis=-1, keepdims=True)
     return top[..., 0] + np.log(np.sum(np.exp(weight - top), axis=-1))
+
+
+def _tilted(log_pi_0: Array, reward: Array, beta: float) -> Array:
+    return log_pi_0 + reward / checks.positive("beta", beta)
 
 
 def gap(log_pi: Array, log_pi_0: Array, reward: Array, beta: float) -> Array:

@@ -100,7 +100,8 @@ def fit(
     losses: list[Any] = []
     step = value_and_grad(total)
     state, history = optimizer.init(params), []
-    with threadpool_limits(limits=1):  # the matrices are small: a second thread costs more than it brings
+    # The matrices are small: a second thread costs more than it brings. What overflows is told below, by its round.
+    with threadpool_limits(limits=1), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for index in tqdm(range(rounds), delay=2, leave=False, desc="fit", unit="round"):
             values: Any = np.nan
             for batch in collect(params, rng):

@@ -76,6 +76,8 @@ class Tabular:
         return self._at(params, rows, length + 1, prefix * self.words + np.minimum(token, self.words - 1))
 
     def _at(self, params: Params, rows: Array, length: int, prefix: Array) -> tuple[Place, Array]:
+        if length >= self.horizon:
+            raise ValueError(f"the table holds answers of {self.horizon} tokens and has no row behind the last of them")
         where = (rows * self.states + self._offset(length) + prefix)[..., None]
         return (rows, length, prefix), embedding(self._table(params), where)[..., 0, :]
 

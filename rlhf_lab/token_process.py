@@ -67,9 +67,11 @@ class TokenProcess:
 
     def _two_sided(self, params: Params) -> Params:
         embed, mu = params["embed"], params["readout"]
-        return params | {
+        return {
+            "recurrent": params["recurrent"],
             "embed": np.stack([-embed, embed], axis=-2),
             "readout": np.stack([0.0 * mu, self.scale * mu], axis=-1),
+            "start": params["start"],
         }
 
 

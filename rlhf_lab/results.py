@@ -1,0 +1,49 @@
+"""Results in small files that anyone can read: JSON with a format number, written whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+
+
+def save(path: str | os.PathLike[str], results: dict[str, Any], *, overwrite: bool = False) -> None:
+    """Write `results` (numbers, text, lists, dicts, arrays) to `path`.
+
+    Raises `FileExistsError` if the file is there and `overwrite` is not set, and `ValueError` if a number is NaN or
+    infinite; in neither case is anything written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already; pass overwrite=True to replace it")
+    try:
+        text = json.dumps({"format": FORMAT, "results": results}, indent=1, allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise ValueError(f"results for {path.name} were not saved: {error}; every number must be finite") from None
+    fresh = path.with_name(path.name + ".partial")
+    fresh.write_text(text + "\n", encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the results that `save` wrote. Raises `ValueError` if the file is damaged or of another format."""
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{path} is damaged: it is not JSON; delete it and run its command again") from None
+    number = data.get("format") if isinstance(data, dict) else None
+    if number != FORMAT:
+        given = "no format number" if number is None else f"format {number}"
+        raise ValueError(f"{path} has {given}, this package reads {FORMAT}; delete it and run its command again")
+    results: dict[str, Any] = data["results"]
+    return results
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"results hold numbers, text, lists, dicts and arrays; got {type(value).__name__}")

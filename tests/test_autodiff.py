@@ -1,0 +1,200 @@
+"""The kernels against their readable twins, which autograd differentiates."""
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd import grad, make_vjp
+from autograd.test_util import check_grads
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlhf_lab import autodiff
+
+
+def embedding_twin(table, tokens):
+    one_hot = (tokens[..., None] == onp.arange(table.shape[-2])) * 1.0
+    return np.einsum("...ntv,...vd->...ntd", one_hot, table)
+
+
+def tanh_scan_twin(recurrent, embed, start, tokens):
+    lead = onp.broadcast_shapes(recurrent.shape[:-2], embed.shape[:-2], start.shape[:-1], tokens.shape[:-2])
+    unused = 0.0 * (np.sum(recurrent) + np.sum(embed))  # if there is nothing to read
+    state = start[..., None, :] + unused + onp.zeros((*lead, tokens.shape[-2], start.shape[-1]))
+    states = [state]
+    for t in range(tokens.shape[-1]):
+        one_hot = (tokens[..., t, None] == onp.arange(embed.shape[-2])) * 1.0
+        drive = np.einsum("...nv,...vd->...nd", one_hot, embed)
+        state = np.tanh(np.einsum("...nd,...ed->...ne", state, recurrent) + drive)
+        states.append(state)
+    return np.swapaxes(np.stack(states), -1, -2)
+
+
+def readout_twin(weight, states, skip=0):
+    columns = [np.einsum("...dn,...dv->...nv", states[t], weight) for t in range(skip, len(states))]
+    return np.stack(columns, axis=-2)
+
+
+def log_softmax_twin(logits):
+    top = np.max(logits, axis=-1, keepdims=True)
+    return logits - top - np.log(np.sum(np.exp(logits - top), axis=-1, keepdims=True))
+
+
+def log_prob_of_twin(logits, tokens):
+    one_hot = (tokens[..., None] == onp.arange(logits.shape[-1])) * 1.0
+    return np.sum(log_softmax_twin(logits) * one_hot, axis=-1)
+
+
+sizes = st.integers(1, 4)
+leads = st.sampled_from([(), (1,), (3,), (2, 3)])
+
+
+@st.composite
+def shapes(draw):
+    """Leading axes of parameters and of data that broadcast, and sizes."""
+    full = draw(leads)
+    lead = [tuple(1 if draw(st.booleans()) else n for n in full) if draw(st.booleans()) else full for _ in range(4)]
+    lead = [part[draw(st.integers(0, len(part))) :] for part in lead]
+    return (
+        *lead,
+        draw(st.integers(2, 4)),
+        draw(sizes),
+        draw(sizes),
+        draw(st.integers(0, 4)),
+        draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+quick = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def agree(kernel, twin, arguments, differentiable):
+    """Values, gradients, subsets of gradients; inputs and incoming gradients stay what they were."""
+    before = [onp.array(a) for a in arguments if isinstance(a, onp.ndarray)]
+    found, wanted = kernel(*arguments), twin(*arguments)
+    assert found.shape == wanted.shape
+    onp.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    weight = onp.random.default_rng(0).normal(size=found.shape)
+    for k in differentiable:
+        back, _ = make_vjp(kernel, k)(*arguments)
+        twin_back, _ = make_vjp(twin, k)(*arguments)
+        incoming = weight.copy()
+        mine = back(incoming)
+        assert mine.shape == arguments[k].shape
+        onp.testing.assert_allclose(mine, twin_back(weight), rtol=1e-10, atol=1e-10)
+        assert (incoming == weight).all()
+        onp.testing.assert_array_equal(back(incoming), mine)
+    together = grad(lambda parts: np.sum(weight * kernel(*parts, *arguments[len(parts) :])))
+    parts = together(tuple(arguments[k] for k in differentiable))
+    for k in differentiable:
+        onp.testing.assert_allclose(parts[k], make_vjp(kernel, k)(*arguments)[0](weight), rtol=1e-12, atol=1e-12)
+    after = [a for a in arguments if isinstance(a, onp.ndarray)]
+    assert all((a == b).all() for a, b in zip(after, before, strict=True))
+
+
+@given(shapes())
+@quick
+def test_embedding(shape):
+    first, second, _, _, vocab, width, batch, length, seed = shape
+    rng = onp.random.default_rng(seed)
+    table, tokens = rng.normal(size=(*first, vocab, width)), rng.integers(vocab, size=(*second, batch, length))
+    agree(autodiff.embedding, embedding_twin, (table, tokens), [0])
+
+
+@given(shapes())
+@quick
+def test_tanh_scan(shape):
+    first, second, third, fourth, vocab, hidden, batch, length, seed = shape
+    rng = onp.random.default_rng(seed)
+    arguments = (
+        rng.normal(size=(*first, hidden, hidden)),
+        rng.normal(size=(*second, vocab, hidden)),
+        rng.normal(size=(*third, hidden)),
+        rng.integers(vocab, size=(*fourth, batch, length)),
+    )
+    agree(autodiff.tanh_scan, tanh_scan_twin, arguments, [0, 1, 2])
+
+
+@given(shapes())
+@quick
+def test_readout(shape):
+    first, second, _, _, vocab, hidden, batch, length, seed = shape
+    rng = onp.random.default_rng(seed)
+    states = rng.normal(size=(length + 1, *second, hidden, batch))
+    arguments = (rng.normal(size=(*first, hidden, vocab)), states, seed % (length + 1))
+    if len(first) <= len(second):
+        agree(autodiff.readout, readout_twin, arguments, [0, 1])
+        agree(autodiff.readout, readout_twin, arguments[:2], [0, 1])
+
+
+@given(shapes())
+@quick
+def test_log_softmax(shape):
+    first, _, _, _, vocab, _, batch, length, seed = shape
+    logits = 3 * onp.random.default_rng(seed).normal(size=(*first, batch, length + 1, vocab))
+    agree(autodiff.log_softmax, log_softmax_twin, (logits,), [0])
+
+
+@given(shapes())
+@quick
+def test_log_prob_of(shape):
+    first, second, _, _, vocab, _, batch, length, seed = shape
+    rng = onp.random.default_rng(seed)
+    lead = onp.broadcast_shapes(first, second)
+    logits = 3 * rng.normal(size=(*lead, batch, length + 1, vocab))
+    tokens = rng.integers(vocab, size=(*second, batch, length + 1))
+    agree(autodiff.log_prob_of, log_prob_of_twin, (logits, tokens), [0])
+
+
+RNG = onp.random.default_rng(1)
+TOKENS = RNG.integers(3, size=(2, 3, 5))
+FINITE_DIFFERENCES = {
+    "embedding": (lambda table: autodiff.embedding(table, TOKENS), RNG.normal(size=(2, 3, 4))),
+    "scan, weights": (
+        lambda w: autodiff.tanh_scan(w, RNG_EMBED, RNG_START, TOKENS),
+        RNG.normal(size=(2, 4, 4)),
+    ),
+    "scan, embeddings": (lambda e: autodiff.tanh_scan(RNG_WEIGHT, e, RNG_START, TOKENS), RNG.normal(size=(3, 4))),
+    "scan, start": (lambda s: autodiff.tanh_scan(RNG_WEIGHT, RNG_EMBED, s, TOKENS), RNG.normal(size=(2, 4))),
+    "readout": (lambda r: autodiff.readout(r, RNG_STATES, 2), RNG.normal(size=(2, 4, 3))),
+    "readout, states": (lambda h: autodiff.readout(RNG_READ, h, 2), RNG.normal(size=(6, 2, 4, 3))),
+    "log_softmax": (autodiff.log_softmax, RNG.normal(size=(2, 3, 5))),
+    "log_prob_of": (lambda z: autodiff.log_prob_of(z, TOKENS), RNG.normal(size=(2, 3, 5, 3))),
+}
+RNG_WEIGHT, RNG_EMBED, RNG_START = RNG.normal(size=(4, 4)), RNG.normal(size=(3, 4)), RNG.normal(size=4)
+RNG_STATES, RNG_READ = RNG.normal(size=(6, 2, 4, 3)), RNG.normal(size=(2, 4, 3))
+
+
+@pytest.mark.parametrize("name", FINITE_DIFFERENCES)
+def test_gradients_agree_with_finite_differences(name):
+    function, at = FINITE_DIFFERENCES[name]
+    check_grads(function, modes=["rev"], order=1)(at)
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_extreme_logits_stay_finite(size):
+    logits = onp.array([[[size, 0.0, -size], [0.0, size, size]]])
+    tokens = onp.array([[0, 1]])
+    for function in (autodiff.log_softmax, lambda z: autodiff.log_prob_of(z, tokens)):
+        assert onp.isfinite(function(logits)).all()
+        assert onp.isfinite(grad(lambda z, f=function: np.sum(f(z)))(logits)).all()
+    assert autodiff.log_prob_of(onp.array([[[size, 0.0]]]), onp.array([[0]]))[0, 0] == min(size, 0.0)
+
+
+def test_the_parts_of_a_likelihood_do_not_upcast():
+    single = lambda *shape: RNG.normal(size=shape).astype(onp.float32)  # noqa: E731
+    params = (single(4, 4), single(3, 4), single(4), single(4, 3))
+
+    def likelihood(params):
+        states = autodiff.tanh_scan(*params[:3], TOKENS)
+        return np.sum(autodiff.log_prob_of(autodiff.readout(params[3], states, 1), TOKENS))
+
+    assert likelihood(params).dtype == onp.float32
+    assert [g.dtype for g in grad(likelihood)(params)] == [onp.float32] * 4
+    assert grad(lambda t: np.sum(autodiff.embedding(t, TOKENS)))(single(3, 4)).dtype == onp.float32
+
+
+@pytest.mark.parametrize("name", ["embedding", "tanh_scan", "readout", "log_softmax", "log_prob_of"])
+def test_kernels_carry_their_names_and_docstrings(name):
+    kernel = getattr(autodiff, name)
+    assert (kernel.__name__, kernel.__qualname__, kernel.__module__) == (name, name, "rlhf_lab.autodiff")
+    assert kernel.__doc__.startswith("Return")

@@ -1,0 +1,56 @@
+"""Errors say what was given and what to do."""
+
+import numpy as np
+import pytest
+
+from rlhf_lab import checks
+
+
+def test_good_values_pass_through():
+    assert checks.tokens("x", [[0, 3]], 4).dtype == np.int64
+    assert checks.tokens("x", np.zeros((2, 0)), 4).shape == (2, 0)
+    assert checks.horizon(3.0) == 3
+    assert isinstance(checks.horizon(3.0), int)
+    assert checks.horizon(1) == 1
+    assert checks.positive("beta", 0.1) == 0.1
+    assert checks.probabilities("p", [0.25, 0.75]).tolist() == [0.25, 0.75]
+    assert checks.probabilities("p", [[0.0, 1.0], [0.5, 0.5 + 1e-10]]).shape == (2, 2)
+    checks.finite({"w": np.ones(3)})
+    checks.sizes(2, 1)
+    checks.sizes(2, None)
+    checks.same_batch(np.zeros((2, 1)), np.zeros((5, 2, 3)))
+
+
+BAD = {
+    "a row": (lambda: checks.tokens("x", [1, 2], 4), r"x must have shape \(N, T\), one row a text; got shape \(2,\)"),
+    "floats": (lambda: checks.tokens("x", [[0.5]], 4), "x must be integers, the indices of tokens; got float64"),
+    "ragged": (lambda: checks.tokens("x", [[1], [1, 2]], 4), "x: the rows have different lengths; pad or group them"),
+    "too large": (lambda: checks.tokens("x", [[0, 4]], 4), "x: token 4 is outside the vocabulary of 4 tokens, 0 to 3"),
+    "negative": (lambda: checks.tokens("x", [[0, -2]], 4), "x: token -2 is outside the vocabulary of 4 tokens"),
+    "horizon 0": (lambda: checks.horizon(0), "at least 1; got 0"),
+    "horizon 1.5": (lambda: checks.horizon(1.5), "at least 1; got 1.5"),
+    "beta 0": (lambda: checks.positive("beta", 0), "beta must be finite and above 0; got 0"),
+    "beta inf": (lambda: checks.positive("beta", np.inf), "beta must be finite and above 0; got inf"),
+    "beta nan": (lambda: checks.positive("beta", np.nan), "beta must be finite and above 0; got nan"),
+    "sum": (lambda: checks.probabilities("p", [0.5, 0.6]), "p must sum to 1; the sum is 1.1: divide by it"),
+    "worst sum": (lambda: checks.probabilities("p", [[0.5, 0.5], [1, 1], [0.5, 0.6]]), "the sum is 2: divide by it"),
+    "negative p": (
+        lambda: checks.probabilities("p", [-0.5, 1.5]),
+        "p must be finite and not negative; the smallest is -0.5",
+    ),
+    "nan p": (lambda: checks.probabilities("p", [np.nan, 1.0]), "p must be finite and not negative"),
+    "nan params": (
+        lambda: checks.finite({"a": np.ones(2), "w": np.array([1, np.nan, np.inf])}),
+        r"params\['w'\] has 2 entries that are NaN or infinite; start from model.init\(rng\)",
+    ),
+    "vocab 1": (lambda: checks.sizes(1, None), "at least 2 tokens; got a vocabulary of 1"),
+    "eos": (lambda: checks.sizes(5, 5), "eos must be the last token, 4, or None; got 5"),
+    "batch": (lambda: checks.same_batch(np.zeros((2, 1)), np.zeros((3, 1))), "2 prompts, but 3 responses"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_are_told(name):
+    call, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        call()

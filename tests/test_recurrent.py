@@ -1,0 +1,59 @@
+"""The recurrent network against its definition."""
+
+import numpy as np
+import pytest
+from autograd.test_util import check_grads
+
+from conftest import MODELS, PROMPTS
+from rlhf_lab import lm
+from rlhf_lab.recurrent import Recurrent
+
+
+def test_the_logits_are_those_of_the_definition():
+    model, params = MODELS["recurrent"]
+    response = np.array([[1, 2, 0], [3, 3, 3], [2, 2, 1]])
+    found = model.logits(params, PROMPTS, response)
+    for n in range(3):
+        h = params["start"]
+        read = [*PROMPTS[n], *response[n]]
+        for t, token in enumerate(read):
+            if t >= 2:
+                assert found[n, t - 2] == pytest.approx(h @ params["readout"], abs=1e-13)
+            h = np.tanh(params["recurrent"] @ h + params["embed"][token])
+
+
+def test_an_empty_prompt_starts_from_the_start_state():
+    model, params = MODELS["recurrent"]
+    empty = np.zeros((2, 0), dtype=int)
+    found = model.logits(params, empty, np.array([[0], [1]]))
+    assert found == pytest.approx(np.tile(params["start"] @ params["readout"], (2, 1, 1)), abs=1e-14)
+    _, first = model.start(params, empty)
+    assert first == pytest.approx(found[:, 0], abs=1e-14)
+
+
+def test_gradients_of_the_likelihood_are_right():
+    model, params = MODELS["recurrent"]
+    response = np.array([[1, 2, 0], [3, 3, 3], [2, 2, 1]])
+    check_grads(lambda p: lm.negative_log_likelihood(model, p, PROMPTS, response), modes=["rev"], order=1)(params)
+
+
+def test_fresh_parameters_have_the_stated_ranges():
+    params = Recurrent(50, 40).init(np.random.default_rng(0))
+    assert {name: value.shape for name, value in params.items()} == {
+        "recurrent": (40, 40), "embed": (50, 40), "readout": (40, 50), "start": (40,),
+    }  # fmt: skip
+    for name, bound in (("recurrent", 40**-0.5), ("readout", 40**-0.5), ("embed", 1.0)):
+        assert 0.95 * bound < np.abs(params[name]).max() <= bound
+        assert abs(params[name].mean()) < 0.05 * bound
+        assert params[name].min() < -0.95 * bound
+    assert (params["start"] == 0).all()
+
+
+def test_bad_sizes_are_told():
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        Recurrent(4, 0)
+    with pytest.raises(ValueError, match="a language needs at least 2 tokens; got a vocabulary of 1"):
+        Recurrent(1, 3)
+    with pytest.raises(ValueError, match="eos must be the last token, 3, or None; got 2"):
+        Recurrent(4, 3, eos=2)
+    assert Recurrent(2, 1, eos=1).hidden == 1

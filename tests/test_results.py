@@ -1,0 +1,60 @@
+"""Results are written whole, read back unchanged, and refused when they cannot be trusted."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rlhf_lab import results
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    path = tmp_path / "r.json"
+    results.save(path, {"ratio": np.array([1.5, 2.0]), "n": np.int64(3), "name": "süß", "nested": {"x": [1, None]}})
+    assert results.load(path) == {"ratio": [1.5, 2.0], "n": 3, "name": "süß", "nested": {"x": [1, None]}}
+    assert json.loads(path.read_text(encoding="utf-8"))["format"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path = tmp_path / "r.json"
+    results.save(path, {"x": 1})
+    with pytest.raises(FileExistsError, match="is there already; pass overwrite=True"):
+        results.save(path, {"x": 2})
+    assert results.load(path) == {"x": 1}
+    results.save(path, {"x": 2}, overwrite=True)
+    assert results.load(path) == {"x": 2}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, np.array([1.0, np.nan])])
+def test_numbers_that_are_none_are_refused_and_the_old_file_stays(tmp_path, bad):
+    path = tmp_path / "r.json"
+    results.save(path, {"x": 1})
+    with pytest.raises(ValueError, match=r"results for r.json were not saved: .* every number must be finite"):
+        results.save(path, {"x": bad}, overwrite=True)
+    assert results.load(path) == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_other_things_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="results hold numbers, text, lists, dicts and arrays; got object"):
+        results.save(tmp_path / "r.json", {"x": object()})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is damaged: it is not JSON; delete it and run its command again"),
+        ("", "is damaged"),
+        ("[1]", "has no format number, this package reads 1"),
+        ("{}", "has no format number"),
+        ('{"format": 0, "results": {}}', "has format 0, this package reads 1; delete it and run its command again"),
+        ('{"format": 2, "results": {}}', "has format 2, this package reads 1"),
+    ],
+)
+def test_damaged_and_foreign_files_are_told(tmp_path, text, message):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        results.load(path)
