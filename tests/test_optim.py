@@ -127,7 +127,7 @@ def test_a_round_without_data_is_recorded_as_such():
 
 
 def test_a_diverging_run_stops_and_names_its_round():
-    with pytest.raises(FloatingPointError, match="the loss became inf in round 2 of 5: try a smaller step_size"):
+    with pytest.raises(FloatingPointError, match="the loss became inf in round 1 of 5: try a smaller step_size"):
         run({"x": np.array([1e100])}, optimizer=optim.sgd(1e60), loss=lambda p, b: anp.sum(p["x"] ** 2))
 
 

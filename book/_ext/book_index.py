@@ -171,3 +171,38 @@ def untold_figures(page: Path) -> list[str]:
         )
         if not there
     ]
+
+
+def out_of_step(text: Path) -> list[str]:
+    """Say where a notebook differs from its MyST text."""
+    import jupytext
+
+    notebook, source = jupytext.read(text.with_suffix(".ipynb")), jupytext.read(text)
+    stored, written = ([_essence(cell) for cell in n.cells] for n in (notebook, source))
+    if len(stored) != len(written):
+        return [f"{text.name}: the notebook has {len(stored)} cells, the text {len(written)}; run make notebooks"]
+    wrong = [k for k, (a, b) in enumerate(zip(stored, written, strict=True), start=1) if a != b]
+    return [f"{text.name}: cell {k} differs between notebook and text; run make notebooks" for k in wrong]
+
+
+def _essence(cell: dict) -> tuple:
+    options = {name: value for name, value in cell["metadata"].items() if name in ("mystnb", "tags")}
+    return cell["cell_type"], "".join(cell["source"]), json.dumps(options, sort_keys=True)
+
+
+def badly_executed(notebook: Path) -> list[str]:
+    """Say which cells of a stored notebook did not run in order, failed, wrote to stderr, or show a machine's path."""
+    found = []
+    code = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code" and "".join(c["source"])]
+    for k, cell in enumerate(code, start=1):
+        told = f"{notebook.name}: cell {k}"
+        if cell["execution_count"] != k:
+            found.append(f"{told} was not run in order")
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                found.append(f"{told} stored an error")
+            if output.get("name") == "stderr":
+                found.append(f"{told} wrote to stderr")
+        if str(Path.home()) in json.dumps(cell["outputs"]):
+            found.append(f"{told} shows a path of one machine")
+    return found

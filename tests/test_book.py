@@ -1,0 +1,315 @@
+"""The book, the package and the tests say the same things, in the same order; and this would be noticed if not."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "book/_ext"), str(ROOT / "book")]
+
+import book_index  # noqa: E402
+import build  # noqa: E402
+import sync  # noqa: E402
+
+TEXTS = sorted((ROOT / "notebooks").glob("*.md"))
+every_chapter = pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+
+
+def test_every_equation_is_asserted_and_every_marker_names_an_equation():
+    assert book_index.unasserted(ROOT) == []
+
+
+def test_every_module_follows_the_order_of_the_book():
+    assert book_index.disordered(ROOT) == []
+
+
+def test_every_equation_is_computed_by_a_function():
+    assert [label for label in book_index.equations(ROOT) if label not in book_index.functions(ROOT)] == []
+
+
+@every_chapter
+def test_every_section_with_code_asserts_something(text):
+    assert book_index.unchecked_sections(text) == []
+
+
+@every_chapter
+def test_every_figure_has_a_name_a_caption_and_an_alternative_text(text):
+    assert book_index.untold_figures(text) == []
+
+
+@every_chapter
+def test_a_notebook_is_in_step_with_its_text(text):
+    assert book_index.out_of_step(text) == []
+
+
+@every_chapter
+def test_a_notebook_was_executed_from_top_to_bottom_without_errors(text):
+    assert book_index.badly_executed(text.with_suffix(".ipynb")) == []
+
+
+@every_chapter
+def test_cells_are_short(text):
+    assert [cell["code"] for cell in book_index.cells(text.read_text()) if len(cell["code"].splitlines()) > 22] == []
+
+
+@every_chapter
+def test_code_exercises_have_checkers_and_solutions_with_the_same_signature(text):
+    from rlhf_lab import check
+
+    code = "".join(cell["code"] for cell in book_index.cells(text.read_text()))
+    starters = dict(re.findall(r"^def (\w+)\((.*)\):\n    return None", code, re.MULTILINE))
+    solutions = dict(re.findall(r"^def (\w+)_solution\((.*)\):", code, re.MULTILINE))
+    assert starters == solutions
+    called = set(re.findall(r"^check\.(\w+)\(", code, re.MULTILINE))
+    assert len(called) >= 4
+    assert all(callable(getattr(check, name)) for name in called)
+
+
+def test_the_table_of_contents_lists_every_notebook():
+    assert set(TEXTS) <= set(book_index.pages(ROOT))
+    assert all(page.exists() for page in book_index.pages(ROOT))
+
+
+# The checks above notice what they should: a tiny project that is right, and then broken in one place.
+
+CHAPTER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+# A chapter
+
+## One
+
+```{math}
+:label: eq-one
+a = b
+```
+
+```{math}
+:label: eq-two
+b = c
+```
+
+```{code-cell} ipython3
+assert 1 + 1 == 2
+```
+
+```{code-cell} ipython3
+---
+mystnb:
+  figure:
+    caption: Shows {eq}`eq-two`.
+    name: fig-two
+  image:
+    alt: A line.
+---
+plt.show()
+```
+"""
+MODULE = '"""A leaf."""\n\n\ndef one():\n    """One (eq-one)."""\n\n\nclass Two:\n    """Two (eq-two)."""\n'
+TESTS = """import pytest
+
+
+@pytest.mark.equation("eq-one")
+def test_one():
+    assert True
+
+
+@pytest.mark.equation("eq-two", "eq-one")
+@pytest.mark.parametrize("x", [1, 2])
+def test_two(x):
+    assert True
+"""
+TOC = "format: jb-book\nroot: book/preface\nparts:\n- chapters:\n  - file: notebooks/chapter\n"
+
+
+@pytest.fixture
+def project(tmp_path):
+    files = {
+        "book/_toc.yml": TOC,
+        "book/preface.md": "# Preface\n",
+        "notebooks/chapter.md": CHAPTER,
+        "rlhf_lab/__init__.py": "",
+        "rlhf_lab/leaf.py": MODULE,
+        "tests/test_leaf.py": TESTS,
+        "pytest.ini": "[pytest]\nmarkers = equation\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    notebook = sync.notebook_of(tmp_path / "notebooks/chapter.md")
+    for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
+        cell.execution_count = count
+    nbformat.write(notebook, tmp_path / "notebooks/chapter.ipynb")
+    return tmp_path
+
+
+def edit(path, old, new):
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_a_project_in_order_has_nothing_to_report(project):
+    text = project / "notebooks/chapter.md"
+    assert book_index.unasserted(project) == []
+    assert book_index.disordered(project) == []
+    assert book_index.unchecked_sections(text) == []
+    assert book_index.untold_figures(text) == []
+    assert book_index.out_of_step(text) == []
+    assert book_index.badly_executed(text.with_suffix(".ipynb")) == []
+    assert book_index.functions(project) == {"eq-one": ["rlhf_lab.leaf.one"], "eq-two": ["rlhf_lab.leaf.Two"]}
+    assert book_index.figures(project) == {"eq-two": ["fig-two"]}
+    both = ["tests/test_leaf.py::test_one", "tests/test_leaf.py::test_two"]
+    assert book_index.markers(project) == {"eq-one": both, "eq-two": both[1:]}
+
+
+def test_an_equation_without_a_test_is_noticed(project):
+    edit(project / "tests/test_leaf.py", '"eq-two", ', "")
+    assert book_index.unasserted(project) == ["eq-two: no test is marked with it"]
+
+
+def test_a_marker_in_a_comment_does_not_count(project):
+    edit(project / "tests/test_leaf.py", '"eq-two", "eq-one")', '"eq-one")  # @pytest.mark.equation("eq-two")')
+    assert book_index.unasserted(project) == ["eq-two: no test is marked with it"]
+
+
+def test_a_marker_without_an_equation_is_noticed(project):
+    edit(project / "tests/test_leaf.py", '"eq-two", ', '"eq-two", "eq-three", ')
+    assert book_index.unasserted(project) == ["eq-three: tests name it, but the book has no such equation"]
+
+
+def test_tests_that_cannot_be_collected_are_noticed(project):
+    edit(project / "tests/test_leaf.py", "import pytest", "import pytest, nothing_of_that_name")
+    with pytest.raises(RuntimeError, match="pytest could not collect the tests"):
+        book_index.markers(project)
+
+
+def test_another_order_is_noticed(project):
+    edit(project / "notebooks/chapter.md", "eq-one\n", "eq-new\n")
+    edit(project / "notebooks/chapter.md", "eq-two\n", "eq-one\n")
+    edit(project / "notebooks/chapter.md", "eq-new\n", "eq-two\n")
+    expected = "leaf: its equations stand in the order ['eq-one', 'eq-two'], in the book ['eq-two', 'eq-one']"
+    assert book_index.disordered(project) == [expected]
+
+
+def test_a_label_that_the_book_does_not_have_is_noticed(project):
+    edit(project / "rlhf_lab/leaf.py", "eq-two", "eq-too")
+    assert book_index.disordered(project) == ["leaf: eq-too is not in the book"]
+
+
+def test_a_section_that_asserts_nothing_is_noticed(project):
+    text = project / "notebooks/chapter.md"
+    edit(text, "assert 1 + 1 == 2", "print(1 + 1)  # assert")
+    assert book_index.unchecked_sections(text) == ["chapter.md: section 'One' has code but asserts nothing"]
+
+
+@pytest.mark.parametrize(("line", "what"), [("    name: fig-two\n", "name"), ("    alt: A line.\n", "alt text")])
+def test_a_figure_that_tells_too_little_is_noticed(project, line, what):
+    text = project / "notebooks/chapter.md"
+    edit(text, line, "    width: 3\n")
+    assert book_index.untold_figures(text) == [f"chapter.md: a cell that ends in plt.show() has no {what}: plt.show()"]
+
+
+@pytest.mark.parametrize("change", ["1 + 1 == 2", "a = b", "alt: A line."])
+def test_a_notebook_out_of_step_is_noticed(project, change):
+    text = project / "notebooks/chapter.md"
+    edit(text, change, change + " ")
+    edit(text, change + " ", change.replace("1", "2").replace("b", "d").replace("A", "The"))
+    assert len(book_index.out_of_step(text)) == 1
+
+
+def damaged(project, change):
+    path = project / "notebooks/chapter.ipynb"
+    notebook = json.loads(path.read_text())
+    change([cell for cell in notebook["cells"] if cell["cell_type"] == "code"])
+    path.write_text(json.dumps(notebook))
+    return book_index.badly_executed(path)
+
+
+def test_a_notebook_that_was_not_executed_is_noticed(project):
+    assert damaged(project, lambda cells: cells[1].update(execution_count=None)) == [
+        "chapter.ipynb: cell 2 was not run in order"
+    ]
+    assert damaged(project, lambda cells: cells[1].update(execution_count=7)) == [
+        "chapter.ipynb: cell 2 was not run in order"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        ({"output_type": "error", "ename": "E", "evalue": "", "traceback": []}, "stored an error"),
+        ({"output_type": "stream", "name": "stderr", "text": ["oh"]}, "wrote to stderr"),
+        ({"output_type": "stream", "name": "stdout", "text": [str(Path.home() / "x")]}, "shows a path of one machine"),
+    ],
+)
+def test_bad_outputs_are_noticed(project, output, what):
+    found = damaged(project, lambda cells: cells[0].update(outputs=[output]))
+    assert found == [f"chapter.ipynb: cell 1 {what}"]
+
+
+def test_modules_stand_after_what_they_import(tmp_path):
+    (tmp_path / "rlhf_lab").mkdir()
+    for name, text in {
+        "__init__": "",
+        "a": "from . import c",
+        "b": "",
+        "c": "from .b import x",
+        "d": "import os",
+    }.items():
+        (tmp_path / f"rlhf_lab/{name}.py").write_text(text)
+    assert book_index.modules(tmp_path) == ["b", "c", "a", "d"]
+
+
+def test_old_results_are_forgotten_when_the_package_changes(project):
+    cache = project / "_build/.jupyter_cache"
+    build.forget_old_results(project, project / "_build")
+    cache.mkdir()
+    build.forget_old_results(project, project / "_build")
+    assert cache.exists()
+    edit(project / "rlhf_lab/leaf.py", "One", "Eins")
+    build.forget_old_results(project, project / "_build")
+    assert not cache.exists()
+
+
+def test_the_same_text_gives_the_same_notebook(project):
+    text = project / "notebooks/chapter.md"
+    first, second = (nbformat.writes(sync.notebook_of(text)) for _ in range(2))
+    assert first == second
+    assert len(sync.notebook_of(text).cells) == len(jupytext.read(text).cells)
+
+
+class Config:
+    def __init__(self, url):
+        self.html_theme_options = {"repository_url": url}
+
+
+def test_buttons_that_need_an_address_appear_with_the_address():
+    answer_key = pytest.importorskip("answer_key")
+    without, with_address = Config(""), Config("https://example.org/rlhf-lab")
+    for config in (without, with_address):
+        answer_key.buttons(None, config)
+    names = ("use_repository_button", "use_edit_page_button", "use_issues_button")
+    assert [without.html_theme_options[n] for n in names] == [False] * 3
+    assert [with_address.html_theme_options[n] for n in names] == [True] * 3
+    assert set(without.html_theme_options["launch_buttons"]) == {"notebook_interface"}
+    assert {"binderhub_url", "colab_url"} <= set(with_address.html_theme_options["launch_buttons"])
+
+
+def test_docstrings_are_plain_text():
+    answer_key = pytest.importorskip("answer_key")
+    lines = ["J*(x) = |a_| of `f(x_)` (eq-one)."]
+    answer_key.docstring(None, "function", "f", None, None, lines)
+    assert lines == [r"J\*(x) = \|a\_\| of ``f(x_)`` (:eq:`eq-one`)."]
