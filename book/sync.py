@@ -4,6 +4,7 @@ The text in `notebooks/*.md` is the source. The same source gives the same `.ipy
 """
 
 import argparse
+import base64
 import hashlib
 import os
 import sys
@@ -41,6 +42,14 @@ def execute(notebook: nbformat.NotebookNode) -> None:
     notebook.metadata.pop("language_info", None)
 
 
+def export_figure(notebook: nbformat.NotebookNode, name: str, path: Path) -> None:
+    """Write the figure of that name, if the notebook has it, to a file: the README shows one."""
+    for cell in notebook.cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
+            image = next(output.data["image/png"] for output in cell.outputs if "data" in output)
+            path.write_bytes(base64.b64decode(image))
+
+
 def main() -> int:
     """Synchronise all notebooks, or those named, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -62,6 +71,7 @@ def main() -> int:
         execute(notebook)
         fresh = stored.with_suffix(".tmp")
         nbformat.write(notebook, fresh)
+        export_figure(notebook, "fig-pretrained-and-best", ROOT / "book/_static/readme.png")
         os.replace(fresh, stored)
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(now)

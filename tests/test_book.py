@@ -304,7 +304,7 @@ def test_buttons_that_need_an_address_appear_with_the_address():
     names = ("use_repository_button", "use_edit_page_button", "use_issues_button")
     assert [without.html_theme_options[n] for n in names] == [False] * 3
     assert [with_address.html_theme_options[n] for n in names] == [True] * 3
-    assert set(without.html_theme_options["launch_buttons"]) == {"notebook_interface"}
+    assert without.html_theme_options["launch_buttons"] == {}
     assert {"binderhub_url", "colab_url"} <= set(with_address.html_theme_options["launch_buttons"])
 
 
