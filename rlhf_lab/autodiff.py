@@ -17,6 +17,11 @@ import numpy as np
 from autograd.extend import defvjp, defvjp_argnums, primitive
 
 Array = Any  # an ndarray, or autograd's box around one
+BLOCK = 65_536  # numbers that backward works on at a time: they stay in the cache
+
+# glibc gives freed arrays back to the system, so that each new one costs page faults: half of the time of a gradient.
+# Once it has freed an array of this size, it keeps what is smaller. Other allocators take no notice.
+np.empty(30 * 2**20, dtype=np.uint8)
 
 
 def _kernel(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -58,90 +63,93 @@ embedding = _kernel(_embedding)
 defvjp(embedding, _embedding_vjp, None)
 
 
-def _tanh_scan(recurrent: Array, embed: Array, start: Array, tokens: Array) -> Array:
+def rnn_states(recurrent: Array, embed: Array, start: Array, tokens: Array) -> Array:
     """Return the states of a recurrent network that reads `tokens`: h[0] = start, h[t+1] = tanh(W h[t] + E[x_t]).
 
     `recurrent` W (..., D, D), `embed` E (..., V, D), `start` (..., D), integer `tokens` x (..., N, T) with leading
-    axes that broadcast give states (T + 1, ..., D, N). The one-hot tokens lie below the states in memory,
-    so that a step is one matrix product and one tanh. Meant for small vocabularies.
+    axes that broadcast give states (T + 1, ..., D, N). Not differentiable; meant for small vocabularies.
     """
+    hidden, vocab = recurrent.shape[-1], embed.shape[-2]
+    memory = _memory(recurrent, embed, start, tokens, hidden + vocab)
+    return memory[..., :hidden, :]
+
+
+def _memory(recurrent: Array, embed: Array, start: Array, tokens: Array, rows: int) -> Array:
+    # Below the states lie the one-hot tokens, so that a step is one matrix product and one tanh.
     lead = np.broadcast_shapes(recurrent.shape[:-2], embed.shape[:-2], start.shape[:-1], tokens.shape[:-2])
     (batch, length), (vocab, hidden) = tokens.shape[-2:], embed.shape[-2:]
-    both = np.empty((length + 1, *lead, hidden + vocab, batch), dtype=np.result_type(recurrent, embed, start))
-    both[:-1, ..., hidden:, :] = _one_hot(np.broadcast_to(tokens, (*lead, batch, length)), vocab)
-    both[0, ..., :hidden, :] = start[..., None]
-    rows = np.broadcast_to(embed.swapaxes(-1, -2), (*lead, hidden, vocab))
-    weights = np.concatenate([np.broadcast_to(recurrent, (*lead, hidden, hidden)), rows], axis=-1)
+    memory = np.empty((length + 1, *lead, rows, batch), dtype=np.result_type(recurrent, embed, start))
+    read = np.moveaxis(np.broadcast_to(tokens, (*lead, batch, length)), -1, 0)[..., None, :]
+    np.equal(read, np.arange(vocab)[:, None], out=memory[:-1, ..., hidden : hidden + vocab, :])
+    memory[-1, ..., hidden : hidden + vocab, :] = 0.0
+    memory[0, ..., :hidden, :] = start[..., None]
+    weights = _side_by_side(recurrent, embed.swapaxes(-1, -2), lead)
     for t in range(length):
-        state = both[t + 1, ..., :hidden, :]
-        np.matmul(weights, both[t], out=state)
+        state = memory[t + 1, ..., :hidden, :]
+        np.matmul(weights, memory[t, ..., : hidden + vocab, :], out=state)
         np.tanh(state, out=state)
-    return both[..., :hidden, :]
+    return memory
 
 
-def _one_hot(tokens: Array, vocab: int) -> Array:
-    return np.moveaxis(tokens, -1, 0)[..., None, :] == np.arange(vocab)[:, None]
+def _side_by_side(left: Array, right: Array, lead: tuple[int, ...]) -> Array:
+    return np.concatenate([np.broadcast_to(part, lead + part.shape[-2:]) for part in (left, right)], axis=-1)
 
 
-def _tanh_scan_vjp(argnums: Sequence[int], states: Array, args: Any, kwargs: Any) -> Callable[[Array], Any]:
-    recurrent, embed, start, tokens = args
-    hidden, vocab = recurrent.shape[-1], embed.shape[-2]
+def _rnn_logits(recurrent: Array, embed: Array, readout: Array, start: Array, tokens: Array, skip: int = 0) -> Array:
+    """Return the logits of a recurrent network that reads `tokens`: `readout` R applied to its states from `skip` on.
+
+    `recurrent` W (..., D, D), `embed` E (..., V, D), `readout` R (..., D, V), `start` (..., D), integer `tokens`
+    (..., N, T) with leading axes that broadcast give (..., N, T + 1 - skip, V): h[t] R, see `rnn_states`.
+    """
+    hidden, vocab = readout.shape[-2:]
+    lead = np.broadcast_shapes(readout.shape[:-2], tokens.shape[:-2])
+    tokens = np.broadcast_to(tokens, lead + tokens.shape[-2:])
+    memory = _memory(recurrent, embed, start, tokens, hidden + 2 * vocab)
+    logits = memory[skip:, ..., hidden + vocab :, :]
+    np.matmul(readout.swapaxes(-1, -2), memory[skip:, ..., :hidden, :], out=logits)
+    return np.moveaxis(logits, (0, -1), (-2, -3))
+
+
+def _rnn_logits_vjp(argnums: Sequence[int], logits: Array, args: Any, kwargs: Any) -> Callable[[Array], Any]:
+    recurrent, embed, readout, start, _, *rest = args
+    (hidden, vocab), skip = readout.shape[-2:], rest[0] if rest else kwargs.get("skip", 0)
+    memory = logits.base  # the logits are a view: states and one-hot tokens lie above them
+    seen = memory[..., : hidden + vocab, :]
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        length = len(g) - 1
-        back = np.ascontiguousarray(np.broadcast_to(recurrent, (*g.shape[1:-2], hidden, hidden)).swapaxes(-1, -2))
-        delta = np.empty_like(g)
-        slope = np.empty_like(g[0])
-        carried = np.zeros_like(g[0])
-        for t in range(length, 0, -1):
-            np.multiply(states[t], states[t], out=slope)
+        # work[t] holds the gradient of what tanh was applied to at step t + 1, and below it that of the logits of t.
+        work = np.zeros_like(seen)
+        work[skip:, ..., hidden:, :] = np.moveaxis(g, (-2, -3), (0, -1))
+        back = _side_by_side(recurrent.swapaxes(-1, -2), readout, seen.shape[1:-2])
+        total, carried = 0.0, np.empty_like(work[0, ..., :hidden, :])
+        block = max(1, BLOCK // work[0].size)
+        for end in range(len(work) - 1, 0, -block):
+            first = max(end - block, 0)
+            slope = np.square(seen[first + 1 : end + 1, ..., :hidden, :])
             np.subtract(1.0, slope, out=slope)
-            carried += g[t]
-            np.multiply(carried, slope, out=delta[t])
-            np.matmul(back, delta[t], out=carried)
-        read = _one_hot(np.broadcast_to(tokens, (*g.shape[1:-2], *tokens.shape[-2:])), vocab).astype(g.dtype)
+            for t in range(end, first, -1):
+                np.matmul(back, work[t], out=carried)
+                np.multiply(carried, slope[t - first - 1], out=work[t - 1, ..., :hidden, :])
+            total = total + _products(work[first + 1 : end + 1], seen[first + 1 : end + 1])
+        total = total + _products(work[:1], seen[:1])
+        np.matmul(back, work[0], out=carried)
         grads = (
-            lambda: _sum_to(np.matmul(delta[1:], states[:-1].swapaxes(-1, -2)).sum(axis=0), recurrent.shape),
-            lambda: _sum_to(np.matmul(read, delta[1:].swapaxes(-1, -2)).sum(axis=0), embed.shape),
-            lambda: _sum_to((carried + g[0]).sum(axis=-1), start.shape),
+            lambda: _sum_to(total[..., :hidden, :hidden], recurrent.shape),
+            lambda: _sum_to(total[..., :hidden, hidden:].swapaxes(-1, -2), embed.shape),
+            lambda: _sum_to(total[..., hidden:, :hidden].swapaxes(-1, -2), readout.shape),
+            lambda: _sum_to(carried.sum(axis=-1), start.shape),
         )
         return tuple(grads[i]() for i in argnums)
 
     return vjp
 
 
-tanh_scan = _kernel(_tanh_scan)
-defvjp_argnums(tanh_scan, _tanh_scan_vjp)
+def _products(left: Array, right: Array) -> Array:
+    return np.matmul(left, right.swapaxes(-1, -2)).sum(axis=0)
 
 
-def _readout(weight: Array, states: Array, skip: int = 0) -> Array:
-    """Return `weight` (..., D, V) applied to `states` (T, ..., D, N) from `skip` on: a view (..., N, T - skip, V)."""
-    return np.moveaxis(np.matmul(weight.swapaxes(-1, -2), states[skip:]), (0, -1), (-2, -3))
-
-
-def _readout_vjp(argnums: Sequence[int], ans: Array, args: Any, kwargs: Any) -> Callable[[Array], Any]:
-    weight, states, *rest = args
-    skip = rest[0] if rest else 0
-
-    def vjp(g: Array) -> tuple[Array, ...]:
-        features_first = np.moveaxis(g, (-2, -3), (0, -1))
-
-        def to_states() -> Array:
-            total = np.zeros_like(states)
-            total[skip:] = _sum_to(np.matmul(weight, features_first), states[skip:].shape)
-            return total
-
-        grads = (
-            lambda: _sum_to(np.matmul(states[skip:], features_first.swapaxes(-1, -2)).sum(axis=0), weight.shape),
-            to_states,
-        )
-        return tuple(grads[i]() for i in argnums)
-
-    return vjp
-
-
-readout = _kernel(_readout)
-defvjp_argnums(readout, _readout_vjp)
+rnn_logits = _kernel(_rnn_logits)
+defvjp_argnums(rnn_logits, _rnn_logits_vjp)
 
 
 def _log_softmax(logits: Array) -> Array:
@@ -160,23 +168,28 @@ def _log_prob_of(logits: Array, tokens: Array) -> Array:
 
     `logits` (..., N, T, V) and integer `tokens` (..., N, T) with leading axes that broadcast give (..., N, T).
     """
-    return _take(_log_softmax(logits), tokens)
-
-
-def _take(values: Array, tokens: Array) -> Array:
-    index = np.broadcast_to(tokens, values.shape[:-1])[..., None]
-    return np.take_along_axis(values, index, axis=-1)[..., 0]
+    index = np.broadcast_to(tokens, logits.shape[:-1])[..., None]
+    return np.take_along_axis(_log_softmax(logits), index, axis=-1)[..., 0]
 
 
 def _log_prob_of_vjp(ans: Array, logits: Array, tokens: Array) -> Callable[[Array], Array]:
     def vjp(g: Array) -> Array:
         slope = _log_softmax(logits)
         np.exp(slope, out=slope)
-        np.subtract(tokens[..., None] == np.arange(logits.shape[-1]), slope, out=slope)
-        slope *= g[..., None]
+        chosen = np.empty_like(slope, dtype=bool)
+        np.equal(_laid_out(tokens, slope)[..., None], np.arange(logits.shape[-1]), out=chosen)
+        np.subtract(chosen, slope, out=slope)
+        slope *= _laid_out(g, slope)[..., None]
         return slope
 
     return vjp
+
+
+def _laid_out(values: Array, like: Array) -> Array:
+    # Arithmetic between arrays of different memory order is slow; a copy in the order of the larger one is not.
+    copy = np.empty_like(like[..., 0], dtype=values.dtype)
+    copy[...] = values
+    return copy
 
 
 log_prob_of = _kernel(_log_prob_of)

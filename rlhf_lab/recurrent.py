@@ -6,7 +6,7 @@ import autograd.numpy as np
 from numpy.random import Generator
 
 from . import checks
-from .autodiff import Array, readout, tanh_scan
+from .autodiff import Array, rnn_logits, rnn_states
 from .optim import Params
 
 
@@ -45,13 +45,13 @@ class Recurrent:
         prompt = np.broadcast_to(prompt, lead + prompt.shape[-2:])
         response = np.broadcast_to(response, lead + response.shape[-2:])
         read = np.concatenate([prompt, response[..., :-1]], axis=-1)
-        states = tanh_scan(params["recurrent"], params["embed"], params["start"], read)
-        return readout(params["readout"], states, prompt.shape[-1])
+        weights = (params[name] for name in ("recurrent", "embed", "readout", "start"))
+        return rnn_logits(*weights, read, prompt.shape[-1])
 
     def start(self, params: Params, prompt: Array) -> tuple[Array, Array]:
         """Read the prompt: return the state (..., N, D) and the logits (..., N, V) of the first token."""
         prompt = checks.tokens("prompt", prompt, self.vocab)
-        states = tanh_scan(params["recurrent"], params["embed"], params["start"], prompt)
+        states = rnn_states(params["recurrent"], params["embed"], params["start"], prompt)
         state = np.swapaxes(states[-1], -1, -2)
         return state, np.matmul(state, params["readout"])
 

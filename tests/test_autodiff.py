@@ -16,7 +16,7 @@ def embedding_twin(table, tokens):
     return np.einsum("...ntv,...vd->...ntd", one_hot, table)
 
 
-def tanh_scan_twin(recurrent, embed, start, tokens):
+def rnn_states_twin(recurrent, embed, start, tokens):
     lead = onp.broadcast_shapes(recurrent.shape[:-2], embed.shape[:-2], start.shape[:-1], tokens.shape[:-2])
     unused = 0.0 * (np.sum(recurrent) + np.sum(embed))  # if there is nothing to read
     state = start[..., None, :] + unused + onp.zeros((*lead, tokens.shape[-2], start.shape[-1]))
@@ -29,9 +29,11 @@ def tanh_scan_twin(recurrent, embed, start, tokens):
     return np.swapaxes(np.stack(states), -1, -2)
 
 
-def readout_twin(weight, states, skip=0):
-    columns = [np.einsum("...dn,...dv->...nv", states[t], weight) for t in range(skip, len(states))]
-    return np.stack(columns, axis=-2)
+def rnn_logits_twin(recurrent, embed, readout, start, tokens, skip=0):
+    lead = onp.broadcast_shapes(readout.shape[:-2], tokens.shape[:-2])
+    states = rnn_states_twin(recurrent, embed, start, onp.broadcast_to(tokens, lead + tokens.shape[-2:]))
+    columns = [np.einsum("...dn,...dv->...nv", state, readout) for state in states]
+    return np.stack(columns[skip:], axis=-2)
 
 
 def log_softmax_twin(logits):
@@ -100,30 +102,45 @@ def test_embedding(shape):
     agree(autodiff.embedding, embedding_twin, (table, tokens), [0])
 
 
-@given(shapes())
-@quick
-def test_tanh_scan(shape):
+def network(shape):
     first, second, third, fourth, vocab, hidden, batch, length, seed = shape
     rng = onp.random.default_rng(seed)
-    arguments = (
+    return (
         rng.normal(size=(*first, hidden, hidden)),
         rng.normal(size=(*second, vocab, hidden)),
-        rng.normal(size=(*third, hidden)),
+        rng.normal(size=(*third, hidden, vocab)),
+        rng.normal(size=(*first, hidden)),
         rng.integers(vocab, size=(*fourth, batch, length)),
     )
-    agree(autodiff.tanh_scan, tanh_scan_twin, arguments, [0, 1, 2])
 
 
 @given(shapes())
 @quick
-def test_readout(shape):
-    first, second, _, _, vocab, hidden, batch, length, seed = shape
-    rng = onp.random.default_rng(seed)
-    states = rng.normal(size=(length + 1, *second, hidden, batch))
-    arguments = (rng.normal(size=(*first, hidden, vocab)), states, seed % (length + 1))
-    if len(first) <= len(second):
-        agree(autodiff.readout, readout_twin, arguments, [0, 1])
-        agree(autodiff.readout, readout_twin, arguments[:2], [0, 1])
+def test_rnn_states(shape):
+    recurrent, embed, _, start, tokens = network(shape)
+    onp.testing.assert_allclose(
+        autodiff.rnn_states(recurrent, embed, start, tokens),
+        rnn_states_twin(recurrent, embed, start, tokens),
+        atol=1e-13,
+    )
+
+
+@given(shapes(), st.sampled_from([1, 7, 20, autodiff.BLOCK]))
+@quick
+def test_rnn_logits(shape, block):
+    arguments = network(shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autodiff, "BLOCK", block)
+        agree(autodiff.rnn_logits, rnn_logits_twin, arguments, [0, 1, 2, 3])
+        agree(autodiff.rnn_logits, rnn_logits_twin, (*arguments, shape[-1] % (shape[-2] + 1)), [0, 1, 2, 3])
+
+
+def test_skip_may_be_named():
+    arguments = network(((), (), (), (), 3, 2, 4, 5, 0))
+    loss = lambda w, skip: np.sum(np.sin(autodiff.rnn_logits(w, *arguments[1:], skip=skip)))  # noqa: E731
+    twin = lambda w, skip: np.sum(np.sin(rnn_logits_twin(w, *arguments[1:], skip=skip)))  # noqa: E731
+    for skip in (0, 3, 5):
+        onp.testing.assert_allclose(grad(loss)(arguments[0], skip), grad(twin)(arguments[0], skip), atol=1e-12)
 
 
 @given(shapes())
@@ -147,21 +164,22 @@ def test_log_prob_of(shape):
 
 RNG = onp.random.default_rng(1)
 TOKENS = RNG.integers(3, size=(2, 3, 5))
+NETWORK = [RNG.normal(size=shape) for shape in ((2, 4, 4), (3, 4), (2, 4, 3), (4,))]
+
+
+def in_argument(k):
+    return lambda x: autodiff.rnn_logits(*NETWORK[:k], x, *NETWORK[k + 1 :], TOKENS, 2)
+
+
 FINITE_DIFFERENCES = {
     "embedding": (lambda table: autodiff.embedding(table, TOKENS), RNG.normal(size=(2, 3, 4))),
-    "scan, weights": (
-        lambda w: autodiff.tanh_scan(w, RNG_EMBED, RNG_START, TOKENS),
-        RNG.normal(size=(2, 4, 4)),
-    ),
-    "scan, embeddings": (lambda e: autodiff.tanh_scan(RNG_WEIGHT, e, RNG_START, TOKENS), RNG.normal(size=(3, 4))),
-    "scan, start": (lambda s: autodiff.tanh_scan(RNG_WEIGHT, RNG_EMBED, s, TOKENS), RNG.normal(size=(2, 4))),
-    "readout": (lambda r: autodiff.readout(r, RNG_STATES, 2), RNG.normal(size=(2, 4, 3))),
-    "readout, states": (lambda h: autodiff.readout(RNG_READ, h, 2), RNG.normal(size=(6, 2, 4, 3))),
+    "rnn, weights": (in_argument(0), NETWORK[0]),
+    "rnn, embeddings": (in_argument(1), NETWORK[1]),
+    "rnn, readout": (in_argument(2), NETWORK[2]),
+    "rnn, start": (in_argument(3), NETWORK[3]),
     "log_softmax": (autodiff.log_softmax, RNG.normal(size=(2, 3, 5))),
     "log_prob_of": (lambda z: autodiff.log_prob_of(z, TOKENS), RNG.normal(size=(2, 3, 5, 3))),
 }
-RNG_WEIGHT, RNG_EMBED, RNG_START = RNG.normal(size=(4, 4)), RNG.normal(size=(3, 4)), RNG.normal(size=4)
-RNG_STATES, RNG_READ = RNG.normal(size=(6, 2, 4, 3)), RNG.normal(size=(2, 4, 3))
 
 
 @pytest.mark.parametrize("name", FINITE_DIFFERENCES)
@@ -182,18 +200,17 @@ def test_extreme_logits_stay_finite(size):
 
 def test_the_parts_of_a_likelihood_do_not_upcast():
     single = lambda *shape: RNG.normal(size=shape).astype(onp.float32)  # noqa: E731
-    params = (single(4, 4), single(3, 4), single(4), single(4, 3))
+    params = (single(4, 4), single(3, 4), single(4, 3), single(4))
 
     def likelihood(params):
-        states = autodiff.tanh_scan(*params[:3], TOKENS)
-        return np.sum(autodiff.log_prob_of(autodiff.readout(params[3], states, 1), TOKENS))
+        return np.sum(autodiff.log_prob_of(autodiff.rnn_logits(*params, TOKENS, 1), TOKENS))
 
     assert likelihood(params).dtype == onp.float32
     assert [g.dtype for g in grad(likelihood)(params)] == [onp.float32] * 4
     assert grad(lambda t: np.sum(autodiff.embedding(t, TOKENS)))(single(3, 4)).dtype == onp.float32
 
 
-@pytest.mark.parametrize("name", ["embedding", "tanh_scan", "readout", "log_softmax", "log_prob_of"])
+@pytest.mark.parametrize("name", ["embedding", "rnn_logits", "log_softmax", "log_prob_of"])
 def test_kernels_carry_their_names_and_docstrings(name):
     kernel = getattr(autodiff, name)
     assert (kernel.__name__, kernel.__qualname__, kernel.__module__) == (name, name, "rlhf_lab.autodiff")

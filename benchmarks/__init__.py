@@ -1,0 +1,1 @@
+"""Speed against PyTorch and JAX on the same mathematics: `python -m benchmarks`."""
