@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from autograd import value_and_grad
 
-from rlhf_lab import lm
+from rlhf_lab import lm, optim
 from rlhf_lab.recurrent import Recurrent
 
 jax.config.update("jax_enable_x64", True)
@@ -36,7 +36,11 @@ def _torch_params(params: dict) -> list[torch.Tensor]:
 
 def torch_eager(params: dict, tokens: np.ndarray):
     """Return a function that computes the same with a loop over time in PyTorch."""
-    leaves, x = _torch_params(params), torch.tensor(tokens)
+    return _eager(_torch_params(params), params, tokens)
+
+
+def _eager(leaves: list[torch.Tensor], params: dict, tokens: np.ndarray):
+    x = torch.tensor(tokens)
     one_hot = torch.nn.functional.one_hot(x, params["embed"].shape[-2]).double()
 
     def run():
@@ -81,30 +85,168 @@ def _torch_finish(log_pi: torch.Tensor, x: torch.Tensor, leaves: list[torch.Tens
     return value.item(), [g.numpy() for g in grads]
 
 
+def _jax_loss(leaves, x):
+    w, e, r, start = leaves
+    one_hot = jax.nn.one_hot(x, e.shape[0], dtype=jnp.float64)
+
+    def step(h, drive):
+        h = jnp.tanh(h @ w.T + drive)
+        return h, h
+
+    first = jnp.broadcast_to(start, (x.shape[0], start.shape[0]))
+    _, states = jax.lax.scan(step, first, jnp.swapaxes(one_hot[:, :-1] @ e, 0, 1))
+    states = jnp.concatenate([first[None], states])
+    log_pi = jax.nn.log_softmax(states @ r, axis=-1)
+    return -jnp.take_along_axis(log_pi, x.T[..., None], axis=-1)[..., 0].sum(0).mean()
+
+
 def jax_jit(params: dict, tokens: np.ndarray):
     """Return a function that computes the same with `jax.jit` and `lax.scan`, compiled before it is timed."""
     x = jnp.asarray(tokens)
     leaves = tuple(jnp.asarray(params[name]) for name in NAMES)
 
-    def loss(leaves, x):
-        w, e, r, start = leaves
-        one_hot = jax.nn.one_hot(x, e.shape[0], dtype=jnp.float64)
-
-        def step(h, drive):
-            h = jnp.tanh(h @ w.T + drive)
-            return h, h
-
-        first = jnp.broadcast_to(start, (x.shape[0], start.shape[0]))
-        _, states = jax.lax.scan(step, first, jnp.swapaxes(one_hot[:, :-1] @ e, 0, 1))
-        states = jnp.concatenate([first[None], states])
-        log_pi = jax.nn.log_softmax(states @ r, axis=-1)
-        return -jnp.take_along_axis(log_pi, x.T[..., None], axis=-1)[..., 0].sum(0).mean()
-
-    one = loss if params["start"].ndim == 1 else lambda ls, x: jax.vmap(loss)(ls, x).sum()
+    one = _jax_loss if params["start"].ndim == 1 else lambda ls, x: jax.vmap(_jax_loss)(ls, x).sum()
     both = jax.jit(jax.value_and_grad(one))
 
     def run():
         value, grads = jax.block_until_ready(both(leaves, x))
         return float(value), [np.asarray(g) for g in grads]
+
+    return run
+
+
+def sample_ours(model: Recurrent, params: dict, count: int, length: int):
+    """Return a function that draws `count` texts with this package."""
+    prompt, rng = np.zeros((count, 0), dtype=int), np.random.default_rng(0)
+    return lambda: lm.sample(model, params, prompt, length, rng)
+
+
+def sample_torch(params: dict, count: int, length: int):
+    """Return a function that draws `count` texts with PyTorch."""
+    w, e, r, start = (torch.tensor(params[name]) for name in NAMES)
+
+    def run():
+        with torch.no_grad():
+            h, texts = start.expand(count, len(start)), []
+            for _ in range(length):
+                texts.append(torch.multinomial(torch.softmax(h @ r, dim=-1), 1)[:, 0])
+                h = torch.tanh(h @ w.T + e[texts[-1]])
+            return torch.stack(texts, dim=1).numpy()
+
+    return run
+
+
+def sample_jax(params: dict, count: int, length: int):
+    """Return a function that draws `count` texts with JAX, compiled."""
+    w, e, r, start = (jnp.asarray(params[name]) for name in NAMES)
+
+    @jax.jit
+    def draw(key):
+        def step(h, key):
+            token = jax.random.categorical(key, h @ r)
+            return jnp.tanh(h @ w.T + e[token]), token
+
+        first = jnp.broadcast_to(start, (count, len(start)))
+        return jax.lax.scan(step, first, jax.random.split(key, length))[1].T
+
+    key = jax.random.key(0)
+    return lambda: np.asarray(jax.block_until_ready(draw(key)))
+
+
+def enumerate_ours(model: Recurrent, params: dict, horizon: int):
+    """Return a function that computes the log-probability of every answer with this package."""
+    prompt = np.zeros((1, 1), dtype=int)
+    return lambda: lm.answer_log_probs(model, params, prompt, horizon)[0]
+
+
+def enumerate_torch(params: dict, horizon: int):
+    """Return a function that computes the same with PyTorch, level by level of the tree of prefixes."""
+    w, e, r, start = (torch.tensor(params[name]) for name in NAMES)
+    words = len(e) - 1
+
+    def run():
+        with torch.no_grad():
+            h = torch.tanh(start @ w.T + e[0])[None]
+            total, blocks = torch.zeros(1, dtype=torch.float64), []
+            for t in range(horizon):
+                longer = total[:, None] + torch.log_softmax(h @ r, dim=-1)
+                blocks.append(longer[:, words])
+                total = longer[:, :words].reshape(-1)
+                if t + 1 < horizon:
+                    h = torch.tanh((h @ w.T)[:, None] + e[:words]).reshape(-1, len(start))
+            return torch.cat([*blocks, total]).numpy()
+
+    return run
+
+
+def enumerate_jax(params: dict, horizon: int):
+    """Return a function that computes the same with JAX, compiled."""
+    leaves = tuple(jnp.asarray(params[name]) for name in NAMES)
+    words = len(params["embed"]) - 1
+
+    @jax.jit
+    def every(w, e, r, start):
+        h, total, blocks = jnp.tanh(start @ w.T + e[0])[None], jnp.zeros(1), []
+        for t in range(horizon):
+            longer = total[:, None] + jax.nn.log_softmax(h @ r, axis=-1)
+            blocks.append(longer[:, words])
+            total = longer[:, :words].reshape(-1)
+            if t + 1 < horizon:
+                h = jnp.tanh((h @ w.T)[:, None] + e[:words]).reshape(-1, len(start))
+        return jnp.concatenate([*blocks, total])
+
+    return lambda: np.asarray(jax.block_until_ready(every(*leaves)))
+
+
+def pretrain_ours(model: Recurrent, params: dict, tokens: np.ndarray, steps: int):
+    """Return a function that takes `steps` steps of Adam on all seeds at once with this package."""
+    prompt = np.zeros((*tokens.shape[:-1], 0), dtype=int)
+
+    def run():
+        trained, _ = optim.fit(
+            lambda p, batch: lm.negative_log_likelihood(model, p, prompt, batch),
+            params,
+            lambda p, rng: [tokens],
+            rounds=steps,
+            optimizer=optim.adam(1e-2),
+            rng=np.random.default_rng(0),
+        )
+        return [trained[name] for name in NAMES]
+
+    return run
+
+
+def pretrain_torch(params: dict, tokens: np.ndarray, steps: int):
+    """Return a function that does the same with PyTorch."""
+
+    def run():
+        leaves = _torch_params(params)
+        step, adam = _eager(leaves, params, tokens), torch.optim.Adam(leaves, lr=1e-2)
+        for _ in range(steps):
+            for leaf, grad in zip(leaves, step()[1], strict=True):
+                leaf.grad = torch.from_numpy(grad)
+            adam.step()
+        return [leaf.detach().numpy() for leaf in leaves]
+
+    return run
+
+
+def pretrain_jax(params: dict, tokens: np.ndarray, steps: int):
+    """Return a function that does the same with JAX, one compiled step at a time."""
+    x, first = jnp.asarray(tokens), tuple(jnp.asarray(params[name]) for name in NAMES)
+
+    @jax.jit
+    def step(t, leaves, m, v):
+        grads = jax.grad(lambda ls: jax.vmap(_jax_loss)(ls, x).sum())(leaves)
+        m = tuple(0.9 * a + 0.1 * g for a, g in zip(m, grads, strict=True))
+        v = tuple(0.999 * a + 0.001 * g**2 for a, g in zip(v, grads, strict=True))
+        down = [a / (1 - 0.9**t) / (jnp.sqrt(b / (1 - 0.999**t)) + 1e-8) for a, b in zip(m, v, strict=True)]
+        return tuple(p - 1e-2 * d for p, d in zip(leaves, down, strict=True)), m, v
+
+    def run():
+        leaves, m, v = first, *(tuple(jnp.zeros_like(p) for p in first) for _ in range(2))
+        for t in range(1, steps + 1):
+            leaves, m, v = step(float(t), leaves, m, v)
+        return [np.asarray(leaf) for leaf in jax.block_until_ready(leaves)]
 
     return run

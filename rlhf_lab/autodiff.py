@@ -63,17 +63,6 @@ embedding = _kernel(_embedding)
 defvjp(embedding, _embedding_vjp, None)
 
 
-def rnn_states(recurrent: Array, embed: Array, start: Array, tokens: Array) -> Array:
-    """Return the states of a recurrent network that reads `tokens`: h[0] = start, h[t+1] = tanh(W h[t] + E[x_t]).
-
-    `recurrent` W (..., D, D), `embed` E (..., V, D), `start` (..., D), integer `tokens` x (..., N, T) with leading
-    axes that broadcast give states (T + 1, ..., D, N). Not differentiable; meant for small vocabularies.
-    """
-    hidden, vocab = recurrent.shape[-1], embed.shape[-2]
-    memory = _memory(recurrent, embed, start, tokens, hidden + vocab)
-    return memory[..., :hidden, :]
-
-
 def _memory(recurrent: Array, embed: Array, start: Array, tokens: Array, rows: int) -> Array:
     # Below the states lie the one-hot tokens, so that a step is one matrix product and one tanh.
     lead = np.broadcast_shapes(recurrent.shape[:-2], embed.shape[:-2], start.shape[:-1], tokens.shape[:-2])
@@ -84,9 +73,8 @@ def _memory(recurrent: Array, embed: Array, start: Array, tokens: Array, rows: i
     memory[-1, ..., hidden : hidden + vocab, :] = 0.0
     memory[0, ..., :hidden, :] = start[..., None]
     weights = _side_by_side(recurrent, embed.swapaxes(-1, -2), lead)
-    for t in range(length):
-        state = memory[t + 1, ..., :hidden, :]
-        np.matmul(weights, memory[t, ..., : hidden + vocab, :], out=state)
+    for before, state in zip(memory[:-1, ..., : hidden + vocab, :], memory[1:, ..., :hidden, :], strict=True):
+        np.matmul(weights, before, out=state)
         np.tanh(state, out=state)
     return memory
 
@@ -96,10 +84,10 @@ def _side_by_side(left: Array, right: Array, lead: tuple[int, ...]) -> Array:
 
 
 def _rnn_logits(recurrent: Array, embed: Array, readout: Array, start: Array, tokens: Array, skip: int = 0) -> Array:
-    """Return the logits of a recurrent network that reads `tokens`: `readout` R applied to its states from `skip` on.
+    """Return the logits h[t] R, for t from `skip` on, of a network with h[0] = start, h[t+1] = tanh(W h[t] + E[x_t]).
 
     `recurrent` W (..., D, D), `embed` E (..., V, D), `readout` R (..., D, V), `start` (..., D), integer `tokens`
-    (..., N, T) with leading axes that broadcast give (..., N, T + 1 - skip, V): h[t] R, see `rnn_states`.
+    (..., N, T) with leading axes that broadcast give (..., N, T + 1 - skip, V). Meant for small vocabularies.
     """
     hidden, vocab = readout.shape[-2:]
     lead = np.broadcast_shapes(readout.shape[:-2], tokens.shape[:-2])
@@ -118,10 +106,13 @@ def _rnn_logits_vjp(argnums: Sequence[int], logits: Array, args: Any, kwargs: An
 
     def vjp(g: Array) -> tuple[Array, ...]:
         # work[t] holds the gradient of what tanh was applied to at step t + 1, and below it that of the logits of t.
-        work = np.zeros_like(seen)
+        work = np.empty_like(seen)
+        work[:skip, ..., hidden:, :] = 0.0
         work[skip:, ..., hidden:, :] = np.moveaxis(g, (-2, -3), (0, -1))
         back = _side_by_side(recurrent.swapaxes(-1, -2), readout, seen.shape[1:-2])
-        total, carried = 0.0, np.empty_like(work[0, ..., :hidden, :])
+        work[-1, ..., :hidden, :] = 0.0
+        delta = work[..., :hidden, :]
+        total, carried = 0.0, np.empty_like(delta[0])
         block = max(1, BLOCK // work[0].size)
         for end in range(len(work) - 1, 0, -block):
             first = max(end - block, 0)
@@ -129,7 +120,7 @@ def _rnn_logits_vjp(argnums: Sequence[int], logits: Array, args: Any, kwargs: An
             np.subtract(1.0, slope, out=slope)
             for t in range(end, first, -1):
                 np.matmul(back, work[t], out=carried)
-                np.multiply(carried, slope[t - first - 1], out=work[t - 1, ..., :hidden, :])
+                np.multiply(carried, slope[t - first - 1], out=delta[t - 1])
             total = total + _products(work[first + 1 : end + 1], seen[first + 1 : end + 1])
         total = total + _products(work[:1], seen[:1])
         np.matmul(back, work[0], out=carried)

@@ -42,6 +42,9 @@ class LanguageModel(Protocol):
     def step(self, params: Params, cache: Any, token: Array) -> tuple[Any, Array]:
         """Read one more token (..., N): return the new cache and the logits (..., N, V) of the next."""
 
+    def repeat(self, cache: Any, times: int) -> Any:
+        """Return the cache of a batch in which each text stands `times` times in a row."""
+
 
 class Estimate(NamedTuple):
     """A Monte-Carlo mean and its standard error."""
@@ -60,7 +63,8 @@ def response_mask(response: Array, eos: int | None) -> Array:
 
 def token_log_prob(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:
     """Return log pi(y_t | x, y_<t), nats, shape (..., N, T), 0 after the end of the response."""
-    return log_prob_of(model.logits(params, prompt, response), response) * response_mask(response, model.eos)
+    log_pi = log_prob_of(model.logits(params, prompt, response), response)
+    return log_pi if model.eos is None else log_pi * response_mask(response, model.eos)
 
 
 def log_prob(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:
@@ -75,14 +79,19 @@ def sample(model: LanguageModel, params: Params, prompt: Array, horizon: int, rn
     response = np.full((*logits.shape[:-1], checks.horizon(horizon)), model.eos or 0)
     alive = np.ones(logits.shape[:-1], dtype=bool)
     for t in range(horizon):
-        cumulative = np.cumsum(np.exp(log_softmax(logits)), axis=-1)
-        token = np.sum(rng.random((*logits.shape[:-1], 1)) > cumulative[..., :-1], axis=-1)
+        token = _choose(logits, rng)
         response[..., t] = token if model.eos is None else np.where(alive, token, model.eos)
         alive &= response[..., t] != model.eos
         if t + 1 == horizon or not alive.any():
             return response
         cache, logits = model.step(params, cache, response[..., t])
     return response
+
+
+def _choose(logits: Array, rng: Generator) -> Array:
+    first = np.array(np.moveaxis(logits, -1, 0), order="C")  # reductions over a short last axis are slow
+    cumulative = np.cumsum(np.exp(first - np.max(first, axis=0)), axis=0)
+    return np.sum(rng.random(first.shape[1:]) * cumulative[-1] > cumulative[:-1], axis=0)
 
 
 def count_responses(vocab: int, horizon: int, eos: int | None) -> int:
@@ -125,12 +134,14 @@ def policy_levels(model: LanguageModel, params: Params, prompt: Array, horizon: 
     prompt = checks.tokens("prompt", prompt, model.vocab)
     _enumerable(model.vocab, horizon, model.eos, len(prompt))
     words = model.vocab if model.eos is None else model.vocab - 1
-    prefixes = np.zeros((words ** (horizon - 1), horizon), dtype=int)  # the last token has no successor: any will do
-    prefixes[:, :-1] = _every(words, horizon - 1)
-    count = len(prefixes)
-    logits = model.logits(params, np.repeat(prompt, count, axis=0), np.tile(prefixes, (len(prompt), 1)))
-    log_pi = np.reshape(log_softmax(logits), (*logits.shape[:-3], len(prompt), count, horizon, model.vocab))
-    return [log_pi[..., :: words ** (horizon - 1 - t), t, :] for t in range(horizon)]
+    cache, logits = model.start(params, prompt)
+    levels = [log_softmax(logits)[..., None, :]]
+    for t in range(1, horizon):
+        following = np.tile(np.arange(words), len(prompt) * words ** (t - 1))
+        cache, logits = model.step(params, model.repeat(cache, words), following)
+        log_pi = log_softmax(logits)
+        levels.append(np.reshape(log_pi, (*log_pi.shape[:-2], len(prompt), -1, model.vocab)))
+    return levels
 
 
 def answers_of_levels(levels: list[Array], eos: int | None) -> Array:

@@ -6,7 +6,7 @@ import autograd.numpy as np
 from numpy.random import Generator
 
 from . import checks
-from .autodiff import Array, rnn_logits, rnn_states
+from .autodiff import Array, embedding, rnn_logits
 from .optim import Params
 
 
@@ -51,13 +51,20 @@ class Recurrent:
     def start(self, params: Params, prompt: Array) -> tuple[Array, Array]:
         """Read the prompt: return the state (..., N, D) and the logits (..., N, V) of the first token."""
         prompt = checks.tokens("prompt", prompt, self.vocab)
-        states = rnn_states(params["recurrent"], params["embed"], params["start"], prompt)
-        state = np.swapaxes(states[-1], -1, -2)
+        state = params["start"][..., None, :] + np.zeros((prompt.shape[-2], 1))
+        for t in range(prompt.shape[-1]):
+            state = self._next(params, state, prompt[..., t])
         return state, np.matmul(state, params["readout"])
 
     def step(self, params: Params, cache: Array, token: Array) -> tuple[Array, Array]:
         """Read one more token (..., N): return the new state and the logits (..., N, V) of the next."""
-        one_hot = (token[..., None] == np.arange(self.vocab)) * 1.0
-        read = np.matmul(one_hot, params["embed"])
-        state = np.tanh(np.matmul(cache, np.swapaxes(params["recurrent"], -1, -2)) + read)
+        state = self._next(params, cache, token)
         return state, np.matmul(state, params["readout"])
+
+    def repeat(self, cache: Array, times: int) -> Array:
+        """Return the states with each one `times` times in a row."""
+        return np.repeat(cache, times, axis=-2)
+
+    def _next(self, params: Params, state: Array, token: Array) -> Array:
+        read = embedding(params["embed"], token[..., None])[..., 0, :]
+        return np.tanh(np.matmul(state, np.swapaxes(params["recurrent"], -1, -2)) + read)

@@ -75,6 +75,11 @@ class Tabular:
         rows, length, prefix = cache
         return self._at(params, rows, length + 1, prefix * self.words + np.minimum(token, self.words - 1))
 
+    def repeat(self, cache: Place, times: int) -> Place:
+        """Return the places with each one `times` times in a row."""
+        rows, length, prefix = cache
+        return np.repeat(rows, times, axis=-1), length, np.repeat(prefix, times, axis=-1)
+
     def _at(self, params: Params, rows: Array, length: int, prefix: Array) -> tuple[Place, Array]:
         if length >= self.horizon:
             raise ValueError(f"the table holds answers of {self.horizon} tokens and has no row behind the last of them")

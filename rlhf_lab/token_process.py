@@ -62,6 +62,10 @@ class TokenProcess:
         """Read one more token (..., N): return the new state and the logits (..., N, 2) of the next."""
         return self._network().step(self._two_sided(params), cache, token)
 
+    def repeat(self, cache: Array, times: int) -> Array:
+        """Return the states with each one `times` times in a row."""
+        return self._network().repeat(cache, times)
+
     def _network(self) -> Recurrent:
         return Recurrent(self.vocab, self.hidden)
 

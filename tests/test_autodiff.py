@@ -114,17 +114,6 @@ def network(shape):
     )
 
 
-@given(shapes())
-@quick
-def test_rnn_states(shape):
-    recurrent, embed, _, start, tokens = network(shape)
-    onp.testing.assert_allclose(
-        autodiff.rnn_states(recurrent, embed, start, tokens),
-        rnn_states_twin(recurrent, embed, start, tokens),
-        atol=1e-13,
-    )
-
-
 @given(shapes(), st.sampled_from([1, 7, 20, autodiff.BLOCK]))
 @quick
 def test_rnn_logits(shape, block):

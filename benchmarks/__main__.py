@@ -1,0 +1,149 @@
+"""Run all contests, print the ratios, and write the table that the book shows.
+
+Every repetition runs all contestants of a contest, in shuffled order, so that what else the machine does strikes all of
+them alike. A ratio is the time of another library divided by ours in the same repetition; above 1, ours is faster.
+"""
+
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from benchmarks import contestants as c
+from benchmarks.table import page
+from rlhf_lab import results
+from rlhf_lab.recurrent import Recurrent
+
+HERE = Path(__file__).parent
+THREADS = (1, 2)  # PyTorch runs with each; the faster one counts
+LENGTHS = (64, 128, 256)
+HIDDEN = 10
+
+
+def world(vocab: int, batch: int, length: int, seeds: int | None = None):
+    """Return a model, parameters and texts, with a leading axis if `seeds` is given."""
+    model = Recurrent(vocab, HIDDEN, vocab - 1 if vocab > 2 else None)
+    rngs = np.random.default_rng(0).spawn(seeds or 1)
+    drawn = [model.init(rng) for rng in rngs]
+    params = {k: np.stack([p[k] for p in drawn]) if seeds else drawn[0][k] for k in drawn[0]}
+    return model, params, rngs[0].integers(vocab, size=(*([seeds] if seeds else []), batch, length))
+
+
+def contests() -> dict[str, dict]:
+    """Return, for each contest, its contestants: functions that all do the same work."""
+    found = {}
+    for batch in (64, 1280):
+        for length in LENGTHS:
+            model, params, tokens = world(2, batch, length)
+            found[f"log-likelihood and gradient, batch {batch:,}, length {length}"] = {
+                "ours": c.ours(model, params, tokens),
+                "PyTorch eager": c.torch_eager(params, tokens),
+                "torch.nn.RNN": c.torch_rnn(params, tokens),
+                "jax.jit": c.jax_jit(params, tokens),
+            }
+    model, params, tokens = world(2, 64, 64, seeds=20)
+    found["the same for 20 seeds at once, batch 64, length 64"] = {
+        "ours": c.ours(model, params, tokens),
+        "PyTorch eager": c.torch_eager(params, tokens),
+        "jax.jit": c.jax_jit(params, tokens),
+    }
+    found["pretraining 20 seeds at once, 20 steps of Adam"] = {
+        "ours": c.pretrain_ours(model, params, tokens, 20),
+        "PyTorch eager": c.pretrain_torch(params, tokens, 20),
+        "jax.jit": c.pretrain_jax(params, tokens, 20),
+    }
+    model, params, _ = world(2, 1, 1)
+    found["sampling 1,000 texts of 64 tokens"] = {
+        "ours": c.sample_ours(model, params, 1000, 64),
+        "PyTorch eager": c.sample_torch(params, 1000, 64),
+        "jax.jit": c.sample_jax(params, 1000, 64),
+    }
+    model, params, _ = world(11, 1, 1)
+    found["enumerating 111,111 answers"] = {
+        "ours": c.enumerate_ours(model, params, 5),
+        "PyTorch eager": c.enumerate_torch(params, 5),
+        "jax.jit": c.enumerate_jax(params, 5),
+    }
+    return found
+
+
+def agree(name: str, functions: dict) -> None:
+    """Raise unless all contestants find the same numbers; samples are random, and only their shapes are compared."""
+    expected = _flat(functions["ours"]())
+    for who, function in functions.items():
+        found = _flat(function())
+        same = found.shape == expected.shape
+        if not same or (not name.startswith("sampling") and not np.allclose(found, expected, rtol=1e-8, atol=1e-9)):
+            raise AssertionError(f"{name}: {who} computes something else")
+
+
+def _flat(value) -> np.ndarray:
+    parts = value if isinstance(value, list | tuple) else [value]
+    return np.concatenate([_flat(p) if isinstance(p, list) else np.ravel(p) for p in parts])
+
+
+def race(functions: dict, repetitions: int, rng: np.random.Generator) -> dict[str, list[float]]:
+    """Return seconds for each contestant and repetition; PyTorch stands in the list once for each number of threads."""
+    runners = {
+        (who, threads): function
+        for who, function in functions.items()
+        for threads in (THREADS if "orch" in who else (1,))
+    }
+    times: dict = {runner: [] for runner in runners}
+    for _ in range(repetitions):
+        for k in rng.permutation(len(runners)):
+            who, threads = list(runners)[k]
+            torch.set_num_threads(threads)
+            began = time.perf_counter()
+            runners[who, threads]()
+            times[who, threads].append(time.perf_counter() - began)
+    best = {}
+    for who in functions:
+        candidates = [times[who, n] for w, n in runners if w == who]
+        best[who] = min(candidates, key=np.median)
+    return best
+
+
+def slope(times: dict[str, float], sizes: tuple[int, ...], pattern: str) -> float:
+    """Return the slope of log time against log size."""
+    return float(np.polyfit(np.log(sizes), [np.log(times[pattern.format(n)]) for n in sizes], 1)[0])
+
+
+def main() -> None:
+    """Run everything."""
+    rng, rows, ours = np.random.default_rng(0), [], {}
+    with threadpool_limits(limits=1, user_api="blas"):
+        for name, functions in tqdm(contests().items(), desc="contests"):
+            agree(name, functions)
+            best = race(functions, 15, rng)
+            ours[name] = float(np.median(best["ours"]))
+            for who in [who for who in best if who != "ours"]:
+                ratio = np.array(best[who]) / np.array(best["ours"])
+                row = {"contest": name, "against": who, "median": float(np.median(ratio))}
+                rows.append(row | {"min": float(ratio.min()), "max": float(ratio.max())})
+                tqdm.write(f"{name:55s} {who:14s} {row['median']:6.1f}  ({ratio.min():.1f} to {ratio.max():.1f})")
+    pattern = "log-likelihood and gradient, batch {}, length {}"
+    by_length = slope(ours, LENGTHS, pattern.replace("{}", "1,280", 1))
+    in_batch = [ours[pattern.format(f"{b:,}", 128)] for b in (64, 1280)]
+    by_batch = float(np.log(in_batch[1] / in_batch[0]) / np.log(1280 / 64))
+    print(f"cost grows with length to the power {by_length:.2f} (batch 1,280), with batch to the power {by_batch:.2f}")
+    data = {
+        "rows": rows,
+        "slope_length": by_length,
+        "slope_batch": by_batch,
+        "versions": {name: version(name) for name in ("numpy", "autograd", "torch", "jax")},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    results.save(HERE / "results.json", data, overwrite=True)
+    (HERE.parent / "book/benchmarks.md").write_text(page(data), encoding="utf-8")
+    print("written: benchmarks/results.json and book/benchmarks.md")
+
+
+if __name__ == "__main__":
+    main()

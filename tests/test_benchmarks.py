@@ -1,0 +1,37 @@
+"""The page about speed says what was measured."""
+
+import importlib.util
+from pathlib import Path
+
+from rlhf_lab import results
+
+ROOT = Path(__file__).parents[1]
+
+
+def table():
+    spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks/table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_the_book_is_that_of_the_stored_results():
+    stored = results.load(ROOT / "benchmarks/results.json")
+    assert (ROOT / "book/benchmarks.md").read_text(encoding="utf-8") == table().page(stored)
+
+
+def test_every_row_is_shown_with_its_numbers_and_a_contest_is_named_once():
+    row = {"contest": "a race", "median": 2.04, "min": 1.0, "max": 3.456}
+    data = {
+        "rows": [row | {"against": "A"}, row | {"against": "B", "median": 0.55}],
+        "slope_length": 1.0,
+        "slope_batch": 0.7,
+        "versions": {"numpy": "2.4"},
+        "python": "3.11",
+        "machine": "x86_64",
+    }
+    page = table().page(data)
+    assert "| a race | A | 2.0 | 1.0 | 3.5 |\n|  | B | 0.6 | 1.0 | 3.5 |\n" in page
+    assert "to the power 1.00" in page
+    assert "to\nthe power 0.70" in page
+    assert "numpy 2.4 on Python 3.11" in page
