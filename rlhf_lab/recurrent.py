@@ -63,7 +63,7 @@ class Recurrent:
 
     def repeat(self, cache: Array, times: int) -> Array:
         """Return the states with each one `times` times in a row."""
-        return np.repeat(cache, times, axis=-2)
+        return np.repeat(cache, times, axis=cache.ndim - 2)  # autograd's gradient is wrong for a negative axis
 
     def _next(self, params: Params, state: Array, token: Array) -> Array:
         read = embedding(params["embed"], token[..., None])[..., 0, :]

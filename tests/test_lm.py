@@ -2,8 +2,11 @@
 
 import itertools
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
+from autograd.test_util import check_grads
 
 from conftest import HORIZON, MODELS, PROMPTS
 from rlhf_lab import lm
@@ -140,6 +143,20 @@ def test_levels_hold_the_policy_of_every_state(policy):
         state = sum(w * words ** (t - k) for k, w in enumerate(prefix[: t + 1]))
         expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         assert levels[t + 1][:, state] == pytest.approx(expected, abs=1e-12)
+
+
+def test_gradients_of_expectations_over_all_answers_are_right(policy, every_answer):
+    model, params, prompts = policy
+    weight = np.random.default_rng(0).normal(size=len(every_answer[0]))
+
+    def expectation(p, log_pi):
+        return anp.sum(anp.exp(log_pi(p)) * weight)
+
+    by_tree = grad(expectation)(params, lambda p: anp.ravel(lm.answer_log_probs(model, p, prompts, HORIZON)))
+    one_by_one = grad(expectation)(params, lambda p: lm.log_prob(model, p, *every_answer))
+    for name in params:
+        assert by_tree[name] == pytest.approx(one_by_one[name], abs=1e-12)
+    check_grads(lambda p: lm.entropy(lm.answer_log_probs(model, p, prompts, HORIZON)), modes=["rev"], order=1)(params)
 
 
 def distributions(rng, rows=4, width=6):
