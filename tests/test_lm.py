@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from autograd import grad
 from autograd.test_util import check_grads
+from worlds import HORIZON, MODELS, PROMPTS
 
-from conftest import HORIZON, MODELS, PROMPTS
 from rlhf_lab import lm
 from rlhf_lab.recurrent import Recurrent
 

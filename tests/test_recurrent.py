@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from autograd.test_util import check_grads
+from worlds import MODELS, PROMPTS
 
-from conftest import MODELS, PROMPTS
 from rlhf_lab import lm
 from rlhf_lab.recurrent import Recurrent
 

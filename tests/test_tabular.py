@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from worlds import HORIZON, MODELS, PROMPTS
 
-from conftest import HORIZON, MODELS, PROMPTS
 from rlhf_lab import lm
 from rlhf_lab.tabular import Tabular
 

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from autograd import grad
+from worlds import HORIZON, MODELS, PROMPTS
 
-from conftest import HORIZON, MODELS, PROMPTS
 from rlhf_lab import environments, lm, phrase_world, token_mdp
 from rlhf_lab.autodiff import log_softmax
 
