@@ -25,7 +25,7 @@ def model() -> Tabular:
 
 def params(probability: Array) -> Params:
     """Return the parameters of `model()` that say 1 with this probability (...), strictly between 0 and 1."""
-    p = np.asarray(probability, dtype=float)
+    p = np.asarray(probability)
     if not ((p > 0) & (p < 1)).all():
         raise ValueError(f"the probability of saying 1 must lie strictly between 0 and 1; got {probability}")
     return {"logits": np.stack([np.log1p(-p), np.log(p)], axis=-1)[..., None, None, :]}

@@ -58,7 +58,7 @@ def response_mask(response: Array, eos: int | None) -> Array:
     if eos is None:
         return np.ones(response.shape)
     ended = np.cumsum(response == eos, axis=-1) - (response == eos)
-    return (ended == 0) * 1.0
+    return np.where(ended == 0, 1.0, 0.0)
 
 
 def token_log_prob(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:
@@ -80,8 +80,8 @@ def sample(model: LanguageModel, params: Params, prompt: Array, horizon: int, rn
     alive = np.ones(logits.shape[:-1], dtype=bool)
     for t in range(horizon):
         token = _choose(logits, rng)
-        response[..., t] = token if model.eos is None else np.where(alive, token, model.eos)
-        alive &= response[..., t] != model.eos
+        response[..., t] = np.where(alive, token, response[..., t])
+        alive = response[..., t] != model.eos
         if t + 1 == horizon or not alive.any():
             return response
         cache, logits = model.step(params, cache, response[..., t])

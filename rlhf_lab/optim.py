@@ -70,6 +70,10 @@ def minibatches(arrays: tuple[Any, ...], size: int) -> Callable[[Params, Generat
     return collect
 
 
+def _with_progress(rounds: int) -> Iterable[int]:
+    return tqdm(range(rounds), delay=2, leave=False, desc="fit", unit="round")
+
+
 def fit(
     loss: Callable[[Params, Any], Any],
     params: Params,
@@ -102,7 +106,7 @@ def fit(
     state, history = optimizer.init(params), []
     # The matrices are small: a second thread costs more than it brings. What overflows is told below, by its round.
     with threadpool_limits(limits=1), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for index in tqdm(range(rounds), delay=2, leave=False, desc="fit", unit="round"):
+        for index in _with_progress(rounds):
             values: Any = np.nan
             for batch in collect(params, rng):
                 losses.clear()

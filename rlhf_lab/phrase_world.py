@@ -50,7 +50,7 @@ PROMPTS = np.stack([encode(question) for question in QUESTIONS])
 
 
 def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
-    """Return the parts of the oracular reward, each of shape (N,), for prompts (N, 3) and responses (N, T).
+    """Return the parts of the oracular reward, each (..., N), for prompts (..., N, 3) and responses (..., N, T).
 
     correct: +2 if the verdict or the temperature is right and none is wrong, -2 if one is wrong. on topic: -1 for
     naming the other thing. polite: +1 for thanks, -2 for an insult. brief: -1/4 for each word beyond three, -1 more
@@ -58,6 +58,7 @@ def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
     """
     prompt, response = checks.tokens("prompt", prompt, VOCAB), checks.tokens("response", response, VOCAB)
     checks.same_batch(prompt, response)
+    prompt = np.broadcast_to(prompt, np.broadcast_shapes(prompt.shape[:-1], response.shape[:-1]) + prompt.shape[-1:])
     counts = _counts(response)
     said = counts > 0
     tea, asks_hot = (prompt == _TEA).any(-1), (prompt == _HOT).any(-1)
@@ -68,7 +69,7 @@ def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
     parts = (
         2.0 * (right & ~wrong) - 2.0 * wrong,
         0.0 - _says(said, np.where(tea, _ICE, _TEA)),
-        1.0 * said[:, _THANKS] - 2.0 * said[:, _FOOL],
+        1.0 * said[..., _THANKS] - 2.0 * said[..., _FOOL],
         0.0 - 0.25 * np.maximum(length - 3, 0) - (length == response.shape[-1]),
         0.0 - np.maximum(counts - 1, 0).sum(-1),
     )
@@ -76,7 +77,7 @@ def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
 
 
 def reward(prompt: Array, response: Array) -> Array:
-    """Return the oracular reward R*(x, y), shape (N,): the sum of its parts."""
+    """Return the oracular reward R*(x, y), shape (..., N): the sum of its parts."""
     return sum(reward_parts(prompt, response).values())
 
 
@@ -87,7 +88,7 @@ def _counts(response: Array) -> Array:
 
 
 def _says(said: Array, word: Array) -> Array:
-    return np.take_along_axis(said, word[:, None], axis=-1)[:, 0]
+    return np.take_along_axis(said, word[..., None], axis=-1)[..., 0]
 
 
 # How often people write an answer: to a question whose answer is yes, and to one whose answer is no. They
@@ -151,7 +152,7 @@ def pretrained(pseudo_count: float = 0.1) -> Params:
     rows, prefix, first, alive = _rows(prompts), np.zeros(len(answers), dtype=int), 0, np.ones(len(answers), dtype=bool)
     for t in range(HORIZON):
         np.add.at(counts, (rows[alive], first + prefix[alive], answers[alive, t]), 1)
-        alive &= answers[:, t] != EOS
+        alive = answers[:, t] != EOS
         prefix = prefix * table.words + np.minimum(answers[:, t], table.words - 1)
         first += table.words**t
     return {"logits": np.log(counts / counts.sum(-1, keepdims=True))}

@@ -79,9 +79,9 @@ class TokenMDP:
 def terminal_rewards(rewards: Array, vocab: int, horizon: int, eos: int | None) -> Levels:
     """Place the rewards (K, A) of complete answers on the tokens that complete them: levels (K, W^t, V)."""
     words = vocab if eos is None else vocab - 1
-    if rewards.shape[-1] != count_responses(vocab, horizon, eos):
+    if rewards.shape[1] != count_responses(vocab, horizon, eos):
         raise ValueError(
-            f"{count_responses(vocab, horizon, eos)} answers are possible, but {rewards.shape[-1]} rewards were given"
+            f"{count_responses(vocab, horizon, eos)} answers are possible, but {rewards.shape[1]} rewards were given"
         )
     levels, first = [], 0
     for t in range(horizon):

@@ -74,7 +74,7 @@ class TokenProcess:
         return {
             "recurrent": params["recurrent"],
             "embed": np.stack([-embed, embed], axis=-2),
-            "readout": np.stack([0.0 * mu, self.scale * mu], axis=-1),
+            "readout": np.stack([np.zeros_like(mu), self.scale * mu], axis=-1),
             "start": params["start"],
         }
 
@@ -95,7 +95,7 @@ def draw(rng: Generator, hidden: int = 2) -> World:
 
 def series(process: TokenProcess, params: Params, tokens: Array) -> Array:
     """Return the logits (..., N, T) with which the process drew each token of `tokens` (..., N, T) from its start."""
-    empty = np.zeros((*tokens.shape[:-1], 0), dtype=int)
+    empty = np.zeros((*tokens.shape[:-1], 0))
     return process.logits(params, empty, tokens)[..., 1]
 
 

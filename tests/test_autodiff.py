@@ -204,3 +204,43 @@ def test_kernels_carry_their_names_and_docstrings(name):
     kernel = getattr(autodiff, name)
     assert (kernel.__name__, kernel.__qualname__, kernel.__module__) == (name, name, "rlhf_lab.autodiff")
     assert kernel.__doc__.startswith("Return")
+
+
+@pytest.mark.parametrize("alone", range(5))
+def test_a_leading_axis_of_one_argument_is_enough(alone):
+    plain = list(network(((), (), (), (), 3, 2, 4, 5, alone)))
+    leading = np.stack([plain[alone], plain[alone][..., ::-1]])
+    arguments = [*plain[:alone], leading, *plain[alone + 1 :]]
+    agree(autodiff.rnn_logits, rnn_logits_twin, tuple(arguments), [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 3), (2, 1), (1, 1), (3,)])
+def test_axes_of_length_one_are_summed_where_they_stand(shape):
+    rng = onp.random.default_rng(0)
+    arguments = (rng.normal(size=(*shape, 4, 2)), rng.integers(4, size=(2, 3, 2, 5)))
+    agree(autodiff.embedding, embedding_twin, arguments, [0])
+
+
+@pytest.mark.parametrize("alone", range(4))
+def test_one_argument_in_double_precision_is_enough(alone):
+    arguments = list(network(((), (), (), (), 3, 2, 4, 5, alone)))
+    for k in range(4):
+        if k != alone:
+            arguments[k] = arguments[k].astype(onp.float32)
+    found = autodiff.rnn_logits(*arguments)
+    if alone != 2:  # the readout alone cannot make the states more precise
+        assert found.dtype == onp.float64
+
+
+def test_memory_that_nobody_wrote_never_reaches_a_result(monkeypatch):
+    arguments = network(((), (2,), (), (2,), 3, 2, 4, 5, 0))
+    wanted = rnn_logits_twin(*arguments, 2)
+    weight = onp.random.default_rng(0).normal(size=wanted.shape)
+    expected = [make_vjp(rnn_logits_twin, k)(*arguments, 2)[0](weight) for k in range(4)]
+    empty, like = onp.empty, onp.empty_like
+    monkeypatch.setattr(autodiff.np, "empty", lambda *a, **k: onp.full_like(empty(*a, **k), onp.nan))
+    monkeypatch.setattr(autodiff.np, "empty_like", lambda *a, **k: onp.full_like(like(*a, **k), onp.nan))
+    onp.testing.assert_allclose(autodiff.rnn_logits(*arguments, 2), wanted, atol=1e-12)
+    for k in range(4):
+        found = make_vjp(autodiff.rnn_logits, k)(*arguments, 2)[0](weight)
+        onp.testing.assert_allclose(found, expected[k], atol=1e-12)

@@ -186,3 +186,33 @@ def test_a_function_that_changes_its_inputs_is_told_so():
 def test_the_function_itself_is_wanted():
     with pytest.raises(TypeError, match=r"pass the function itself, as in check.kl\(kl\); got ndarray"):
         check.kl(np.zeros(3))
+
+
+def test_small_differences_are_differences_and_rounding_is_not():
+    exact = check.Exercise(lambda x: x, [(np.array([1.0, 2.0, 1e-6]),)], [], [])
+    assert check.diagnose(exact, lambda x: x * (1 + 1e-12)) is None
+    assert check.diagnose(exact, lambda x: x + np.array([1e-6, 0, 0])) is not None
+    assert check.diagnose(exact, lambda x: x + np.array([0, 0, 1e-9])) is not None
+    assert check.diagnose(exact, lambda x: x + np.array([0, 0, 1e-12])) is None
+
+
+def test_a_list_of_numbers_is_an_array():
+    assert check.diagnose(TOY, lambda x: [2.0 * v for v in x]) is None
+    assert check.diagnose(TOY, lambda x: [np.array(2.0 * v) for v in x]) is None
+    assert check.diagnose(TOY, lambda x: tuple(2.0 * v for v in x)) is None
+
+
+def test_the_wrong_entry_is_the_one_that_is_farthest_off():
+    big = check.Exercise(lambda x: x, [(np.array([10.0, -20.0, 1.0]),)], [], [])
+    told = check.diagnose(big, lambda x: x + np.array([0.0, 0.1, 3.0]))
+    assert told == "With inputs of shapes (3,), entry (2,) is 4 and should be 1."
+
+
+def test_a_factor_of_small_numbers_is_found():
+    small = check.Exercise(lambda x: 1e-3 * x, [(np.array([1.0, 2.0]),)], [], [])
+    assert check.diagnose(small, lambda x: 2e-3 * x) == "It is right up to a factor: multiply by 0.5."
+
+
+def test_arguments_that_are_not_arrays_reach_the_function_as_they_are():
+    typed = check.Exercise(lambda x, n: x * n, [(np.array([1.0, 2.0]), 3)], [], [])
+    assert check.diagnose(typed, lambda x, n: x * n if type(n) is int else None) is None

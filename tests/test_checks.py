@@ -54,3 +54,10 @@ def test_bad_values_are_told(name):
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_details_of_probabilities():
+    assert checks.probabilities("p", [0, 1]).dtype == float
+    assert checks.probabilities("p", [0.5, 0.75], atol=0.25).tolist() == [0.5, 0.75]
+    with pytest.raises(ValueError, match=r"the sum is 0\.2: divide by it"):
+        checks.probabilities("p", [[0.5, 0.6], [0.1, 0.1]])

@@ -6,6 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rlhf_lab import coin, environments, phrase_world
+from rlhf_lab.token_mdp import TokenMDP
 
 IDS = ["rlhf_lab/Phrases-v0", "rlhf_lab/Coin-v0"]
 
@@ -95,3 +96,15 @@ def test_bad_input_is_told(env):
     env.reset()
     with pytest.raises(ValueError, match="an action is a token, 0 to 10; got 11"):
         env.step(11)
+
+
+def test_spaces_and_padding():
+    env = environments.make()
+    assert env.observation_space.nvec.tolist() == [phrase_world.VOCAB + 1] * 8
+    assert env.action_space.n == phrase_world.VOCAB
+    counting = TokenMDP(np.array([[0, 1]]), np.ones(1), lambda x, y: (y == 3).sum(-1), vocab=4, horizon=4, eos=3)
+    env = environments.TokenEnv(counting, "abc.")
+    env.reset()
+    env.step(0)
+    _, reward, done, _, _ = env.step(3)
+    assert (reward, done) == (3.0, True)

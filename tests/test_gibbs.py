@@ -83,3 +83,11 @@ def test_beta_must_be_positive(beta):
         gibbs.log_policy(LOG_PI_0, REWARD, beta)
     with pytest.raises(ValueError, match="beta must be finite and above 0"):
         gibbs.gap(LOG_PI_0, LOG_PI_0, REWARD, beta)
+
+
+def test_each_row_has_its_own_scale():
+    reward = np.array([[[1e4, 0.0], [-1e4, -2e4]], [[3.0, 1.0], [0.0, 2e3]], [[1.0, 1.0], [5.0, -7e3]]])
+    found = gibbs.log_normaliser(np.log([0.5, 0.5]), reward, 1.0)
+    expected = np.log(0.5) + np.logaddexp(reward[..., 0], reward[..., 1])
+    assert found.shape == (3, 2)
+    assert found == pytest.approx(expected, rel=1e-14)

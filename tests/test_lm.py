@@ -270,3 +270,36 @@ class TestBadInput:
     def test_another_number_of_responses_than_prompts(self):
         with pytest.raises(ValueError, match="3 prompts, but 2 responses: repeat each prompt once for each response"):
             lm.log_prob(self.model, self.params, PROMPTS, np.zeros((2, 2), dtype=int))
+
+
+def test_the_mask_takes_leading_axes():
+    responses = np.random.default_rng(0).integers(4, size=(2, 3, 5))
+    masks = lm.response_mask(responses, 3)
+    assert masks.tolist() == [lm.response_mask(part, 3).tolist() for part in responses]
+
+
+def test_estimates_of_seeds_on_a_leading_axis():
+    model, params = MODELS["recurrent"]
+    both = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
+    log_pi = lm.answer_log_probs(model, both, PROMPTS, HORIZON)
+    found = lm.entropy_estimate((model, both), PROMPTS, HORIZON, 3000, np.random.default_rng(0))
+    assert found.mean.shape == found.standard_error.shape == (2, 3)
+    assert (np.abs(found.mean - lm.entropy(log_pi)) < 4 * found.standard_error).all()
+
+
+def test_extreme_logits_are_sampled_as_they_should():
+    model, params = MODELS["tabular"]
+    sure = np.full_like(params["logits"], -1e4)
+    sure[0, :, 1], sure[1, :, 3], sure[2, :, 0] = 1e4, 2e4, -9e3
+    drawn = lm.sample(model, {"logits": sure}, PROMPTS, HORIZON, np.random.default_rng(0))
+    assert drawn.tolist() == [[1, 1, 1], [3, 3, 3], [0, 0, 0]]
+
+
+def test_the_limit_of_enumeration_is_allowed_and_nothing_above(monkeypatch):
+    monkeypatch.setattr(lm, "ENUMERABLE", 40)
+    assert len(lm.enumerate_responses(4, 3, 3)) == 40
+    monkeypatch.setattr(lm, "ENUMERABLE", 39)
+    with pytest.raises(
+        ValueError, match=r"in all\): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`$"
+    ):
+        lm.enumerate_responses(4, 3, 3)

@@ -156,3 +156,26 @@ def test_minibatches_show_every_row_once_and_keep_rows_together(size):
     seen = np.concatenate([batch[0] for batch in batches])
     assert sorted(seen) == list(range(10))
     assert seen.tolist() != list(range(10))
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda p, b: anp.sum(anp.log(p["x"] - 9)), lambda p, b: anp.sum(1 / (p["x"] - p["x"]))]
+)
+def test_undefined_losses_are_told_by_round_too(loss):
+    with pytest.raises(
+        FloatingPointError, match=r"in round 0 of 5: .* check that rewards and log-probabilities are finite$"
+    ):
+        run({"x": np.array([1.0])}, loss=loss)
+
+
+def test_the_loss_of_a_round_may_not_depend_on_the_parameters_at_all():
+    starts = {"x": np.ones(2)}
+    _, history = run(starts, loss=lambda p, b: anp.sum(p["x"]) * 0.0 + 3.0)
+    assert [record["loss"] for record in history] == [3.0] * 5
+
+
+def test_the_state_of_adam_has_the_shapes_of_the_parameters():
+    t, m, v = optim.adam(0.1).init(START)
+    assert t == 0
+    for moments in (m, v):
+        assert {k: (x.shape, x.sum()) for k, x in moments.items()} == {"w": ((2, 3), 0), "b": ((), 0)}

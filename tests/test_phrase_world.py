@@ -125,3 +125,25 @@ def test_bad_input_is_told():
         world.reward(world.PROMPTS[:1], np.full((1, 5), 11))
     with pytest.raises(ValueError, match="4 prompts, but 1 responses"):
         world.reward(world.PROMPTS, np.zeros((1, 5), dtype=int))
+
+
+def test_seeds_may_have_answers_of_their_own():
+    rng = np.random.default_rng(0)
+    responses = rng.integers(world.VOCAB, size=(3, 2, 4, 4))
+    together = world.reward(world.PROMPTS, responses)
+    assert together.shape == (3, 2, 4)
+    for k in np.ndindex(3, 2):
+        assert together[k].tolist() == world.reward(world.PROMPTS, responses[k]).tolist()
+    rows = np.stack([world.PROMPTS, world.PROMPTS[::-1]])
+    both = world.reward(rows, responses[0])
+    assert both[1].tolist() == world.reward(world.PROMPTS[::-1], responses[0, 1]).tolist()
+
+
+def test_details_of_the_pretrained_model_and_of_encoding():
+    assert world.pretrained()["logits"].tolist() == world.pretrained(0.1)["logits"].tolist()
+    assert np.exp(world.pretrained()["logits"]).sum(-1) == pytest.approx(1, abs=1e-12)
+    assert world.encode("").dtype == np.int64
+    assert world.encode("").tolist() == []
+    for name, prompt, response in (("prompt", [[11, 0, 0]], [[0]]), ("response", [[0, 0, 0]], [[11]])):
+        with pytest.raises(ValueError, match=f"^{name}: token 11"):
+            world.reward(np.array(prompt), np.array(response))

@@ -57,3 +57,27 @@ def test_bad_sizes_are_told():
     with pytest.raises(ValueError, match="eos must be the last token, 3, or None; got 2"):
         Recurrent(4, 3, eos=2)
     assert Recurrent(2, 1, eos=1).hidden == 1
+
+
+def test_prompts_and_responses_may_have_leading_axes():
+    model, params = MODELS["recurrent"]
+    rng = np.random.default_rng(0)
+    prompts, responses = rng.integers(4, size=(5, 2, 3, 2)), rng.integers(4, size=(5, 2, 3, 4))
+    together = lm.log_prob(model, params, prompts, responses)
+    shared = lm.log_prob(model, params, prompts, responses[0, 0])
+    state, first = model.start(params, prompts)
+    assert state.shape == (5, 2, 3, 5)
+    for k in np.ndindex(5, 2):
+        assert together[k] == pytest.approx(lm.log_prob(model, params, prompts[k], responses[k]), abs=1e-13)
+        assert shared[k] == pytest.approx(lm.log_prob(model, params, prompts[k], responses[0, 0]), abs=1e-13)
+        assert first[k] == pytest.approx(model.start(params, prompts[k])[1], abs=1e-13)
+
+
+def test_messages_name_the_argument():
+    model, params = MODELS["recurrent"]
+    with pytest.raises(ValueError, match=r"^prompt: token 4"):
+        model.logits(params, np.full((3, 2), 4), np.zeros((3, 2), dtype=int))
+    with pytest.raises(ValueError, match=r"^response: token 4"):
+        model.logits(params, PROMPTS, np.full((3, 2), 4))
+    with pytest.raises(ValueError, match=r"^prompt: token 4"):
+        model.start(params, np.full((3, 2), 4))

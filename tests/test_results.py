@@ -58,3 +58,8 @@ def test_damaged_and_foreign_files_are_told(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         results.load(path)
+
+
+def test_files_are_easy_to_read_and_to_compare(tmp_path):
+    results.save(tmp_path / "r.json", {"x": [1.5]})
+    assert (tmp_path / "r.json").read_text() == '{\n "format": 1,\n "results": {\n  "x": [\n   1.5\n  ]\n }\n}\n'

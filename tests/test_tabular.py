@@ -60,3 +60,37 @@ def test_bad_input_is_told():
         Tabular(4, 0, ((0, 1),))
     with pytest.raises(ValueError, match="prompts: token 4 is outside"):
         Tabular(4, 2, ((0, 4),))
+
+
+def test_prompts_and_responses_may_have_leading_axes():
+    model, params = MODELS["tabular"]
+    rng = np.random.default_rng(0)
+    prompts, responses = PROMPTS[rng.integers(3, size=(5, 2, 4))], rng.integers(4, size=(5, 2, 4, 3))
+    together = lm.log_prob(model, params, prompts, responses)
+    assert together.shape == (5, 2, 4)
+    for k in np.ndindex(5, 2):
+        assert together[k] == pytest.approx(lm.log_prob(model, params, prompts[k], responses[k]), abs=1e-13)
+    with pytest.raises(ValueError, match="the table knows prompts of 2 tokens; got 3"):
+        model.start(params, np.zeros((2, 2, 3), dtype=int))
+    with pytest.raises(ValueError, match=r"^prompt \[3, 3\] is not in the table"):
+        model.start(params, np.array([[[0, 1]], [[3, 3]]]))
+    with pytest.raises(ValueError, match="the table holds 3 tokens; the response has 4"):
+        model.logits(params, prompts, rng.integers(4, size=(5, 2, 4, 4)))
+
+
+def test_messages_name_the_argument():
+    model, params = MODELS["tabular"]
+    with pytest.raises(ValueError, match=r"^response: token 4"):
+        model.logits(params, PROMPTS, np.full((3, 2), 4))
+    with pytest.raises(ValueError, match=r"^prompt: token 4"):
+        model.logits(params, np.full((3, 2), 4), np.zeros((3, 2), dtype=int))
+    with pytest.raises(ValueError, match=r"^prompts: the same prompt stands twice in the table$"):
+        Tabular(4, 2, ((0, 1), (0, 1)))
+
+
+def test_places_are_repeated_row_by_row():
+    model, params = MODELS["tabular"]
+    place, _ = model.start(params, PROMPTS[np.array([[0, 1], [2, 0]])])
+    rows, length, prefix = model.repeat(place, 2)
+    assert rows.tolist() == [[0, 0, 1, 1], [2, 2, 0, 0]]
+    assert (length, prefix.shape) == (0, (2, 4))

@@ -236,3 +236,9 @@ def test_bad_rewards_are_told():
     huge = token_mdp.TokenMDP(PROMPTS, START, reward, 4, 30, 3)
     with pytest.raises(ValueError, match="too many to enumerate"):
         huge.answer_rewards()
+
+
+def test_messages_are_whole():
+    broken = token_mdp.TokenMDP(PROMPTS, START, lambda x, y: np.full(len(x), np.inf), 4, 3, 3)
+    with pytest.raises(ValueError, match=r"^the reward of some answers is NaN or infinite$"):
+        broken.answer_rewards()

@@ -113,3 +113,22 @@ def test_bad_sizes_are_told():
         TokenProcess(scale=0)
     with pytest.raises(ValueError, match="at least 1; got 0"):
         TokenProcess(hidden=0)
+
+
+def test_series_and_correlations_may_have_leading_axes():
+    process = TokenProcess()
+    params = process.init(np.random.default_rng(2))
+    texts = np.random.default_rng(3).integers(2, size=(4, 2, 3, 9))
+    logits = token_process.series(process, params, texts)
+    assert logits.shape == (4, 2, 3, 9)
+    for k in np.ndindex(4, 2):
+        assert logits[k] == pytest.approx(token_process.series(process, params, texts[k]), abs=1e-13)
+        for function in (token_process.autocorrelation, token_process.autocorrelation_as_printed):
+            assert function(logits, 7)[k] == pytest.approx(function(logits[k], 7), abs=1e-13)
+    with pytest.raises(ValueError, match="a series of 9 values has lags 0 to 6; got 8 lags"):
+        token_process.autocorrelation(logits, 8)
+    assert token_process.autocorrelation(logits, 1).shape == (4, 2, 3, 1)
+
+
+def test_a_world_has_a_state_in_the_plane():
+    assert token_process.draw(np.random.default_rng(0)).ideal["recurrent"].shape == (2, 2)
