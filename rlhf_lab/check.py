@@ -174,7 +174,7 @@ def _token_log_probs(logits: Array, response: Array) -> Array:
 
 
 def _log_prob(logits: Array, response: Array, eos: int) -> Array:
-    return (_token_log_probs(logits, response) * _lm.response_mask(response, eos)).sum(-1)
+    return (_token_log_probs(logits, response) * _lm.response_mask(response, eos)).sum(1)
 
 
 def _log_prob_cases() -> list[Case]:

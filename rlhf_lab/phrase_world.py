@@ -159,4 +159,4 @@ def pretrained(pseudo_count: float = 0.1) -> Params:
 
 
 def _rows(prompts: Array) -> Array:
-    return (prompts[:, None, :] == PROMPTS).all(-1).argmax(-1)
+    return (prompts[:, None, :] == PROMPTS).all(axis=2).argmax(axis=1)

@@ -76,7 +76,9 @@ def excused(module: str, function: str, out: str, put: str, listed: dict) -> str
         if (entry["module"], entry["function"]) == (module, function):
             return f"{module}.{function}"
     for entry in listed.get("rule", []):
-        if any(out.replace(entry["out"], new) == put for new in entry["put"]) and entry["out"] in out:
+        places = [match.start() for match in re.finditer(re.escape(entry["out"]), out)]
+        ends = [(place, place + len(entry["out"])) for place in places]
+        if any(out[:first] + new + out[last:] == put for first, last in ends for new in entry["put"]):
             return entry["out"]
     for entry in listed.get("survivor", []):
         if (entry["function"], entry["out"], entry["put"]) == (function, out, put) and entry["module"] == module:

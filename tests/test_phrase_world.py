@@ -134,7 +134,10 @@ def test_seeds_may_have_answers_of_their_own():
     assert together.shape == (3, 2, 4)
     for k in np.ndindex(3, 2):
         assert together[k].tolist() == world.reward(world.PROMPTS, responses[k]).tolist()
+    yes = np.tile(world.encode("yes", 2), (4, 1))
+    assert world.reward(world.PROMPTS, yes).tolist() == [2, -2, -2, 2]
     rows = np.stack([world.PROMPTS, world.PROMPTS[::-1]])
+    assert world.reward(rows[:, [0, 0, 1, 2]], yes).tolist() == [[2, 2, -2, -2], [2, 2, -2, -2]]
     both = world.reward(rows, responses[0])
     assert both[1].tolist() == world.reward(world.PROMPTS[::-1], responses[0, 1]).tolist()
 

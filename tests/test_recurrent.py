@@ -5,7 +5,7 @@ import pytest
 from autograd.test_util import check_grads
 from worlds import MODELS, PROMPTS
 
-from rlhf_lab import lm
+from rlhf_lab import lm, optim
 from rlhf_lab.recurrent import Recurrent
 
 
@@ -62,7 +62,7 @@ def test_bad_sizes_are_told():
 def test_prompts_and_responses_may_have_leading_axes():
     model, params = MODELS["recurrent"]
     rng = np.random.default_rng(0)
-    prompts, responses = rng.integers(4, size=(5, 2, 3, 2)), rng.integers(4, size=(5, 2, 3, 4))
+    prompts, responses = rng.integers(4, size=(5, 2, 3, 6)), rng.integers(4, size=(5, 2, 3, 4))
     together = lm.log_prob(model, params, prompts, responses)
     shared = lm.log_prob(model, params, prompts, responses[0, 0])
     state, first = model.start(params, prompts)
@@ -81,3 +81,17 @@ def test_messages_name_the_argument():
         model.logits(params, PROMPTS, np.full((3, 2), 4))
     with pytest.raises(ValueError, match=r"^prompt: token 4"):
         model.start(params, np.full((3, 2), 4))
+
+
+@pytest.mark.equation("eq-pretraining-loss", "eq-entropy")
+def test_pretraining_tends_to_the_entropy_of_the_text():
+    model, rng = Recurrent(3, 12, eos=2), np.random.default_rng(0)
+    prompts = np.repeat([[0], [1]], 100, axis=0)
+    answers = np.repeat([[0, 1, 2], [1, 2, 2], [1, 1, 1], [2, 2, 2]], [60, 40, 70, 30], axis=0)
+    loss = lambda p, batch: lm.negative_log_likelihood(model, p, *batch)  # noqa: E731
+    batches = lambda p, rng: [(prompts, answers)]  # noqa: E731
+    params, history = optim.fit(loss, model.init(rng), batches, rounds=400, optimizer=optim.adam(0.03), rng=rng)
+    floor = (lm.entropy(np.log([0.6, 0.4])) + lm.entropy(np.log([0.7, 0.3]))) / 2
+    losses = np.array([record["loss"] for record in history])
+    assert (losses > floor).all()
+    assert loss(params, (prompts, answers)) == pytest.approx(floor, abs=2e-3)
