@@ -58,7 +58,8 @@ def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
     """
     prompt, response = checks.tokens("prompt", prompt, VOCAB), checks.tokens("response", response, VOCAB)
     checks.same_batch(prompt, response)
-    prompt = np.broadcast_to(prompt, np.broadcast_shapes(prompt.shape[:-1], response.shape[:-1]) + prompt.shape[-1:])
+    rows = np.broadcast_shapes(prompt.shape[:-1], response.shape[:-1])
+    prompt, response = (np.broadcast_to(text, rows + text.shape[-1:]) for text in (prompt, response))
     counts = _counts(response)
     said = counts > 0
     tea, asks_hot = (prompt == _TEA).any(-1), (prompt == _HOT).any(-1)
