@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import check
+from rlhf_lab.diagnosis import Exercise, diagnose
 
 EXERCISES = {
     name: getattr(check, name.upper())
@@ -65,7 +66,7 @@ def gibbs(log_pi_0, reward, beta):
 
 @every_exercise
 def test_a_right_solution_passes_however_it_is_written(name):
-    assert check.diagnose(EXERCISES[name], globals()[name]) is None
+    assert diagnose(EXERCISES[name], globals()[name]) is None
 
 
 @every_exercise
@@ -86,7 +87,7 @@ def test_the_starter_is_not_yet_right(name, capsys):
 @every_mistake
 def test_a_typical_mistake_is_named(name, k):
     wrong, sentence = EXERCISES[name].mistakes[k]
-    assert check.diagnose(EXERCISES[name], wrong) == sentence
+    assert diagnose(EXERCISES[name], wrong) == sentence
 
 
 @every_exercise
@@ -94,7 +95,7 @@ def test_there_are_at_least_three_typical_mistakes_and_all_differ_from_the_key(n
     exercise = EXERCISES[name]
     assert len(exercise.mistakes) >= 3
     for wrong, _ in exercise.mistakes:
-        assert check.diagnose(exercise._replace(mistakes=[]), wrong) is not None
+        assert diagnose(exercise._replace(mistakes=[]), wrong) is not None
 
 
 MISTAKES = {  # written out here once more, as a reader would: (exercise, wrong function, a word of the sentence)
@@ -124,7 +125,7 @@ MISTAKES = {  # written out here once more, as a reader would: (exercise, wrong 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_named_however_it_is_written(mistake):
     name, wrong, word = MISTAKES[mistake]
-    assert word in check.diagnose(EXERCISES[name], wrong)
+    assert word in diagnose(EXERCISES[name], wrong)
 
 
 def test_overflow_is_named_apart_from_being_wrong():
@@ -132,16 +133,16 @@ def test_overflow_is_named_apart_from_being_wrong():
         weight = np.exp(log_pi_0 + reward / beta)
         return np.log(weight / weight.sum(-1, keepdims=True))
 
-    assert "overflow" in check.diagnose(check.GIBBS, naive)
+    assert "overflow" in diagnose(check.GIBBS, naive)
 
     def naive_log_prob(logits, response, eos):
         chosen = np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
         return check._log_prob(chosen, response, eos)
 
-    assert "overflow" in check.diagnose(check.LOG_PROB, naive_log_prob)
+    assert "overflow" in diagnose(check.LOG_PROB, naive_log_prob)
 
 
-TOY = check.Exercise(lambda x: 2.0 * x, [(np.array([1.0, 2.0]),), (np.array([3.0, 5.0, 4.0]),)], [], [])
+TOY = Exercise(lambda x: 2.0 * x, [(np.array([1.0, 2.0]),), (np.array([3.0, 5.0, 4.0]),)], [], [])
 GENERIC = {
     "sign": (lambda x: -2.0 * x, "The sign is flipped."),
     "constant": (lambda x: 2.0 * x + 7, "It is right up to a constant that should not be there."),
@@ -165,12 +166,12 @@ GENERIC = {
 @pytest.mark.parametrize("kind", GENERIC)
 def test_what_is_wrong_is_told_even_if_nobody_foresaw_it(kind):
     wrong, sentence = GENERIC[kind]
-    assert check.diagnose(TOY, wrong).startswith(sentence)
+    assert diagnose(TOY, wrong).startswith(sentence)
 
 
 def test_in_a_list_of_arrays_the_wrong_one_is_named():
-    two = check.Exercise(lambda x, y: [x[0], y * x[0]], [([np.ones(3)], 2.0)], [], [])
-    wrong = check.diagnose(two, lambda x, y: [x[0], y * x[0] + np.array([0, 0, 0.5])])
+    two = Exercise(lambda x, y: [x[0], y * x[0]], [([np.ones(3)], 2.0)], [], [])
+    wrong = diagnose(two, lambda x, y: [x[0], y * x[0] + np.array([0, 0, 0.5])])
     assert wrong == "With inputs of shapes (3,), ..., (), entry (2,) of array 1 is 2.5 and should be 2."
 
 
@@ -179,7 +180,7 @@ def test_a_function_that_changes_its_inputs_is_told_so():
         x *= 2.0
         return x
 
-    assert check.diagnose(TOY, greedy) == "It changes its inputs; work on a copy."
+    assert diagnose(TOY, greedy) == "It changes its inputs; work on a copy."
     assert TOY.cases[0][0].tolist() == [1.0, 2.0]
 
 
@@ -189,30 +190,30 @@ def test_the_function_itself_is_wanted():
 
 
 def test_small_differences_are_differences_and_rounding_is_not():
-    exact = check.Exercise(lambda x: x, [(np.array([1.0, 2.0, 1e-6]),)], [], [])
-    assert check.diagnose(exact, lambda x: x * (1 + 1e-12)) is None
-    assert check.diagnose(exact, lambda x: x + np.array([1e-6, 0, 0])) is not None
-    assert check.diagnose(exact, lambda x: x + np.array([0, 0, 1e-9])) is not None
-    assert check.diagnose(exact, lambda x: x + np.array([0, 0, 1e-12])) is None
+    exact = Exercise(lambda x: x, [(np.array([1.0, 2.0, 1e-6]),)], [], [])
+    assert diagnose(exact, lambda x: x * (1 + 1e-12)) is None
+    assert diagnose(exact, lambda x: x + np.array([1e-6, 0, 0])) is not None
+    assert diagnose(exact, lambda x: x + np.array([0, 0, 1e-9])) is not None
+    assert diagnose(exact, lambda x: x + np.array([0, 0, 1e-12])) is None
 
 
 def test_a_list_of_numbers_is_an_array():
-    assert check.diagnose(TOY, lambda x: [2.0 * v for v in x]) is None
-    assert check.diagnose(TOY, lambda x: [np.array(2.0 * v) for v in x]) is None
-    assert check.diagnose(TOY, lambda x: tuple(2.0 * v for v in x)) is None
+    assert diagnose(TOY, lambda x: [2.0 * v for v in x]) is None
+    assert diagnose(TOY, lambda x: [np.array(2.0 * v) for v in x]) is None
+    assert diagnose(TOY, lambda x: tuple(2.0 * v for v in x)) is None
 
 
 def test_the_wrong_entry_is_the_one_that_is_farthest_off():
-    big = check.Exercise(lambda x: x, [(np.array([10.0, -20.0, 1.0]),)], [], [])
-    told = check.diagnose(big, lambda x: x + np.array([0.0, 0.1, 3.0]))
+    big = Exercise(lambda x: x, [(np.array([10.0, -20.0, 1.0]),)], [], [])
+    told = diagnose(big, lambda x: x + np.array([0.0, 0.1, 3.0]))
     assert told == "With inputs of shapes (3,), entry (2,) is 4 and should be 1."
 
 
 def test_a_factor_of_small_numbers_is_found():
-    small = check.Exercise(lambda x: 1e-3 * x, [(np.array([1.0, 2.0]),)], [], [])
-    assert check.diagnose(small, lambda x: 2e-3 * x) == "It is right up to a factor: multiply by 0.5."
+    small = Exercise(lambda x: 1e-3 * x, [(np.array([1.0, 2.0]),)], [], [])
+    assert diagnose(small, lambda x: 2e-3 * x) == "It is right up to a factor: multiply by 0.5."
 
 
 def test_arguments_that_are_not_arrays_reach_the_function_as_they_are():
-    typed = check.Exercise(lambda x, n: x * n, [(np.array([1.0, 2.0]), 3)], [], [])
-    assert check.diagnose(typed, lambda x, n: x * n if type(n) is int else None) is None
+    typed = Exercise(lambda x, n: x * n, [(np.array([1.0, 2.0]), 3)], [], [])
+    assert diagnose(typed, lambda x, n: x * n if type(n) is int else None) is None
