@@ -292,24 +292,36 @@ def test_the_same_text_gives_the_same_notebook(project):
 
 
 class Config:
-    def __init__(self, url):
-        self.html_theme_options = {"repository_url": url}
+    def __init__(self, url, folder):
+        """What Sphinx gets from Jupyter Book if the address in `_config.yml` is `url`."""
+        from jupyter_book.config import get_final_config
+
+        written = (ROOT / "book/_config.yml").read_text(encoding="utf-8")
+        assert '  url: ""\n' in written
+        (folder / "_config.yml").write_text(written.replace('  url: ""\n', f'  url: "{url}"\n'), encoding="utf-8")
+        cli = {"latex_individualpages": False}
+        final, _ = get_final_config(user_yaml=folder / "_config.yml", cli_config=cli, sourcedir=folder)
+        self.html_theme_options = final["html_theme_options"]
 
 
-def test_buttons_that_need_an_address_appear_with_the_address():
-    answer_key = pytest.importorskip("answer_key")
-    without, with_address = Config(""), Config("https://example.org/rlhf-lab")
+@pytest.mark.filterwarnings("ignore")
+def test_buttons_that_need_an_address_appear_with_the_address(tmp_path):
+    import answer_key
+
+    without, with_address = Config("", tmp_path), Config("https://example.org/rlhf-lab", tmp_path)
     for config in (without, with_address):
-        answer_key.buttons(None, config)
+        answer_key.theme(None, config)
     names = ("use_repository_button", "use_edit_page_button", "use_issues_button")
     assert [without.html_theme_options[n] for n in names] == [False] * 3
     assert [with_address.html_theme_options[n] for n in names] == [True] * 3
     assert without.html_theme_options["launch_buttons"] == {}
     assert {"binderhub_url", "colab_url"} <= set(with_address.html_theme_options["launch_buttons"])
+    assert with_address.html_theme_options["repository_url"] == "https://example.org/rlhf-lab"
 
 
 def test_docstrings_are_plain_text():
-    answer_key = pytest.importorskip("answer_key")
+    import answer_key
+
     lines = ["J*(x) = |a_| of `f(x_)` (eq-one)."]
     answer_key.docstring(None, "function", "f", None, None, lines)
     assert lines == [r"J\*(x) = \|a\_\| of ``f(x_)`` (:eq:`eq-one`)."]

@@ -27,9 +27,13 @@ class EquationIndex(SphinxDirective):
         return [equation_index()]
 
 
-def buttons(app: Sphinx, config) -> None:
-    """Show repository, edit, Binder and Colab buttons only if the public address of the repository is set."""
+def theme(app: Sphinx, config) -> None:
+    """Show repository, edit, Binder and Colab buttons only if the public address of the repository is set.
+
+    Theme options stand here: in `_config.yml` they would replace those that Jupyter Book works out, the address too.
+    """
     options = config.html_theme_options
+    options |= {"navbar_persistent": [], "show_toc_level": 2}
     there = bool(options.get("repository_url"))
     for name in ("use_repository_button", "use_edit_page_button", "use_issues_button"):
         options[name] = there
@@ -164,7 +168,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything."""
     app.add_node(equation_index)
     app.add_directive("equation-index", EquationIndex)
-    app.connect("config-inited", buttons, priority=900)
+    app.connect("config-inited", theme, priority=900)
     app.connect("builder-inited", prepare)
     app.connect("env-get-outdated", always_outdated)
     app.connect("source-read", reference_page)
