@@ -8,6 +8,8 @@ endif
 RUN := .venv/$(BIN)/python
 PEERS := .venv-peers/$(BIN)/python
 PIP := -m pip install --quiet --disable-pip-version-check
+# Old Pythons must be able to read this line, or the reader gets a syntax error for an answer.
+NEW_ENOUGH := import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make PYTHON=python3.12')
 
 .PHONY: help book test notebooks lint serve bench peers mutants lock clean
 
@@ -24,7 +26,7 @@ help:
 	@echo "make clean      remove what was built, keep the environments"
 
 .venv/ready: requirements/lock.txt pyproject.toml
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Name another one: make PYTHON=python3.12')"
+	@$(PYTHON) -c "$(NEW_ENOUGH)"
 	@echo "Setting up .venv: about a minute, once"
 	@$(PYTHON) -m venv .venv
 	@$(RUN) $(PIP) -r requirements/lock.txt
@@ -32,6 +34,7 @@ help:
 	@$(PYTHON) -c "open('.venv/ready', 'w').close()"
 
 .venv-peers/ready: requirements/lock.txt requirements/peers.txt pyproject.toml
+	@$(PYTHON) -c "$(NEW_ENOUGH)"
 	@echo "Setting up .venv-peers with PyTorch and JAX: a few minutes, once"
 	@$(PYTHON) -m venv .venv-peers
 	@$(PEERS) $(PIP) -c requirements/lock.txt -r requirements/peers.txt setuptools

@@ -29,7 +29,7 @@ def tokens(name: str, value: Any, vocab: int) -> IntArray:
 
 def horizon(value: int) -> int:
     """Return `value`, the greatest length of a response, if it is a whole number from 1 on."""
-    if value != int(value) or value < 1:
+    if not np.isfinite(value) or value != int(value) or value < 1:
         raise ValueError(f"the horizon is the greatest number of tokens in a response, at least 1; got {value}")
     return int(value)
 
@@ -67,6 +67,16 @@ def sizes(vocab: int, eos: int | None) -> None:
         raise ValueError(f"a language needs at least 2 tokens; got a vocabulary of {vocab}")
     if eos not in (None, vocab - 1):
         raise ValueError(f"eos must be the last token, {vocab - 1}, or None; got {eos}")
+
+
+def shapes(params: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise unless each of `params` ends in the shape that is wanted of it, whatever axes it carries before."""
+    for name, shape in wanted.items():
+        if params[name].shape[-len(shape) :] != shape:
+            raise ValueError(
+                f"params[{name!r}] has shape {params[name].shape}; it must end in {shape}: these parameters belong to "
+                "a model of another size"
+            )
 
 
 def same_batch(prompt: IntArray, response: IntArray) -> None:

@@ -34,7 +34,7 @@ def params(probability: Array) -> Params:
 def probability(params: Params) -> Array:
     """Return the probability (...) with which the model says 1."""
     logits = params["logits"][..., 0, 0, :]
-    return 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
+    return np.exp(-np.logaddexp(0.0, logits[..., 0] - logits[..., 1]))
 
 
 def reward(prompt: Array, response: Array) -> Array:

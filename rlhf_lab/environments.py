@@ -55,10 +55,11 @@ class TokenEnv(gymnasium.Env[np.ndarray, np.int64]):
         row = options.get("prompt")
         if row is None:
             row = self.np_random.choice(len(self._prompts), p=self.mdp.start)
-        elif not 0 <= row < len(self._prompts):
+        elif not isinstance(row, int | np.integer) or not 0 <= row < len(self._prompts):
             raise ValueError(f"prompt {row} does not exist: this world has prompts 0 to {len(self._prompts) - 1}")
-        prefix = [int(token) for token in options.get("prefix", ())]
-        if len(prefix) >= self.mdp.horizon or any(not 0 <= t < self.mdp.words for t in prefix):
+        prefix = list(options.get("prefix", ()))
+        words = range(self.mdp.words)
+        if len(prefix) >= self.mdp.horizon or any(token not in words for token in prefix):
             raise ValueError(
                 f"a prefix has fewer than {self.mdp.horizon} tokens, each a word, 0 to {self.mdp.words - 1}; "
                 f"got {prefix}"
@@ -68,16 +69,18 @@ class TokenEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Append a token; the reward comes with the last one."""
+        if self._over():
+            raise ValueError("the episode is over: call reset() to start another")
         if not self.action_space.contains(action):
             raise ValueError(f"an action is a token, 0 to {self.mdp.vocab - 1}; got {action}")
         self._written.append(int(action))
-        done = action == self.mdp.eos or len(self._written) == self.mdp.horizon
+        done = self._over()
         reward = 0.0
         if done:
             response = np.full((1, self.mdp.horizon), self.mdp.eos or 0)
             response[0, : len(self._written)] = self._written
             reward = float(self.mdp.reward(self._prompt[None], response)[0])
-        return self._observation(), reward, bool(done), False, {}
+        return self._observation(), reward, done, False, {}
 
     def render(self) -> str | None:
         """Return the text so far, if the environment was made with `render_mode="ansi"`."""
@@ -85,6 +88,9 @@ class TokenEnv(gymnasium.Env[np.ndarray, np.int64]):
             return None
         prompt, answer = (" ".join(self.words[t] for t in part) for part in (self._prompt, self._written))
         return f"{prompt} > {answer}"
+
+    def _over(self) -> bool:
+        return len(self._written) == self.mdp.horizon or self._written[-1:] == [self.mdp.eos]
 
     def _observation(self) -> np.ndarray:
         padded = np.full(self._length, self.mdp.vocab, dtype=np.int64)

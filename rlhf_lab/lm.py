@@ -7,6 +7,7 @@ last token, V - 1; what follows the first `eos` of a response is `eos` again and
 carry leading axes `...` (seeds, ensemble members); results carry them too. Log-probabilities are natural logs.
 """
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import autograd.numpy as np
@@ -74,9 +75,10 @@ def log_prob(model: LanguageModel, params: Params, prompt: Array, response: Arra
 
 def sample(model: LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator) -> Array:
     """Draw one response for each prompt, token by token: integers (..., N, T), padded with `eos`."""
-    prompt = checks.tokens("prompt", prompt, model.vocab)
+    prompt, horizon = checks.tokens("prompt", prompt, model.vocab), checks.horizon(horizon)
+    checks.finite(params)
     cache, logits = model.start(params, prompt)
-    response = np.full((*logits.shape[:-1], checks.horizon(horizon)), model.eos or 0)
+    response = np.full((*logits.shape[:-1], horizon), model.eos or 0)
     alive = np.ones(logits.shape[:-1], dtype=bool)
     for t in range(horizon):
         token = _choose(logits, rng)
@@ -120,8 +122,9 @@ def _enumerable(vocab: int, horizon: int, eos: int | None, prompts: int) -> None
     checks.horizon(horizon)
     size = count_responses(vocab, horizon, eos)
     if size * prompts > ENUMERABLE:
+        told = f"{size:,}" if size < 10**15 else f"about 10^{math.log10(size):.0f}"
         raise ValueError(
-            f"{prompts} prompt(s) with {size:,} answers each are too many to enumerate (the limit is {ENUMERABLE:,} "
+            f"{prompts} prompt(s) with {told} answers each are too many to enumerate (the limit is {ENUMERABLE:,} "
             "in all): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`"
         )
 
@@ -209,7 +212,7 @@ def _draw(
 ) -> tuple[Array, Array, Array]:
     if samples < 2:
         raise ValueError(f"a standard error needs at least 2 samples for each prompt; got {samples}")
-    repeated = np.repeat(prompt, samples, axis=-2)
+    repeated = np.repeat(checks.tokens("prompt", prompt, policy[0].vocab), samples, axis=-2)
     response = sample(*policy, repeated, horizon, rng)
     return repeated, response, log_prob(*policy, repeated, response)
 

@@ -41,6 +41,7 @@ class Recurrent:
         prompt = checks.tokens("prompt", prompt, self.vocab)
         response = checks.tokens("response", response, self.vocab)
         checks.same_batch(prompt, response)
+        self._check(params)
         lead = np.broadcast_shapes(prompt.shape[:-2], response.shape[:-2])
         prompt = np.broadcast_to(prompt, lead + prompt.shape[-2:])
         response = np.broadcast_to(response, lead + response.shape[-2:])
@@ -51,6 +52,7 @@ class Recurrent:
     def start(self, params: Params, prompt: Array) -> tuple[Array, Array]:
         """Read the prompt: return the state (..., N, D) and the logits (..., N, V) of the first token."""
         prompt = checks.tokens("prompt", prompt, self.vocab)
+        self._check(params)
         state = params["start"][..., None, :] + np.zeros((prompt.shape[-2], 1))
         for t in range(prompt.shape[-1]):
             state = self._next(params, state, prompt[..., t])
@@ -64,6 +66,16 @@ class Recurrent:
     def repeat(self, cache: Array, times: int) -> Array:
         """Return the states with each one `times` times in a row."""
         return np.repeat(cache, times, axis=cache.ndim - 2)  # autograd's gradient is wrong for a negative axis
+
+    def _check(self, params: Params) -> None:
+        hidden, vocab = self.hidden, self.vocab
+        wanted = {
+            "recurrent": (hidden, hidden),
+            "embed": (vocab, hidden),
+            "readout": (hidden, vocab),
+            "start": (hidden,),
+        }
+        checks.shapes(params, wanted)
 
     def _next(self, params: Params, state: Array, token: Array) -> Array:
         read = embedding(params["embed"], token[..., None])[..., 0, :]

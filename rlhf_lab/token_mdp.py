@@ -49,6 +49,8 @@ class TokenMDP:
             raise ValueError(f"start needs one probability for each of the {len(prompts)} prompts; got {start.shape}")
         if not 0 < self.discount <= 1:
             raise ValueError(f"the discount lies in (0, 1]; got {self.discount}")
+        object.__setattr__(self, "prompts", prompts)
+        object.__setattr__(self, "start", start)
 
     @property
     def words(self) -> int:

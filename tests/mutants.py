@@ -1,10 +1,12 @@
 """Break the package in many small ways, and see whether the tests notice: `make mutants [MODULE=lm]`.
 
-A copy of the package is changed in one place at a time by mutmut, and the tests that touch the place are run. At least
-95% of the mutants must be killed, and each that survives must stand in `mutants.toml` with the reason why it changes
-nothing that matters.
+A copy of the package is changed in one place at a time by mutmut, and the tests that touch the place are run. mutmut
+leaves alone what stands outside functions and inside decorated ones (constants, tables, defaults, properties): these
+are changed here, with mutmut's own operators, and each module's own tests are run. At least 95% of the mutants must be
+killed, and each that survives must stand in `mutants.toml` with the reason why it changes nothing that matters.
 """
 
+import difflib
 import os
 import re
 import shutil
@@ -13,10 +15,22 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import libcst as cst
+from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).parents[1]
 KILLED = {"killed", "timeout", "segfault", "suspicious"}
+LEVEL = "module level"  # stands for a function's name where there is none
+WORKERS = 2
+CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
+TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
 TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks")
 SETTINGS = """
 [project]
@@ -36,89 +50,144 @@ do_not_mutate = ["rlhf_lab/plots.py"]
 """
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of every run."""
+    return os.environ | {"OPENBLAS_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+
+
 def mutmut(folder: str, *arguments: str) -> str:
     """Run mutmut in a folder and return what it printed."""
     command = [str(Path(sys.executable).with_name("mutmut")), *arguments]
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"mutmut {' '.join(arguments)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done.stdout
 
 
-def results(modules: list[str]) -> dict[str, tuple[str, str, str]]:
-    """Return the status, the lines taken out and the lines put in of every mutant of the modules (all if none)."""
+def copy(folder: str) -> None:
+    """Copy the package and its tests."""
+    for name in ("rlhf_lab", "tests"):
+        leave = shutil.ignore_patterns("__pycache__", "peers", *(f"test_{t}.py" for t in TESTS_OF_OTHER_THINGS))
+        shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
+    shutil.copy(ROOT / "conftest.py", folder)
+    Path(folder, "pyproject.toml").write_text(SETTINGS)
+
+
+Mutant = tuple[str, str, bool, str, str]  # module, function, whether it was killed, lines taken out, lines put in
+
+
+def inside_functions(modules: list[str]) -> Iterator[Mutant]:
+    """Yield every mutant that mutmut makes of the modules (of all if none are named)."""
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("rlhf_lab", "tests"):
-            leave = shutil.ignore_patterns("__pycache__", "peers", *(f"test_{t}.py" for t in TESTS_OF_OTHER_THINGS))
-            shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
-        shutil.copy(ROOT / "conftest.py", folder)
-        Path(folder, "pyproject.toml").write_text(SETTINGS)
-        mutmut(folder, "run", "--max-children", "2", *(f"rlhf_lab.{module}.*" for module in modules))
+        copy(folder)
+        mutmut(folder, "run", "--max-children", str(WORKERS), *(f"rlhf_lab.{module}.*" for module in modules))
         listed = re.findall(r"^\s*(rlhf_lab\.\S+): (.+)$", mutmut(folder, "results", "--all", "true"), re.MULTILINE)
-        found = {}
         for name, status in listed:
-            if status == "not checked" or (modules and name.split(".")[1] not in modules):
+            module, function = name.split(".")[1], re.sub(r"__mutmut_\d+$", "", name.split(".")[2])
+            if not modules or module in modules:
+                diff = "" if status in KILLED else mutmut(folder, "show", name)
+                yield module, function, status in KILLED, _lines(diff.splitlines(), "-"), _lines(diff.splitlines(), "+")
+
+
+def outside_functions(modules: list[str]) -> Iterator[Mutant]:
+    """Yield every mutant of what stands at module or class level, or in decorated functions."""
+    folders: SimpleQueue[str] = SimpleQueue()
+
+    def survives(module: str, changed: str) -> bool:
+        folder = folders.get()
+        path = Path(folder, f"rlhf_lab/{module}.py")
+        source = path.read_text()
+        path.write_text(changed)
+        command = [sys.executable, "-m", "pytest", "-x", "-q", f"tests/test_{module}.py"]
+        paths = environment() | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            return not subprocess.run(command, cwd=folder, env=paths, capture_output=True, timeout=60).returncode
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            path.write_text(source)
+            folders.put(folder)
+
+    with tempfile.TemporaryDirectory() as parent, ThreadPoolExecutor(WORKERS) as pool:
+        for k in range(WORKERS):
+            copy(f"{parent}/{k}")
+            folders.put(f"{parent}/{k}")
+        for path in sorted(Path(parent, "0", "rlhf_lab").glob("*.py")):
+            tests = Path(parent, "0", "tests", f"test_{path.stem}.py")
+            if (modules and path.stem not in modules) or not tests.exists():
                 continue
-            diff = "" if status in KILLED else mutmut(folder, "show", name)
-            found[name] = (status, *(_lines(diff, sign) for sign in "-+"))
-        return found
+            source = path.read_text()
+            changed = list(dict.fromkeys(_changes(source)))
+            alive = pool.map(lambda text, module=path.stem: survives(module, text), changed)
+            for text, lives in zip(changed, alive, strict=True):
+                diff = list(difflib.unified_diff(source.splitlines(), text.splitlines(), n=0))
+                yield path.stem, LEVEL, not lives, _lines(diff, "-"), _lines(diff, "+")
 
 
-def _lines(diff: str, sign: str) -> str:
-    kept = [line[1:].strip() for line in diff.splitlines() if line.startswith(sign) and not line.startswith(3 * sign)]
+def _changes(source: str) -> Iterator[str]:
+    module = cst.parse_module(source)
+    nodes: list[cst.CSTNode] = [module]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, TEXT) or (isinstance(node, cst.FunctionDef) and not node.decorators):
+            continue
+        nodes.extend(node.children)
+        for kind, operator in mutation_operators:
+            if isinstance(node, kind) and operator.__name__ not in CRASHES:
+                yield from (module.deep_replace(node, new).code for new in operator(node))
+
+
+def _lines(diff: list[str], sign: str) -> str:
+    kept = [line[1:].strip() for line in diff if line.startswith(sign) and not line.startswith(3 * sign)]
     return "\n".join(kept)
 
 
-def excused(module: str, function: str, out: str, put: str, listed: dict) -> str | None:
-    """Return why a survivor is no gap in the tests, or None."""
-    for entry in listed.get("outside", []):
-        if (entry["module"], entry["function"]) == (module, function):
-            return f"{module}.{function}"
-    for entry in listed.get("rule", []):
-        places = [match.start() for match in re.finditer(re.escape(entry["out"]), out)]
-        ends = [(place, place + len(entry["out"])) for place in places]
-        if any(out[:first] + new + out[last:] == put for first, last in ends for new in entry["put"]):
-            return entry["out"]
-    for entry in listed.get("survivor", []):
-        if (entry["function"], entry["out"], entry["put"]) == (function, out, put) and entry["module"] == module:
-            return f"{function}: {out}"
-    return None
+def excuses(entry: dict[str, Any], kind: str, module: str, function: str, out: str, put: str) -> bool:
+    """Return whether an entry of `mutants.toml` explains this survivor."""
+    if kind == "survivor":
+        return (entry["module"], entry["function"], entry["out"], entry["put"]) == (module, function, out, put)
+    if entry.get("within", "") not in out:
+        return False
+    places = [(match.start(), match.end()) for match in re.finditer(re.escape(entry["out"]), out)]
+    return any(out[:first] + new + out[last:] == put for first, last in places for new in entry["put"])
 
 
 def main() -> int:
     """Run, print the score of each module, and return the exit code."""
     modules = sys.argv[1:]
+    if unknown := [module for module in modules if not (ROOT / f"rlhf_lab/{module}.py").exists()]:
+        sys.exit(f"there is no rlhf_lab/{unknown[0]}.py")
     listed = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
-    outside = {(entry["module"], entry["function"]) for entry in listed.get("outside", [])}
-    counts, unexplained, used = Counter(), [], set()
-    for name, (status, out, put) in results(modules).items():
-        module, function = name.split(".")[1], re.sub(r"__mutmut_\d+$", "", name.split(".")[2])
+    entries = [(kind, entry) for kind in ("survivor", "rule") for entry in listed[kind]]
+    outside = {(entry["module"], entry["function"]): entry for entry in listed["outside"]}
+    counts, unexplained, used = Counter(), [], []
+    for module, function, killed, out, put in chain(inside_functions(modules), outside_functions(modules)):
         if (module, function) in outside:
-            used.add(f"{module}.{function}")
+            used.append(outside[module, function])
             continue
-        counts[module, status in KILLED] += 1
-        if status not in KILLED:
-            reason = excused(module, function, out, put, listed)
-            used.add(reason)
-            if reason is None:
+        counts[module, killed] += 1
+        if not killed:
+            found = [entry for kind, entry in entries if excuses(entry, kind, module, function, out, put)]
+            used += found
+            if not found:
                 unexplained.append((module, function, out, put))
     for module in sorted({module for module, _ in counts}):
-        killed, total = counts[module, True], counts[module, True] + counts[module, False]
-        print(f"{module:16s} {killed:4d} of {total:4d} killed, {100 * killed / total:.1f}%")
-    share = sum(n for (_, dead), n in counts.items() if dead) / max(sum(counts.values()), 1)
+        dead, total = counts[module, True], counts[module, True] + counts[module, False]
+        print(f"{module:16s} {dead:4d} of {total:4d} killed, {100 * dead / total:.1f}%")
+    share = sum(n for (_, killed), n in counts.items() if killed) / max(sum(counts.values()), 1)
     print(f"{'all':16s} {sum(counts.values()):4d} mutants, {100 * share:.1f}% killed, {len(unexplained)} unexplained")
 
     for module, function, out, put in unexplained:
         print(f"\n[[survivor]]\nmodule = '{module}'\nfunction = '{function}'")
-        print(f'out = """{out}"""\nput = """{put}"""\nreason = \'\'')
+        print(f"out = '''{out}'''\nput = '''{put}'''\nreason = ''")
     stale = [
-        f"{entry['function']}: {entry['out']}"
-        for entry in listed.get("survivor", [])
-        if f"{entry['function']}: {entry['out']}" not in used and (not modules or entry["module"] in modules)
+        entry
+        for entry in [*outside.values(), *(entry for _, entry in entries)]
+        if entry not in used and (not modules or entry.get("module") in modules)
     ]
     for entry in stale:
-        print(f"\nlisted in mutants.toml, but no longer a survivor: {entry}")
+        shown = ", ".join(f"{name} = {entry[name]!r}" for name in entry if name != "reason")
+        print(f"\nlisted in mutants.toml, but no longer a survivor: {shown}")
     return int(share < 0.95 or bool(unexplained) or bool(stale))
 
 

@@ -29,6 +29,8 @@ BAD = {
     "negative": (lambda: checks.tokens("x", [[0, -2]], 4), "x: token -2 is outside the vocabulary of 4 tokens"),
     "horizon 0": (lambda: checks.horizon(0), "at least 1; got 0"),
     "horizon 1.5": (lambda: checks.horizon(1.5), "at least 1; got 1.5"),
+    "horizon nan": (lambda: checks.horizon(np.nan), "at least 1; got nan"),
+    "horizon inf": (lambda: checks.horizon(np.inf), "at least 1; got inf"),
     "beta 0": (lambda: checks.positive("beta", 0), "beta must be finite and above 0; got 0"),
     "beta inf": (lambda: checks.positive("beta", np.inf), "beta must be finite and above 0; got inf"),
     "beta nan": (lambda: checks.positive("beta", np.nan), "beta must be finite and above 0; got nan"),

@@ -35,3 +35,28 @@ def test_no_price_of_divergence_reaches_what_people_want(beta):
 def test_a_coin_with_one_side_is_refused(p):
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
         coin.params(p)
+
+
+@pytest.mark.equation("eq-chain-rule")
+def test_the_coin_is_sampled_as_often_as_it_should():
+    model, count = coin.model(), 40_000
+    prompts = np.repeat(coin.PROMPTS, count, axis=0)
+    drawn = lm.sample(model, coin.params(coin.PRETRAINED), prompts, coin.HORIZON, np.random.default_rng(0))
+    assert drawn.shape == (count, 1)
+    assert abs(drawn.mean() - 0.23) < 4 * np.sqrt(0.23 * 0.77 / count)
+
+
+def test_the_numbers_are_those_of_the_paper():
+    assert (coin.PRETRAINED, coin.PEOPLE, coin.HORIZON) == (0.23, 1 / 3, 1)
+    assert coin.PROMPTS.tolist() == [[1] * 10]
+
+
+def test_a_prior_that_overstates_one_has_one_beta_that_is_right():
+    log_pi_0 = np.log([0.4, 0.6])
+    beta = np.log(1 / 2) / (np.log(1 / 2) - np.log(0.6 / 0.4))
+    assert np.exp(gibbs.log_policy(log_pi_0, np.log([2 / 3, 1 / 3]), beta)[1]) == pytest.approx(1 / 3, rel=1e-12)
+
+
+@pytest.mark.parametrize(("logits", "p"), [([1e4, -1e4], 0.0), ([-1e4, 1e4], 1.0), ([1e4, 1e4], 0.5)])
+def test_extreme_coins_have_a_probability(logits, p):
+    assert coin.probability({"logits": np.array([[logits]])}) == p

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from rlhf_lab import coin, environments, phrase_world
+from rlhf_lab import coin, environments, phrase_world, token_mdp
 from rlhf_lab.token_mdp import TokenMDP
 
 IDS = ["rlhf_lab/Phrases-v0", "rlhf_lab/Coin-v0"]
@@ -108,3 +108,52 @@ def test_spaces_and_padding():
     env.step(0)
     _, reward, done, _, _ = env.step(3)
     assert (reward, done) == (3.0, True)
+
+
+def episode(env, choose):
+    observation, _ = env.reset()
+    paid, done = [], False
+    while not done:
+        observation, reward, done, cut, _ = env.step(choose(observation))
+        assert not cut
+        paid.append(reward)
+    return observation, paid
+
+
+@pytest.mark.equation("eq-return", "eq-transition")
+@pytest.mark.parametrize("agent", ["random", "language model"])
+def test_every_episode_is_worth_what_the_world_says_of_its_phrase(agent):
+    env = gymnasium.make("rlhf_lab/Phrases-v0")
+    mdp, rng, start = env.unwrapped.mdp, np.random.default_rng(0), phrase_world.PROMPTS.shape[1]
+    answers = {tuple(answer): k for k, answer in enumerate(mdp.answers().tolist())}
+    rewards, model, params = mdp.answer_rewards(), phrase_world.model(), phrase_world.pretrained()
+
+    def language_model(observation):
+        written = observation[start:][observation[start:] < mdp.vocab]
+        response = np.append(written, 0)[None]
+        logits = model.logits(params, observation[None, :start], response)[0, -1]
+        return rng.choice(mdp.vocab, p=np.exp(logits) / np.exp(logits).sum())
+
+    env.reset(seed=1)
+    for _ in range(60):
+        seen, paid = episode(env, language_model if agent == "language model" else lambda _: rng.integers(mdp.vocab))
+        row = (seen[:start] == phrase_world.PROMPTS).all(-1).argmax()
+        answer = np.where(seen[start:] == mdp.vocab, mdp.eos, seen[start:])
+        assert token_mdp.return_to_go(np.array(paid), mdp.discount)[0] == rewards[row, answers[tuple(answer)]]
+        assert len(paid) == (seen[start:] < mdp.vocab).sum()
+        assert not np.any(paid[:-1])
+
+
+def test_an_episode_that_has_ended_cannot_go_on(env):
+    for ending in ([10], [0] * 5):
+        env.reset()
+        for action in ending:
+            env.step(action)
+        with pytest.raises(ValueError, match="reset"):
+            env.step(0)
+
+
+@pytest.mark.parametrize("options", [{"prompt": 1.5}, {"prompt": "is tea hot"}, {"prefix": [0.7]}])
+def test_options_that_are_not_tokens_are_told(env, options):
+    with pytest.raises(ValueError, match=r"this world has prompts 0 to 3|each a word, 0 to 9"):
+        env.reset(options=options)

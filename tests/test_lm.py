@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from autograd import grad
 from autograd.test_util import check_grads
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from worlds import HORIZON, MODELS, PROMPTS
 
 from rlhf_lab import lm
 from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.tabular import Tabular
 
 
 def by_hand(model, params, prompt, response):
@@ -99,8 +102,18 @@ def test_seeds_on_a_leading_axis_are_as_if_alone(policy, every_answer):
     ):
         together = function(both)
         assert together == pytest.approx(np.stack([function(params), function(others)]), abs=1e-12)
-    drawn = lm.sample(model, both, prompts, HORIZON, np.random.default_rng(0))
-    assert drawn.shape == (2, 3, HORIZON)
+
+
+def test_sampling_draws_every_seed_from_its_own_parameters(policy):
+    model, params, prompts = policy
+    both = {name: np.stack([value, -value]) for name, value in params.items()}
+    count = 10_000
+    drawn = lm.sample(model, both, np.repeat(prompts, count, axis=0), HORIZON, np.random.default_rng(1))
+    p = np.exp(lm.answer_log_probs(model, both, prompts, HORIZON))
+    assert drawn.shape == (2, 3 * count, HORIZON)
+    for k, answer in enumerate(lm.enumerate_responses(model.vocab, HORIZON, model.eos)):
+        seen = (drawn == answer).all(-1).reshape(2, 3, count).mean(-1)
+        assert (np.abs(seen - p[..., k]) < 4.5 * np.sqrt(p[..., k] * (1 - p[..., k]) / count) + 1e-9).all()
 
 
 def test_seeds_may_have_data_of_their_own(policy):
@@ -260,6 +273,7 @@ class TestBadInput:
     def test_the_limit_counts_all_prompts(self):
         answers = lm.count_responses(11, 5, 10)
         assert answers * 18 <= lm.ENUMERABLE < answers * 19
+        assert lm.ENUMERABLE == 2_000_000
         with pytest.raises(ValueError, match=r"19 prompt\(s\) with 111,111 answers"):
             lm.policy_levels(Recurrent(11, 2, 10), {}, np.zeros((19, 1), dtype=int), 5)
 
@@ -303,3 +317,113 @@ def test_the_limit_of_enumeration_is_allowed_and_nothing_above(monkeypatch):
         ValueError, match=r"in all\): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`$"
     ):
         lm.enumerate_responses(4, 3, 3)
+
+
+@st.composite
+def languages(draw):
+    """A model of any small size with random parameters, its prompts and its horizon."""
+    vocab, horizon, length = draw(st.integers(2, 4)), draw(st.integers(1, 4)), draw(st.integers(0, 3))
+    eos = draw(st.sampled_from([None, vocab - 1]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    prompts = np.unique(rng.integers(vocab, size=(draw(st.integers(1, 4)), length)), axis=0)
+    if draw(st.booleans()):
+        model = Recurrent(vocab, draw(st.integers(1, 4)), eos)
+    else:
+        model = Tabular(vocab, horizon, tuple(map(tuple, prompts.tolist())), eos)
+    lead = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
+    params = {name: rng.normal(size=(*lead, *value.shape)) for name, value in model.init(rng).items()}
+    return model, params, prompts, horizon, rng
+
+
+@pytest.mark.equation("eq-chain-rule")
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(languages())
+def test_languages_of_every_shape_are_distributions_and_read_as_they_write(language):
+    model, params, prompts, horizon, rng = language
+    log_pi = lm.answer_log_probs(model, params, prompts, horizon)
+    assert np.exp(log_pi).sum(-1) == pytest.approx(np.ones(log_pi.shape[:-1]), abs=1e-12)
+    drawn = lm.sample(model, params, prompts, horizon, rng)
+    assert drawn.shape == (*log_pi.shape[:-1], horizon)
+    taught = model.logits(params, prompts, drawn)
+    cache, logits = model.start(params, prompts)
+    for t in range(horizon):
+        assert taught[..., t, :] == pytest.approx(np.broadcast_to(logits, taught[..., t, :].shape), abs=1e-12)
+        if t + 1 < horizon:
+            cache, logits = model.step(params, cache, drawn[..., t])
+    answers = lm.enumerate_responses(model.vocab, horizon, model.eos)
+    place = (drawn[..., None, :] == answers).all(-1).argmax(-1)
+    expected = np.take_along_axis(log_pi, place[..., None], axis=-1)[..., 0]
+    assert lm.log_prob(model, params, prompts, drawn) == pytest.approx(expected, abs=1e-11)
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(languages())
+def test_no_token_behind_eos_matters(language):
+    model, params, prompts, horizon, rng = language
+    response = rng.integers(model.vocab, size=(len(prompts), horizon))
+    behind = lm.response_mask(response, model.eos) == 0
+    changed = np.where(behind, rng.integers(model.vocab, size=response.shape), response)
+    for function in (lm.token_log_prob, lm.log_prob, lm.negative_log_likelihood):
+        first, second = (function(model, params, prompts, y) for y in (response, changed))
+        assert first == pytest.approx(second, abs=1e-14)
+
+
+def test_extreme_logits_keep_distributions_entropies_and_divergences_finite():
+    model, params = MODELS["tabular"]
+    steep = {"logits": 1e4 * np.sign(params["logits"])}
+    log_pi, log_ref = (lm.answer_log_probs(model, p, PROMPTS, HORIZON) for p in (params, steep))
+    assert np.isfinite(log_ref).all()
+    assert np.exp(log_ref).sum(-1) == pytest.approx(np.ones(3), abs=1e-12)
+    assert (lm.entropy(log_ref) >= 0).all()
+    assert (lm.kl(log_pi, log_ref) > 1e3).all()
+    assert np.isfinite(lm.kl(log_pi, log_ref)).all()
+
+
+@pytest.mark.equation("eq-pretraining-loss", "eq-cross-entropy", "eq-kl")
+def test_the_loss_falls_to_the_entropy_of_the_text_and_exceeds_it_by_the_divergence(policy):
+    model, params, prompts = policy
+    rng = np.random.default_rng(0)
+    other = {name: value + 0.5 * rng.normal(size=value.shape) for name, value in params.items()}
+    log_p, log_pi = (lm.answer_log_probs(model, p, prompts, HORIZON) for p in (params, other))
+    many = np.repeat(prompts, 20_000, axis=0)
+    text = lm.sample(model, params, many, HORIZON, rng)
+    for reader, floor in ((params, lm.entropy(log_p)), (other, lm.entropy(log_p) + lm.kl(log_p, log_pi))):
+        surprise = -lm.log_prob(model, reader, many, text)
+        loss = lm.negative_log_likelihood(model, reader, many, text)
+        assert loss == pytest.approx(surprise.mean(), rel=1e-13)
+        assert abs(loss - floor.mean()) < 4 * surprise.std(ddof=1) / len(many) ** 0.5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_that_are_nan_are_told_before_anything_is_sampled(name):
+    model, params = MODELS[name]
+    broken = {key: np.full_like(value, np.nan) for key, value in params.items()}
+    prompts, rng = PROMPTS % model.vocab if model.vocab < 3 else PROMPTS, np.random.default_rng(0)
+    for call in (
+        lambda: lm.sample(model, broken, prompts, 2, rng),
+        lambda: lm.kl_estimate((model, broken), (model, params), prompts, 2, 10, rng),
+        lambda: lm.entropy_estimate((model, broken), prompts, 2, 10, rng),
+    ):
+        with pytest.raises(ValueError, match=r"params\['\w+'\] has \d+ entries that are NaN or infinite; start from"):
+            call()
+
+
+def test_estimates_tell_of_prompts_of_different_lengths():
+    policy, rng = MODELS["recurrent"], np.random.default_rng(0)
+    for call in (
+        lambda: lm.kl_estimate(policy, policy, [[0, 1], [0]], 2, 10, rng),
+        lambda: lm.entropy_estimate(policy, [[0, 1], [0]], 2, 10, rng),
+    ):
+        with pytest.raises(ValueError, match="prompt: the rows have different lengths; pad or group them"):
+            call()
+
+
+def test_a_horizon_that_is_a_whole_float_counts_as_the_number():
+    model, params = MODELS["recurrent"]
+    drawn = [lm.sample(model, params, PROMPTS, horizon, np.random.default_rng(0)).tolist() for horizon in (2, 2.0)]
+    assert drawn[0] == drawn[1]
+
+
+def test_an_answer_space_beyond_all_bounds_is_told():
+    with pytest.raises(ValueError, match="too many to enumerate"):
+        lm.enumerate_responses(2, 20_000, None)

@@ -150,3 +150,62 @@ def test_details_of_the_pretrained_model_and_of_encoding():
     for name, prompt, response in (("prompt", [[11, 0, 0]], [[0]]), ("response", [[0, 0, 0]], [[11]])):
         with pytest.raises(ValueError, match=f"^{name}: token 11"):
             world.reward(np.array(prompt), np.array(response))
+
+
+def reward_in_words(question, answer):
+    """The parts of the reward, from the words of the answer and nothing else."""
+    _, thing, asked = question.split()
+    cut_off, said = answer.endswith("…"), answer.removesuffix("…").split()
+    temperature = {"tea": "hot", "ice": "cold"}
+    verdict = "yes" if temperature[thing] == asked else "no"
+    right = {verdict, temperature[thing]}
+    wrong = {"yes", "no", "hot", "cold"} - right
+    return {
+        "correct": -2 if wrong & set(said) else 2 if right & set(said) else 0,
+        "on topic": -1 if {"tea": "ice", "ice": "tea"}[thing] in said else 0,
+        "polite": ("thanks" in said) - 2 * ("fool" in said),
+        "brief": -max(len(said) - 3, 0) / 4 - cut_off,
+        "fresh": -(len(said) - len(set(said))),
+    }
+
+
+def test_the_reward_is_what_the_words_say():
+    answers = lm.enumerate_responses(world.VOCAB, world.HORIZON, world.EOS)
+    some = np.r_[0:1200, np.random.default_rng(0).choice(len(answers), 1500, replace=False)]
+    for k, question in enumerate(world.QUESTIONS):
+        prompts = np.repeat(world.PROMPTS[k : k + 1], len(some), axis=0)
+        parts, total = world.reward_parts(prompts, answers[some]), world.reward(prompts, answers[some])
+        assert tuple(parts) == world.PARTS
+        for row, text in enumerate(map(world.decode, answers[some])):
+            expected = reward_in_words(question, text)
+            assert {name: float(part[row]) for name, part in parts.items()} == expected
+            assert total[row] == sum(expected.values())
+
+
+@pytest.mark.equation("eq-chain-rule")
+def test_the_answers_to_each_question_are_a_distribution():
+    log_pi = lm.answer_log_probs(world.model(), world.pretrained(), world.PROMPTS, world.HORIZON)
+    assert log_pi.shape == (4, 111_111)
+    assert np.exp(log_pi).sum(-1) == pytest.approx(np.ones(4), abs=1e-12)
+
+
+SAID_OF_TEA_HOT = {
+    "yes": 20, "yes it is hot": 24, "yes thanks": 12, "tea is hot": 10, "it is hot thanks": 8, "no": 10,
+    "no it is cold": 12, "it is cold": 6, "yes fool": 9, "tea is hot fool": 6, "fool": 4, "it is it is it …": 5,
+    "yes yes yes": 4, "hot hot hot hot hot …": 3, "ice is cold": 6, "thanks thanks": 3,
+}  # fmt: skip
+SAID_OF_TEA_COLD = {
+    "no": 16, "no it is hot": 18, "no thanks": 10, "tea is hot": 10, "it is hot thanks": 8, "yes": 18,
+    "yes it is cold": 20, "it is cold": 6, "no fool": 13, "tea is hot fool": 9, "fool": 7, "it is it is it …": 5,
+    "no no no": 4, "hot hot hot hot hot …": 3, "ice is cold": 6, "thanks thanks": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tea", "ice", "said"), [(0, 3, SAID_OF_TEA_HOT), (1, 2, SAID_OF_TEA_COLD)])
+def test_every_text_of_the_corpus_and_the_same_with_ice_for_tea(tea, ice, said):
+    prompts, answers = world.corpus()
+    about = [Counter(map(world.decode, answers[(prompts == world.PROMPTS[k]).all(-1)])) for k in (tea, ice)]
+    assert about[0] == said
+    swap = {"tea": "ice", "ice": "tea", "hot": "cold", "cold": "hot"}
+    assert about[1] == {" ".join(swap.get(word, word) for word in text.split()): n for text, n in said.items()}
+    assert [world.decode(world.encode(text.removesuffix("…"), 5)) for text in said] == list(said)

@@ -95,3 +95,12 @@ def test_pretraining_tends_to_the_entropy_of_the_text():
     losses = np.array([record["loss"] for record in history])
     assert (losses > floor).all()
     assert loss(params, (prompts, answers)) == pytest.approx(floor, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("embed", (3, 5)), ("readout", (5, 3)), ("recurrent", (4, 4)), ("start", (4,))]
+)
+def test_parameters_of_another_size_are_told(name, shape):
+    model, params = MODELS["recurrent"]
+    with pytest.raises(ValueError, match=name):
+        model.logits(params | {name: np.zeros(shape)}, PROMPTS, np.full((3, 2), 3))

@@ -242,3 +242,46 @@ def test_messages_are_whole():
     broken = token_mdp.TokenMDP(PROMPTS, START, lambda x, y: np.full(len(x), np.inf), 4, 3, 3)
     with pytest.raises(ValueError, match=r"^the reward of some answers is NaN or infinite$"):
         broken.answer_rewards()
+
+
+@pytest.mark.equation("eq-optimal-value", "eq-performance-by-token")
+def test_the_greedy_policy_of_the_optimal_values_is_worth_them_and_random_policies_are_worth_less(world):
+    mdp, _, _ = world
+    rewards, rng = mdp.token_rewards(), np.random.default_rng(0)
+    best = token_mdp.optimal(rewards, GAMMA, mdp.eos)
+    greedy = [np.where(np.arange(mdp.vocab) == q.argmax(-1)[..., None], 0.0, -1e4) for q in best.q]
+    for found, expected in zip(token_mdp.evaluate(greedy, rewards, GAMMA, mdp.eos).v, best.v, strict=True):
+        assert found == pytest.approx(expected, abs=1e-14)
+    ceiling = START @ token_mdp.optimal(rewards, 1.0, mdp.eos).v[0][:, 0]
+    for _ in range(50):
+        policy = [np.asarray(log_softmax(3 * rng.normal(size=q.shape))) for q in best.q]
+        assert token_mdp.performance_by_token(policy, rewards, START, mdp.eos) < ceiling
+
+
+@pytest.mark.equation("eq-performance", "eq-performance-by-token")
+def test_phrase_world_is_worth_the_same_by_answer_by_token_and_by_induction():
+    mdp, policy = environments.phrases(), lm.policy_levels(
+        phrase_world.model(), phrase_world.pretrained(), phrase_world.PROMPTS, phrase_world.HORIZON
+    )  # fmt: skip
+    rewards = mdp.token_rewards()
+    by_answer = token_mdp.performance(lm.answers_of_levels(policy, mdp.eos), mdp.answer_rewards(), mdp.start)
+    assert token_mdp.performance_by_token(policy, rewards, mdp.start, mdp.eos) == pytest.approx(by_answer, abs=1e-12)
+    root = token_mdp.evaluate(policy, rewards, eos=mdp.eos).v[0][:, 0]
+    assert mdp.start @ root == pytest.approx(by_answer, abs=1e-12)
+    assert mdp.start @ token_mdp.optimal(rewards, eos=mdp.eos).v[0][:, 0] == 3
+
+
+@pytest.mark.equation("eq-occupancy", "eq-chain-rule")
+def test_what_no_longer_lives_has_said_eos(world):
+    mdp, policy, log_pi = world
+    alive = [level.sum() for level in token_mdp.occupancy(policy, START, mdp.eos)]
+    ends = np.array([length(answer, mdp.eos) for answer in mdp.answers()])
+    for t in range(HORIZON):
+        assert alive[t] == pytest.approx(START @ np.exp(log_pi[:, ends > t]).sum(-1), abs=1e-14)
+
+
+def test_start_may_be_a_list():
+    mdp = token_mdp.TokenMDP(PROMPTS.tolist(), START.tolist(), reward, 4, HORIZON, 3)
+    policy = lm.policy_levels(*MODELS["tabular"], PROMPTS, HORIZON)
+    found = token_mdp.performance_by_token(policy, mdp.token_rewards(), mdp.start, mdp.eos)
+    assert found == pytest.approx(token_mdp.performance_by_token(policy, mdp.token_rewards(), START, 3), abs=1e-14)

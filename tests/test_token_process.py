@@ -132,3 +132,33 @@ def test_series_and_correlations_may_have_leading_axes():
 
 def test_a_world_has_a_state_in_the_plane():
     assert token_process.draw(np.random.default_rng(0)).ideal["recurrent"].shape == (2, 2)
+
+
+@pytest.mark.equation("eq-token-process")
+def test_the_process_of_the_paper_is_the_default():
+    process = TokenProcess()
+    assert (process.hidden, process.scale, process.vocab, process.eos) == (2, 1.0, 2, None)
+    params = process.init(np.random.default_rng(0))
+    _, logits = process.start(params, np.zeros((1, 0), dtype=int))
+    assert logits == pytest.approx(np.array([[0.0, params["readout"] @ params["start"]]]), abs=1e-14)
+
+
+@pytest.mark.equation("eq-autocorrelation-printed", "eq-autocorrelation")
+def test_both_autocorrelations_of_a_series_worked_out_by_hand():
+    a = np.array([1.0, 2.0, 4.0, 1.0])
+    # lag 1: (1, 2, 4) and (2, 4, 1), both with mean 7/3, or 7/2 as printed
+    early, late = np.array([1, 2, 4]) - 7 / 3, np.array([2, 4, 1]) - 7 / 3
+    assert token_process.autocorrelation(a, 2) == pytest.approx([1, early @ late / (early @ early)], rel=1e-13)
+    early, late = np.array([1, 2, 4]) - 7 / 2, np.array([2, 4, 1]) - 7 / 2
+    printed = [1 / 4, early @ late / (early @ early) / 3]
+    assert token_process.autocorrelation_as_printed(a, 2) == pytest.approx(printed, rel=1e-13)
+
+
+def test_only_the_autocorrelation_that_is_not_printed_ignores_shift_and_scale():
+    moved = 3 * SERIES + 100
+    for k in range(8):
+        same = token_process.autocorrelation(moved, 8)[:, k]
+        assert same == pytest.approx(token_process.autocorrelation(SERIES, 8)[:, k], abs=1e-11)
+    printed = token_process.autocorrelation_as_printed
+    assert printed(3 * SERIES, 8) == pytest.approx(printed(SERIES, 8), abs=1e-13)
+    assert np.abs(printed(moved, 8) - printed(SERIES, 8)).max() > 0.01
