@@ -70,6 +70,15 @@ def test_code_exercises_have_checkers_and_solutions_with_the_same_signature(text
     assert all(callable(getattr(check, name)) for name in called)
 
 
+@every_chapter
+def test_every_solution_passes_its_checker(text):
+    notebook = nbformat.read(text.with_suffix(".ipynb"), as_version=4)
+    checked = [cell for cell in notebook.cells if re.search(r"^check\.\w+\(\w+_solution\)", cell.source, re.MULTILINE)]
+    assert len(checked) >= 4
+    for cell in checked:
+        assert re.fullmatch(r"\w+: right on all \d+ cases\.\n", "".join(o.text for o in cell.outputs)), cell.source
+
+
 def test_the_table_of_contents_lists_every_notebook():
     assert set(TEXTS) <= set(book_index.pages(ROOT))
     assert all(page.exists() for page in book_index.pages(ROOT))

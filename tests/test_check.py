@@ -1,62 +1,73 @@
 """Checkers accept what is right, however it is written, and name what is wrong."""
 
+import inspect
+import itertools
+import math
+
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from rlhf_lab import check
-from rlhf_lab.diagnosis import Exercise, diagnose
+from rlhf_lab import check, diagnosis
 
 EXERCISES = {
     name: getattr(check, name.upper())
     for name in ("log_prob", "return_to_go", "state_values", "kl", "policy_gradient", "gibbs")
 }
 every_exercise = pytest.mark.parametrize("name", EXERCISES)
-every_mistake = pytest.mark.parametrize(
-    ("name", "k"), [(name, k) for name, exercise in EXERCISES.items() for k in range(len(exercise.mistakes))]
-)
+
+
+# Right solutions, as a reader who likes loops would write them.
 
 
 def softmax(z):
     return np.exp(z - np.max(z)) / np.sum(np.exp(z - np.max(z)))
 
 
+def length(tokens, eos):
+    return list(tokens).index(eos) + 1 if eos in tokens else len(tokens)
+
+
+def token_log_probs(z, tokens):
+    return [row[token] - np.max(row) - np.log(np.sum(np.exp(row - np.max(row)))) for row, token in zip(z, tokens)]  # noqa: B905
+
+
 def log_prob(logits, response, eos):
-    totals = []
-    for row, tokens in zip(logits, response, strict=True):
-        total = 0.0
-        for z, token in zip(row, tokens, strict=True):
-            total += z[token] - np.max(z) - np.log(np.sum(np.exp(z - np.max(z))))
-            if token == eos:
-                break
-        totals.append(total)
-    return totals
+    return [sum(token_log_probs(z, y[: length(y, eos)])) for z, y in zip(logits, response, strict=True)]
 
 
 def return_to_go(rewards, discount):
     return [sum(discount ** (k - t) * rewards[k] for k in range(t, len(rewards))) for t in range(len(rewards))]
 
 
-def state_values(policy, rewards, discount):
-    def value(t, i):
-        if t == len(policy):
-            return 0.0
-        width = policy[t].shape[1]
-        return sum(
-            np.exp(policy[t][i, a]) * (rewards[t][i, a] + discount * value(t + 1, i * width + a)) for a in range(width)
-        )
+def sweep(backup):
+    """A recursion over the tree, with `backup(p, reward, values of the children)` for one state."""
 
-    return [np.array([value(t, i) for i in range(len(p))]) for t, p in enumerate(policy)]
+    def solve(policy, rewards, discount, child=lambda i, a, policy, t: i * policy[t].shape[1] + a):
+        def value(t, i):
+            width = policy[t].shape[1]
+            last = t + 1 == len(policy)
+            following = [0.0 if last else value(t + 1, child(i, a, policy, t)) for a in range(width)]
+            return backup(np.exp(policy[t][i]), rewards[t][i], np.array(following), discount, last)
+
+        return [np.array([value(t, i) for i in range(len(p))]) for t, p in enumerate(policy)]
+
+    return solve
+
+
+state_values = sweep(lambda p, r, v, g, last: sum(p * (r + g * v)))
+
+
+def shuffled_children(policy, rewards, discount):
+    return state_values(policy, rewards, discount, child=lambda i, a, policy, t: a * len(policy[t]) + i)
 
 
 def kl(log_p, log_q):
-    return np.array(
-        [sum(np.exp(a) * (a - b) for a, b in zip(p, q, strict=True)) for p, q in zip(log_p, log_q, strict=True)]
-    )
+    return np.array([sum(math.exp(a) * (a - b) for a, b in zip(*rows, strict=True)) for rows in zip(log_p, log_q)])  # noqa: B905
 
 
 def policy_gradient(policy, reward):
-    jacobian = np.diag(policy) - np.outer(policy, policy)
-    return jacobian @ reward
+    return (np.diag(policy) - np.outer(policy, policy)) @ reward
 
 
 def gibbs(log_pi_0, reward, beta):
@@ -64,115 +75,487 @@ def gibbs(log_pi_0, reward, beta):
     return np.array([[z - top - np.log(sum(np.exp(row - top))) for z in row] for row in rows for top in [max(row)]])
 
 
+# Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
+
+
+def each(function):
+    """A function of rows, from one of a single row."""
+    return lambda *arrays: np.array([function(*row) for row in zip(*arrays, strict=True)])
+
+
+def rewarded(function):
+    return lambda log_pi_0, reward, beta: np.array(
+        [function(p, r, beta) for p, r in zip(log_pi_0, reward, strict=True)]
+    )
+
+
+def masked(logits, response, eos):
+    out = np.zeros(response.shape)
+    for n, y in enumerate(response):
+        out[n, : length(y, eos)] = token_log_probs(logits[n], y)[: length(y, eos)]
+    return out
+
+
+def lengths(response, eos):
+    return np.array([length(y, eos) for y in response])
+
+
+def all_at_once(log_pi_0, reward, beta):
+    return log_pi_0 + reward / beta - np.log(np.sum(np.exp(log_pi_0) * np.exp(reward / beta)))
+
+
+WRONG = {
+    "log_prob": [
+        (lambda z, y, eos: sum(masked(z, y, eos)), "You summed over the batch axis; sum over the tokens"),
+        (lambda z, y, eos: np.sum(masked(z, y, eos)), "You summed over the batch too; sum over the tokens"),
+        (
+            lambda z, y, eos: [sum(token_log_probs(*row)) for row in zip(z, y, strict=True)],
+            "You count the padding: what ",
+        ),
+        (
+            lambda z, y, eos: [sum(token_log_probs(a, [w for w in b if w != eos])) for a, b in zip(z, y, strict=True)],
+            "You leave out the eos: stopping is an action too",
+        ),
+        (lambda z, y, eos: log_prob(z, y, eos) / lengths(y, eos), "You take the mean over the tokens; the log-prob"),
+        (lambda z, y, eos: np.mean(masked(z, y, eos), axis=1), "You divide by T; the log-probability"),
+        (
+            lambda z, y, eos: [sum(z[n, t, y[n, t]] for t in range(length(y[n], eos))) for n in range(len(y))],
+            "You add logits: make them log-probabilities first",
+        ),
+        (lambda z, y, eos: [math.exp(x) for x in log_prob(z, y, eos)], "You return the probability; return its log"),
+        (lambda z, y, eos: [math.log2(math.exp(x)) for x in log_prob(z, y, eos)], "You use logarithms to base 2; the"),
+    ],
+    "return_to_go": [
+        (
+            lambda r, g: [sum(g**k * r[k] for k in range(t, len(r))) for t in range(len(r))],
+            "You discount from the start of the episode; at step t, r_t",
+        ),
+        (
+            lambda r, g: [sum(g ** (k - t) * r[k] for k in range(t + 1, len(r))) for t in range(len(r))],
+            "You leave out the reward of step t itself: G_t",
+        ),
+        (lambda r, g: [*return_to_go(r, g)[1:], 0], "You return G_(t+1) at step t, one step too late: G_t"),
+        (
+            lambda r, g: [sum(g ** (t - k) * r[k] for k in range(t + 1)) for t in range(len(r))],
+            "You sum over the past; G_t looks forward, from step t",
+        ),
+        (lambda r, g: [sum(r[: t + 1]) for t in range(len(r))], "You sum over the past, without discount; G_t looks"),
+        (
+            lambda r, g: [sum(g**k * r[k] for k in range(t + 1)) for t in range(len(r))],
+            "You sum over the past, discounted from the start; G_t",
+        ),
+        (lambda r, g: [sum(r[t:]) for t in range(len(r))], "You forgot the discount."),
+        (lambda r, g: sum(g**t * x for t, x in enumerate(r)), "You return one number, the return of the whole"),
+        (lambda r, g: return_to_go(r, g)[::-1], "You return the returns in reverse order, the last step"),
+    ],
+    "state_values": [
+        (sweep(lambda p, r, v, g, last: max(r + g * v)), "You take the best word; V is the mean"),
+        (sweep(lambda p, r, v, g, last: np.log(p) @ (r + g * v)), "You weigh with log-probabilities: exponentiate"),
+        (sweep(lambda p, r, v, g, last: p @ (r + v)), "You forgot the discount."),
+        (sweep(lambda p, r, v, g, last: p @ (r if last else g * v)), "You count only the future: add the reward"),
+        (sweep(lambda p, r, v, g, last: p @ r), "You count only the next reward: add gamma"),
+        (shuffled_children, "You mixed up the children: word a of prefix i"),
+        (
+            sweep(lambda p, r, v, g, last: g * (p @ (r + v))),
+            "You discount the reward of the word itself; discount only",
+        ),
+        (sweep(lambda p, r, v, g, last: np.mean(r + g * v)), "You average over the words; weigh them"),
+    ],
+    "kl": [
+        (each(lambda p, q: np.exp(q) @ (q - p)), "You computed KL(q || p), the other direction: weigh with p"),
+        (each(lambda p, q: np.exp(q) @ (p - q)), "You weigh with q; KL(p || q) is a mean under p."),
+        (each(lambda p, q: sum(p - q)), "You forgot the weights: multiply each log-ratio by p."),
+        (each(lambda p, q: np.mean(p - q)), "You forgot the weights: the mean of the log-ratios"),
+        (each(lambda p, q: np.exp(p) @ (q - p)), "The sign is flipped: it is log p minus log q."),
+        (lambda p, q: sum(np.exp(p) * (p - q)), "You summed over the batch axis; sum over the answers"),
+        (lambda p, q: float(np.sum(np.exp(p) * (p - q))), "You summed over the batch too; sum over the answers"),
+        (lambda p, q: np.mean(kl(p, q)), "You averaged over the batch; return the divergence"),
+        (each(lambda p, q: np.exp(p) @ np.square(p - q)), "You square the log-ratios; take them"),
+        (each(lambda p, q: np.exp(p) @ np.abs(q - p)), "You take absolute values; negative"),
+        (each(lambda p, q: np.exp(p) @ np.log2(np.exp(p - q))), "You use logarithms to base 2; the book"),
+        (each(lambda p, q: -np.exp(p) @ q), "That is the cross-entropy: subtract the entropy"),
+    ],
+    "gibbs": [
+        (rewarded(lambda p, r, b: np.log(softmax(p + r * b))), "You multiply the reward by beta; divide by it"),
+        (rewarded(lambda p, r, b: np.log(softmax(p + r))), "You forgot beta: divide the reward by it."),
+        (rewarded(lambda p, r, b: np.log(softmax(p - r / b))), "The sign of the reward is flipped: good answers"),
+        (rewarded(lambda p, r, b: p + r / b), "It is not normalised: subtract log Z, so that"),
+        (
+            lambda p, r, b: np.transpose([np.log(softmax(column)) for column in np.transpose(p + r / b)]),
+            "You normalise over the batch axis; normalise over the answers",
+        ),
+        (all_at_once, "You normalise over all prompts at once; each has its own Z."),
+        (rewarded(lambda p, r, b: softmax(p + r / b)), "You return probabilities; return their logarithms."),
+        (rewarded(lambda p, r, b: np.log(softmax(r / b))), "You forgot the reference: pi* is pi_0, tilted"),
+    ],
+    "policy_gradient": [
+        (lambda p, r: [x * y for x, y in zip(p, r, strict=True)], "You forgot the baseline: subtract the expected"),
+        (lambda p, r: [x - sum(p * r) for x in r], "You forgot the weight: multiply by the policy's"),
+        (lambda p, r: -policy_gradient(p, r), "The sign is flipped: this is the way down."),
+        (lambda p, r: p * (r - sum(r) / len(r)), "The baseline is the mean under the policy, not"),
+        (
+            lambda p, r: [(k == list(r).index(max(r))) - x for k, x in enumerate(p)],
+            "That imitates the best answer: it is",
+        ),
+        (lambda p, r: r.copy(), "That is the gradient in the probabilities; go on"),
+        (lambda p, r: sum(p * r), "That is the expected reward itself; return"),
+    ],
+}
+every_mistake = pytest.mark.parametrize(("name", "k"), [(name, k) for name in WRONG for k in range(len(WRONG[name]))])
+
+
+def drawn(name):
+    exercise = EXERCISES[name]
+    cases = diagnosis.draw_cases(exercise)
+    return exercise, cases, [exercise.mistakes(*case) for case in cases]
+
+
 @every_exercise
 def test_a_right_solution_passes_however_it_is_written(name):
-    assert diagnose(EXERCISES[name], globals()[name]) is None
+    assert diagnosis.diagnose(EXERCISES[name], globals()[name]) is None
 
 
 @every_exercise
-def test_the_public_checker_says_so(name, capsys):
-    exercise = EXERCISES[name]
+def test_the_public_checker_says_so_and_returns_nothing(name, capsys):
     assert getattr(check, name)(globals()[name]) is None
-    count = len(exercise.cases) + len(exercise.hard)
-    assert capsys.readouterr().out == f"{name}: right on all {count} cases.\n"
+    assert capsys.readouterr().out == f"{name}: right on all 50 cases.\n"
 
 
 @every_exercise
 def test_the_starter_is_not_yet_right(name, capsys):
-    getattr(check, name)(lambda *arguments: None)
+    assert getattr(check, name)(lambda *arguments: None) is None
     expected = f"{name}: not yet. It returns None: your code goes where the starter returns None.\n"
     assert capsys.readouterr().out == expected
 
 
 @every_mistake
 def test_a_typical_mistake_is_named(name, k):
-    wrong, sentence = EXERCISES[name].mistakes[k]
-    assert diagnose(EXERCISES[name], wrong) == sentence
+    wrong, sentence = WRONG[name][k]
+    assert diagnosis.diagnose(EXERCISES[name], wrong).startswith(sentence)
 
 
 @every_exercise
-def test_there_are_at_least_three_typical_mistakes_and_all_differ_from_the_key(name):
-    exercise = EXERCISES[name]
-    assert len(exercise.mistakes) >= 3
-    for wrong, _ in exercise.mistakes:
-        assert diagnose(exercise._replace(mistakes=[]), wrong) is not None
+def test_every_mistake_of_a_checker_is_made_here_too(name):
+    _, _, mistakes = drawn(name)
+    begins = [sentence for _, sentence in WRONG[name]]
+    assert len(mistakes[0]) == len(begins) >= 3
+    for told, begin in zip(mistakes[0], begins, strict=True):
+        assert told.startswith(begin)
+        assert told.endswith(".")
+        assert "XX" not in told
 
 
-MISTAKES = {  # written out here once more, as a reader would: (exercise, wrong function, a word of the sentence)
-    "padding": (
-        "log_prob",
-        lambda z, y, eos: [sum(np.log(softmax(z[n, t])[y[n, t]]) for t in range(y.shape[1])) for n in range(len(y))],
-        "padding",
-    ),
-    "past": (
-        "return_to_go",
-        lambda r, g: np.array([sum(g ** (t - k) * r[k] for k in range(t + 1)) for t in range(len(r))]),
-        "past",
-    ),
-    "one return": ("return_to_go", lambda r, g: sum(g**t * x for t, x in enumerate(r)), "one return for each step"),
-    "direction": (
-        "kl",
-        lambda p, q: np.array([np.exp(b) @ (b - a) for a, b in zip(p, q, strict=True)]),
-        "other direction",
-    ),
-    "batch": ("kl", lambda p, q: float(np.sum(np.exp(p) * (p - q))), "batch"),
-    "baseline": ("policy_gradient", lambda p, r: np.multiply(p, r), "baseline"),
-    "beta": ("gibbs", lambda p, r, b: np.array([np.log(softmax(row)) for row in p + r * b]), "divide"),
-    "normaliser": ("gibbs", lambda p, r, b: np.add(p, np.divide(r, b)), "normalised"),
-}
+@every_exercise
+def test_mistakes_differ_from_the_answer_and_from_each_other_on_several_cases(name):
+    exercise, cases, mistakes = drawn(name)
+    answers = {sentence: [diagnosis._arrays(m[sentence]) for m in mistakes] for sentence in mistakes[0]}
+    answers["right"] = [diagnosis._arrays(exercise.key(*case)) for case in cases]
+    for one in answers:
+        for other in answers:
+            differ = [not diagnosis._same(a, b) for a, b in zip(answers[one], answers[other], strict=True)]
+            assert (sum(differ) >= 10) == (one != other), (one, other)
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_named_however_it_is_written(mistake):
-    name, wrong, word = MISTAKES[mistake]
-    assert word in diagnose(EXERCISES[name], wrong)
+@every_exercise
+def test_the_docstring_states_the_exercise(name):
+    exercise, cases, _ = drawn(name)
+    arguments = list(inspect.signature(exercise.mistakes).parameters)
+    assert len(arguments) == len(cases[0])
+    told = inspect.getdoc(getattr(check, name))
+    assert told.startswith(f"Check f({', '.join(arguments)}): ")
+    assert "shape" in told or "arrays (" in told
+    assert all(f"`{argument}" in told for argument in arguments)
 
 
-def test_overflow_is_named_apart_from_being_wrong():
-    def naive(log_pi_0, reward, beta):
-        weight = np.exp(log_pi_0 + reward / beta)
-        return np.log(weight / weight.sum(-1, keepdims=True))
-
-    assert "overflow" in diagnose(check.GIBBS, naive)
-
-    def naive_log_prob(logits, response, eos):
-        chosen = np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
-        return check._log_prob(chosen, response, eos)
-
-    assert "overflow" in diagnose(check.LOG_PROB, naive_log_prob)
+@every_exercise
+def test_every_trait_holds_in_some_cases_and_not_in_others(name):
+    exercise, cases, _ = drawn(name)
+    for trait in exercise.traits(*cases[0]):
+        assert 5 < sum(exercise.traits(*case)[trait] for case in cases) < 45
 
 
-TOY = Exercise(lambda x: 2.0 * x, [(np.array([1.0, 2.0]),), (np.array([3.0, 5.0, 4.0]),)], [], [])
+@every_exercise
+def test_the_cases_are_the_same_each_time_vary_and_begin_small(name):
+    exercise, cases, _ = drawn(name)
+    again = diagnosis.draw_cases(exercise)
+    assert repr(cases) == repr(again)
+    assert len(cases) + len(exercise.hard) == 50
+    sizes = [
+        sum(np.size(x) for value in case for x in (value if isinstance(value, list) else [value])) for case in cases
+    ]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 3
+
+
+def test_responses_are_padded_with_eos_end_early_late_and_never():
+    lengths_seen, ended = set(), set()
+    for _, response, eos in diagnosis.draw_cases(check.LOG_PROB):
+        for y in response:
+            assert (y[length(y, eos) :] == eos).all()
+            lengths_seen.add((length(y, eos), len(y)))
+            ended.add(eos in y)
+    assert ended == {True, False}
+    assert {(1, 5), (3, 5), (5, 5)} <= lengths_seen
+
+
+def test_cases_come_in_all_sizes_that_the_docstrings_promise():
+    cases = {name: diagnosis.draw_cases(exercise) for name, exercise in EXERCISES.items()}
+    sizes = [(*z.shape, eos == z.shape[-1] - 1, (y == eos).any(1).all()) for z, y, eos in cases["log_prob"]]
+    n, t, v, last, ended = zip(*sizes, strict=True)
+    assert (set(n), set(t), set(v)) == ({1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}, {2, 3, 4, 5})
+    assert sum(last) > 30
+    assert sum(ended) > 30
+    assert {len(r) for r, _ in cases["return_to_go"]} == {1, 2, 3, 4, 5, 6}
+    assert {discount for _, discount in cases["return_to_go"]} == {0.5, 0.8, 0.9, 1.0}
+    assert {(len(p), p[0].shape) for p, _, _ in cases["state_values"]} == {
+        (horizon, (1, words)) for horizon in (1, 2, 3) for words in (2, 3)
+    }
+    assert {discount for _, _, discount in cases["state_values"]} == {0.5, 0.8, 0.9, 1.0}
+    wide = {(rows, rows + more) for rows in (1, 2, 3, 4) for more in (1, 2)}
+    assert {p.shape for p, _ in cases["kl"]} == {p.shape for p, _, _ in cases["gibbs"]} == wide
+    assert {beta for _, _, beta in cases["gibbs"]} == {0.3, 0.5, 2.0}
+    assert {len(p) for p, _ in cases["policy_gradient"]} == {2, 3, 4, 5}
+    rewards = np.concatenate([z.ravel() for z, _, _ in cases["log_prob"]])
+    assert (rewards.min(), rewards.max(), len(set(rewards))) == (-3.0, 3.0, 61)
+
+
+def naive_gibbs(log_pi_0, reward, beta):
+    weight = np.exp(log_pi_0 + reward / beta)
+    return np.log(weight / weight.sum(-1, keepdims=True))
+
+
+def naive_log_prob(logits, response, eos):
+    return log_prob(np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)), response, eos)
+
+
+def fragile(logits, response, eos):
+    """Right, but `math.exp` raises on large numbers."""
+    return [x + 0 * math.exp(np.max(logits)) for x in log_prob(logits, response, eos)]
+
+
+def shifted_by_one_number(log_pi_0, reward, beta):
+    return naive_gibbs(log_pi_0, reward - np.max(reward), beta)
+
+
+@pytest.mark.parametrize("function", [naive_gibbs, shifted_by_one_number, naive_log_prob, fragile])
+def test_overflow_is_named_apart_from_being_wrong(function):
+    exercise, what = (check.LOG_PROB, "logits") if function in (naive_log_prob, fragile) else (check.GIBBS, "rewards")
+    told = diagnosis.diagnose(exercise, function)
+    assert told.startswith(f"It is right for small {what}, but large ones overflow:")
+    assert "subtract the largest" in told
+
+
+def test_with_a_mistake_whose_shape_differs_both_shapes_are_told():
+    assert diagnosis.diagnose(check.LOG_PROB, lambda z, y, eos: masked(z, y, eos).sum(0)) == (
+        "You summed over the batch axis; sum over the tokens of each response, the last axis. "
+        "The result has shape (5,); it should be (4,): one number for each response."
+    )
+
+
+def test_where_a_response_has_no_eos():
+    def wrong(logits, response, eos):
+        ended = (response == eos).any(-1)
+        return np.where(ended, log_prob(logits, response, eos), 0.0)
+
+    assert diagnosis.diagnose(check.LOG_PROB, wrong).startswith(
+        "It is right except where a response has no eos. With logits"
+    )
+
+    def raises(logits, response, eos):
+        if not (response == eos).any(-1).all():
+            raise ValueError("no eos\nsecond line")
+        return log_prob(logits, response, eos)
+
+    told = diagnosis.diagnose(check.LOG_PROB, raises)
+    assert told.startswith("It is right except where a response has no eos. With logits of shape (")
+    assert told.endswith(" it raises ValueError: no eos")
+
+
+def toy(key, *cases, **fields):
+    """An exercise on a few cases of one array `x`, and no mistakes; drawn in the order of their sizes."""
+    mistakes = fields.pop("mistakes", lambda x: {})
+    draws = [(np.array(case, dtype=float),) for case in cases]
+    count = itertools.count()
+    return diagnosis.Exercise(
+        "toy", "one number each", key, lambda rng: draws[next(count) % len(draws)], mistakes, **fields
+    )
+
+
+TWICE = ([1.0, 2.0], [3.0, 5.0, 4.0])
+
+
+def told(function, key=lambda x: 2.0 * x, cases=TWICE, **fields):
+    return diagnosis.diagnose(toy(key, *cases, **fields), function)
+
+
 GENERIC = {
     "sign": (lambda x: -2.0 * x, "The sign is flipped."),
-    "constant": (lambda x: 2.0 * x + 7, "It is right up to a constant that should not be there."),
-    "factor": (lambda x: 8.0 * x, "It is right up to a factor: multiply by 0.25."),
-    "NaN": (lambda x: 2.0 * x + np.nan, "The result holds NaN or infinity."),
-    "shape": (lambda x: 2.0 * x[:1], "The result has shape (1,); it should be (2,)."),
-    "list": (lambda x: [2.0 * x, x], "The result has shape of 2 arrays, [(2,), (2,)]; it should be (2,)."),
-    "text": (lambda x: "two", "It returns str, not numbers in an array."),
-    "entry": (
-        lambda x: 2.0 * x + (np.arange(len(x)) == 1),
-        "With inputs of shapes (2,), entry (1,) is 5 and should be 4.",
+    "constant": (lambda x: 2.0 * x + 7, "It is right up to a constant: subtract 7 everywhere."),
+    "row constant": (
+        lambda x: 2.0 * x + len(x),
+        "It is right up to a constant, which differs from row to row or from case to case.",
     ),
+    "factor": (lambda x: 8.0 * x, "It is right up to a factor: multiply by 0.25."),
+    "zero": (lambda x: 0.0 * x, "With x = [1.0, 2.0], entry 1 is 0; it should be 4."),
+    "digits": (
+        lambda x: 2.0 * x.astype(np.float32) * np.float32(1 + 1e-6),
+        "It is right to a few digits only: work in float64, and add no small constant inside a logarithm.",
+    ),
+    "NaN": (lambda x: 2.0 * x + np.nan, "With x = [1.0, 2.0], the result holds NaN or infinity."),
+    "one infinity": (
+        lambda x: np.where(x == 5, np.inf, 2.0 * x),
+        "It is right in 25 of 50 cases. With x = [3.0, 5.0, 4.0], the result holds NaN or infinity.",
+    ),
+    "shape": (lambda x: 2.0 * x[:1], "The result has shape (1,); it should be (3,): one number each."),
+    "one shape": (
+        lambda x: 2.0 * x[:2],
+        "It is right in 25 of 50 cases. The result has shape (2,); it should be (3,): one number each.",
+    ),
+    "scalar": (lambda x: 2.0, "The result has shape (); it should be (3,): one number each."),
+    "text": (lambda x: "two", "It returns str, not numbers in an array."),
+    "words": (lambda x: ["two", "four"], "It returns list, not numbers in an array."),
+    "complex": (lambda x: 2j * x, "It returns ndarray, not numbers in an array."),
+    "ragged": (lambda x: [[1.0], [1.0, 2.0]], "It returns list, not numbers in an array."),
+    "dict": (lambda x: {"x": x}, "It returns dict, not numbers in an array."),
+    "objects": (lambda x: (2 * x).astype(object), "It returns ndarray, not numbers in an array."),
+    "silent": (lambda x: next(iter([])), "With x of shape (2,), it raises StopIteration"),
+    "none inside": (lambda x: [None, None], "It returns list, not numbers in an array."),
+    "entry": (lambda x: 2.0 * x + (np.arange(len(x)) == 1), "With x = [1.0, 2.0], entry 1 is 5; it should be 4."),
     "some": (
         lambda x: 2.0 * x if len(x) == 2 else 2.0 * x**2,
-        "It is right in 1 of 2 cases. With inputs of shapes (3,), entry (1,) is 50 and should be 10.",
+        "It is right in 25 of 50 cases. With x = [3.0, 5.0, 4.0], entry 1 is 50; it should be 10.",
     ),
-    "raises": (lambda x: x[2], "With inputs of shapes (2,) it raises IndexError: index 2 is out of bounds"),
+    "none in some": (
+        lambda x: 2.0 * x if len(x) == 2 else None,
+        "It is right in 25 of 50 cases. With x = [3.0, 5.0, 4.0], it returns None.",
+    ),
+    "raises": (lambda x: [][2], "With x of shape (2,), it raises IndexError: list index out of range"),
+    "arguments": (
+        lambda: 0,
+        "With x of shape (2,), it raises TypeError: <lambda>() takes 0 positional arguments but 1",
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", GENERIC)
 def test_what_is_wrong_is_told_even_if_nobody_foresaw_it(kind):
     wrong, sentence = GENERIC[kind]
-    assert diagnose(TOY, wrong).startswith(sentence)
+    assert told(wrong).startswith(sentence)
+    assert told(wrong).endswith(sentence[-20:]) or kind == "arguments"
 
 
-def test_in_a_list_of_arrays_the_wrong_one_is_named():
-    two = Exercise(lambda x, y: [x[0], y * x[0]], [([np.ones(3)], 2.0)], [], [])
-    wrong = diagnose(two, lambda x, y: [x[0], y * x[0] + np.array([0, 0, 0.5])])
-    assert wrong == "With inputs of shapes (3,), ..., (), entry (2,) of array 1 is 2.5 and should be 2."
+def test_one_number_has_no_constant_and_two_have():
+    assert told(lambda x: x**2, np.array, ([2.0], [3.0])) == "With x = [2.0], entry 0 is 4; it should be 2."
+    constant = "It is right up to a constant, which differs from row to row or from case to case."
+    assert told(lambda x: x + x[0], np.array, ([2.0, 1.0], [3.0, 5.0])) == constant
+
+
+def test_of_inputs_that_make_it_raise_the_shape_is_told_however_small():
+    assert (
+        told(lambda x: [][2], cases=([2.0],)) == "With x of shape (1,), it raises IndexError: list index out of range"
+    )
+
+
+def test_a_trait_that_explains_where_a_function_fails_is_told():
+    traits = {"traits": lambda x: {"x is long": len(x) > 9, "x has three numbers": len(x) == 3}}
+    long = lambda x: 2.0 * x * (1 + (len(x) == 3) * np.arange(len(x)))  # noqa: E731
+    assert told(long, **traits).startswith(
+        "It is right except where x has three numbers. With x = [3.0, 5.0, 4.0], entry 2"
+    )
+    short = lambda x: 2.0 * x * (1 + (len(x) == 2) * np.arange(len(x)))  # noqa: E731
+    assert told(short, **traits).startswith(
+        "It is right only where x has three numbers. With x = [1.0, 2.0], entry 1 is 8;"
+    )
+
+
+def test_the_right_shape_of_the_largest_case_is_told():
+    assert told(lambda x: x[0], cases=([1.0, 2.0], [1.0] * 4, [1.0] * 3)) == (
+        "The result has shape (); it should be (4,): one number each."
+    )
+
+
+def test_numbers_of_large_inputs_are_not_shown_and_those_of_small_ones_are_rounded():
+    twelve, thirteen = np.full(12, 0.125) * (np.arange(12) < 1) - 1e-4, np.zeros(13)
+    wrong = lambda x: np.append(x[:-1], 1.0)  # noqa: E731
+    shown = "0.12" + 11 * ", 0.0"
+    assert told(wrong, np.array, [twelve]) == f"With x = [{shown}], entry 11 is 1; it should be 0."
+    assert told(wrong, np.array, [thirteen]) == "With x of shape (13,), entry 12 is 1; it should be 0."
+
+
+def test_of_a_matrix_the_entry_has_two_indices_and_of_a_number_none():
+    matrix = [[1.0, 2.0], [3.0, 4.0]]
+    assert told(lambda x: np.add(x, [[0, 0], [1, 0]]), np.array, [matrix]) == (
+        "With x = [[1.0, 2.0], [3.0, 4.0]], entry (1, 0) is 4; it should be 3."
+    )
+    assert told(lambda x: sum(x) ** 2, np.sum, TWICE) == "With x = [3.0, 5.0, 4.0], the result is 144; it should be 12."
+    assert told(lambda x: 4 + sum(x), np.sum, TWICE) == "It is right up to a constant: subtract 4 everywhere."
+
+
+def test_the_wrong_entry_is_the_one_that_is_farthest_off():
+    wrong = told(lambda x: np.add(x, [0.0, 0.1, 3.0]), np.array, [[10.0, -20.0, 1.0]])
+    assert wrong == "With x = [10.0, -20.0, 1.0], entry 2 is 4; it should be 1."
+
+
+def test_the_case_told_is_the_smallest_that_shows_the_difference_well():
+    cases = ([0.1, 0.2], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 5.0])
+    assert told(lambda x: x**2, np.array, cases) == ("With x = [1.0, 2.0, 3.0], entry 2 is 9; it should be 3.")
+    assert told(lambda x: x + (x == 1) * 0.95 + (x == 5) * 10, np.array, ([1.0, 2.0], [5.0, 2.0, 2.0])) == (
+        "With x = [5.0, 2.0, 2.0], entry 0 is 15; it should be 5."
+    )
+    edge = ([0.0, 2.0], [0.0, 1.0, 20.0])
+    assert told(lambda x: x + x * (x > 1), np.array, edge) == "With x = [0.0, 2.0], entry 1 is 4; it should be 2."
+
+
+@pytest.mark.parametrize(
+    ("number", "gap", "shown"),
+    [
+        (1.23456, 0.5, "1.735; it should be 1.235"),
+        (1.23456, 1.0, "2.23; it should be 1.23"),
+        (1.23456, 5.0, "6.23; it should be 1.23"),
+        (1.23456, 5432.0, "5430; it should be 0"),
+        (0.0, 0.1, "0.1; it should be 0"),
+        (1e-9, 1.0, "1; it should be 0"),
+        (-1e-9, 1.0, "1; it should be 0"),
+    ],
+)
+def test_numbers_are_rounded_as_far_as_the_difference_needs(number, gap, shown):
+    wrong = told(lambda x: np.add(x, [gap, 0.0, gap / 2]), np.array, [[number, 1.0, 2.0]])
+    assert wrong.endswith(f"entry 0 is {shown}.")
+
+
+PAIR = diagnosis.Exercise(
+    "pair",
+    "two arrays",
+    lambda parts, weight, function: [parts[0], weight * parts[0]],
+    lambda rng: ([np.ones(3), np.arange(2.0)], 2, abs),
+    lambda parts, weight, function: {"You doubled twice.": [parts[0], 4 * parts[0]]},
+)
+LISTS = {
+    "entry": (
+        lambda p, w, f: [p[0], w * p[0] + [0, 0, 0.5]],
+        "With parts = [[1.0, 1.0, 1.0], [0.0, 1.0]], weight = 2, function, entry 2 of array 1 is 2.5; it should be 2.",
+    ),
+    "shape": (lambda p, w, f: [p[0], p[1]], "Array 1 of the result has shape (2,); it should be (3,): two arrays."),
+    "first shape": (lambda p, w, f: [1, 2], "Array 0 of the result has shape (); it should be (3,): two arrays."),
+    "length": (lambda p, w, f: [p[0]], "It returns a list of length 1; it should be 2: two arrays."),
+    "number": (lambda p, w, f: 2.0, "It returns float, not a list of arrays."),
+    "mistake": (lambda p, w, f: (p[0], 4 * p[0]), "You doubled twice."),
+    "raises": (
+        lambda p, w, f: [][2],
+        "With parts of shapes (3,), (2,), weight = 2, function, it raises IndexError: list index out of range",
+    ),
+    "shorter": (lambda p, w, f: [p.pop(), 1], "It changes its input parts: work on a copy."),
+    "longer": (lambda p, w, f: p.append(1), "It changes its input parts: work on a copy."),
+    "changed": (lambda p, w, f: p[1].sort() or p[1].fill(0), "It changes its input parts: work on a copy."),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_of_arrays_are_compared_array_by_array(kind):
+    wrong, sentence = LISTS[kind]
+    assert diagnosis.diagnose(PAIR, wrong) == sentence
+    assert diagnosis.diagnose(PAIR, lambda p, w, f: [[1.0] * 3, np.array([2, 2, 2])]) is None
+    assert diagnosis.diagnose(PAIR, lambda p, w, f: (p[0], w * p[0]) if f is abs and type(w) is int else 0) is None
 
 
 def test_a_function_that_changes_its_inputs_is_told_so():
@@ -180,40 +563,61 @@ def test_a_function_that_changes_its_inputs_is_told_so():
         x *= 2.0
         return x
 
-    assert diagnose(TOY, greedy) == "It changes its inputs; work on a copy."
-    assert TOY.cases[0][0].tolist() == [1.0, 2.0]
+    original = np.array([1.0, 2.0])
+    exercise = diagnosis.Exercise("toy", "", lambda x: 2.0 * x, lambda rng: (original,), lambda x: {})
+    assert diagnosis.diagnose(exercise, greedy) == "It changes its input x: work on a copy."
+    assert original.tolist() == [1.0, 2.0]
 
 
-def test_the_function_itself_is_wanted():
-    with pytest.raises(TypeError, match=r"pass the function itself, as in check.kl\(kl\); got ndarray"):
-        check.kl(np.zeros(3))
+@pytest.mark.parametrize("value", [None, np.zeros(3), [kl]])
+def test_the_function_itself_is_wanted(value):
+    wanted = rf"^pass the function itself, check\.kl\(your_function\), not what it returns; got {type(value).__name__}$"
+    with pytest.raises(TypeError, match=wanted):
+        check.kl(value)
 
 
-def test_small_differences_are_differences_and_rounding_is_not():
-    exact = Exercise(lambda x: x, [(np.array([1.0, 2.0, 1e-6]),)], [], [])
-    assert diagnose(exact, lambda x: x * (1 + 1e-12)) is None
-    assert diagnose(exact, lambda x: x + np.array([1e-6, 0, 0])) is not None
-    assert diagnose(exact, lambda x: x + np.array([0, 0, 1e-9])) is not None
-    assert diagnose(exact, lambda x: x + np.array([0, 0, 1e-12])) is None
+def test_rounding_is_no_difference_and_a_tiny_one_is():
+    cases = [[1.0, 2.0, 1e-6]]
+    assert told(lambda x: x * (1 + 1e-12), np.array, cases) is None
+    assert told(lambda x: x * (1 + 9e-9), np.array, cases) is None
+    assert told(lambda x: np.add(x, [0, 0, 9e-11]), np.array, cases) is None
+    for off in ([0, 0, 2e-10], [3e-8, 0, 0], [1e-5, 0, 0], [0.9e-4, 0, 0]):
+        assert "few digits only" in told(lambda x, off=off: x + off, np.array, cases)
+    assert "entry 0" in told(lambda x: np.add(x, [2e-4, 0, 0]), np.array, cases)
+    assert "entry 2" in told(lambda x: np.add(x, [0, 0, 2e-5]), np.array, cases)
 
 
-def test_a_list_of_numbers_is_an_array():
-    assert diagnose(TOY, lambda x: [2.0 * v for v in x]) is None
-    assert diagnose(TOY, lambda x: [np.array(2.0 * v) for v in x]) is None
-    assert diagnose(TOY, lambda x: tuple(2.0 * v for v in x)) is None
-
-
-def test_the_wrong_entry_is_the_one_that_is_farthest_off():
-    big = Exercise(lambda x: x, [(np.array([10.0, -20.0, 1.0]),)], [], [])
-    told = diagnose(big, lambda x: x + np.array([0.0, 0.1, 3.0]))
-    assert told == "With inputs of shapes (3,), entry (2,) is 4 and should be 1."
+def test_of_nothing_everything_is_a_factor_so_no_factor_is_told():
+    assert told(lambda x: np.append(x[:-1], 1.0), lambda x: 0 * x, [[0, 0, 0]]) == (
+        "With x = [0.0, 0.0, 0.0], entry 2 is 1; it should be 0."
+    )
+    assert told(lambda x: 0 * x, np.array, [[2, 2, 1]]) == "With x = [2.0, 2.0, 1.0], entry 0 is 0; it should be 2."
 
 
 def test_a_factor_of_small_numbers_is_found():
-    small = Exercise(lambda x: 1e-3 * x, [(np.array([1.0, 2.0]),)], [], [])
-    assert diagnose(small, lambda x: 2e-3 * x) == "It is right up to a factor: multiply by 0.5."
+    assert told(lambda x: 2e-3 * x, lambda x: 1e-3 * x) == "It is right up to a factor: multiply by 0.5."
 
 
-def test_arguments_that_are_not_arrays_reach_the_function_as_they_are():
-    typed = Exercise(lambda x, n: x * n, [(np.array([1.0, 2.0]), 3)], [], [])
-    assert diagnose(typed, lambda x, n: x * n if type(n) is int else None) is None
+def test_lists_integers_booleans_and_autograd_are_welcome():
+    assert told(lambda x: [2.0 * v for v in x]) is None
+    assert told(lambda x: tuple(np.array(2.0 * v) for v in x)) is None
+    assert told(lambda x: (2 * x).astype(int)) is None
+    assert told(lambda x: x > 3, lambda x: x > 3) is None
+    assert told(lambda x: (x > 3).astype(np.uint8), lambda x: x > 3) is None
+    assert diagnosis.diagnose(check.KL, lambda p, q: anp.sum(anp.exp(p) * (p - q), axis=-1)) is None
+
+
+def test_hard_cases_count_and_come_last():
+    hard = (("Large.", (np.array([1e3]),)), ("Small.", (np.array([1e-3]),)))
+    exercise = toy(lambda x: x, [1.0, 2.0], hard=hard)
+    assert len(diagnosis.draw_cases(exercise)) == 48
+    for limits, sentence in (((0, 1e2), "Large."), ((1e-2, 1e4), "Small."), ((1e-2, 1e2), "Large."), ((0, 1e4), None)):
+        wrong = diagnosis.diagnose(
+            exercise, lambda x, limits=limits: np.where((limits[0] < x) & (x < limits[1]), x, 0.0)
+        )
+        assert wrong == sentence
+
+
+def test_floating_point_warnings_of_a_reader_are_not_errors():
+    with np.errstate(all="raise"):
+        assert told(lambda x: 2.0 * x + 0 * np.nan_to_num(1 / (0 * x), posinf=0.0)) is None
