@@ -149,7 +149,7 @@ def test_an_episode_that_has_ended_cannot_go_on(env):
         env.reset()
         for action in ending:
             env.step(action)
-        with pytest.raises(ValueError, match="reset"):
+        with pytest.raises(ValueError, match=r"^the episode is over: call reset\(\) to start another$"):
             env.step(0)
 
 
