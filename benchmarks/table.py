@@ -5,8 +5,7 @@ from typing import Any
 HEAD = """# Speed
 
 How long do the kernels of `rlhf_lab` take, next to the same mathematics in PyTorch and JAX? Each row is a contest.
-Every
-repetition runs all contestants in shuffled order; a ratio is the time of the other library divided by ours in the
+Every repetition runs all contestants in shuffled order; a ratio is the time of the other library divided by ours in the
 same repetition. **Above 1, `rlhf_lab` is faster.** All contestants compute in float64, and are checked to find the
 same numbers before they are timed. PyTorch runs with one and with two threads, and the faster one counts; JAX is
 compiled before it is timed; the network has {hidden} hidden units.
@@ -19,9 +18,10 @@ TAIL = """
 The cost of ours grows with the length of the texts to the power {slope_length:.2f}, and with the size of the batch to
 the power {slope_batch:.2f}; 1 is linear, and below 1 some of the time is spent once, whatever the size.
 
-The reason for these ratios is that the matrices are small: at ten hidden units a general library spends most of its
-time on calling each operation. With larger networks the ratios shrink. Measured with {versions} on Python {python}
-({machine}, two cores). To measure on your machine, run `make bench`; it writes this page anew.
+{slower}
+
+The networks are as small as those of this book; other sizes were not measured. Measured with {versions} on Python
+{python} ({machine}, two cores). To measure on your machine, run `make bench`; it writes this page anew.
 """
 
 
@@ -33,5 +33,7 @@ def page(data: dict[str, Any]) -> str:
         numbers = " | ".join(f"{row[key]:.1f}" for key in ("median", "min", "max"))
         text += f"| {name} | {row['against']} | {numbers} |\n"
         last = row["contest"]
+    lost = [f"{row['contest']} against {row['against']}" for row in data["rows"] if row["median"] < 1]
+    slower = f"Ours is the slower one in: {'; '.join(lost)}." if lost else "Ours is the slower one in no contest."
     versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
-    return text + TAIL.format(**(data | {"versions": versions}))
+    return text + TAIL.format(**(data | {"versions": versions, "slower": slower}))
