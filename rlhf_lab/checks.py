@@ -10,8 +10,8 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 
-def tokens(name: str, value: Any, vocab: int) -> IntArray:
-    """Return `value` as integers of shape (..., N, T), each in [0, vocab)."""
+def tokens(name: str, value: Any, vocab: int | None) -> IntArray:
+    """Return `value` as integers of shape (..., N, T), each in [0, vocab), or from 0 on if `vocab` is None."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -21,7 +21,9 @@ def tokens(name: str, value: Any, vocab: int) -> IntArray:
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must be integers, the indices of tokens; got {array.dtype}")
     array = array.astype(np.int64, copy=False)
-    if array.size and (array.min() < 0 or array.max() >= vocab):
+    if vocab is None and array.size and array.min() < 0:
+        raise ValueError(f"{name}: tokens are counted from 0; got {array.min()}")
+    if vocab is not None and array.size and (array.min() < 0 or array.max() >= vocab):
         wrong = array[(array < 0) | (array >= vocab)][0]
         raise ValueError(f"{name}: token {wrong} is outside the vocabulary of {vocab} tokens, 0 to {vocab - 1}")
     return array
@@ -39,6 +41,43 @@ def positive(name: str, value: float) -> float:
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be finite and above 0; got {value}")
     return value
+
+
+def share(name: str, value: Any) -> Any:
+    """Return `value`, a number or an array of numbers, if all lie in [0, 1]."""
+    if not (np.greater_equal(value, 0) & np.less_equal(value, 1)).all():
+        raise ValueError(f"{name} must lie in [0, 1]; got {_worst(value)}")
+    return value
+
+
+def labels(name: str, value: Any) -> FloatArray:
+    """Return `value` as floats of shape (..., N), each 0, 1/2 or 1."""
+    array = np.asarray(value, dtype=float)
+    if not array.size:
+        raise ValueError(f"{name} is empty; at least one comparison is needed")
+    if not np.isin(array, (0, 0.5, 1)).all():
+        raise ValueError(
+            f"{name} must be 1 (the first is preferred), 0 (the second) or 1/2 (a tie); got "
+            f"{array[~np.isin(array, (0, 0.5, 1))][0]:g}"
+        )
+    return array
+
+
+def preference_matrix(value: Any) -> FloatArray:
+    """Return `value` as floats (A, A) with P[a, b] + P[b, a] = 1, the share that prefers a to b."""
+    matrix = np.asarray(share("matrix", value), dtype=float)
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] > 1
+    if not square or not np.allclose(matrix + matrix.T, 1, atol=1e-9):
+        raise ValueError(
+            f"matrix must be (A, A) with P[a, b] + P[b, a] = 1 and 1/2 on the diagonal; this one, of shape "
+            f"{matrix.shape}, is not"
+        )
+    return matrix
+
+
+def _worst(value: Any) -> float:
+    array = np.ravel(np.asarray(value, dtype=float))
+    return float(array[~((array >= 0) & (array <= 1))][0])
 
 
 def probabilities(name: str, value: Any, *, atol: float = 1e-9) -> FloatArray:

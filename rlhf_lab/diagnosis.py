@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from .autodiff import Array
+from .autodiff import Array, log_softmax
 
 Function = Callable[..., Any]
 Case = tuple[Any, ...]
@@ -31,6 +31,22 @@ class Exercise(NamedTuple):
     mistakes: Callable[..., dict[str, Any]]  # sentence -> wrong answer; its parameters name the inputs in messages
     traits: Callable[..., dict[str, Any]] = lambda *case: {}  # "the discount is 1" -> whether it is
     hard: tuple[tuple[str, Case], ...] = ()  # (sentence, case that a careless function fails), tried last
+
+
+def tenths(rng: Generator, *shape: int) -> Array:
+    """Draw multiples of 1/10 from -3 to 3: numbers that a message can show."""
+    return rng.integers(-30, 31, size=shape) / 10
+
+
+def log_probs(rng: Generator, *shape: int) -> Array:
+    """Draw log-probabilities that are normalised along the last axis."""
+    return np.asarray(log_softmax(tenths(rng, *shape)))
+
+
+def wide(rng: Generator) -> tuple[int, int]:
+    """Draw a shape that is never square, so that a message about shapes tells the axes apart."""
+    rows = int(rng.integers(1, 5))
+    return rows, rows + int(rng.integers(1, 3))
 
 
 def draw_cases(exercise: Exercise) -> list[Case]:

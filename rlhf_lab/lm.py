@@ -114,6 +114,17 @@ def enumerate_responses(vocab: int, horizon: int, eos: int | None) -> Array:
     return np.concatenate(blocks)
 
 
+def answer_index(response: Array, vocab: int, eos: int | None) -> Array:
+    """Return the place (..., N) of each response (..., N, T) among all, in the order of `enumerate_responses`."""
+    words = vocab if eos is None else vocab - 1
+    alive = response_mask(response, eos) * (response != eos) > 0  # the words before the end
+    index = np.zeros(response.shape[:-1], dtype=int)
+    for t in range(response.shape[-1]):
+        index = np.where(alive[..., t], index * words + response[..., t], index)
+    shorter = sum(alive[..., t] * words**t for t in range(response.shape[-1]))
+    return index if eos is None else index + shorter
+
+
 def _every(words: int, length: int) -> Array:
     return np.arange(words**length)[:, None] // words ** np.arange(length)[::-1] % words
 

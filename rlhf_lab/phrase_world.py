@@ -30,11 +30,19 @@ _YES, _NO, _TEA, _ICE, _HOT, _COLD, _THANKS, _FOOL = (
 
 
 def encode(text: str, length: int | None = None) -> Array:
-    """Return the tokens of a text, padded with `<eos>` to `length` if one is given."""
-    unknown = [word for word in text.split() if word not in _INDEX]
+    """Return the tokens of a text, padded with `<eos>` to `length` if one is given.
+
+    A text that ends in "…" was cut off: it has no `<eos>`, so it must have `length` words already.
+    """
+    words = text.split()
+    cut_off = words[-1:] == ["…"]
+    words = words[: len(words) - cut_off]
+    unknown = [word for word in words if word not in _INDEX]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not one of the words: {' '.join(WORDS)}")
-    tokens = [_INDEX[word] for word in text.split()]
+    tokens = [_INDEX[word] for word in words]
+    if cut_off and length is not None and len(tokens) < length:
+        raise ValueError(f"{text!r} was cut off after {len(tokens)} words; here answers are cut off after {length}")
     if length is not None and len(tokens) > length:
         raise ValueError(f"{text!r} has {len(tokens)} words; at most {length} fit")
     return np.array(tokens + [EOS] * ((length or 0) - len(tokens)), dtype=np.int64)
@@ -49,6 +57,17 @@ def decode(tokens: Array) -> str:
 PROMPTS = np.stack([encode(question) for question in QUESTIONS])
 
 
+def word_counts(prompt: Array, response: Array) -> Array:
+    """Return how often each response says each word, in columns of its own for each question: (..., N, 40).
+
+    Features of a reward model that reads words, not sentences.
+    """
+    prompt, response = _texts(prompt, response)
+    asked = (prompt[..., None, :] == PROMPTS).all(-1)
+    counts = asked[..., :, None] * _counts(response)[..., None, :]
+    return np.reshape(counts, (*counts.shape[:-2], -1)).astype(float)
+
+
 def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
     """Return the parts of the oracular reward, each (..., N), for prompts (..., N, 3) and responses (..., N, T).
 
@@ -56,10 +75,7 @@ def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
     naming the other thing. polite: +1 for thanks, -2 for an insult. brief: -1/4 for each word beyond three, -1 more
     if the horizon cut the answer off. fresh: -1 for each word said again.
     """
-    prompt, response = checks.tokens("prompt", prompt, VOCAB), checks.tokens("response", response, VOCAB)
-    checks.same_batch(prompt, response)
-    rows = np.broadcast_shapes(prompt.shape[:-1], response.shape[:-1])
-    prompt, response = (np.broadcast_to(text, rows + text.shape[-1:]) for text in (prompt, response))
+    prompt, response = _texts(prompt, response)
     counts = _counts(response)
     said = counts > 0
     tea, asks_hot = (prompt == _TEA).any(-1), (prompt == _HOT).any(-1)
@@ -80,6 +96,13 @@ def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
 def reward(prompt: Array, response: Array) -> Array:
     """Return the oracular reward R*(x, y), shape (..., N): the sum of its parts."""
     return sum(reward_parts(prompt, response).values())
+
+
+def _texts(prompt: Array, response: Array) -> tuple[Array, Array]:
+    prompt, response = checks.tokens("prompt", prompt, VOCAB), checks.tokens("response", response, VOCAB)
+    checks.same_batch(prompt, response)
+    rows = np.broadcast_shapes(prompt.shape[:-1], response.shape[:-1])
+    return np.broadcast_to(prompt, (*rows, prompt.shape[-1])), np.broadcast_to(response, (*rows, response.shape[-1]))
 
 
 def _counts(response: Array) -> Array:

@@ -16,16 +16,27 @@ def save(path: str | os.PathLike[str], results: dict[str, Any], *, overwrite: bo
     Raises `FileExistsError` if the file is there and `overwrite` is not set, and `ValueError` if a number is NaN or
     infinite; in neither case is anything written.
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; pass overwrite=True to replace it")
+    _free(path, overwrite)
     try:
         text = json.dumps({"format": FORMAT, "results": results}, indent=1, allow_nan=False, default=_plain)
     except ValueError as error:
-        raise ValueError(f"results for {path.name} were not saved: {error}; every number must be finite") from None
-    fresh = path.with_name(path.name + ".partial")
-    fresh.write_text(text + "\n", encoding="utf-8")
+        raise ValueError(
+            f"results for {Path(path).name} were not saved: {error}; every number must be finite"
+        ) from None
+    write_text(path, text + "\n", overwrite=overwrite)
+
+
+def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = False) -> None:
+    """Write `text` to `path` whole or not at all; raises `FileExistsError` as `save` does."""
+    _free(path, overwrite)
+    fresh = Path(path).with_name(Path(path).name + ".partial")
+    fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)
+
+
+def _free(path: str | os.PathLike[str], overwrite: bool) -> None:
+    if Path(path).exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already; pass overwrite=True to replace it")
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:

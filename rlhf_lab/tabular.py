@@ -57,7 +57,7 @@ class Tabular:
         response = checks.tokens("response", response, self.vocab)
         if response.shape[-1] > self.horizon:
             raise ValueError(f"the table holds {self.horizon} tokens; the response has {response.shape[-1]}")
-        rows = self._row(prompt)
+        rows = self.row(prompt)
         checks.same_batch(np.asarray(prompt), response)
         prefix, columns = np.zeros(response.shape[:-1], dtype=int), []
         for t in range(response.shape[-1]):
@@ -67,7 +67,7 @@ class Tabular:
 
     def start(self, params: Params, prompt: Array) -> tuple[Place, Array]:
         """Look the prompt up: return where the reader stands and the logits (..., N, V) of the first token."""
-        rows = self._row(prompt)
+        rows = self.row(prompt)
         return self._at(params, rows, 0, np.zeros_like(rows))
 
     def step(self, params: Params, cache: Place, token: Array) -> tuple[Place, Array]:
@@ -79,6 +79,18 @@ class Tabular:
         """Return the places with each one `times` times in a row."""
         rows, length, prefix = cache
         return np.repeat(rows, times, axis=-1), length, np.repeat(prefix, times, axis=-1)
+
+    def row(self, prompt: Array) -> Array:
+        """Return which of the prompts (N, P) stands where in the table, (N,). Raises if one is not there."""
+        prompt = checks.tokens("prompt", prompt, self.vocab)
+        known = np.array(self.prompts)
+        if prompt.shape[-1] != known.shape[1]:
+            raise ValueError(f"the table knows prompts of {known.shape[1]} tokens; got {prompt.shape[-1]}")
+        match = (prompt[..., None, :] == known).all(-1)
+        if not match.any(-1).all():
+            unknown = prompt[~match.any(-1)][0].tolist()
+            raise ValueError(f"prompt {unknown} is not in the table, which knows {len(known)} prompts")
+        return match.argmax(-1)
 
     def _at(self, params: Params, rows: Array, length: int, prefix: Array) -> tuple[Place, Array]:
         if length >= self.horizon:
@@ -92,14 +104,3 @@ class Tabular:
 
     def _offset(self, length: int) -> int:
         return sum(self.words**t for t in range(length))
-
-    def _row(self, prompt: Array) -> Array:
-        prompt = checks.tokens("prompt", prompt, self.vocab)
-        known = np.array(self.prompts)
-        if prompt.shape[-1] != known.shape[1]:
-            raise ValueError(f"the table knows prompts of {known.shape[1]} tokens; got {prompt.shape[-1]}")
-        match = (prompt[..., None, :] == known).all(-1)
-        if not match.any(-1).all():
-            unknown = prompt[~match.any(-1)][0].tolist()
-            raise ValueError(f"prompt {unknown} is not in the table, which knows {len(known)} prompts")
-        return match.argmax(-1)

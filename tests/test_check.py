@@ -4,203 +4,22 @@ import inspect
 import itertools
 import math
 
+import answers_token_mdp
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from answers_token_mdp import kl, length, log_prob, masked
 
 from rlhf_lab import check, diagnosis
+from rlhf_lab import exercises_token_mdp as token_mdp
 
-EXERCISES = {
-    name: getattr(check, name.upper())
-    for name in ("log_prob", "return_to_go", "state_values", "kl", "policy_gradient", "gibbs")
-}
+CHAPTERS = [(token_mdp, answers_token_mdp)]
+EXERCISES, SOLUTIONS, WRONG = {}, {}, {}
+for exercises, answers in CHAPTERS:
+    for name, mistakes in answers.WRONG.items():
+        EXERCISES[name] = getattr(exercises, name.upper())
+        SOLUTIONS[name], WRONG[name] = getattr(answers, name), mistakes
 every_exercise = pytest.mark.parametrize("name", EXERCISES)
-
-
-# Right solutions, as a reader who likes loops would write them.
-
-
-def softmax(z):
-    return np.exp(z - np.max(z)) / np.sum(np.exp(z - np.max(z)))
-
-
-def length(tokens, eos):
-    return list(tokens).index(eos) + 1 if eos in tokens else len(tokens)
-
-
-def token_log_probs(z, tokens):
-    return [row[token] - np.max(row) - np.log(np.sum(np.exp(row - np.max(row)))) for row, token in zip(z, tokens)]  # noqa: B905
-
-
-def log_prob(logits, response, eos):
-    return [sum(token_log_probs(z, y[: length(y, eos)])) for z, y in zip(logits, response, strict=True)]
-
-
-def return_to_go(rewards, discount):
-    return [sum(discount ** (k - t) * rewards[k] for k in range(t, len(rewards))) for t in range(len(rewards))]
-
-
-def sweep(backup):
-    """A recursion over the tree, with `backup(p, reward, values of the children)` for one state."""
-
-    def solve(policy, rewards, discount, child=lambda i, a, policy, t: i * policy[t].shape[1] + a):
-        def value(t, i):
-            width = policy[t].shape[1]
-            last = t + 1 == len(policy)
-            following = [0.0 if last else value(t + 1, child(i, a, policy, t)) for a in range(width)]
-            return backup(np.exp(policy[t][i]), rewards[t][i], np.array(following), discount, last)
-
-        return [np.array([value(t, i) for i in range(len(p))]) for t, p in enumerate(policy)]
-
-    return solve
-
-
-state_values = sweep(lambda p, r, v, g, last: sum(p * (r + g * v)))
-
-
-def shuffled_children(policy, rewards, discount):
-    return state_values(policy, rewards, discount, child=lambda i, a, policy, t: a * len(policy[t]) + i)
-
-
-def kl(log_p, log_q):
-    return np.array([sum(math.exp(a) * (a - b) for a, b in zip(*rows, strict=True)) for rows in zip(log_p, log_q)])  # noqa: B905
-
-
-def policy_gradient(policy, reward):
-    return (np.diag(policy) - np.outer(policy, policy)) @ reward
-
-
-def gibbs(log_pi_0, reward, beta):
-    rows = log_pi_0 + reward / beta
-    return np.array([[z - top - np.log(sum(np.exp(row - top))) for z in row] for row in rows for top in [max(row)]])
-
-
-# Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
-
-
-def each(function):
-    """A function of rows, from one of a single row."""
-    return lambda *arrays: np.array([function(*row) for row in zip(*arrays, strict=True)])
-
-
-def rewarded(function):
-    return lambda log_pi_0, reward, beta: np.array(
-        [function(p, r, beta) for p, r in zip(log_pi_0, reward, strict=True)]
-    )
-
-
-def masked(logits, response, eos):
-    out = np.zeros(response.shape)
-    for n, y in enumerate(response):
-        out[n, : length(y, eos)] = token_log_probs(logits[n], y)[: length(y, eos)]
-    return out
-
-
-def lengths(response, eos):
-    return np.array([length(y, eos) for y in response])
-
-
-def all_at_once(log_pi_0, reward, beta):
-    return log_pi_0 + reward / beta - np.log(np.sum(np.exp(log_pi_0) * np.exp(reward / beta)))
-
-
-WRONG = {
-    "log_prob": [
-        (lambda z, y, eos: sum(masked(z, y, eos)), "You summed over the batch axis; sum over the tokens"),
-        (lambda z, y, eos: np.sum(masked(z, y, eos)), "You summed over the batch too; sum over the tokens"),
-        (
-            lambda z, y, eos: [sum(token_log_probs(*row)) for row in zip(z, y, strict=True)],
-            "You count the padding: what ",
-        ),
-        (
-            lambda z, y, eos: [sum(token_log_probs(a, [w for w in b if w != eos])) for a, b in zip(z, y, strict=True)],
-            "You leave out the eos: stopping is an action too",
-        ),
-        (lambda z, y, eos: log_prob(z, y, eos) / lengths(y, eos), "You take the mean over the tokens; the log-prob"),
-        (lambda z, y, eos: np.mean(masked(z, y, eos), axis=1), "You divide by T; the log-probability"),
-        (
-            lambda z, y, eos: [sum(z[n, t, y[n, t]] for t in range(length(y[n], eos))) for n in range(len(y))],
-            "You add logits: make them log-probabilities first",
-        ),
-        (lambda z, y, eos: [math.exp(x) for x in log_prob(z, y, eos)], "You return the probability; return its log"),
-        (lambda z, y, eos: [math.log2(math.exp(x)) for x in log_prob(z, y, eos)], "You use logarithms to base 2; the"),
-    ],
-    "return_to_go": [
-        (
-            lambda r, g: [sum(g**k * r[k] for k in range(t, len(r))) for t in range(len(r))],
-            "You discount from the start of the episode; at step t, r_t",
-        ),
-        (
-            lambda r, g: [sum(g ** (k - t) * r[k] for k in range(t + 1, len(r))) for t in range(len(r))],
-            "You leave out the reward of step t itself: G_t",
-        ),
-        (lambda r, g: [*return_to_go(r, g)[1:], 0], "You return G_(t+1) at step t, one step too late: G_t"),
-        (
-            lambda r, g: [sum(g ** (t - k) * r[k] for k in range(t + 1)) for t in range(len(r))],
-            "You sum over the past; G_t looks forward, from step t",
-        ),
-        (lambda r, g: [sum(r[: t + 1]) for t in range(len(r))], "You sum over the past, without discount; G_t looks"),
-        (
-            lambda r, g: [sum(g**k * r[k] for k in range(t + 1)) for t in range(len(r))],
-            "You sum over the past, discounted from the start; G_t",
-        ),
-        (lambda r, g: [sum(r[t:]) for t in range(len(r))], "You forgot the discount."),
-        (lambda r, g: sum(g**t * x for t, x in enumerate(r)), "You return one number, the return of the whole"),
-        (lambda r, g: return_to_go(r, g)[::-1], "You return the returns in reverse order, the last step"),
-    ],
-    "state_values": [
-        (sweep(lambda p, r, v, g, last: max(r + g * v)), "You take the best word; V is the mean"),
-        (sweep(lambda p, r, v, g, last: np.log(p) @ (r + g * v)), "You weigh with log-probabilities: exponentiate"),
-        (sweep(lambda p, r, v, g, last: p @ (r + v)), "You forgot the discount."),
-        (sweep(lambda p, r, v, g, last: p @ (r if last else g * v)), "You count only the future: add the reward"),
-        (sweep(lambda p, r, v, g, last: p @ r), "You count only the next reward: add gamma"),
-        (shuffled_children, "You mixed up the children: word a of prefix i"),
-        (
-            sweep(lambda p, r, v, g, last: g * (p @ (r + v))),
-            "You discount the reward of the word itself; discount only",
-        ),
-        (sweep(lambda p, r, v, g, last: np.mean(r + g * v)), "You average over the words; weigh them"),
-    ],
-    "kl": [
-        (each(lambda p, q: np.exp(q) @ (q - p)), "You computed KL(q || p), the other direction: weigh with p"),
-        (each(lambda p, q: np.exp(q) @ (p - q)), "You weigh with q; KL(p || q) is a mean under p."),
-        (each(lambda p, q: sum(p - q)), "You forgot the weights: multiply each log-ratio by p."),
-        (each(lambda p, q: np.mean(p - q)), "You forgot the weights: the mean of the log-ratios"),
-        (each(lambda p, q: np.exp(p) @ (q - p)), "The sign is flipped: it is log p minus log q."),
-        (lambda p, q: sum(np.exp(p) * (p - q)), "You summed over the batch axis; sum over the answers"),
-        (lambda p, q: float(np.sum(np.exp(p) * (p - q))), "You summed over the batch too; sum over the answers"),
-        (lambda p, q: np.mean(kl(p, q)), "You averaged over the batch; return the divergence"),
-        (each(lambda p, q: np.exp(p) @ np.square(p - q)), "You square the log-ratios; take them"),
-        (each(lambda p, q: np.exp(p) @ np.abs(q - p)), "You take absolute values; negative"),
-        (each(lambda p, q: np.exp(p) @ np.log2(np.exp(p - q))), "You use logarithms to base 2; the book"),
-        (each(lambda p, q: -np.exp(p) @ q), "That is the cross-entropy: subtract the entropy"),
-    ],
-    "gibbs": [
-        (rewarded(lambda p, r, b: np.log(softmax(p + r * b))), "You multiply the reward by beta; divide by it"),
-        (rewarded(lambda p, r, b: np.log(softmax(p + r))), "You forgot beta: divide the reward by it."),
-        (rewarded(lambda p, r, b: np.log(softmax(p - r / b))), "The sign of the reward is flipped: good answers"),
-        (rewarded(lambda p, r, b: p + r / b), "It is not normalised: subtract log Z, so that"),
-        (
-            lambda p, r, b: np.transpose([np.log(softmax(column)) for column in np.transpose(p + r / b)]),
-            "You normalise over the batch axis; normalise over the answers",
-        ),
-        (all_at_once, "You normalise over all prompts at once; each has its own Z."),
-        (rewarded(lambda p, r, b: softmax(p + r / b)), "You return probabilities; return their logarithms."),
-        (rewarded(lambda p, r, b: np.log(softmax(r / b))), "You forgot the reference: pi* is pi_0, tilted"),
-    ],
-    "policy_gradient": [
-        (lambda p, r: [x * y for x, y in zip(p, r, strict=True)], "You forgot the baseline: subtract the expected"),
-        (lambda p, r: [x - sum(p * r) for x in r], "You forgot the weight: multiply by the policy's"),
-        (lambda p, r: -policy_gradient(p, r), "The sign is flipped: this is the way down."),
-        (lambda p, r: p * (r - sum(r) / len(r)), "The baseline is the mean under the policy, not"),
-        (
-            lambda p, r: [(k == list(r).index(max(r))) - x for k, x in enumerate(p)],
-            "That imitates the best answer: it is",
-        ),
-        (lambda p, r: r.copy(), "That is the gradient in the probabilities; go on"),
-        (lambda p, r: sum(p * r), "That is the expected reward itself; return"),
-    ],
-}
 every_mistake = pytest.mark.parametrize(("name", "k"), [(name, k) for name in WRONG for k in range(len(WRONG[name]))])
 
 
@@ -212,12 +31,12 @@ def drawn(name):
 
 @every_exercise
 def test_a_right_solution_passes_however_it_is_written(name):
-    assert diagnosis.diagnose(EXERCISES[name], globals()[name]) is None
+    assert diagnosis.diagnose(EXERCISES[name], SOLUTIONS[name]) is None
 
 
 @every_exercise
 def test_the_public_checker_says_so_and_returns_nothing(name, capsys):
-    assert getattr(check, name)(globals()[name]) is None
+    assert getattr(check, name)(SOLUTIONS[name]) is None
     assert capsys.readouterr().out == f"{name}: right on all 50 cases.\n"
 
 
@@ -289,7 +108,7 @@ def test_the_cases_are_the_same_each_time_vary_and_begin_small(name):
 
 def test_responses_are_padded_with_eos_end_early_late_and_never():
     lengths_seen, ended = set(), set()
-    for _, response, eos in diagnosis.draw_cases(check.LOG_PROB):
+    for _, response, eos in diagnosis.draw_cases(token_mdp.LOG_PROB):
         for y in response:
             assert (y[length(y, eos) :] == eos).all()
             lengths_seen.add((length(y, eos), len(y)))
@@ -339,14 +158,16 @@ def shifted_by_one_number(log_pi_0, reward, beta):
 
 @pytest.mark.parametrize("function", [naive_gibbs, shifted_by_one_number, naive_log_prob, fragile])
 def test_overflow_is_named_apart_from_being_wrong(function):
-    exercise, what = (check.LOG_PROB, "logits") if function in (naive_log_prob, fragile) else (check.GIBBS, "rewards")
+    exercise, what = (
+        (token_mdp.LOG_PROB, "logits") if function in (naive_log_prob, fragile) else (token_mdp.GIBBS, "rewards")
+    )
     told = diagnosis.diagnose(exercise, function)
     assert told.startswith(f"It is right for small {what}, but large ones overflow:")
     assert "subtract the largest" in told
 
 
 def test_with_a_mistake_whose_shape_differs_both_shapes_are_told():
-    assert diagnosis.diagnose(check.LOG_PROB, lambda z, y, eos: masked(z, y, eos).sum(0)) == (
+    assert diagnosis.diagnose(token_mdp.LOG_PROB, lambda z, y, eos: masked(z, y, eos).sum(0)) == (
         "You summed over the batch axis; sum over the tokens of each response, the last axis. "
         "The result has shape (5,); it should be (4,): one number for each response."
     )
@@ -357,7 +178,7 @@ def test_where_a_response_has_no_eos():
         ended = (response == eos).any(-1)
         return np.where(ended, log_prob(logits, response, eos), 0.0)
 
-    assert diagnosis.diagnose(check.LOG_PROB, wrong).startswith(
+    assert diagnosis.diagnose(token_mdp.LOG_PROB, wrong).startswith(
         "It is right except where a response has no eos. With logits"
     )
 
@@ -366,7 +187,7 @@ def test_where_a_response_has_no_eos():
             raise ValueError("no eos\nsecond line")
         return log_prob(logits, response, eos)
 
-    told = diagnosis.diagnose(check.LOG_PROB, raises)
+    told = diagnosis.diagnose(token_mdp.LOG_PROB, raises)
     assert told.startswith("It is right except where a response has no eos. With logits of shape (")
     assert told.endswith(" it raises ValueError: no eos")
 
@@ -604,7 +425,7 @@ def test_lists_integers_booleans_and_autograd_are_welcome():
     assert told(lambda x: (2 * x).astype(int)) is None
     assert told(lambda x: x > 3, lambda x: x > 3) is None
     assert told(lambda x: (x > 3).astype(np.uint8), lambda x: x > 3) is None
-    assert diagnosis.diagnose(check.KL, lambda p, q: anp.sum(anp.exp(p) * (p - q), axis=-1)) is None
+    assert diagnosis.diagnose(token_mdp.KL, lambda p, q: anp.sum(anp.exp(p) * (p - q), axis=-1)) is None
 
 
 def test_hard_cases_count_and_come_last():

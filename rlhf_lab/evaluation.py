@@ -1,0 +1,96 @@
+"""How good is a reward model? Accuracy, calibration, coverage, and what its errors cost the policy that trusts it.
+
+p predicted probability that the first is preferred    l label    R reward    R_phi learned reward    rho prompts
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import checks, gibbs
+from .autodiff import Array
+
+
+class Coverage(NamedTuple):
+    """Shares of prompts, and of the answers to the prompts that were seen, that stand in the data."""
+
+    prompts: float
+    answers: float
+
+
+def coverage(prompt: Array, response: Array, prompts: int, answers: int) -> Coverage:
+    """Return kappa and rho: the shares of all prompts, and of all answers to those, that people saw (eq-coverage).
+
+    `prompt` (N, P) and `response` (N, T) are what was judged, out of `prompts` prompts with `answers` answers each.
+    RLHF Deciphered, section 5.
+    """
+    seen = len(np.unique(prompt, axis=0))
+    pairs = len(np.unique(np.concatenate([prompt, response], axis=-1), axis=0))
+    if not seen:
+        raise ValueError("nothing was judged; coverage is a share of what was")
+    return Coverage(seen / prompts, pairs / (seen * answers))
+
+
+class Gap(NamedTuple):
+    """What errors of a reward model cost, in units of reward, on prompts that it saw and on others."""
+
+    seen: float
+    unseen: float
+
+
+def performance_gap(log_pi_0: Array, reward: Array, learned: Array, beta: float, start: Array, seen: Array) -> Gap:
+    """Return J(pi*) - J(pi_phi), split into prompts that were seen and others (eq-performance-gap).
+
+    pi* and pi_phi are the Gibbs policies of the reward and of the learned one, (K, A) each, `log_pi_0` (K, A) the
+    reference, `start` (K,) the distribution of prompts, `seen` (K,) True where people judged answers.
+    RLHF Deciphered, section 6.2, with the normalisers that it leaves out.
+    """
+    best, found = (np.exp(gibbs.log_policy(log_pi_0, r, beta)) for r in (reward, learned))
+    lost = checks.probabilities("start", start) * np.sum((best - found) * reward, axis=-1)
+    return Gap(float(lost[seen].sum()), float(lost[~np.asarray(seen)].sum()))
+
+
+def accuracy(p: Array, label: Array) -> Array:
+    """Return the share of comparisons whose label is the likelier one (eq-accuracy); p = 1/2 counts half.
+
+    `p` and `label` (..., N); ties are left out.
+    """
+    p, label = _predictions(p, label)
+    decided = label != 0.5
+    if not decided.any(-1).all():
+        raise ValueError("all labels are ties; accuracy needs decisions")
+    right = np.where(p == 0.5, 0.5, (p > 0.5) == (label == 1))
+    return np.sum(right * decided, axis=-1) / np.sum(decided, axis=-1)
+
+
+class Calibration(NamedTuple):
+    """For each bin that is not empty: mean prediction, share of label 1, number of comparisons; all (B,)."""
+
+    predicted: Array
+    observed: Array
+    count: Array
+
+
+def calibration(p: Array, label: Array, bins: int = 10) -> Calibration:
+    """Sort comparisons (N,) by prediction into `bins` bins of equal width on [0, 1], and compare within each."""
+    p, label = _predictions(p, label)
+    if bins < 1:
+        raise ValueError(f"bins is the number of bins, at least 1; got {bins}")
+    place = np.minimum((p * bins).astype(int), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    full = count > 0
+    predicted, observed = (np.bincount(place, weights=v, minlength=bins)[full] / count[full] for v in (p, label))
+    return Calibration(predicted, observed, count[full])
+
+
+def expected_calibration_error(p: Array, label: Array, bins: int = 10) -> float:
+    """Return sum_b (n_b / N) |mean p - mean l| over the bins of `calibration` (eq-ece)."""
+    found = calibration(p, label, bins)
+    return float(found.count @ np.abs(found.predicted - found.observed) / found.count.sum())
+
+
+def _predictions(p: Array, label: Array) -> tuple[Array, Array]:
+    p, label = np.asarray(checks.share("p", p), dtype=float), checks.labels("label", label)
+    if p.shape != label.shape:
+        raise ValueError(f"p {p.shape} and label {label.shape} must have one entry for each comparison")
+    return p, label

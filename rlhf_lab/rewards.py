@@ -1,0 +1,282 @@
+"""Reward models and how they are fitted to what people say.
+
+    R_phi reward model    phi parameters    m margin R(x, y) - R(x, y')    l label 0, 1/2 or 1    f features
+    theta weights of a linear model    epsilon mis-click rate    nu weight of a tie    lambda precision of the prior
+
+Losses are numbers in, numbers out: margins and labels (..., N) give one loss for each comparison, nats.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import autograd.numpy as np
+from numpy.random import Generator
+from scipy.special import expit
+
+from . import checks
+from .autodiff import Array, embedding, rnn_logits
+from .lm import answer_index, count_responses, response_mask
+from .optim import Params
+from .recurrent import Recurrent
+from .tabular import Tabular
+
+STEPS = 100  # of Newton's method; a maximum that exists is found in about ten
+FAR = 4.0  # nats by which a step may change a margin
+ILL = 1e12  # condition number beyond which a direction counts as not measured
+
+
+class RewardModel(Protocol):
+    """A function of the parameters that judges whole responses; what a language model is to text, for rewards."""
+
+    def init(self, rng: Generator) -> Params:
+        """Return fresh parameters."""
+
+    def reward(self, params: Params, prompt: Array, response: Array) -> Array:
+        """Return R_phi(x, y), shape (..., N), for prompts (N, P) and responses (N, T)."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """R(x, y) = f(x, y) . theta with D features, `features(prompt, response)` (N, D).
+
+    Parameters: theta, `weights` (..., D).
+    """
+
+    features: Callable[[Array, Array], Array]
+    size: int
+
+    def init(self, rng: Generator) -> Params:
+        """Return weights of zero: every response is worth the same. The model needs no chance."""
+        return {"weights": np.zeros(self.size)}
+
+    def reward(self, params: Params, prompt: Array, response: Array) -> Array:
+        """Return R_phi(x, y), shape (..., N)."""
+        checks.shapes(params, {"weights": (self.size,)})
+        return np.matmul(self.features(prompt, response), params["weights"][..., None])[..., 0]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One reward for each prompt and answer that `language`, a table, knows. Parameters: `rewards` (..., K, A)."""
+
+    language: Tabular
+
+    def init(self, rng: Generator) -> Params:
+        """Return rewards of zero. The table needs no chance."""
+        language = self.language
+        answers = count_responses(language.vocab, language.horizon, language.eos)
+        return {"rewards": np.zeros((len(language.prompts), answers))}
+
+    def reward(self, params: Params, prompt: Array, response: Array) -> Array:
+        """Look R_phi(x, y) up, shape (..., N)."""
+        language, rewards = self.language, params["rewards"]
+        row = language.row(prompt)
+        index = answer_index(checks.tokens("response", response, language.vocab), language.vocab, language.eos)
+        flat = np.reshape(rewards, (*rewards.shape[:-2], -1, 1))
+        return embedding(flat, (row * rewards.shape[-1] + index)[..., None])[..., 0, 0]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A recurrent reader whose state after the last token is projected to one number.
+
+    A language model with another head, as reward models are made in practice.
+    Parameters: those of `language`, and `head` (..., D) in place of its readout. RLHF Deciphered, section 7.5.
+    """
+
+    language: Recurrent
+
+    def init(self, rng: Generator) -> Params:
+        """Return the parameters of a fresh reader, and a head of zeros."""
+        params = self.language.init(rng)
+        del params["readout"]
+        return params | {"head": np.zeros(self.language.hidden)}
+
+    def reward(self, params: Params, prompt: Array, response: Array) -> Array:
+        """Return R_phi(x, y), shape (..., N), read at the first `eos` or, if there is none, at the last token."""
+        language = self.language
+        prompt = checks.tokens("prompt", prompt, language.vocab)
+        response = checks.tokens("response", response, language.vocab)
+        checks.same_batch(prompt, response)
+        head = params["head"]
+        column = np.concatenate([head[..., None], np.zeros((*head.shape, language.vocab - 1))], axis=-1)
+        read = np.concatenate([prompt, response], axis=-1)
+        weights = params["recurrent"], params["embed"], column, params["start"]
+        each = rnn_logits(*weights, read, prompt.shape[-1] + 1)[..., 0]
+        alive = response_mask(response, language.eos)
+        return np.sum(each * (alive - np.concatenate([alive[..., 1:], 0 * alive[..., :1]], axis=-1)), axis=-1)
+
+
+def bradley_terry_loss(margin: Array, label: Array = 1.0) -> Array:
+    """- l log sigmoid(m) - (1 - l) log sigmoid(-m): cross-entropy of label and Bradley-Terry (eq-bt-loss).
+
+    RLHF Deciphered, eq. 11; a label of 1/2 says that people saw no difference.
+    """
+    return np.logaddexp(0.0, margin) - label * margin
+
+
+def preference_loss(model: RewardModel, loss: Callable[..., Array]) -> Callable[[Params, Any], Array]:
+    """Return the mean of `loss(margin, label)` over a batch, as `optim.fit` wants it.
+
+    A batch holds prompt, chosen, rejected and label, as in `Preferences.columns`.
+    """
+
+    def mean(params: Params, batch: Any) -> Array:
+        prompt, chosen, rejected, label = batch
+        margin = model.reward(params, prompt, chosen) - model.reward(params, prompt, rejected)
+        return np.mean(loss(margin, label), axis=-1)
+
+    return mean
+
+
+class Posterior(NamedTuple):
+    """A normal distribution over the weights of a linear model: `mean` (..., D), `covariance` (..., D, D)."""
+
+    mean: Array
+    covariance: Array
+
+
+def fisher(difference: Array, margin: Array, misclick: float = 0.0) -> Array:
+    """F = sum_i w_i d_i d_i^T, what comparisons tell of theta, (..., D, D) (eq-fisher).
+
+    `difference` (..., N, D) are the differences d of features, `margin` (..., N) their products with theta. The weight
+    is p'(m)^2 / (p (1 - p)) with p the probability of label 1; without mis-clicks that is p (1 - p).
+    """
+    weighted = difference * _weight(*_chances(margin, misclick))[..., None]
+    return np.matmul(np.swapaxes(difference, -1, -2), weighted)
+
+
+def fit_linear(difference: Array, label: Array, precision: float, misclick: float = 0.0) -> Posterior:
+    """Find the most probable theta under the prior N(0, I / lambda) (eq-map), and a normal posterior (eq-laplace).
+
+    `difference` (..., N, D) holds features of the first response minus those of the second, `label` (..., N) which was
+    preferred, `precision` is lambda >= 0. Fisher scoring, which without mis-clicks is Newton's method. Raises
+    `ValueError` if there is no finite maximum.
+    """
+    difference, label = _comparisons(difference, label)
+    if not (np.isfinite(precision) and precision >= 0):
+        raise ValueError(f"precision is lambda of the prior N(0, I / lambda), finite and at least 0; got {precision}")
+    prior = precision * np.eye(difference.shape[-1])
+    theta = np.zeros((*np.broadcast_shapes(difference.shape[:-2], label.shape[:-1]), difference.shape[-1]))
+    for _ in range(STEPS):
+        margin = _times(difference, theta)
+        p, q, slope = _chances(margin, checks.share("misclick", misclick))
+        information = fisher(difference, margin, misclick) + prior
+        if np.max(np.linalg.cond(information)) > ILL:
+            break
+        score = _times(np.swapaxes(difference, -1, -2), (label - p) * slope / (p * q)) - precision * theta
+        step = np.linalg.solve(information, score[..., None])[..., 0]
+        theta = theta + step / np.maximum(1.0, np.max(np.abs(_times(difference, step)), axis=-1, keepdims=True) / FAR)
+        if np.max(np.abs(step)) <= 1e-10 * max(1.0, np.max(np.abs(theta))):
+            return Posterior(theta, np.linalg.inv(fisher(difference, _times(difference, theta), misclick) + prior))
+    raise ValueError(
+        "no finite maximum was found: some direction of the features separates the comparisons, or none of them "
+        "measures it; give a prior, precision > 0"
+    )
+
+
+def _comparisons(difference: Array, label: Array) -> tuple[Array, Array]:
+    difference, label = np.asarray(difference, dtype=float), checks.labels("label", label)
+    if difference.ndim < 2 or difference.shape[-2] != label.shape[-1]:
+        raise ValueError(
+            f"difference (..., N, D) and label (..., N) must have one row for each comparison; got {difference.shape} "
+            f"and {label.shape}"
+        )
+    if not np.isfinite(difference).all():
+        raise ValueError("difference holds NaN or infinity; check the features")
+    return difference, label
+
+
+def _times(matrix: Array, vector: Array) -> Array:
+    return np.matmul(matrix, vector[..., None])[..., 0]
+
+
+def _chances(margin: Array, misclick: float) -> tuple[Array, Array, Array]:
+    win, loss = expit(margin), expit(-margin)
+    p, q = ((1 - misclick) * side + misclick / 2 for side in (win, loss))
+    return p, q, (1 - misclick) * win * loss
+
+
+def _weight(p: Array, q: Array, slope: Array) -> Array:
+    return slope**2 / (p * q)
+
+
+def squared_error(reward: Array, rating: Array) -> Array:
+    """(R(x, y) - z)^2, for ratings z (eq-mse). RLHF Deciphered, eq. 7."""
+    return (reward - rating) ** 2
+
+
+def ranking_loss(reward: Array) -> Array:
+    """- log probability of a ranking of K answers, their rewards (..., K) best first: (...) (eq-ranking-loss).
+
+    Plackett-Luce: sum over places k of log sum_(j >= k) exp(R_j) - R_k. With K = 2 it is Bradley-Terry.
+    """
+    rest, total = reward[..., -1], 0.0
+    for place in range(reward.shape[-1] - 2, -1, -1):
+        rest = np.logaddexp(rest, reward[..., place])
+        total = total + rest - reward[..., place]
+    return total
+
+
+def segment_reward(token_reward: Array, mask: Array) -> Array:
+    """sum_t r_t over the tokens of a segment, (..., N, T) to (..., N): people judge the sum (eq-segments).
+
+    Christiano et al. 2017. `mask` is 1 on the segment and 0 elsewhere, as from `lm.response_mask`.
+    """
+    return np.sum(token_reward * mask, axis=-1)
+
+
+def misclick_loss(margin: Array, label: Array = 1.0, *, rate: float) -> Array:
+    """Cross-entropy of the label and (1 - epsilon) sigmoid(m) + epsilon / 2; `rate` is epsilon (eq-misclick-loss).
+
+    At most - log(epsilon / 2): no comparison, however absurd, can cost more. Christiano et al. 2017.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate is the share of coin flips, in (0, 1); got {rate}; without any, use bradley_terry_loss")
+    sure, flip = np.log(1 - rate), np.log(rate / 2)
+    won = np.logaddexp(sure - np.logaddexp(0.0, -margin), flip)
+    lost = np.logaddexp(sure - np.logaddexp(0.0, margin), flip)
+    return -label * won - (1 - label) * lost
+
+
+def ties_loss(margin: Array, label: Array, *, log_tie: Array) -> Array:
+    """- log probability of label 0, 1/2 or 1 if ties are an answer of their own, `log_tie` = log nu (eq-ties-loss).
+
+    Davidson 1970: the weights of loss, tie and win are exp(-m/2), nu and exp(m/2).
+    """
+    total = np.logaddexp(np.logaddexp(-margin / 2, margin / 2), log_tie)
+    return total - (label - 0.5) * margin - (label == 0.5) * log_tie
+
+
+def smoothed(label: Array, p: Array, rate: float) -> Array:
+    """(1 - s) l + s p: move the labels towards what the model says, by a share s, `rate` (eq-smoothing)."""
+    return (1 - rate) * label + rate * p
+
+
+class Smoothing(NamedTuple):
+    """Weights (rounds + 1, D) and labels (rounds + 1, N) of Iterated Data Smoothing, from the start to the end."""
+
+    weights: Array
+    labels: Array
+
+
+def iterated_data_smoothing(
+    difference: Array, label: Array, *, step_size: float, rate: float, rounds: int
+) -> Smoothing:
+    """Each round, take a gradient step on the current labels, and smooth the labels (eq-smoothing). Zhu et al. 2024.
+
+    A linear model that starts at zero; `difference` (N, D), `label` (N,). With `rate` = 0 it is plain gradient descent.
+    Otherwise it tends to the most probable theta under a prior of precision s N / alpha, with alpha the step size
+    (eq-smoothing-limit): the labels remember the prior.
+    """
+    difference, label = _comparisons(difference, label)
+    checks.share("rate", rate), checks.positive("step_size", step_size)
+    theta, weights, labels = np.zeros(difference.shape[-1]), [], []
+    for _ in range(rounds + 1):
+        weights.append(theta)
+        labels.append(label)
+        p = expit(difference @ theta)
+        theta = theta + step_size * (label - p) @ difference / len(label)
+        label = smoothed(label, p, rate)
+    return Smoothing(np.array(weights), np.array(labels))
