@@ -4,6 +4,7 @@ To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its c
 a public function whose docstring states it.
 """
 
+from . import exercises_reward_modeling as _reward_modeling
 from . import exercises_token_mdp as _token_mdp
 from .diagnosis import CASES, Exercise, Function, diagnose
 
@@ -63,3 +64,45 @@ def policy_gradient(function: Function) -> None:
     `policy` (A,) are the probabilities of the answers, `reward` (A,) their rewards.
     """
     _report(_token_mdp.POLICY_GRADIENT, function)
+
+
+def bradley_terry_loss(function: Function) -> None:
+    """Check f(first, second, label): the mean Bradley-Terry loss of N comparisons, one number, nats; its shape is ().
+
+    `first` and `second` (N,) are the rewards of two answers to the same prompt; `label` (N,) is 1 where the first was
+    preferred, 0 where the second was, 1/2 for a tie. Rewards can be large.
+    """
+    _report(_reward_modeling.BRADLEY_TERRY_LOSS, function)
+
+
+def ranking_loss(function: Function) -> None:
+    """Check f(reward): minus the log-probability of each ranking under Plackett-Luce, nats, shape (N,).
+
+    `reward` (N, K) holds the rewards of K answers in the order of the ranking, best first. Rewards can be large.
+    """
+    _report(_reward_modeling.RANKING_LOSS, function)
+
+
+def misclick_loss(function: Function) -> None:
+    """Check f(margin, rate): the loss of the label "first" if a share of labels are coin flips, nats, shape (N,).
+
+    `margin` (N,) is the reward of the first minus that of the second; `rate` is epsilon, a number in (0, 1).
+    """
+    _report(_reward_modeling.MISCLICK_LOSS, function)
+
+
+def borda(function: Function) -> None:
+    """Check f(matrix): the Borda count of each answer, shape (A,).
+
+    `matrix` (A, A) holds the share of people P[a, b] that prefers a to b; P[a, b] + P[b, a] = 1, 1/2 on the diagonal.
+    """
+    _report(_reward_modeling.BORDA, function)
+
+
+def expected_calibration_error(function: Function) -> None:
+    """Check f(p, label, bins): the expected calibration error, one number; its shape is ().
+
+    `p` (N,) are predicted probabilities, `label` (N,) is 0 or 1, `bins` the number of bins of equal width on [0, 1];
+    a prediction of 1 belongs to the last.
+    """
+    _report(_reward_modeling.EXPECTED_CALIBRATION_ERROR, function)

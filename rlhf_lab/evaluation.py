@@ -63,6 +63,11 @@ def accuracy(p: Array, label: Array) -> Array:
     return np.sum(right * decided, axis=-1) / np.sum(decided, axis=-1)
 
 
+def best_accuracy(p: Array) -> Array:
+    """Return the mean of max(p, 1 - p) with p (..., N) the true probabilities: nobody foresees more (eq-ceiling)."""
+    return np.mean(np.maximum(checks.share("p", p), 1 - p), axis=-1)
+
+
 class Calibration(NamedTuple):
     """For each bin that is not empty: mean prediction, share of label 1, number of comparisons; all (B,)."""
 

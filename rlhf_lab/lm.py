@@ -104,7 +104,7 @@ def count_responses(vocab: int, horizon: int, eos: int | None) -> int:
 
 def enumerate_responses(vocab: int, horizon: int, eos: int | None) -> Array:
     """Return every response, integers (A, T) padded with `eos`: shortest first, then in the order of the tokens."""
-    _enumerable(vocab, horizon, eos, 1)
+    check_enumerable(vocab, horizon, eos, 1)
     words = vocab if eos is None else vocab - 1
     blocks = []
     for length in range(horizon + 1) if eos is not None else [horizon]:
@@ -129,7 +129,8 @@ def _every(words: int, length: int) -> Array:
     return np.arange(words**length)[:, None] // words ** np.arange(length)[::-1] % words
 
 
-def _enumerable(vocab: int, horizon: int, eos: int | None, prompts: int) -> None:
+def check_enumerable(vocab: int, horizon: int, eos: int | None, prompts: int) -> None:
+    """Raise, and say how many there are, if all answers to `prompts` prompts are too many to list."""
     checks.horizon(horizon)
     size = count_responses(vocab, horizon, eos)
     if size * prompts > ENUMERABLE:
@@ -146,7 +147,7 @@ def policy_levels(model: LanguageModel, params: Params, prompt: Array, horizon: 
     W is the number of words, tokens other than `eos`; the prefixes of a level stand in the order of the tokens.
     """
     prompt = checks.tokens("prompt", prompt, model.vocab)
-    _enumerable(model.vocab, horizon, model.eos, len(prompt))
+    check_enumerable(model.vocab, horizon, model.eos, len(prompt))
     words = model.vocab if model.eos is None else model.vocab - 1
     cache, logits = model.start(params, prompt)
     levels = [log_softmax(logits)[..., None, :]]

@@ -15,6 +15,7 @@ COLORS = {
     "exact": "#0072B2",
     "monte_carlo": "#56B4E9",
     "human": "#197D32",
+    "learned": "#6633EE",
     "sft": "#E69F00",
     "reinforce": "#D55E00",
     "rloo": "#C86464",
