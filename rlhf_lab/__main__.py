@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import ranking
+from . import comparisons, leaderboard
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,15 +31,15 @@ def _rank(arguments: argparse.Namespace) -> None:
     outputs = [path for path in (arguments.csv, arguments.figure) if path is not None]
     _check_outputs(outputs, arguments.comparisons, arguments.overwrite)
     if arguments.figure is not None:
-        ranking.figure_suffix(arguments.figure)
-    board = ranking.leaderboard(ranking.read_comparisons(arguments.comparisons), arguments.level)
+        leaderboard.figure_suffix(arguments.figure)
+    board = leaderboard.leaderboard(comparisons.read(arguments.comparisons), arguments.level)
     # A terminal that lacks a letter of a name shows its code.
-    encoding, text = sys.stdout.encoding or "utf-8", ranking.format_table(board)
+    encoding, text = sys.stdout.encoding or "utf-8", leaderboard.format_table(board)
     print(text.encode(encoding, "backslashreplace").decode(encoding), end="")
     if arguments.csv is not None:
-        ranking.write_csv(board, arguments.csv, arguments.overwrite)
+        leaderboard.write_csv(board, arguments.csv, arguments.overwrite)
     if arguments.figure is not None:
-        ranking.draw(board, arguments.figure, arguments.overwrite)
+        leaderboard.draw(board, arguments.figure, arguments.overwrite)
 
 
 def _check_outputs(outputs: list[Path], source: Path, overwrite: bool) -> None:

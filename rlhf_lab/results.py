@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,23 @@ def save(path: str | os.PathLike[str], results: dict[str, Any], *, overwrite: bo
 
 def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = False) -> None:
     """Write `text` to `path` whole or not at all; raises `FileExistsError` as `save` does."""
+    with whole(path, overwrite) as fresh:
+        fresh.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yield a path to write to; if all goes well, what was written becomes `path`, otherwise it is removed.
+
+    Raises `FileExistsError` if `path` is there and `overwrite` is not set.
+    """
     _free(path, overwrite)
     fresh = Path(path).with_name(Path(path).name + ".partial")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
+    try:
+        yield fresh
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _free(path: str | os.PathLike[str], overwrite: bool) -> None:

@@ -23,6 +23,7 @@ from .tabular import Tabular
 
 STEPS = 100  # of Newton's method; a maximum that exists is found in about ten
 FAR = 4.0  # nats by which a step may change a margin
+SIDES = np.array([[1.0], [-1.0]])  # of a margin: chosen minus rejected
 ILL = 1e12  # condition number beyond which a direction counts as not measured
 
 
@@ -146,8 +147,10 @@ def preference_loss(model: RewardModel, loss: Callable[..., Array]) -> Callable[
 
     def mean(params: Params, batch: Any) -> Array:
         prompt, chosen, rejected, label = batch
-        margin = model.reward(params, prompt, chosen) - model.reward(params, prompt, rejected)
-        return np.mean(loss(margin, label), axis=-1)
+        both = np.concatenate([chosen, rejected], axis=-2)  # one call on twice the rows is faster than two
+        reward = model.reward(params, np.concatenate([prompt, prompt], axis=-2), both)
+        pairs = np.reshape(reward, (*reward.shape[:-1], 2, -1))
+        return np.mean(loss(np.sum(pairs * SIDES, axis=-2), label), axis=-1)
 
     return mean
 
