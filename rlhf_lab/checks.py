@@ -10,8 +10,8 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 
-def tokens(name: str, value: Any, vocab: int | None) -> IntArray:
-    """Return `value` as integers of shape (..., N, T), each in [0, vocab), or from 0 on if `vocab` is None."""
+def tokens(name: str, value: Any, vocab: int) -> IntArray:
+    """Return `value` as integers of shape (..., N, T), each in [0, vocab)."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -21,9 +21,7 @@ def tokens(name: str, value: Any, vocab: int | None) -> IntArray:
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must be integers, the indices of tokens; got {array.dtype}")
     array = array.astype(np.int64, copy=False)
-    if vocab is None and array.size and array.min() < 0:
-        raise ValueError(f"{name}: tokens are counted from 0; got {array.min()}")
-    if vocab is not None and array.size and (array.min() < 0 or array.max() >= vocab):
+    if array.size and (array.min() < 0 or array.max() >= vocab):
         wrong = array[(array < 0) | (array >= vocab)][0]
         raise ValueError(f"{name}: token {wrong} is outside the vocabulary of {vocab} tokens, 0 to {vocab - 1}")
     return array

@@ -13,6 +13,7 @@ from . import checks
 from .autodiff import Array, log_softmax
 
 STEPS = 200  # of Newton's method, each of at most one nat
+SURE = 30.0  # nats; a share cannot be told from certainty much beyond
 
 
 def borda(matrix: Array) -> Array:
@@ -36,6 +37,8 @@ def fit_utility(matrix: Array) -> Array:
         utility = utility + step / max(1.0, np.abs(step).max())
         if np.abs(step).max() < 1e-12 * max(1.0, np.abs(utility).max()):
             return utility
+        if np.ptp(utility) > SURE:
+            break
     raise ValueError("no finite utilities fit: some answers always win or always lose against the others")
 
 

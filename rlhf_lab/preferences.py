@@ -71,7 +71,8 @@ def of_matrix(matrix: Array, first: Array, second: Array) -> Array:
 
 def choose(p: Array, rng: Generator) -> Array:
     """Draw labels, 1 with probability `p` and 0 otherwise, of the shape of `p`."""
-    return (rng.random(np.shape(p)) < checks.share("p", p)).astype(float)
+    p = checks.share("p", np.asarray(p))
+    return (rng.random(p.shape) < p).astype(float)
 
 
 def choose_with_ties(p: Array, rng: Generator) -> Array:

@@ -100,6 +100,7 @@ class Network:
         prompt = checks.tokens("prompt", prompt, language.vocab)
         response = checks.tokens("response", response, language.vocab)
         checks.same_batch(prompt, response)
+        checks.shapes(params, {"head": (language.hidden,), "embed": (language.vocab, language.hidden)})
         head = params["head"]
         column = np.concatenate([head[..., None], np.zeros((*head.shape, language.vocab - 1))], axis=-1)
         read = np.concatenate([prompt, response], axis=-1)
@@ -190,7 +191,8 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
         information = fisher(difference, margin, misclick) + prior
         if np.max(np.linalg.cond(information)) > ILL:
             break
-        score = _times(np.swapaxes(difference, -1, -2), (label - p) * slope / (p * q)) - precision * theta
+        surprise = label * q - (1 - label) * p  # label - p, without rounding to 0 where a label is nearly certain
+        score = _times(np.swapaxes(difference, -1, -2), surprise * slope / (p * q)) - precision * theta
         step = np.linalg.solve(information, score[..., None])[..., 0]
         theta = theta + step / np.maximum(1.0, np.max(np.abs(_times(difference, step)), axis=-1, keepdims=True) / FAR)
         if np.max(np.abs(step)) <= 1e-10 * max(1.0, np.max(np.abs(theta))):

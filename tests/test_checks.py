@@ -15,6 +15,10 @@ def test_good_values_pass_through():
     assert checks.positive("beta", 0.1) == 0.1
     assert checks.probabilities("p", [0.25, 0.75]).tolist() == [0.25, 0.75]
     assert checks.probabilities("p", [[0.0, 1.0], [0.5, 0.5 + 1e-10]]).shape == (2, 2)
+    assert checks.share("p", 0.3) == 0.3
+    assert checks.share("p", [0.0, 1.0]) == [0.0, 1.0]
+    assert checks.labels("label", [[0, 1], [0.5, 1]]).tolist() == [[0, 1], [0.5, 1]]
+    assert checks.preference_matrix([[0.5, 0.3], [0.7, 0.5]]).tolist() == [[0.5, 0.3], [0.7, 0.5]]
     checks.finite({"w": np.ones(3)})
     checks.sizes(2, 1)
     checks.sizes(2, None)
@@ -27,6 +31,16 @@ BAD = {
     "ragged": (lambda: checks.tokens("x", [[1], [1, 2]], 4), "x: the rows have different lengths; pad or group them"),
     "too large": (lambda: checks.tokens("x", [[0, 4]], 4), "x: token 4 is outside the vocabulary of 4 tokens, 0 to 3"),
     "negative": (lambda: checks.tokens("x", [[0, -2]], 4), "x: token -2 is outside the vocabulary of 4 tokens"),
+    "share above": (lambda: checks.share("p", [0.5, 1.1, -2]), r"p must lie in \[0, 1\]; got 1.1"),
+    "share nan": (lambda: checks.share("p", np.nan), r"p must lie in \[0, 1\]; got nan"),
+    "label": (lambda: checks.labels("l", [1, 0.7, 3]), r"l must be 1 .*, 0 .* or 1/2 \(a tie\); got 0.7"),
+    "no labels": (lambda: checks.labels("l", []), "l is empty; at least one comparison is needed"),
+    "lopsided": (
+        lambda: checks.preference_matrix([[0.5, 0.3], [0.6, 0.5]]),
+        r"matrix must be \(A, A\) with P\[a, b\] \+ P\[b, a\] = 1 and 1/2 on the diagonal; this one, of shape \(2, 2\)",
+    ),
+    "not square": (lambda: checks.preference_matrix([[0.5, 0.5]]), r"of shape \(1, 2\), is not"),
+    "one answer": (lambda: checks.preference_matrix([[0.5]]), r"of shape \(1, 1\), is not"),
     "horizon 0": (lambda: checks.horizon(0), "at least 1; got 0"),
     "horizon 1.5": (lambda: checks.horizon(1.5), "at least 1; got 1.5"),
     "horizon nan": (lambda: checks.horizon(np.nan), "at least 1; got nan"),

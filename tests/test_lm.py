@@ -30,6 +30,20 @@ def by_hand(model, params, prompt, response):
 
 
 @pytest.mark.equation("eq-chain-rule")
+@pytest.mark.parametrize("eos", [3, None])
+def test_every_response_knows_its_place(eos):
+    answers = lm.enumerate_responses(4, 3, eos)
+    assert lm.answer_index(answers, 4, eos).tolist() == list(range(len(answers)))
+    shuffled = answers[::-1].reshape(-1, 2, 3) if len(answers) % 2 == 0 else answers[None]
+    assert (answers[lm.answer_index(shuffled, 4, eos)] == shuffled).all()
+    if eos:
+        behind = np.array([[1, 3, 0], [3, 2, 1]])
+        assert (
+            lm.answer_index(behind, 4, eos).tolist()
+            == lm.answer_index([[1, 3, 3], [3, 3, 3]] + 0 * behind, 4, eos).tolist()
+        )
+
+
 def test_log_prob_is_the_sum_of_the_steps(policy, every_answer):
     model, params, _ = policy
     found = lm.log_prob(model, params, *every_answer)

@@ -209,3 +209,23 @@ def test_every_text_of_the_corpus_and_the_same_with_ice_for_tea(tea, ice, said):
     swap = {"tea": "ice", "ice": "tea", "hot": "cold", "cold": "hot"}
     assert about[1] == {" ".join(swap.get(word, word) for word in text.split()): n for text, n in said.items()}
     assert [world.decode(world.encode(text.removesuffix("…"), 5)) for text in said] == list(said)
+
+
+def test_a_text_that_was_cut_off_is_read_again():
+    answers = np.array([[0, 1, 2, 3, 4], [0, 0, 0, 0, 10]])
+    for answer in answers:
+        assert world.encode(world.decode(answer), 5).tolist() == answer.tolist()
+    assert world.encode("yes no …").tolist() == [0, 1]
+    with pytest.raises(ValueError, match="'yes …' was cut off after 1 words; here answers are cut off after 5"):
+        world.encode("yes …", 5)
+    with pytest.raises(ValueError, match="'…' is not one of the words"):
+        world.encode("… yes", 5)
+
+
+def test_words_are_counted_in_columns_of_their_question():
+    counts = world.word_counts(world.PROMPTS[[1, 3]], np.array([[0, 8, 8, 10, 0], [9, 9, 9, 9, 9]]))
+    expected = np.zeros((2, 4, 10))
+    expected[0, 1, 0], expected[0, 1, 8], expected[1, 3, 9] = 1, 2, 5
+    assert counts.tolist() == expected.reshape(2, 40).tolist()
+    seeds = world.word_counts(world.PROMPTS[:2], np.zeros((3, 2, 5), dtype=int))
+    assert seeds.shape == (3, 2, 40)

@@ -63,3 +63,26 @@ def test_damaged_and_foreign_files_are_told(tmp_path, text, message):
 def test_files_are_easy_to_read_and_to_compare(tmp_path):
     results.save(tmp_path / "r.json", {"x": [1.5]})
     assert (tmp_path / "r.json").read_text() == '{\n "format": 1,\n "results": {\n  "x": [\n   1.5\n  ]\n }\n}\n'
+
+
+def write_half(path, **options):
+    with results.whole(path, **options) as fresh:
+        fresh.write_text("half")
+        raise RuntimeError("half way")
+
+
+def test_a_file_that_fails_half_way_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "t.txt"
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half(path)
+    assert list(tmp_path.iterdir()) == []
+    results.write_text(path, "süß\n")
+    assert path.read_text(encoding="utf-8") == "süß\n"
+    with pytest.raises(FileExistsError, match=r"t.txt is there already; pass overwrite=True"):
+        results.write_text(path, "other")
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half(path, overwrite=True)
+    assert path.read_text(encoding="utf-8") == "süß\n"
+    results.write_text(path, "other", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["t.txt"]
+    assert path.read_text() == "other"

@@ -1,0 +1,342 @@
+"""Annotators answer as their models say, and what they said survives on disk."""
+
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+from worlds import HORIZON, MODELS, PROMPTS
+
+from rlhf_lab import phrase_world, preferences
+from rlhf_lab.phrase_world import QUESTIONS, VOCAB, decode, encode
+
+MARGIN = np.array([-2.0, -0.3, 0.0, 1.0, 4.0])
+
+
+def within(found, expected, error, times=4):
+    """`found` lies within `times` standard errors of `expected`, everywhere."""
+    return (np.abs(found - expected) <= times * error + 1e-12).all()
+
+
+@pytest.mark.equation("eq-bradley-terry")
+def test_bradley_terry_is_the_share_of_exponentials_and_its_log_odds_are_the_margin():
+    p = preferences.bradley_terry(MARGIN)
+    assert p == pytest.approx(np.exp(MARGIN) / (np.exp(MARGIN) + 1), rel=1e-14)
+    assert np.log(p / (1 - p)) == pytest.approx(MARGIN, abs=1e-12)
+    assert preferences.bradley_terry(np.array([-1e4, 1e4])).tolist() == [0, 1]
+
+
+@pytest.mark.equation("eq-misclick")
+def test_misclicks_mix_with_a_fair_coin():
+    p = preferences.bradley_terry(MARGIN)
+    assert preferences.with_misclicks(p, 0.1) == pytest.approx(0.9 * p + 0.1 * 0.5, rel=1e-14)
+    assert preferences.with_misclicks(p, 0.0) == pytest.approx(p)
+    assert preferences.with_misclicks(p, 1.0) == pytest.approx([0.5] * 5)
+
+
+@pytest.mark.equation("eq-ties")
+def test_ties_have_davidsons_odds():
+    loss, tie, win = preferences.with_ties(MARGIN, 0.7).T
+    assert loss + tie + win == pytest.approx(np.ones(5), rel=1e-14)
+    assert win / loss == pytest.approx(np.exp(MARGIN), rel=1e-12)
+    assert tie / np.sqrt(win * loss) == pytest.approx([0.7] * 5, rel=1e-12)
+    assert preferences.with_ties(np.array([0.0]), 2.0) == pytest.approx(np.array([[0.25, 0.5, 0.25]]))
+    assert preferences.with_ties(np.array([-1e4, 1e4]), 1.0).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert preferences.with_ties(MARGIN, 0.0)[:, 2] == pytest.approx(preferences.bradley_terry(MARGIN))
+
+
+@pytest.mark.equation("eq-population")
+def test_a_population_is_the_weighted_mean_of_its_kinds():
+    p = np.array([[[0.1, 0.9]], [[0.5, 0.5]], [[1.0, 0.0]]])
+    assert preferences.of_population(p, [0.5, 0.3, 0.2]) == pytest.approx(np.array([[0.4, 0.6]]))
+
+
+def test_a_matrix_is_looked_up_and_need_not_be_transitive():
+    circle = np.array([[0.5, 0.9, 0.1], [0.1, 0.5, 0.9], [0.9, 0.1, 0.5]])
+    assert preferences.of_matrix(circle, np.array([0, 1, 2, 0]), np.array([1, 2, 0, 0])).tolist() == [
+        0.9,
+        0.9,
+        0.9,
+        0.5,
+    ]
+
+
+def test_labels_come_as_often_as_they_should():
+    n = 40_000
+    p = np.tile([[0.0, 0.2, 0.7, 1.0]], (n, 1))
+    label = preferences.choose(p, np.random.default_rng(0))
+    assert set(np.unique(label)) == {0.0, 1.0}
+    assert within(label.mean(0), p[0], np.sqrt(p[0] * (1 - p[0]) / n))
+
+
+def test_ternary_labels_come_as_often_as_they_should():
+    n, p = 40_000, np.array([[0.2, 0.3, 0.5], [0.0, 1.0, 0.0], [0.6, 0.0, 0.4]])
+    label = preferences.choose_with_ties(np.tile(p, (n, 1, 1)), np.random.default_rng(0))
+    share = np.stack([(label == value).mean(0) for value in (0, 0.5, 1)], axis=-1)
+    assert within(share, p, np.sqrt(p * (1 - p) / n))
+
+
+@pytest.mark.equation("eq-rating")
+def test_ratings_scatter_around_the_reward():
+    reward = np.tile([[-1.0, 0.0, 2.5]], (20_000, 1))
+    z = preferences.rate(reward, 0.8, np.random.default_rng(0))
+    assert within(z.mean(0), reward[0], 0.8 / 20_000**0.5)
+    assert within(z.std(0), 0.8, 0.8 / 40_000**0.5)
+    assert preferences.rate(reward, 0.0, np.random.default_rng(0)) == pytest.approx(reward)
+
+
+@pytest.mark.equation("eq-likert")
+def test_grades_count_the_thresholds_below():
+    rating = np.array([-3.0, -1.0, -0.999, 0.0, 0.5, 7.0])
+    by_hand = [1 + sum(c < z for c in (-1, 0, 1)) for z in rating]
+    assert preferences.likert(rating, [-1, 0, 1]).tolist() == by_hand == [1, 1, 2, 2, 3, 4]
+    assert preferences.likert(rating, [0.0]).tolist() == [1, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.equation("eq-plackett-luce")
+def test_rankings_come_as_often_as_plackett_and_luce_say():
+    reward, n = np.array([0.5, -1.0, 1.2]), 40_000
+    order = preferences.rank(np.tile(reward, (n, 1)), np.random.default_rng(0))
+    for ranking in itertools.permutations(range(3)):
+        weight = np.exp(reward[list(ranking)])
+        p = np.prod([weight[k] / weight[k:].sum() for k in range(3)])
+        assert within((order == ranking).all(1).mean(), p, np.sqrt(p * (1 - p) / n))
+
+
+@pytest.mark.equation("eq-agreement")
+def test_agreement_counts_equal_labels():
+    labels = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [1, 0, 0, 1]])
+    by_hand = [[np.mean(a == b) for b in labels] for a in labels]
+    assert preferences.agreement(labels) == pytest.approx(np.array(by_hand), rel=1e-14)
+
+
+@pytest.mark.equation("eq-agreement")
+def test_agreement_of_probabilities_is_what_labels_agree_on_in_the_mean():
+    p = np.random.default_rng(0).random((3, 50))
+    expected = preferences.agreement(p)
+    again = np.array([[preferences.choose(p, np.random.default_rng((k, run))) for run in range(2)] for k in range(400)])
+    pairs = np.array([preferences.agreement(np.concatenate([one, two]))[:3, 3:] for one, two in again])
+    assert within(pairs.mean(0), expected, pairs.std(0, ddof=1) / 400**0.5)
+    assert expected[0, 1] == pytest.approx(np.mean(p[0] * p[1] + (1 - p[0]) * (1 - p[1])))
+
+
+@pytest.mark.equation("eq-kappa")
+def test_kappa_by_hand():
+    """The example that textbooks print: 20 and 15 agreements, 5 and 10 disagreements."""
+    a = np.repeat([1, 1, 0, 0], [20, 5, 10, 15])
+    b = np.repeat([1, 0, 1, 0], [20, 5, 10, 15])
+    kappa = preferences.cohen_kappa(np.array([a, b]))
+    assert kappa[0, 1] == kappa[1, 0] == pytest.approx((0.7 - 0.5) / (1 - 0.5))
+    assert kappa.diagonal() == pytest.approx([1, 1])
+
+
+@pytest.mark.equation("eq-kappa")
+def test_kappa_is_zero_for_those_who_ignore_the_answers_and_minus_one_for_opposites():
+    assert preferences.cohen_kappa(np.array([[0, 0, 1, 1], [0, 1, 0, 1]]))[0, 1] == pytest.approx(0, abs=1e-14)
+    assert preferences.cohen_kappa(np.array([[0, 1], [1, 0]]))[0, 1] == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: preferences.with_misclicks(0.5, 1.5), r"rate must lie in \[0, 1\]; got 1.5"),
+        (lambda: preferences.with_misclicks([0.5, -0.1], 0.1), r"p must lie in \[0, 1\]; got -0.1"),
+        (lambda: preferences.choose([np.nan], None), r"p must lie in \[0, 1\]; got nan"),
+        (lambda: preferences.with_ties(MARGIN, -1), "weight nu of a tie, finite and at least 0; got -1"),
+        (lambda: preferences.with_ties(MARGIN, np.inf), "finite and at least 0; got inf"),
+        (lambda: preferences.of_population([[0.5], [0.5]], [0.5, 0.6]), "shares must sum to 1; the sum is 1.1"),
+        (lambda: preferences.of_population([[1.5]], [1.0]), r"p must lie in \[0, 1\]"),
+        (lambda: preferences.of_matrix([[0.5, 0.9], [0.9, 0.5]], 0, 1), r"matrix must be \(A, A\) with P\[a, b\]"),
+        (lambda: preferences.of_matrix([[0.5, 0.9]], 0, 1), r"this one, of shape \(1, 2\), is not"),
+        (lambda: preferences.rate([0.0], -0.5, None), "noise is a standard deviation, finite and at least 0; got -0.5"),
+        (lambda: preferences.rate([0.0], np.nan, None), "noise is a standard deviation"),
+        (lambda: preferences.likert([0.0], []), r"at least one; got \[\]"),
+        (lambda: preferences.likert([0.0], [1, 1]), r"thresholds must rise.* got \[1, 1\]"),
+        (lambda: preferences.choose_with_ties([[0.5, 0.4, 0.2]], None), "p must sum to 1"),
+        (lambda: preferences.agreement(np.array([0, 1])), r"p must have shape \(A, N\).* got \(2,\)"),
+        (lambda: preferences.agreement(np.empty((2, 0))), r"a row for each annotator; got \(2, 0\)"),
+        (lambda: preferences.agreement([[0, 2]]), r"p must lie in \[0, 1\]; got 2"),
+        (lambda: preferences.cohen_kappa(np.array([[1, 1], [0, 1]])), "the same label to every comparison: kappa is"),
+    ],
+)
+def test_what_no_annotator_can_be_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def pairs(vocab=5):
+    prompt = np.array([[0, 1], [2, 3], [0, 1]])
+    chosen, rejected = np.array([[0, 4], [1, 2], [3, 3]]), np.array([[1, 4], [1, 4], [4, 4]])
+    return preferences.Preferences(prompt, chosen, rejected, vocab, tie=np.array([False, True, False]))
+
+
+def test_preferences_have_columns_rows_and_labels():
+    data = pairs()
+    assert len(data) == 3
+    assert data.label.tolist() == [1, 0.5, 1]
+    assert [column.tolist() for column in data.columns[1:3]] == [data.chosen.tolist(), data.rejected.tolist()]
+    assert data.columns[3].tolist() == [1, 0.5, 1]
+    some = data[np.array([2, 1])]
+    assert (some.prompt.tolist(), some.chosen.tolist()) == ([[0, 1], [2, 3]], [[3, 3], [1, 2]])
+    assert (some.rejected.tolist(), some.tie.tolist(), some.vocab) == ([[4, 4], [1, 4]], [False, True], 5)
+    assert preferences.Preferences(data.prompt, data.chosen, data.rejected, 5).tie.tolist() == [False] * 3
+    assert preferences.Preferences([[0]], [[1]], [[2]], 3).chosen.dtype == np.int64
+
+
+def test_labels_say_which_of_two_was_chosen():
+    first, second = np.array([[0, 4], [1, 2], [3, 3]]), np.array([[1, 4], [1, 4], [4, 4]])
+    data = preferences.from_labels([[0], [0], [0]], first, second, [1, 0, 0.5], 5)
+    assert data.chosen.tolist() == [[0, 4], [1, 4], [3, 3]]
+    assert data.rejected.tolist() == [[1, 4], [1, 2], [4, 4]]
+    assert data.tie.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[0]], [[1]], [[1]], [1]), "row 0 compares a response with itself, and so do 0 more: such pairs"),
+        (([[0]] * 3, [[1], [2], [3]], [[0], [2], [3]], [1, 0, 1]), "row 1 compares .* and so do 1 more"),
+        (([[0]], [[1]], [[2]], [2]), r"label must be 1 \(the first is preferred\), 0 .* or 1/2 \(a tie\); got 2"),
+        (([[0]], [[1]], [[2]], [np.nan]), "label must be .* got nan"),
+        (([[0]], [[1]], [[2]], []), "label is empty; at least one comparison is needed"),
+        (([[0]], [[1]], [[5]], [1]), "rejected: token 5 is outside the vocabulary of 5 tokens"),
+        (([[9]], [[1]], [[2]], [1]), "prompt: token 9 is outside"),
+        (([[0]], [[7]], [[2]], [1]), "chosen: token 7 is outside"),
+    ],
+)
+def test_comparisons_that_are_none_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        preferences.from_labels(*arguments, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (np.empty((0, 1), int), np.empty((0, 1), int), np.empty((0, 1), int), 5),
+            "there are no comparisons; at least",
+        ),
+        (
+            ([[0], [0]], [[1]], [[2]], 5),
+            r"prompt \(2, 1\), chosen \(1, 1\), rejected \(1, 1\) and tie \(2,\)",
+        ),
+        (([[0]], [[1]], [[2, 3]], 5), r"rejected \(1, 2\).* and the responses one length"),
+        (([[0]], [[1]], [[2]], 5, [True, False]), r"tie \(2,\) must have one row"),
+        (([[0]], [[1]], [[2]], 5, [0.5]), "tie must hold True and False; got float64"),
+    ],
+)
+def test_data_that_does_not_fit_together_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        preferences.Preferences(*arguments)
+
+
+def test_pairs_are_drawn_from_the_policy_and_always_differ():
+    model, params = MODELS["tabular"]
+    prompt = np.repeat(PROMPTS[:1], 20_000, axis=0)
+    first, second = preferences.draw_pairs(model, params, prompt, HORIZON, np.random.default_rng(0))
+    assert (first != second).any(-1).all()
+    from rlhf_lab import lm
+
+    p = np.exp(lm.answer_log_probs(model, params, PROMPTS[:1], HORIZON)[0])
+    joint = np.outer(p, p) * (1 - np.eye(len(p)))
+    expected = joint.sum(1) / joint.sum()
+    for drawn in (first, second):
+        share = np.bincount(lm.answer_index(drawn, 4, 3), minlength=len(p)) / len(drawn)
+        assert within(share, expected, np.sqrt(expected * (1 - expected) / len(drawn)), times=5)
+
+
+def test_a_policy_with_one_answer_has_nothing_to_compare(monkeypatch):
+    monkeypatch.setattr(preferences, "TRIES", 3)
+    model, params = MODELS["tabular"]
+    sure = {"logits": params["logits"] + 1e3 * (np.arange(4) == 3)}
+    with pytest.raises(ValueError, match="the policy gave the same answer twice, 3 times in a row"):
+        preferences.draw_pairs(model, sure, PROMPTS, HORIZON, np.random.default_rng(0))
+
+
+def phrases(n=40):
+    rng = np.random.default_rng(0)
+    prompt = phrase_world.PROMPTS[rng.integers(4, size=n)]
+    model, params = phrase_world.model(), phrase_world.pretrained(5.0)
+    first, second = preferences.draw_pairs(model, params, prompt, 5, rng)
+    return preferences.from_labels(prompt, first, second, rng.choice([0, 0.5, 1], size=n), VOCAB)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_what_is_written_is_read_without_loss(tmp_path, implicit):
+    data, path = phrases(), tmp_path / "pairs.jsonl"
+    assert {len(decode(row).split()) for row in data.chosen} >= {0, 1, 6}, "empty and cut-off answers are among them"
+    preferences.write(path, data, decode, implicit=implicit)
+    again = preferences.read(path, encode, 5, VOCAB, prompts=QUESTIONS if implicit else ())
+    assert all(map(np.array_equal, again.columns, data.columns))
+    assert again.vocab == VOCAB
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_the_columns_are_those_of_trl(tmp_path):
+    prompt, answer, other = encode("is tea hot")[None], encode("yes", 5)[None], encode("no fool", 5)[None]
+    data = preferences.Preferences(prompt, answer, other, VOCAB)
+    preferences.write(tmp_path / "a", data, decode)
+    assert json.loads((tmp_path / "a").read_text()) == {"prompt": "is tea hot", "chosen": "yes", "rejected": "no fool"}
+    preferences.write(tmp_path / "b", data, decode, implicit=True)
+    assert json.loads((tmp_path / "b").read_text()) == {"chosen": "is tea hot yes", "rejected": "is tea hot no fool"}
+    tied = preferences.Preferences(prompt, answer, other, VOCAB, tie=[True])
+    preferences.write(tmp_path / "a", tied, decode, overwrite=True)
+    assert json.loads((tmp_path / "a").read_text())["tie"] is True
+    preferences.write(tmp_path / "c", data, lambda row: "東…")
+    assert (tmp_path / "c").read_text(encoding="utf-8") == '{"prompt": "東", "chosen": "東…", "rejected": "東…"}\n'
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"pairs.jsonl is there already; pass overwrite=True"):
+        preferences.write(path, phrases(), decode)
+    assert path.read_text() == "mine"
+
+
+def test_an_implicit_prompt_is_the_longest_known_one_that_stands_in_front(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"chosen": "is tea hot yes", "rejected": "is tea hot yes yes"}\n')
+    data = preferences.read(path, encode, 5, VOCAB, prompts=("is tea", "is tea hot", "is"))
+    assert decode(data.prompt[0]) == "is tea hot …"
+    assert [decode(data.chosen[0]), decode(data.rejected[0])] == ["yes", "yes yes"]
+
+
+GOOD = '{"prompt": "is tea hot", "chosen": "yes", "rejected": "no", "why": 3}'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "a line is one JSON object, with chosen and rejected; got list"),
+        ('{"prompt": "is tea hot", "chosen": "yes"}', "the column 'rejected' is missing; there are 'prompt', 'chosen'"),
+        ("{}", "the column 'chosen' is missing; there are none"),
+        ('{"prompt": "is tea hot", "chosen": 3, "rejected": "no"}', "the column 'chosen' must be text; got int"),
+        ('{"prompt": null, "chosen": "yes", "rejected": "no"}', "the column 'prompt' must be text; got NoneType"),
+        ('{"prompt": "is tea hot", "chosen": "yes", "rejected": "maybe"}', "'maybe' is not one of the words"),
+        ('{"prompt": "is tea hot", "chosen": "no", "rejected": "no"}', "row 0 compares a response with itself"),
+        ('{"prompt": "is tea hot", "chosen": "no", "rejected": "it it it it it it"}', "has 6 words; at most 5 fit"),
+        (GOOD.replace("3}", '3, "tie": 1}'), "the column 'tie' must be true or false; got 1"),
+        (
+            '{"chosen": "is tea hot yes", "rejected": "is tea cold no"}',
+            "none of the known prompts stands in front of both",
+        ),
+        ('{"chosen": "is teahot", "rejected": "is tea no"}', "none of the known prompts stands in front of both"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_told_by_its_number(tmp_path, line, message):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(f"{GOOD}\n\n{line}\n{GOOD}\n")
+    with pytest.raises(ValueError, match=rf"^pairs\.jsonl, line 3: .*{re.escape(message)}"):
+        preferences.read(path, encode, 5, VOCAB, prompts=("is tea hot",))
+    path.write_text(f"{GOOD}\n\n{GOOD}\n")
+    assert len(preferences.read(path, encode, 5, VOCAB)) == 2
+
+
+def test_a_file_without_comparisons_is_told(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n \n")
+    with pytest.raises(ValueError, match=r"^pairs.jsonl holds no comparisons$"):
+        preferences.read(path, encode, 5, VOCAB)

@@ -1,0 +1,495 @@
+"""Rewards are learned as well as mathematics says that they can be."""
+
+from functools import partial
+
+import autograd.numpy as anp
+import choix
+import numpy as np
+import pytest
+from autograd import elementwise_grad, grad, hessian
+from autograd.test_util import check_grads
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import expit
+from worlds import HORIZON, PROMPTS
+
+from rlhf_lab import gibbs, lm, optim, preferences, rewards
+from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.tabular import Tabular
+
+RATE, LOG_TIE = 0.2, 0.4
+LOSSES = {  # a loss, a margin m, its value there for labels 1, 0 and 1/2 by hand
+    "bradley_terry": (rewards.bradley_terry_loss, np.log(3), (np.log(4 / 3), np.log(4), np.log(16 / 3) / 2)),
+    "misclick": (
+        partial(rewards.misclick_loss, rate=RATE),
+        np.log(3),
+        (-np.log(0.7), -np.log(0.3), -np.log(0.21) / 2),
+    ),
+    "ties": (
+        partial(rewards.ties_loss, log_tie=np.log(2)),
+        2 * np.log(2),
+        (np.log(4.5 / 2), np.log(4.5 / 0.5), np.log(4.5 / 2)),
+    ),
+}
+every_loss = pytest.mark.parametrize("loss", [row[0] for row in LOSSES.values()], ids=LOSSES)
+LABELS = np.array([1.0, 0.0, 0.5])
+
+
+@pytest.mark.equation("eq-bt-loss", "eq-misclick-loss", "eq-ties-loss")
+@pytest.mark.parametrize(("loss", "margin", "by_hand"), LOSSES.values(), ids=LOSSES)
+def test_value_by_hand(loss, margin, by_hand):
+    assert loss(np.full(3, margin), LABELS) == pytest.approx(np.array(by_hand), rel=1e-12)
+
+
+@every_loss
+@given(margin=st.floats(-30, 30))
+@settings(max_examples=40, deadline=None)
+def test_a_label_and_its_opposite_are_mirror_images(loss, margin):
+    assert loss(np.array([margin] * 3), LABELS) == pytest.approx(loss(np.array([-margin] * 3), 1 - LABELS), rel=1e-12)
+
+
+@every_loss
+def test_derivatives_are_right_and_finite_at_the_extremes(loss):
+    for label in LABELS:
+        check_grads(lambda m, label=label: loss(m, label), modes=["rev"])(np.array([-3.0, -0.2, 0.1, 0.9]))
+        slope = elementwise_grad(lambda m, label=label: loss(m, label))(np.array([-1e4, 1e4]))
+        assert np.isfinite(slope).all()
+        assert np.isfinite(loss(np.array([-1e4, 1e4]), label)).all()
+
+
+@pytest.mark.parametrize("loss", [LOSSES["bradley_terry"][0], LOSSES["misclick"][0]], ids=["bradley_terry", "misclick"])
+def test_the_first_is_preferred_unless_a_label_says_otherwise(loss):
+    assert loss(np.array([0.3])) == pytest.approx(loss(np.array([0.3]), np.array([1.0])))
+
+
+@pytest.mark.equation("eq-bt-loss", "eq-bradley-terry")
+def test_the_minimiser_is_the_log_odds_of_the_label():
+    share = np.array([0.1, 0.5, 0.9])
+    assert elementwise_grad(rewards.bradley_terry_loss)(np.log(share / (1 - share)), share) == pytest.approx(
+        np.zeros(3), abs=1e-12
+    )
+
+
+@pytest.mark.equation("eq-misclick-loss", "eq-misclick")
+def test_the_misclick_likelihood_is_the_annotators_and_bounded():
+    margin = np.linspace(-50, 50, 101)
+    for label, sign in ((1.0, 1), (0.0, -1)):
+        p = preferences.with_misclicks(preferences.bradley_terry(sign * margin), RATE)
+        assert np.exp(-rewards.misclick_loss(margin, label, rate=RATE)) == pytest.approx(p, rel=1e-12)
+        assert rewards.misclick_loss(margin, label, rate=RATE).max() <= np.log(2 / RATE)
+    assert rewards.misclick_loss(np.array([-1e4]), rate=RATE) == pytest.approx(np.log(2 / RATE))
+
+
+@pytest.mark.equation("eq-ties-loss", "eq-ties")
+def test_the_likelihood_of_ties_is_the_annotators():
+    margin = np.linspace(-5, 5, 11)
+    p = preferences.with_ties(margin, np.exp(LOG_TIE))
+    for column, label in enumerate((0.0, 0.5, 1.0)):
+        found = rewards.ties_loss(margin, np.full(11, label), log_tie=LOG_TIE)
+        assert np.exp(-found) == pytest.approx(p[:, column], rel=1e-12)
+    check_grads(lambda t: rewards.ties_loss(margin, np.full(11, 0.5), log_tie=t), modes=["rev"])(LOG_TIE)
+
+
+@pytest.mark.equation("eq-mse")
+def test_squared_error_is_least_at_the_mean_rating():
+    rating = np.array([1.0, 2.0, 6.0])
+    assert rewards.squared_error(np.array([3.0]), rating) == pytest.approx([4, 1, 9])
+    assert grad(lambda r: rewards.squared_error(r, rating).mean())(3.0) == pytest.approx(0, abs=1e-14)
+
+
+@pytest.mark.equation("eq-ranking-loss", "eq-plackett-luce")
+def test_the_ranking_loss_is_the_product_of_choices():
+    reward = np.array([[0.5, -1.0, 2.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    weight = np.exp(reward)
+    by_hand = np.prod([weight[:, k] / weight[:, k:].sum(1) for k in range(4)], axis=0)
+    assert rewards.ranking_loss(reward) == pytest.approx(-np.log(by_hand), rel=1e-12)
+    assert rewards.ranking_loss(reward[1]) == pytest.approx(np.log(24))
+    check_grads(rewards.ranking_loss, modes=["rev"])(reward)
+    assert np.isfinite(rewards.ranking_loss(np.array([-1e4, 0.0, 1e4])))
+
+
+@pytest.mark.equation("eq-ranking-loss", "eq-bt-loss")
+def test_a_ranking_of_two_is_a_comparison():
+    reward = np.random.default_rng(0).normal(size=(5, 2))
+    assert rewards.ranking_loss(reward) == pytest.approx(rewards.bradley_terry_loss(reward[:, 0] - reward[:, 1]))
+
+
+@pytest.mark.equation("eq-segments")
+def test_a_segment_is_worth_the_sum_of_its_steps():
+    steps = np.array([[1.0, 2.0, 4.0], [-1.0, 5.0, 7.0]])
+    assert rewards.segment_reward(steps, np.array([[1, 1, 0], [1, 1, 1]])) == pytest.approx([3, 11])
+
+
+def design(seed, n, size, runs=()):
+    rng = np.random.default_rng(seed)
+    difference, theta = rng.normal(size=(*runs, n, size)), rng.normal(size=size)
+    return difference, theta, preferences.choose(preferences.bradley_terry(difference @ theta), rng)
+
+
+def log_posterior(theta, difference, label, precision, misclick):
+    margin = anp.matmul(difference, theta)
+    p = (1 - misclick) / (1 + anp.exp(-margin)) + misclick / 2
+    likelihood = anp.sum(label * anp.log(p) + (1 - label) * anp.log(1 - p))
+    return likelihood - precision / 2 * anp.sum(theta**2)
+
+
+@pytest.mark.equation("eq-map", "eq-laplace", "eq-fisher")
+@pytest.mark.parametrize(("precision", "misclick"), [(0.0, 0.0), (0.7, 0.0), (0.3, 0.2)])
+def test_the_posterior_has_its_maximum_and_its_curvature_where_autograd_finds_them(precision, misclick):
+    difference, _, label = design(0, 200, 3)
+    label[:20] = 0.5
+    found = rewards.fit_linear(difference, label, precision, misclick)
+    target = partial(log_posterior, difference=difference, label=label, precision=precision, misclick=misclick)
+    assert grad(target)(found.mean) == pytest.approx(np.zeros(3), abs=1e-8)
+    if misclick:  # the expected information: labels replaced by what the model expects
+        p = preferences.with_misclicks(expit(difference @ found.mean), misclick)
+        target = partial(log_posterior, difference=difference, label=p, precision=precision, misclick=misclick)
+    assert found.covariance == pytest.approx(np.linalg.inv(-hessian(target)(found.mean)), rel=1e-8)
+
+
+@pytest.mark.equation("eq-fisher")
+@pytest.mark.parametrize("misclick", [0.0, 0.3])
+def test_fisher_information_is_the_variance_of_the_score(misclick):
+    difference, theta, _ = design(1, 6, 2)
+    margin = difference @ theta
+    p = preferences.with_misclicks(preferences.bradley_terry(margin), misclick)
+    total = 0.0
+    for d, m, chance in zip(difference, margin, p, strict=True):
+        slope = (1 - misclick) * expit(m) * expit(-m)
+        scores = {1.0: slope / chance, 0.0: -slope / (1 - chance)}
+        total = total + (chance * scores[1.0] ** 2 + (1 - chance) * scores[0.0] ** 2) * np.outer(d, d)
+    assert rewards.fisher(difference, margin, misclick) == pytest.approx(total, rel=1e-10)
+
+
+def test_many_data_sets_are_fitted_as_if_each_were_alone():
+    difference, _, label = design(2, 100, 3, runs=(4,))
+    together = rewards.fit_linear(difference, label, 0.5)
+    assert together.covariance.shape == (4, 3, 3)
+    for k in range(4):
+        alone = rewards.fit_linear(difference[k], label[k], 0.5)
+        assert together.mean[k] == pytest.approx(alone.mean, abs=1e-9)
+        assert together.covariance[k] == pytest.approx(alone.covariance, rel=1e-8)
+    shared = rewards.fit_linear(difference[0], label, 0.5)
+    assert shared.mean[0] == pytest.approx(together.mean[0], abs=1e-9)
+    assert shared.mean.shape == (4, 3)
+
+
+@pytest.mark.equation("eq-map")
+def test_extreme_features_and_labels_do_not_disturb_the_fit():
+    difference = np.array([[100.0], [100.0], [-3.0]])
+    found = rewards.fit_linear(difference, np.array([1.0, 1.0, 1.0]), 1e-3).mean
+    best = minimize(lambda t: np.logaddexp(0, -difference @ t).sum() + 5e-4 * t @ t, [0.1], tol=1e-14).x
+    assert found == pytest.approx(best, abs=1e-5)
+
+
+@pytest.mark.equation("eq-map")
+def test_items_are_ranked_as_choix_ranks_them():
+    """A linear model with one feature for each item is the model of choix, and the prior is its penalty."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(8, size=300)
+    second = (first + rng.integers(1, 8, size=300)) % 8
+    truth = rng.normal(size=8)
+    label = preferences.choose(preferences.bradley_terry(truth[first] - truth[second]), rng)
+    pairs = [(a, b) if won else (b, a) for a, b, won in zip(first.tolist(), second.tolist(), label, strict=True)]
+    found = rewards.fit_linear(np.eye(8)[first] - np.eye(8)[second], label, 0.4).mean
+    assert found == pytest.approx(choix.opt_pairwise(8, pairs, alpha=0.2, tol=1e-12), abs=1e-6)
+
+
+@pytest.mark.equation("eq-ranking-loss")
+def test_rankings_are_fitted_as_choix_fits_them():
+    rng = np.random.default_rng(4)
+    truth = rng.normal(size=6)
+    shown = np.array([rng.permutation(6)[:4] for _ in range(200)])
+    ranked = np.take_along_axis(shown, preferences.rank(truth[shown], rng), axis=1)
+    one_hot = np.eye(6)[ranked]
+    loss = lambda r: anp.mean(rewards.ranking_loss(anp.matmul(one_hot, r)))  # noqa: E731
+    found = minimize(loss, np.zeros(6), jac=grad(loss), tol=1e-12).x
+    peer = choix.opt_rankings(6, [tuple(row) for row in ranked.tolist()], alpha=0, tol=1e-12)
+    assert found - found.mean() == pytest.approx(peer - peer.mean(), abs=1e-6)
+
+
+TRUTH = np.array([1.0, -0.5, 0.3])
+
+
+def fits(runs, n, rng):
+    difference = rng.normal(size=(runs, n, 3))
+    return rewards.fit_linear(difference, preferences.choose(preferences.bradley_terry(difference @ TRUTH), rng), 0.0)
+
+
+@pytest.mark.equation("eq-fisher")
+def test_the_error_falls_as_n_to_the_minus_one_half():
+    rng, sizes = np.random.default_rng(5), np.array([250, 500, 1000, 2000, 4000])
+    errors = [np.sqrt(((fits(100, n, rng).mean - TRUTH) ** 2).sum(-1).mean()) for n in sizes]
+    assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(-0.5, abs=0.1)
+
+
+@pytest.mark.equation("eq-fisher", "eq-laplace")
+def test_the_estimates_scatter_as_fisher_says_and_each_posterior_knows_it():
+    rng, theta = np.random.default_rng(5), TRUTH
+    fit = fits(1000, 1000, rng)
+    pool = rng.normal(size=(400_000, 3))
+    predicted = np.linalg.inv(rewards.fisher(pool, pool @ theta) / len(pool)) / 1000
+    found = np.cov(fit.mean.T)
+    error = np.sqrt((np.outer(predicted.diagonal(), predicted.diagonal()) + predicted**2) / 999)
+    assert (np.abs(found - predicted) < 4 * error).all()
+    z = (fit.mean - theta) / np.sqrt(np.diagonal(fit.covariance, axis1=-2, axis2=-1))
+    assert np.mean(np.abs(z) < 1.959964) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / z.size))
+
+
+@pytest.mark.equation("eq-misclick-loss")
+def test_with_misclicks_the_plain_fit_shrinks_and_the_other_does_not():
+    rng = np.random.default_rng(6)
+    difference, theta = rng.normal(size=(100, 2000, 2)), np.array([1.5, -1.0])
+    p = preferences.with_misclicks(preferences.bradley_terry(difference @ theta), 0.2)
+    label = preferences.choose(p, rng)
+    plain, robust = (rewards.fit_linear(difference, label, 0.0, misclick=rate).mean for rate in (0.0, 0.2))
+    error = robust.std(0, ddof=1) / 10
+    assert (np.abs(robust.mean(0) - theta) < 4 * error).all()
+    assert (np.abs(plain.mean(0)) < 0.8 * np.abs(theta)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1.0], [2.0]], [1, 1], 0.0), "no finite maximum was found: some direction of the features separates"),
+        (([[1.0, 1.0], [2.0, 2.0], [-1.0, -1.0]], [1, 0, 1], 0.0), "or none of them measures it; give a prior"),
+        (([[1.0]], [1], -0.1), r"precision is lambda of the prior N\(0, I / lambda\), finite and at least 0; got -0.1"),
+        (([[1.0]], [1], np.inf), "precision is lambda"),
+        (([[1.0]], [1], 1.0, 1.1), r"misclick must lie in \[0, 1\]; got 1.1"),
+        (([[1.0]], [0.3], 1.0), "label must be 1 .* got 0.3"),
+        (([[1.0]], [], 1.0), "label is empty"),
+        (([[1.0]], [1, 0], 1.0), r"one row for each comparison; got \(1, 1\) and \(2,\)"),
+        (([1.0], [1], 1.0), r"got \(1,\) and \(1,\)"),
+        (([[np.nan]], [1], 1.0), "difference holds NaN or infinity; check the features"),
+    ],
+)
+def test_what_has_no_fit_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        rewards.fit_linear(*arguments)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, np.nan])
+def test_the_misclick_loss_needs_a_rate_between_none_and_all(rate):
+    with pytest.raises(ValueError, match=r"rate is the share of coin flips, in \(0, 1\)"):
+        rewards.misclick_loss(np.zeros(1), rate=rate)
+
+
+@pytest.mark.equation("eq-smoothing")
+def test_smoothing_moves_labels_by_a_share():
+    assert rewards.smoothed(np.array([1.0, 0.0]), np.array([0.6, 0.6]), 0.25) == pytest.approx([0.9, 0.15])
+
+
+@pytest.mark.equation("eq-smoothing")
+def test_iterated_data_smoothing_by_hand():
+    found = rewards.iterated_data_smoothing([[2.0], [1.0]], [1, 0], step_size=0.4, rate=0.5, rounds=2)
+    first = 0.4 / 2 * ((1 - 0.5) * 2 + (0 - 0.5) * 1)
+    labels = np.array([0.75, 0.25])
+    p = expit(np.array([2.0, 1.0]) * first)
+    second = first + 0.4 / 2 * ((labels - p) @ [2.0, 1.0])
+    assert found.weights[:, 0] == pytest.approx([0, first, second], rel=1e-14)
+    assert found.label == pytest.approx((labels + p) / 2, rel=1e-14)
+
+
+@pytest.mark.equation("eq-smoothing-limit")
+@pytest.mark.parametrize("rate", [0.01, 0.1])
+def test_smoothing_is_a_prior(rate):
+    difference, _, label = design(7, 30, 3, runs=(2,))
+    label[:, :5] = 0.5
+    found = rewards.iterated_data_smoothing(difference, label, step_size=0.5, rate=rate, rounds=4000)
+    prior = rewards.fit_linear(difference, label, precision=rate * 30 / 0.5)
+    assert found.weights[-1] == pytest.approx(prior.mean, abs=1e-10)
+    margin = np.matmul(difference, found.weights[-1][..., None])[..., 0]
+    assert found.label == pytest.approx(expit(margin), abs=1e-10)
+
+
+@pytest.mark.equation("eq-smoothing-limit")
+def test_what_smoothing_conserves():
+    difference, _, label = design(8, 20, 2)
+    for rounds in (1, 7, 100):
+        found = rewards.iterated_data_smoothing(difference, label, step_size=0.3, rate=0.2, rounds=rounds)
+        kept = found.weights[-1] + 0.3 / (0.2 * 20) * found.label @ difference
+        assert kept == pytest.approx(0.3 / (0.2 * 20) * label @ difference, rel=1e-12)
+
+
+def test_without_smoothing_it_is_gradient_descent_and_a_rare_pair_runs_away():
+    found = rewards.iterated_data_smoothing([[1.0]], [1], step_size=1.0, rate=0.0, rounds=1000)
+    assert found.label.tolist() == [1]
+    assert (np.diff(found.weights[:, 0]) > 0).all()
+    assert found.weights[-1, 0] > 6
+    smooth = rewards.iterated_data_smoothing([[1.0]], [1], step_size=1.0, rate=0.1, rounds=1000)
+    assert smooth.weights[-1, 0] < 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step_size": 0.0, "rate": 0.1}, "step_size must be finite and above 0"),
+        ({"step_size": 1.0, "rate": 1.1}, r"rate must lie in \[0, 1\]; got 1.1"),
+    ],
+)
+def test_smoothing_refuses_impossible_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        rewards.iterated_data_smoothing([[1.0]], [1], rounds=1, **options)
+    with pytest.raises(ValueError, match="label is empty"):
+        rewards.iterated_data_smoothing([[1.0]], [], step_size=1.0, rate=0.1, rounds=1)
+
+
+def linear():
+    model = rewards.Linear(lambda prompt, response: np.stack([response.sum(-1), prompt[..., 0]], -1) / 7, 2)
+    return model, {"weights": np.array([0.5, -2.0])}
+
+
+def table(eos):
+    model = rewards.Table(Tabular(4, HORIZON, tuple(map(tuple, PROMPTS.tolist())), eos))
+    params = model.init(None)
+    return model, {"rewards": np.random.default_rng(0).normal(size=params["rewards"].shape)}
+
+
+def network(eos):
+    model = rewards.Network(Recurrent(4, 5, eos))
+    params = model.init(np.random.default_rng(1))
+    return model, params | {"head": np.random.default_rng(2).normal(size=5)}
+
+
+REWARD_MODELS = {
+    "linear": (*linear(), 3),
+    "table": (*table(3), 3),
+    "table, no eos": (*table(None), None),
+    "network": (*network(3), 3),
+    "network, no eos": (*network(None), None),
+}
+every_model = pytest.mark.parametrize(("model", "params", "eos"), REWARD_MODELS.values(), ids=REWARD_MODELS)
+
+
+def batch(eos, n=12):
+    rng = np.random.default_rng(9)
+    answers = lm.enumerate_responses(4, HORIZON, eos)
+    rows = np.array([rng.choice(len(answers), size=2, replace=False) for _ in range(n)])
+    label = rng.choice([0.5, 1.0], size=n)
+    return PROMPTS[rng.integers(3, size=n)], answers[rows[:, 0]], answers[rows[:, 1]], label
+
+
+@every_model
+def test_fresh_models_like_everything_equally(model, params, eos):
+    fresh = model.init(np.random.default_rng(0))
+    assert {name: np.shape(value) for name, value in fresh.items()} == {n: np.shape(v) for n, v in params.items()}
+    prompt, chosen, *_ = batch(eos)
+    assert model.reward(fresh, prompt, chosen).tolist() == [0] * 12
+
+
+@every_model
+def test_leading_axes_are_many_models_in_one(model, params, eos):
+    prompt, chosen, *_ = batch(eos)
+    both = {name: np.stack([value, 2 * value, -value]) for name, value in params.items()}
+    together = model.reward(both, prompt, chosen)
+    assert together.shape == (3, 12)
+    for k, factor in enumerate((1, 2, -1)):
+        alone = model.reward({name: factor * value for name, value in params.items()}, prompt, chosen)
+        assert together[k] == pytest.approx(alone, abs=1e-12)
+
+
+@every_model
+def test_the_preference_loss_is_the_mean_over_pairs_and_has_the_right_gradient(model, params, eos):
+    prompt, chosen, rejected, label = data = batch(eos)
+    objective = rewards.preference_loss(model, rewards.bradley_terry_loss)
+    by_hand = 0.0
+    for x, y, z, share in zip(prompt, chosen, rejected, label, strict=True):
+        margin = model.reward(params, x[None], y[None])[0] - model.reward(params, x[None], z[None])[0]
+        by_hand -= share * np.log(expit(margin)) + (1 - share) * np.log(expit(-margin))
+    assert objective(params, data) == pytest.approx(by_hand / 12, rel=1e-10)
+    check_grads(lambda p: objective(p, data), modes=["rev"], order=1)(params)
+    seeds = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
+    stacked = tuple(np.stack([column, column[::-1]]) for column in data)
+    if not isinstance(model, rewards.Linear):
+        found = objective(seeds, stacked)
+        assert found.shape == (2,)
+        assert found[0] == pytest.approx(by_hand / 12, rel=1e-10)
+
+
+@every_model
+def test_responses_of_another_vocabulary_are_refused(model, params, eos):
+    if not isinstance(model, rewards.Linear):
+        with pytest.raises(ValueError, match="response: token 4 is outside the vocabulary of 4 tokens"):
+            model.reward(params, PROMPTS, np.full((3, HORIZON), 4))
+        with pytest.raises(ValueError, match="token 4 is outside"):
+            model.reward(params, PROMPTS + 4, np.zeros((3, HORIZON), int))
+
+
+def test_parameters_of_another_model_are_refused():
+    with pytest.raises(ValueError, match=r"params\['weights'\] has shape \(3,\); it must end in \(2,\)"):
+        linear()[0].reward({"weights": np.zeros(3)}, PROMPTS, PROMPTS)
+    model, params = network(3)
+    with pytest.raises(ValueError, match=r"params\['head'\] has shape \(6,\); it must end in \(5,\)"):
+        model.reward(params | {"head": np.zeros(6)}, PROMPTS, PROMPTS)
+    with pytest.raises(ValueError, match="2 prompts, but 3 responses"):
+        model.reward(params, PROMPTS[:2], PROMPTS)
+
+
+@pytest.mark.parametrize("eos", [3, None])
+def test_a_table_looks_every_answer_up(eos):
+    model, params = table(eos)
+    answers = lm.enumerate_responses(4, HORIZON, eos)
+    for k, prompt in enumerate(PROMPTS):
+        found = model.reward(params, np.tile(prompt, (len(answers), 1)), answers)
+        assert found.tolist() == params["rewards"][k].tolist()
+
+
+@pytest.mark.parametrize("eos", [3, None])
+def test_a_network_reads_to_the_end_and_no_further(eos):
+    model, params = network(eos)
+    response = np.array([[1, 2, 0], [2, 3, 3], [3, 3, 3]])
+    ends = [3, 2, 1] if eos else [3, 3, 3]
+    for prompt, answer, end, found in zip(
+        PROMPTS, response, ends, model.reward(params, PROMPTS, response), strict=True
+    ):
+        state = params["start"]
+        for token in [*prompt, *answer[:end]]:
+            state = np.tanh(params["recurrent"] @ state + params["embed"][token])
+        assert found == pytest.approx(state @ params["head"], rel=1e-12)
+
+
+@pytest.mark.parametrize("eos", [3, None])
+def test_every_reward_is_the_reward_of_every_answer(eos):
+    model, params = network(eos)
+    both = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
+    answers = lm.enumerate_responses(4, HORIZON, eos)
+    found = model.every_reward(both, PROMPTS, HORIZON)
+    assert found.shape == (2, 3, len(answers))
+    for k, prompt in enumerate(PROMPTS):
+        one_by_one = model.reward(both, np.tile(prompt, (len(answers), 1)), answers)
+        assert found[:, k] == pytest.approx(one_by_one, abs=1e-12)
+    with pytest.raises(ValueError, match="too many to enumerate"):
+        model.every_reward(params, PROMPTS, 20)
+    with pytest.raises(ValueError, match="token 7 is outside"):
+        model.every_reward(params, PROMPTS + 7, HORIZON)
+
+
+@pytest.mark.equation("eq-bt-loss")
+def test_a_table_that_sees_every_pair_learns_the_reward_up_to_a_constant_for_each_prompt():
+    answers = lm.enumerate_responses(3, 1, 2)
+    model = rewards.Table(Tabular(3, 1, ((0,), (1,)), 2))
+    truth = np.array([[0.0, 1.0, -0.5], [2.0, 0.0, 0.3]])
+    k, a, b = (index.ravel() for index in np.meshgrid([0, 1], range(3), range(3), indexing="ij"))
+    keep = a != b
+    k, a, b = k[keep], a[keep], b[keep]
+    share = preferences.bradley_terry(truth[k, a] - truth[k, b])
+    data = (np.array([[0], [1]])[k], answers[a], answers[b], share)
+    objective = rewards.preference_loss(model, rewards.bradley_terry_loss)
+    options = {"rounds": 400, "optimizer": optim.adam(0.1), "rng": np.random.default_rng(0)}
+    params, _ = optim.fit(objective, model.init(None), lambda p, rng: [data], **options)
+    found = params["rewards"]
+    centred = [z - z.mean(1, keepdims=True) for z in (found, truth)]
+    assert centred[0] == pytest.approx(centred[1], abs=1e-4)
+
+
+@pytest.mark.equation("eq-bradley-terry", "eq-plackett-luce", "eq-gibbs")
+def test_a_constant_for_each_prompt_changes_no_preference_no_ranking_and_no_policy():
+    rng = np.random.default_rng(10)
+    reward, shift = rng.normal(size=(4, 6)), 3 * rng.normal(size=(4, 1))
+    log_pi_0 = np.log(rng.dirichlet(np.ones(6), size=4))
+    p, moved = (preferences.bradley_terry(r[:, :3] - r[:, 3:]) for r in (reward, reward + shift))
+    assert moved == pytest.approx(p, rel=1e-12)
+    assert rewards.ranking_loss(reward + shift) == pytest.approx(rewards.ranking_loss(reward), rel=1e-12)
+    policies = [gibbs.log_policy(log_pi_0, r, 0.3) for r in (reward, reward + shift)]
+    assert policies[1] == pytest.approx(policies[0], abs=1e-12)
