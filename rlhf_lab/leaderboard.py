@@ -15,7 +15,7 @@ from .comparisons import Comparisons
 from .results import whole
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    import matplotlib.axes
 
 PRIOR_DEVIATION = 3.0  # nats; used only where the comparisons alone give no finite strengths
 FIGURE_SUFFIXES = (".svg", ".png")
@@ -176,7 +176,7 @@ def figure_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def draw(board: Board, target: "str | os.PathLike[str] | Axes", overwrite: bool = False) -> None:
+def draw(board: Board, target: "str | os.PathLike[str] | matplotlib.axes.Axes", overwrite: bool = False) -> None:
     """Draw one interval for each item, the best on top, into `target`: a path (.svg, .png) or matplotlib axes.
 
     Of a group with more than 60 items the best 30 and the worst 30 are drawn, of all groups at most 240 rows.
@@ -198,7 +198,7 @@ def draw(board: Board, target: "str | os.PathLike[str] | Axes", overwrite: bool 
         figure.savefig(fresh, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
 
 
-def _draw(board: Board, ax: "Axes") -> int:
+def _draw(board: Board, ax: "matplotlib.axes.Axes") -> int:
     from . import plots
 
     sizes = {row.group: row.rank for row in board.rows}
