@@ -4,6 +4,7 @@ import csv
 import os
 from pathlib import Path
 from statistics import NormalDist
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PRIOR_DEVIATION = 3.0  # nats; used only where the comparisons alone give no finite strengths
 FIGURE_SUFFIXES = (".svg", ".png")
+WIDTH = 80  # of the notes, in letters
 HALF_FIGURE, MOST_DRAWN = 30, 240  # rows at each end of a group, and in all
 
 
@@ -129,17 +131,20 @@ def _annotators(comparisons: Comparisons, strength: FloatArray) -> tuple[Annotat
 def format_table(board: Board) -> str:
     """Return the board as text: the items, the notes, and the annotators if they are known."""
     several = board.rows[-1].group > 1
-    head = [
-        ["group"] * several + ["rank", "item", "strength", "low", "high", "wins", "losses", "ties", "P(beats average)"]
-    ]
+    head = [["group"] * several + ["rank", "item", "strength", "low", "high", "wins", "losses", "ties", "P(win)"]]
     body = [[_cell(value) for value in (row if several else row[1:])] for row in board.rows]
     text = _aligned(head + body, left=1 + several)
-    text += f"\nStrengths in nats, relative to the mean of the group; low to high: {100 * board.level:g}% interval.\n"
-    text += "".join(f"{note}\n" for note in board.notes)
+    about = (
+        f"Strengths in nats, relative to the mean of the group; low to high: {100 * board.level:g}% interval; P(win): "
+    )
+    text += "".join(
+        f"\n{fill(note, WIDTH)}\n" for note in (about + "against an item of average strength.", *board.notes)
+    )
     if board.annotators:
         head = [["annotator", "comparisons", "agreement", "expected"]]
         text += "\n" + _aligned(head + [[_cell(value) for value in person] for person in board.annotators], left=0)
-        text += "\nAgreement: share of decisions for the stronger item; expected: the share if the model holds.\n"
+        about = "Agreement: share of decisions for the stronger item; expected: the share if the model holds."
+        text += f"\n{fill(about, WIDTH)}\n"
     return text
 
 

@@ -122,16 +122,20 @@ def test_a_level_is_a_probability(tmp_path, level):
 
 
 def test_the_table_is_plain_text_in_columns(tmp_path):
-    assert leaderboard.format_table(leaderboard.leaderboard(read_text(APART, tmp_path))).splitlines()[:8] == [
-        "group  rank  item  strength    low  high  wins  losses  ties  P(beats average)",
-        "    1     1  a         0.66  -1.16  2.49     2       1     0              0.66",
-        "    1     2  b         0.54  -1.63  2.71     1       1     0              0.63",
-        "    1     3  c        -1.20  -4.25  1.84     0       1     0              0.23",
-        "    2     1  y         0.00  -1.39  1.39     1       1     0              0.50",
-        "    2     2  z         0.00  -1.39  1.39     1       1     0              0.50",
+    lines = leaderboard.format_table(leaderboard.leaderboard(read_text(APART, tmp_path))).splitlines()
+    assert lines[:10] == [
+        "group  rank  item  strength    low  high  wins  losses  ties  P(win)",
+        "    1     1  a         0.66  -1.16  2.49     2       1     0    0.66",
+        "    1     2  b         0.54  -1.63  2.71     1       1     0    0.63",
+        "    1     3  c        -1.20  -4.25  1.84     0       1     0    0.23",
+        "    2     1  y         0.00  -1.39  1.39     1       1     0    0.50",
+        "    2     2  z         0.00  -1.39  1.39     1       1     0    0.50",
         "",
-        "Strengths in nats, relative to the mean of the group; low to high: 95% interval.",
+        "Strengths in nats, relative to the mean of the group; low to high: 95% interval;",
+        "P(win): against an item of average strength.",
+        "",
     ]
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_table_is_written_whole_and_never_over_another(tmp_path):
