@@ -4,11 +4,11 @@ from typing import Any
 
 HEAD = """# Speed
 
-How long do the kernels of `rlhf_lab` take, next to the same mathematics in PyTorch and JAX? Each row is a contest.
-Every repetition runs all contestants in shuffled order; a ratio is the time of the other library divided by ours in the
-same repetition. **Above 1, `rlhf_lab` is faster.** All contestants compute in float64, and are checked to find the
-same numbers before they are timed. PyTorch runs with one and with two threads, and the faster one counts; JAX is
-compiled before it is timed; the network has {hidden} hidden units.
+How long does `rlhf_lab` take, next to the same mathematics in PyTorch, JAX and choix? Each row is a contest. Every
+repetition runs all contestants in shuffled order; a ratio is the time of the other library divided by ours in the same
+repetition. **Above 1, `rlhf_lab` is faster.** All contestants compute in float64, and are checked to find the same
+numbers before they are timed, iterative ones to 1e-6. PyTorch runs with one and with two threads, and the faster one
+counts; JAX is compiled before it is timed; the network has {hidden} hidden units.
 
 | contest | against | median | min | max |
 |---|---|---:|---:|---:|
