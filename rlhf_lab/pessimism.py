@@ -38,6 +38,17 @@ def merge(log_pi: Array, kind: Array) -> Array:
     return np.log(mass).reshape(*log_pi.shape[:-1], -1)
 
 
+def draw(log_pi: Array, row: Array, rng: Generator) -> Array:
+    """Draw an answer (or kind) to the prompt `row` (...) from a policy over enumerated ones (K, A): integers (...)."""
+    prompts, answers = log_pi.shape
+    if np.min(row) < 0 or np.max(row) >= prompts:
+        wrong = np.max(row) if np.min(row) >= 0 else np.min(row)
+        raise ValueError(f"row: there are {prompts} prompts, counted from 0; got {wrong}")
+    top = np.cumsum(np.exp(log_pi), axis=-1)
+    stairs = (top / top[:, -1:] + np.arange(prompts)[:, None]).ravel()
+    return np.searchsorted(stairs, row + rng.random(np.shape(row)), side="right") - row * answers
+
+
 def centred(reward: Array, log_pi_0: Array) -> Array:
     """r(x, y) - sum_y' pi_0(y' | x) r(x, y'): measured from what the reference earns (eq-centred).
 
