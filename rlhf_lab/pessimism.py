@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from . import checks, gibbs, lm
+from . import gibbs, lm
 from .autodiff import Array
 from .optim import Params
 
