@@ -39,7 +39,10 @@ def merge(log_pi: Array, kind: Array) -> Array:
 
 
 def draw(log_pi: Array, row: Array, rng: Generator) -> Array:
-    """Draw an answer (or kind) to the prompt `row` (...) from a policy over enumerated ones (K, A): integers (...)."""
+    """Draw an answer (or kind) to the prompt `row` (...) from a policy over enumerated ones (K, A): integers (...).
+
+    `log_pi` need not be normalised. Raises `ValueError` if a row is none of the K prompts.
+    """
     prompts, answers = log_pi.shape
     if np.min(row) < 0 or np.max(row) >= prompts:
         wrong = np.max(row) if np.min(row) >= 0 else np.min(row)
@@ -57,11 +60,6 @@ def centred(reward: Array, log_pi_0: Array) -> Array:
     return reward - np.sum(np.exp(log_pi_0) * reward, axis=-1, keepdims=True)
 
 
-def expected_features(log_pi: Array, features: Array) -> Array:
-    """phi(x, pi) = sum_y pi(y | x) phi(x, y), (..., A) and (..., A, D) to (..., D) (eq-expected-features)."""
-    return np.matmul(np.exp(log_pi)[..., None, :], _finite("features", features))[..., 0, :]
-
-
 def offline_covariance(difference: Array, precision: float) -> Array:
     """Sigma = lambda I + sum_i d_i d_i^T, (..., N, D) to (..., D, D): what was compared (eq-offline-covariance).
 
@@ -76,6 +74,11 @@ def offline_covariance(difference: Array, precision: float) -> Array:
     covariance = np.matmul(np.swapaxes(difference, -1, -2), difference) + precision * np.eye(difference.shape[-1])
     _invertible(covariance)
     return covariance
+
+
+def expected_features(log_pi: Array, features: Array) -> Array:
+    """phi(x, pi) = sum_y pi(y | x) phi(x, y), (..., A) and (..., A, D) to (..., D) (eq-expected-features)."""
+    return np.matmul(np.exp(log_pi)[..., None, :], _finite("features", features))[..., 0, :]
 
 
 def uncertainty(features: Array, reference: Array, covariance: Array) -> Array:

@@ -60,6 +60,22 @@ def test_answers_are_drawn_with_their_probabilities():
         assert (np.abs(share - p) <= 4 * np.sqrt(p * (1 - p) / 40_000)).all()
 
 
+def test_a_policy_that_is_drawn_from_need_not_be_normalised():
+    row = np.tile([0, 1, 2], 100)
+    once, again = (pessimism.draw(LOG_PI_0 + shift, row, np.random.default_rng(15)) for shift in (0.0, 3.0))
+    assert once.tolist() == again.tolist()
+    assert once.max() == 5
+
+
+def test_an_answer_without_probability_is_never_drawn():
+    class Lowest:
+        random = staticmethod(np.zeros)
+
+    with np.errstate(divide="ignore"):
+        log_pi = np.log([[0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
+    assert pessimism.draw(log_pi, np.array([0, 1]), Lowest()).tolist() == [1, 2]
+
+
 @pytest.mark.equation("eq-centred")
 def test_centred_rewards_forget_the_constant_and_nothing_else():
     shift = np.array([[3.0], [-1.0], [0.5]])
@@ -615,6 +631,12 @@ def test_bad_input_is_told(case):
     call, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_direction_counts_as_not_compared_if_it_was_a_million_million_times_less():
+    pessimism.uncertainty(ONE, np.zeros(2), np.diag([1.0, 2e-12]))
+    with pytest.raises(ValueError, match="singular"):
+        pessimism.uncertainty(ONE, np.zeros(2), np.diag([1.0, 5e-13]))
 
 
 def test_the_edges_of_what_is_allowed_are_allowed():
