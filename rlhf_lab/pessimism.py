@@ -150,7 +150,10 @@ def coverage_coefficient(log_pi: Array, features: Array, reference: Array, covar
 
 
 def guarantee(radius: float, coverage: Array, count: int) -> Array:
-    """2 c sqrt(d) C* / sqrt(n): no more is lost if the lower bound holds; `radius` is c sqrt(d) (eq-guarantee)."""
+    """2 c sqrt(d) C* / sqrt(n), the most that can be lost if the radius covers the error of theta (eq-guarantee).
+
+    `radius` is c sqrt(d), `coverage` C*, `count` n.
+    """
     return 2 * radius * coverage / count**0.5
 
 
