@@ -4,6 +4,7 @@ To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its c
 a public function whose docstring states it.
 """
 
+from . import exercises_pessimism as _pessimism
 from . import exercises_reward_modeling as _reward_modeling
 from . import exercises_token_mdp as _token_mdp
 from .diagnosis import CASES, Exercise, Function, diagnose
@@ -106,3 +107,38 @@ def expected_calibration_error(function: Function) -> None:
     a prediction of 1 belongs to the last.
     """
     _report(_reward_modeling.EXPECTED_CALIBRATION_ERROR, function)
+
+
+def elliptical_bonus(function: Function) -> None:
+    """Check f(features, reference, covariance): ||phi(x, y) - phi(x, pi_0)|| in the norm of Sigma^-1, shape (A,).
+
+    `features` (A, D) of the answers to one prompt, `reference` (D,) is phi(x, pi_0), `covariance` (D, D) is Sigma.
+    """
+    _report(_pessimism.ELLIPTICAL_BONUS, function)
+
+
+def lcb_reward(function: Function) -> None:
+    """Check f(features, reference, theta, uncertainty, c): the lower confidence bound of each answer, shape (A,).
+
+    `features` (A, D), `reference` (D,) is phi(x, pi_0), `theta` (D,) the fitted weights, `uncertainty` (A,) the
+    elliptical bonus, `c` >= 0.
+    """
+    _report(_pessimism.LCB_REWARD, function)
+
+
+def ensemble_minimum(function: Function) -> None:
+    """Check f(rewards, log_pi_0): the minimum over the centred members of an ensemble, shape (A,).
+
+    `rewards` (K, A) of K members, not centred, for the answers to one prompt; `log_pi_0` (A,) are the
+    log-probabilities of the reference.
+    """
+    _report(_pessimism.ENSEMBLE_MINIMUM, function)
+
+
+def coverage_coefficient(function: Function) -> None:
+    """Check f(policy, pretrained, features, difference, precision): C* of a problem with one prompt, of shape ().
+
+    `policy` and `pretrained` (A,) are probabilities, `features` (A, D), `difference` (N, D) the compared differences of
+    features, `precision` is lambda.
+    """
+    _report(_pessimism.COVERAGE_COEFFICIENT, function)

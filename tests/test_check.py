@@ -3,21 +3,21 @@
 import inspect
 import itertools
 import math
+from importlib import import_module
+from pathlib import Path
 
-import answers_reward_modeling
-import answers_token_mdp
 import autograd.numpy as anp
 import numpy as np
 import pytest
 from answers_token_mdp import kl, length, log_prob, masked
 
 from rlhf_lab import check, diagnosis
-from rlhf_lab import exercises_reward_modeling as reward_modeling
 from rlhf_lab import exercises_token_mdp as token_mdp
 
-CHAPTERS = [(token_mdp, answers_token_mdp), (reward_modeling, answers_reward_modeling)]
 EXERCISES, SOLUTIONS, WRONG = {}, {}, {}
-for exercises, answers in CHAPTERS:
+for path in sorted(Path(__file__).parent.glob("answers_*.py")):
+    answers = import_module(path.stem)
+    exercises = import_module(f"rlhf_lab.{path.stem.replace('answers', 'exercises')}")
     for name, mistakes in answers.WRONG.items():
         EXERCISES[name] = getattr(exercises, name.upper())
         SOLUTIONS[name], WRONG[name] = getattr(answers, name), mistakes

@@ -1,0 +1,227 @@
+"""Pessimism: what a learned reward does not know should count against an answer, not for it.
+
+    r* reward that people have in mind    r_hat learned or pessimistic reward    phi features, D of them, d in formulas
+    theta weights    Sigma offline covariance    lambda precision    c caution    beta KL weight    n comparisons
+    pi_0 reference    pi* Gibbs policy of r*    pi_hat Gibbs policy of r_hat    K members of an ensemble
+
+Rewards are arrays over enumerated answers, (..., A), features (..., A, D). Every kind of pessimism here is a function
+from rewards to a reward: whatever optimises a reward takes it without change. Ensembles have their members first,
+(K, ..., A).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from . import gibbs, lm
+from .autodiff import Array
+from .optim import Params
+
+ILL = 1e12  # condition number beyond which a direction counts as not measured
+
+
+def merge(log_pi: Array, kind: Array) -> Array:
+    """log pi(k) = log sum of pi(y) over the answers y of kind k, (..., A) to (..., G) (eq-kinds).
+
+    `kind` (A,) holds integers from 0 to G - 1. If rewards depend on the kind alone, policies on kinds have the same
+    expectations, divergences and optima as policies on answers.
+    """
+    kind, log_pi = np.asarray(kind), np.asarray(log_pi, dtype=float)
+    if kind.ndim != 1 or kind.shape != log_pi.shape[-1:]:
+        raise ValueError(f"kind (A,) must name the kind of each answer of log_pi (..., A); got {kind.shape}")
+    rows = np.exp(log_pi.reshape(-1, len(kind)))
+    mass = np.stack([np.bincount(kind, weights=row) for row in rows])
+    if not (mass > 0).all():
+        raise ValueError("kind: a kind between the first and the last holds no probability; count the kinds from 0 on")
+    return np.log(mass).reshape(*log_pi.shape[:-1], -1)
+
+
+def draw(log_pi: Array, row: Array, rng: Generator) -> Array:
+    """Draw an answer (or kind) to the prompt `row` (...) from a policy over enumerated ones (K, A): integers (...).
+
+    `log_pi` need not be normalised. Raises `ValueError` if a row is none of the K prompts.
+    """
+    prompts, answers = log_pi.shape
+    if np.min(row) < 0 or np.max(row) >= prompts:
+        wrong = np.max(row) if np.min(row) >= 0 else np.min(row)
+        raise ValueError(f"row: there are {prompts} prompts, counted from 0; got {wrong}")
+    top = np.cumsum(np.exp(log_pi), axis=-1)
+    stairs = (top / top[:, -1:] + np.arange(prompts)[:, None]).ravel()
+    return np.searchsorted(stairs, row + rng.random(np.shape(row)), side="right") - row * answers
+
+
+def centred(reward: Array, log_pi_0: Array) -> Array:
+    """r(x, y) - sum_y' pi_0(y' | x) r(x, y'): measured from what the reference earns (eq-centred).
+
+    Comparisons tell a reward only up to a constant for each prompt. Center before you compare reward models.
+    """
+    return reward - np.sum(np.exp(log_pi_0) * reward, axis=-1, keepdims=True)
+
+
+def offline_covariance(difference: Array, precision: float) -> Array:
+    """Sigma = lambda I + sum_i d_i d_i^T, (..., N, D) to (..., D, D): what was compared (eq-offline-covariance).
+
+    `difference` holds the differences d of the features of two responses, `precision` is lambda >= 0. Raises
+    `ValueError` if it is 0 and some direction was never compared. Xiong, Theory to Algorithm for RLHF.
+    """
+    difference = _finite("difference", difference)
+    if not (np.isfinite(precision) and precision >= 0):
+        raise ValueError(f"precision is lambda, finite and at least 0; got {precision}")
+    if difference.ndim < 2:
+        raise ValueError(f"difference must have shape (..., N, D), one row a comparison; got {difference.shape}")
+    covariance = np.matmul(np.swapaxes(difference, -1, -2), difference) + precision * np.eye(difference.shape[-1])
+    _invertible(covariance)
+    return covariance
+
+
+def expected_features(log_pi: Array, features: Array) -> Array:
+    """phi(x, pi) = sum_y pi(y | x) phi(x, y), (..., A) and (..., A, D) to (..., D) (eq-expected-features)."""
+    return np.matmul(np.exp(log_pi)[..., None, :], _finite("features", features))[..., 0, :]
+
+
+def uncertainty(features: Array, reference: Array, covariance: Array) -> Array:
+    """||phi(x, y) - phi(x, pi_0)|| in the norm of Sigma^-1, (..., A) (eq-elliptical-bonus).
+
+    `features` (..., A, D), `reference` (..., D), `covariance` (..., D, D); leading axes broadcast.
+    """
+    covariance = _finite("covariance", covariance)
+    _invertible(covariance)
+    root = np.linalg.inv(np.linalg.cholesky(covariance))
+    return np.sqrt(np.sum(np.matmul(_away(features, reference), np.swapaxes(root, -1, -2)) ** 2, axis=-1))
+
+
+def lower_confidence_bound(features: Array, reference: Array, theta: Array, covariance: Array, c: float) -> Array:
+    """<theta, phi(x, y) - phi(x, pi_0)> - c sqrt(d) times the uncertainty, (..., A) (eq-lcb).
+
+    At most the centred true reward, everywhere at once, if c sqrt(d) is at least the error of theta (..., D) in the
+    norm of Sigma (eq-pointwise). `c` = 0 is the plain reward. Xiong, Theory to Algorithm for RLHF.
+    """
+    if not (np.isfinite(c) and c >= 0):
+        raise ValueError(f"c is how many times the uncertainty is subtracted, finite and at least 0; got {c}")
+    reward = np.matmul(_away(features, reference), _finite("theta", theta)[..., None])[..., 0]
+    return reward - c * np.shape(features)[-1] ** 0.5 * uncertainty(features, reference, covariance)
+
+
+def confidence_radius(size: int, delta: float, slope: float, precision: float, norm: float) -> float:
+    """(1/gamma) (sqrt(d + 2 sqrt(d t) + 2 t) / 2 + sqrt(lambda) ||theta*||), t = log 1/delta (eq-confidence-radius).
+
+    With probability 1 - delta the error of the most probable theta, in the norm of Sigma, is at most this, if `slope`,
+    gamma, is no more than p (1 - p) at any margin between those of theta* and of the fit. `size` is d, `norm` at least
+    ||theta*||. After Zhu et al. 2023, lemma 3.1, with the constants worked out.
+    """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is the probability to be wrong, in (0, 1); got {delta}")
+    if not 0 < slope <= 0.25:
+        raise ValueError(f"slope is the least p (1 - p), in (0, 1/4]; got {slope}")
+    t = -np.log(delta)
+    noise = 0.5 * np.sqrt(size + 2 * np.sqrt(size * t) + 2 * t)
+    return float((noise + np.sqrt(precision) * norm) / slope)
+
+
+def suboptimality(log_pi: Array, log_pi_0: Array, reward: Array, beta: float) -> Array:
+    """J(pi*) - J(pi) + beta KL(pi* || pi), for each prompt: what the theorem bounds (eq-suboptimality)."""
+    best = gibbs.log_policy(log_pi_0, reward, beta)
+    return gibbs.gap(log_pi, log_pi_0, reward, beta) + beta * lm.kl(best, log_pi)
+
+
+class Errors(NamedTuple):
+    """How far a learned reward is too low, on average, where pi* goes and where its own optimum goes: (...) each."""
+
+    target: Array
+    own: Array
+
+
+def errors(log_pi_0: Array, reward: Array, learned: Array, beta: float) -> Errors:
+    """E[r* - r_hat] under pi* and under pi_hat; their difference is the suboptimality of pi_hat (eq-two-errors)."""
+    policies = (gibbs.log_policy(log_pi_0, r, beta) for r in (reward, learned))
+    return Errors(*(np.sum(np.exp(log_pi) * (reward - learned), axis=-1) for log_pi in policies))
+
+
+def coverage_coefficient(log_pi: Array, features: Array, reference: Array, covariance: Array, count: int) -> Array:
+    """C = sqrt(n) sum_y pi(y | x) ||phi(x, y) - phi(x, pi_0)|| in the norm of Sigma^-1 (eq-coverage-coefficient).
+
+    For each prompt. It stays bounded as the number n of comparisons, `count`, grows if they cover where pi goes.
+    """
+    if count < 1:
+        raise ValueError(f"count is the number of comparisons, at least 1; got {count}")
+    return count**0.5 * np.sum(np.exp(log_pi) * uncertainty(features, reference, covariance), axis=-1)
+
+
+def guarantee(radius: float, coverage: Array, count: int) -> Array:
+    """2 c sqrt(d) C* / sqrt(n), the most that can be lost if the radius covers the error of theta (eq-guarantee).
+
+    `radius` is c sqrt(d), `coverage` C*, `count` n.
+    """
+    return 2 * radius * coverage / count**0.5
+
+
+def ensemble(init: Callable[[Generator], Params], shape: tuple[int, ...], rng: Generator) -> Params:
+    """Draw independent parameters with `init` and stack them: members (and seeds) are the leading axes `shape`."""
+    if not shape or min(shape) < 1:
+        raise ValueError(f"shape is (K,) or (K, seeds), at least one of each; got {shape}")
+    drawn = [init(one) for one in rng.spawn(int(np.prod(shape)))]
+    return {name: np.stack([p[name] for p in drawn]).reshape(*shape, *np.shape(drawn[0][name])) for name in drawn[0]}
+
+
+def bootstrap(shape: tuple[int, ...], rng: Generator) -> Array:
+    """Draw n of n comparisons with replacement: indices (..., n) of `shape`, another draw for each member."""
+    if not shape or min(shape) < 1:
+        raise ValueError(f"shape is (K, ..., n), at least one of each; got {shape}")
+    return rng.integers(shape[-1], size=shape)
+
+
+def minimum(rewards: Array) -> Array:
+    """min_k r_k(x, y) over the members of an ensemble, (K, ..., A) to (..., A) (eq-ensemble-minimum)."""
+    return np.min(_members(rewards), axis=0)
+
+
+def uncertainty_weighted(rewards: Array, weight: float) -> Array:
+    """mean_k r_k - lambda var_k r_k, (K, ..., A) to (..., A); `weight` is lambda >= 0 (eq-uncertainty-weighted).
+
+    Coste et al. 2024; the variance is that of the members, divided by K.
+    """
+    if not (np.isfinite(weight) and weight >= 0):
+        raise ValueError(f"weight is lambda, how much variance costs, finite and at least 0; got {weight}")
+    rewards = _members(rewards)
+    return np.mean(rewards, axis=0) - weight * np.var(rewards, axis=0)
+
+
+def disagreement(rewards: Array, log_pi: Array) -> Array:
+    """sum_y pi(y | x) times the standard deviation of r_k(x, y) over k, (K, ..., A) to (...) (eq-disagreement)."""
+    return np.sum(np.exp(log_pi) * np.std(_members(rewards), axis=0), axis=-1)
+
+
+def _away(features: Array, reference: Array) -> Array:
+    features, reference = _finite("features", features), _finite("reference", reference)
+    if features.shape[-1:] != reference.shape[-1:]:
+        raise ValueError(
+            f"features (..., A, D) and reference (..., D) must have the same D; got {features.shape} and "
+            f"{reference.shape}"
+        )
+    return features - reference[..., None, :]
+
+
+def _finite(name: str, value: Array) -> Array:
+    array = np.asarray(value, dtype=float)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity; check the features")
+    return array
+
+
+def _invertible(covariance: Array) -> None:
+    if np.max(np.linalg.cond(covariance)) > ILL:
+        raise ValueError(
+            "the covariance is singular: some direction of the features was never compared; give precision > 0"
+        )
+
+
+def _members(rewards: Array) -> Array:
+    try:
+        array = np.asarray(rewards, dtype=float)
+    except ValueError:
+        raise ValueError("rewards: the members have different shapes; judge the same answers with each") from None
+    if array.ndim < 2 or not len(array):
+        raise ValueError(f"rewards must have shape (K, ..., A), members first, at least one; got {array.shape}")
+    return array
