@@ -126,15 +126,17 @@ def optimal_margin(loss: Loss, p: Array) -> Array:
     """Return where p loss'(h) = (1 - p) loss'(-h), the margin that minimises the expected loss (eq-gpo-optimum).
 
     By bisection, for a convex loss and `p` of any shape. Of several such margins it is the one nearest to 0; infinite
-    if there is none within 1,000 nats.
+    if the loss still falls at 1,000 nats.
     """
     p = checks.share("p", np.asarray(p, dtype=float))
     sure, slope = np.maximum(p, 1 - p), elementwise_grad(loss)
     low, high = np.zeros(p.shape), np.full(p.shape, FAR)
-    for _ in range(80):
-        middle = (low + high) / 2
-        falls = sure * slope(middle) - (1 - sure) * slope(-middle) < 0
-        low, high = np.where(falls, middle, low), np.where(falls, high, middle)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(80):
+            middle = (low + high) / 2
+            against = np.where(sure < 1, (1 - sure) * slope(-middle), 0.0)
+            falls = sure * slope(middle) < against
+            low, high = np.where(falls, middle, low), np.where(falls, high, middle)
     return np.sign(p - 0.5) * np.where(high == FAR, np.inf, high)
 
 
