@@ -100,7 +100,7 @@ def test_online_asks_about_two_different_answers_of_the_current_policy_and_belie
 
 
 def test_each_seed_is_asked_about_its_own_answers():
-    current = {"logits": np.array([[[[9.0, 9.0, -9.0]] * 3] * 2, [[[0.0, -9.0, 9.0]] * 3] * 2])}
+    current = {"logits": np.array([[[[9.0, 9.0, -9.0]] * 3] * 2, [[[1.0, 0.0, 4.0]] * 3] * 2])}
     collect = pairs.online(MODEL, REFERENCE, np.zeros((50, 1), int), 2, lambda x, y, z: np.full(y.shape[:-1], 0.5))
     [batch] = collect(current, np.random.default_rng(4))
     assert batch.chosen.shape == (2, 50, 2)
@@ -126,7 +126,7 @@ def test_what_is_accepted_is_distributed_as_the_gibbs_policy():
 
 @pytest.mark.equation("eq-acceptance-rate")
 def test_the_acceptance_rate_is_what_the_optimum_is_worth_below_the_ceiling():
-    ceiling = REWARD.max(-1) + [0.0, 0.3]
+    ceiling = REWARD.max(-1) + np.array([0.0, 0.3])
     found = pairs.acceptance_rate(LOG_PI_0, REWARD, ceiling, BETA)
     value = BETA * gibbs.log_normaliser(LOG_PI_0, REWARD, BETA)
     assert found == pytest.approx(np.exp((value - ceiling) / BETA), rel=1e-12)
@@ -168,7 +168,9 @@ def test_rejection_sampling_says_what_is_wrong():
     draw = partial(
         pairs.rejection_sample, MODEL, REFERENCE, np.array([[0], [1]]), 2, reward, rng=np.random.default_rng(7)
     )
-    with pytest.raises(ValueError, match="a reward lies above the ceiling, .* raise the ceiling to the largest reward"):
+    with pytest.raises(
+        ValueError, match=r"a reward lies above the ceiling, .* raise the ceiling to the largest reward"
+    ):
         draw(ceiling=REWARD.min(), beta=BETA)
     with pytest.raises(
         ValueError, match=r"2 prompt\(s\) got no answer in 1,000 draws: raise beta, or lower the ceiling"
