@@ -145,6 +145,24 @@ def ipo_target(p: Array, tau: float) -> Array:
     return (checks.share("p", p) - 0.5) / checks.positive("tau", tau)
 
 
+def info_nca(log_ratio: Array, weight: Array, beta: float) -> Array:
+    """-sum_k w_k log softmax(beta u)_k over K answers, their log-ratios and weights (..., K) (eq-info-nca).
+
+    The weights sum to 1: a softmax of rewards, or (1, 0) for chosen and rejected, which is DPO. Chen et al. 2024.
+    """
+    return -np.sum(weight * log_softmax(checks.positive("beta", beta) * log_ratio), axis=-1)
+
+
+def nca(log_ratio: Array, weight: Array, beta: float) -> Array:
+    """-sum_k (w_k log sigmoid(beta u_k) + (1/K) log sigmoid(-beta u_k)), arguments as in `info_nca` (eq-nca).
+
+    Each log-ratio counts by itself, not only their difference. Chen et al. 2024.
+    """
+    reward = checks.positive("beta", beta) * log_ratio
+    up, down = np.logaddexp(0.0, -reward), np.logaddexp(0.0, reward)
+    return np.sum(weight * up, axis=-1) + np.mean(down, axis=-1)
+
+
 def smoothed_dpo(h: Array, beta: float, smoothing: float) -> Array:
     """(1 - s) dpo(h) + s dpo(-h): DPO that trusts no label by more than 1 - s (eq-smoothed-dpo)."""
     return expected(lambda m: dpo(m, beta), h, 1 - _below_half("smoothing", smoothing))
@@ -169,24 +187,6 @@ def _below_half(name: str, value: float) -> float:
     if not 0 <= value < 0.5:
         raise ValueError(f"{name} is a share of wrong labels, in [0, 0.5); got {value}")
     return value
-
-
-def info_nca(log_ratio: Array, weight: Array, beta: float) -> Array:
-    """-sum_k w_k log softmax(beta u)_k over K answers, their log-ratios and weights (..., K) (eq-info-nca).
-
-    The weights sum to 1: a softmax of rewards, or (1, 0) for chosen and rejected, which is DPO. Chen et al. 2024.
-    """
-    return -np.sum(weight * log_softmax(checks.positive("beta", beta) * log_ratio), axis=-1)
-
-
-def nca(log_ratio: Array, weight: Array, beta: float) -> Array:
-    """-sum_k (w_k log sigmoid(beta u_k) + (1/K) log sigmoid(-beta u_k)), arguments as in `info_nca` (eq-nca).
-
-    Each log-ratio counts by itself, not only their difference. Chen et al. 2024.
-    """
-    reward = checks.positive("beta", beta) * log_ratio
-    up, down = np.logaddexp(0.0, -reward), np.logaddexp(0.0, reward)
-    return np.sum(weight * up, axis=-1) + np.mean(down, axis=-1)
 
 
 def preference_loss(model: LanguageModel, loss: Loss) -> Callable[[Params, Comparisons], Array]:

@@ -4,7 +4,7 @@ pi policy    pi_0 reference    pi* Gibbs policy    R reward    c ceiling, at lea
 beta KL weight
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +68,14 @@ def compare(
     if not (np.isfinite(weight) & (weight >= 0)).all() or not weight.any(-1).all():
         raise ValueError("weight is how often a comparison counts: finite, not negative, and not 0 everywhere")
     return Comparisons(prompt, chosen, rejected, first, second, label, weight)
+
+
+def join(batches: Sequence[Comparisons]) -> Comparisons:
+    """Return one batch with the comparisons of all `batches`, in their order."""
+    texts, numbers = Comparisons._fields[:3], Comparisons._fields[3:]
+    columns = [np.concatenate([getattr(b, name) for b in batches], axis=-2) for name in texts]
+    columns += [np.concatenate([getattr(b, name) for b in batches], axis=-1) for name in numbers]
+    return Comparisons._make(columns)
 
 
 def online(

@@ -42,6 +42,17 @@ def test_labels_and_weights_may_differ_from_seed_to_seed():
     assert batch.weight.tolist() == [[0, 2, 1]] * 2
 
 
+def test_batches_are_joined_in_their_order():
+    parts = [slice(0, 1), slice(1, 3)]
+    for label in (np.array([1, 0.5, 0]), np.array([[1, 0.5, 0], [0, 0.25, 1]])):
+        seeds = label.shape[:-1]
+        first = np.broadcast_to(FIRST, (*seeds, *FIRST.shape))
+        whole = compare(PROMPT, first, SECOND, label, np.arange(1, 4))
+        pieces = [compare(PROMPT[k], first[..., k, :], SECOND[k], label[..., k], np.arange(1, 4)[k]) for k in parts]
+        for joined, column in zip(pairs.join(pieces), whole, strict=True):
+            assert joined.tolist() == column.tolist()
+
+
 def test_what_cannot_be_compared_is_told():
     with pytest.raises(ValueError, match="row 1 compares a response with itself, and so do 1 more: such pairs tell"):
         compare(PROMPT, FIRST, np.array([[1, 2], [1, 1], [2, 2]]))
