@@ -217,8 +217,9 @@ def contrastive_loss(
 
 def _log_ratios(model: LanguageModel, params: Params, batch: Comparisons) -> tuple[Array, Array, Array, Array]:
     prompt, chosen, rejected, reference_chosen, reference_rejected, label, weight = batch
-    first = log_prob(model, params, prompt, chosen) - reference_chosen
-    return first, log_prob(model, params, prompt, rejected) - reference_rejected, label, weight
+    twice, texts = np.concatenate([prompt, prompt], axis=-2), np.concatenate([chosen, rejected], axis=-2)
+    log_pi, count = log_prob(model, params, twice, texts), chosen.shape[-2]  # one pass costs less than two
+    return log_pi[..., :count] - reference_chosen, log_pi[..., count:] - reference_rejected, label, weight
 
 
 def _mean(losses: Array, weight: Array) -> Array:
