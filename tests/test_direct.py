@@ -192,8 +192,9 @@ def test_certain_preferences_have_no_finite_margin_for_dpo_and_one_for_ipo():
     sure = np.array([0.0, 1.0])
     for beta in (0.01, 1.0, 100.0):
         assert direct.dpo_target(sure, beta).tolist() == [-np.inf, np.inf]
-    for loss in (partial(direct.dpo, beta=0.01), direct.gpo(lambda z: anp.exp(-z), 0.7)):
+    for loss in (partial(direct.dpo, beta=0.01), direct.gpo(lambda z: anp.exp(-z), 0.74)):
         assert direct.optimal_margin(loss, sure).tolist() == [-np.inf, np.inf]
+    assert direct.optimal_margin(partial(direct.ipo, tau=1 / 1800), sure) == pytest.approx([-900.0, 900.0])
     assert direct.ipo_target(sure, TAU).tolist() == [-2.0, 2.0]
     assert direct.optimal_margin(partial(direct.ipo, tau=TAU), sure) == pytest.approx([-2.0, 2.0])
 
