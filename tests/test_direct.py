@@ -360,6 +360,19 @@ def test_seeds_on_a_leading_axis_train_as_if_alone():
             assert together[k] == pytest.approx(trained(loss, all_pairs(labels[k]), rounds=20), abs=1e-12)
 
 
+def test_each_seed_may_have_prompts_and_answers_of_its_own():
+    rng = np.random.default_rng(8)
+    prompt = rng.integers(2, size=(3, 7, 1))
+    first, second = (rng.permuted(np.tile(np.arange(4), (3, 7, 1)), axis=-1)[..., k : k + 1] for k in (0, 1))
+    second = np.where(first == second, (first + 1) % 4, second)
+    params = {"logits": rng.normal(size=(3, 2, 1, 4))}
+    loss = direct.preference_loss(MODEL, partial(direct.dpo, beta=BETA))
+    together = loss(params, pairs.compare(MODEL, REFERENCE, prompt, first, second))
+    for k in range(3):
+        alone = pairs.compare(MODEL, REFERENCE, prompt[k], first[k], second[k])
+        assert together[k] == pytest.approx(loss({"logits": params["logits"][k]}, alone), rel=1e-12)
+
+
 @pytest.mark.equation("eq-mean-log-ratio")
 def test_under_the_reference_log_ratios_are_negative_on_average():
     exact = np.sum(np.exp(LOG_PI_0) * (STAR - LOG_PI_0), axis=-1)

@@ -62,8 +62,8 @@ def test_what_cannot_be_compared_is_told():
         compare(PROMPT, FIRST, SECOND[:, :1])
     with pytest.raises(ValueError, match="3 prompts, but 2 responses"):
         compare(PROMPT, FIRST[:2], SECOND)
-    with pytest.raises(ValueError, match="3 prompts, but 1 responses"):
-        compare(PROMPT, FIRST, SECOND[:1])
+    with pytest.raises(ValueError, match="3 prompts, but 2 responses"):
+        compare(PROMPT, FIRST, SECOND[:2])
     with pytest.raises(ValueError, match="chosen: token 3 is outside the vocabulary"):
         compare(PROMPT, FIRST + 1, SECOND)
     with pytest.raises(ValueError, match="rejected: token 3 is outside the vocabulary"):
@@ -80,6 +80,10 @@ def test_what_cannot_be_compared_is_told():
     broken = {"logits": REFERENCE["logits"] * np.nan}
     with pytest.raises(ValueError, match="reference: log-probabilities are at most 0; got nan"):
         pairs.compare(MODEL, broken, PROMPT, FIRST, SECOND)
+    half = {"logits": REFERENCE["logits"] + [[[0.0], [0.0], [np.nan]], [[0.0]] * 3]}  # NaN behind the word 1 only
+    for first, second in (FIRST[:1], SECOND[:1]), (SECOND[:1], FIRST[:1]):
+        with pytest.raises(ValueError, match="reference: log-probabilities are at most 0; got nan"):
+            pairs.compare(MODEL, half, PROMPT[:1], first, second)
 
 
 def test_online_asks_about_two_different_answers_of_the_current_policy_and_believes_what_it_hears():
