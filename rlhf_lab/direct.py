@@ -197,7 +197,8 @@ def preference_loss(model: LanguageModel, loss: Loss) -> Callable[[Params, Compa
 
     def mean(params: Params, batch: Comparisons) -> Array:
         chosen, rejected, label, weight = _log_ratios(model, params, batch)
-        return _mean(expected(loss, chosen - rejected, label), weight)
+        h = chosen - rejected
+        return _mean(loss(h) if np.all(label == 1) else expected(loss, h, label), weight)
 
     return mean
 
@@ -227,10 +228,7 @@ def _mean(losses: Array, weight: Array) -> Array:
 
 
 def mean_log_ratio(log_pi: Array, log_pi_0: Array) -> Array:
-    """E_(y ~ pi_0) log pi(y|x) / pi_0(y|x) = -KL(pi_0 || pi), never above 0 (eq-mean-log-ratio).
-
-    Log-probabilities of all answers, last axis.
-    """
+    """E_(y ~ pi_0) log pi(y|x) / pi_0(y|x) = -KL(pi_0 || pi), at most 0; answers on last axis (eq-mean-log-ratio)."""
     return -kl(log_pi_0, log_pi)
 
 

@@ -348,6 +348,15 @@ def test_the_loss_of_a_batch_is_the_weighted_mean_over_its_comparisons():
         assert found(params, twice) == pytest.approx(each.mean(), rel=1e-12)
 
 
+def test_certain_labels_leave_nothing_for_the_other_side():
+    loss = direct.preference_loss(MODEL, direct.gpo(lambda z: anp.exp(-z), 1.0))
+    params = {"logits": np.array([[[900.0, 0.0, 0.0, 0.0]]] * 2)}  # the other side would cost exp(900)
+    batch = pairs.compare(MODEL, REFERENCE, [[0], [1]], [[0], [0]], [[1], [2]])
+    assert loss(params, batch) == 0
+    with np.errstate(over="ignore"):
+        assert loss(params, batch._replace(label=np.array([0.5, 0.5]))) == np.inf
+
+
 def test_seeds_on_a_leading_axis_train_as_if_alone():
     labels = np.random.default_rng(6).integers(2, size=(3, 24)).astype(float)
     start = {"logits": np.broadcast_to(REFERENCE["logits"], (3, 2, 1, 4))}
