@@ -71,6 +71,9 @@ def contests() -> dict[str, dict]:
         "jax.jit": c.enumerate_jax(params, 5),
     }
     found["Bradley-Terry, 100,000 comparisons of 100 items"] = feedback.contestants()
+    model, params, texts = world(2, 128, 64)
+    given = model, params, model.init(np.random.default_rng(1)), texts[:64], texts[64:]
+    found["a DPO step, 64 comparisons, length 64"] = {"ours": c.dpo_ours(*given), "PyTorch eager": c.dpo_torch(*given)}
     return found
 
 

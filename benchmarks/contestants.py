@@ -4,6 +4,8 @@ h' = tanh(W h + E[token]), logits h R, the mean over a batch of log-likelihoods,
 start state. Parameters and data are numpy arrays with leading axes for seeds, or none.
 """
 
+from functools import partial
+
 import autograd.numpy as anp
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from autograd import value_and_grad
 
-from rlhf_lab import lm, optim
+from rlhf_lab import direct, lm, optim, pairs
 from rlhf_lab.recurrent import Recurrent
 
 jax.config.update("jax_enable_x64", True)
@@ -40,6 +42,11 @@ def torch_eager(params: dict, tokens: np.ndarray):
 
 
 def _eager(leaves: list[torch.Tensor], params: dict, tokens: np.ndarray):
+    log_pi, x = _eager_log_softmax(leaves, params, tokens)
+    return lambda: _torch_finish(log_pi(), x, leaves)
+
+
+def _eager_log_softmax(leaves: list[torch.Tensor], params: dict, tokens: np.ndarray):
     # Time first, and the inputs of all steps split by one `unbind`: the gradient of a slice at each step would fill an
     # array of the size of the whole text with zeros, which makes the cost quadratic in the length.
     x = torch.tensor(tokens)
@@ -55,9 +62,9 @@ def _eager(leaves: list[torch.Tensor], params: dict, tokens: np.ndarray):
             h = torch.tanh(step(drive, h, back))
             states.append(h)
         log_pi = torch.log_softmax(torch.stack(states) @ r, dim=-1)
-        return _torch_finish(log_pi.movedim(0, -2), x, leaves)
+        return log_pi.movedim(0, -2)
 
-    return run
+    return run, x
 
 
 def torch_rnn(params: dict, tokens: np.ndarray):
@@ -250,5 +257,34 @@ def pretrain_jax(params: dict, tokens: np.ndarray, steps: int):
         for t in range(1, steps + 1):
             leaves, m, v = step(float(t), leaves, m, v)
         return [np.asarray(leaf) for leaf in jax.block_until_ready(leaves)]
+
+    return run
+
+
+def dpo_ours(model: Recurrent, params: dict, reference: dict, chosen: np.ndarray, rejected: np.ndarray):
+    """Return a function that computes the DPO loss of a batch and its gradients with this package."""
+    prompt = np.zeros((*chosen.shape[:-1], 0), dtype=int)
+    batch = pairs.compare(model, reference, prompt, chosen, rejected)
+    both = value_and_grad(direct.preference_loss(model, partial(direct.dpo, beta=0.1)))
+
+    def run():
+        value, grads = both(params, batch)
+        return float(value), [grads[name] for name in NAMES]
+
+    return run
+
+
+def dpo_torch(model: Recurrent, params: dict, reference: dict, chosen: np.ndarray, rejected: np.ndarray):
+    """Return a function that computes the same with PyTorch; chosen and rejected go through the network together."""
+    texts = np.concatenate([chosen, rejected])
+    leaves = _torch_params(params)
+    log_pi, x = _eager_log_softmax(leaves, params, texts)
+    known = torch.tensor(lm.log_prob(model, reference, np.zeros((len(texts), 0), dtype=int), texts))
+
+    def run():
+        log_ratio = torch.gather(log_pi(), -1, x[..., None])[..., 0].sum(-1) - known
+        u_w, u_l = log_ratio.chunk(2)
+        value = -torch.nn.functional.logsigmoid(0.1 * (u_w - u_l)).mean()
+        return value.item(), [g.numpy() for g in torch.autograd.grad(value, leaves)]
 
     return run

@@ -4,6 +4,7 @@ To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its c
 a public function whose docstring states it.
 """
 
+from . import exercises_dpo as _dpo
 from . import exercises_pessimism as _pessimism
 from . import exercises_reward_modeling as _reward_modeling
 from . import exercises_token_mdp as _token_mdp
@@ -142,3 +143,47 @@ def coverage_coefficient(function: Function) -> None:
     features, `precision` is lambda.
     """
     _report(_pessimism.COVERAGE_COEFFICIENT, function)
+
+
+def implicit_reward(function: Function) -> None:
+    """Check f(log_pi, log_pi_0, beta): the implicit reward of each answer, less the mean of its row, shape (N, A).
+
+    `log_pi` and `log_pi_0` (N, A) are the log-probabilities of A answers to each of N prompts under policy and
+    reference, `beta` > 0 the weight of the KL term.
+    """
+    _report(_dpo.IMPLICIT_REWARD, function)
+
+
+def dpo_loss(function: Function) -> None:
+    """Check f(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta): DPO's losses, shape (N,).
+
+    `policy_chosen`, `policy_rejected`, `reference_chosen` and `reference_rejected` (N,) are log-probabilities of whole
+    answers under policy and reference, `beta` > 0 the weight of the KL term. Margins can be large.
+    """
+    _report(_dpo.DPO_LOSS, function)
+
+
+def dpo_weight(function: Function) -> None:
+    """Check f(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta): -dL/dh, shape (N,).
+
+    L is the DPO loss and h the margin. `policy_chosen`, `policy_rejected`, `reference_chosen` and `reference_rejected`
+    (N,) are log-probabilities of whole answers under policy and reference, `beta` > 0 the weight of the KL term.
+    """
+    _report(_dpo.DPO_WEIGHT, function)
+
+
+def ipo_target(function: Function) -> None:
+    """Check f(p, tau): the margin at which the expected IPO loss is smallest, shape (N,).
+
+    `p` (N,) are the shares of people who prefer the first of two answers, `tau` > 0 the weight of the KL term.
+    """
+    _report(_dpo.IPO_TARGET, function)
+
+
+def gpo_loss(function: Function) -> None:
+    """Check f(f, h, p, beta): the expected GPO loss of each comparison, shape (N,).
+
+    `f` is a convex function of arrays, `h` (N,) are margins, `p` (N,) the shares of people who prefer the first answer,
+    `beta` > 0 the weight of the KL term.
+    """
+    _report(_dpo.GPO_LOSS, function)

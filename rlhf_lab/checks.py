@@ -90,6 +90,16 @@ def probabilities(name: str, value: Any, *, atol: float = 1e-9) -> FloatArray:
     return array
 
 
+def log_probs(name: str, value: Any) -> None:
+    """Raise unless `value` holds log-probabilities: none is NaN, none above 0 by more than rounding."""
+    wrong = ~np.less_equal(value, 1e-9)
+    if wrong.any():
+        raise ValueError(
+            f"{name}: log-probabilities are at most 0; got {np.asarray(value)[wrong].flat[0]:.6g}. Take natural "
+            "logarithms of probabilities, and sum over tokens"
+        )
+
+
 def finite(params: Mapping[str, Any]) -> None:
     """Raise if any array of `params` holds NaN or infinity, naming the array."""
     for name, value in params.items():

@@ -1,0 +1,159 @@
+"""Comparisons beside what the reference says of them, and where they come from: a file, the policy itself, or pi*.
+
+pi policy    pi_0 reference    pi* Gibbs policy    R reward    c ceiling, at least as high as any reward
+beta KL weight
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from . import checks
+from .autodiff import Array
+from .lm import LanguageModel, log_prob, sample
+from .optim import Params
+from .preferences import choose
+
+TRIES = 1000  # how often a policy is asked again before it is said not to have what is wanted
+
+
+class Comparisons(NamedTuple):
+    """What a batch holds: prompt (..., N, P), two responses (..., N, T), their log-probabilities under pi_0 (..., N),
+    the share of people who prefer the first, `label`, and how often the comparison counts, `weight` (..., N).
+    """
+
+    prompt: Array
+    chosen: Array
+    rejected: Array
+    reference_chosen: Array
+    reference_rejected: Array
+    label: Array
+    weight: Array
+
+
+def compare(
+    model: LanguageModel,
+    reference: Params,
+    prompt: Array,
+    chosen: Array,
+    rejected: Array,
+    label: Array = 1.0,
+    weight: Array = 1.0,
+) -> Comparisons:
+    """Return the batch that `preference_loss` reads; the log-probabilities of the reference are computed once, here.
+
+    A label of 1 is an ordinary comparison, 1/2 a tie, 0 says that the second is preferred, and numbers between are
+    shares of people. Raises `ValueError` if a response is compared with itself or a weight is negative.
+    """
+    prompt = checks.tokens("prompt", prompt, model.vocab)
+    chosen, rejected = checks.tokens("chosen", chosen, model.vocab), checks.tokens("rejected", rejected, model.vocab)
+    checks.same_batch(prompt, chosen)
+    checks.same_batch(prompt, rejected)
+    if chosen.shape[-1] != rejected.shape[-1]:
+        raise ValueError(f"chosen has {chosen.shape[-1]} tokens, rejected {rejected.shape[-1]}: pad them to one length")
+    same = np.argwhere((chosen == rejected).all(-1))
+    if len(same):
+        raise ValueError(
+            f"row {same[0][-1]} compares a response with itself, and so do {len(same) - 1} more: such pairs tell "
+            "nothing; leave them out"
+        )
+    first, second = (log_prob(model, reference, prompt, response) for response in (chosen, rejected))
+    checks.log_probs("reference", first)
+    checks.log_probs("reference", second)
+    rows = np.broadcast_shapes(first.shape, np.shape(label), np.shape(weight))
+    label, weight = (np.broadcast_to(np.asarray(value, dtype=float), rows) for value in (label, weight))
+    checks.share("label", label)
+    if not (np.isfinite(weight) & (weight >= 0)).all() or not weight.any(-1).all():
+        raise ValueError("weight is how often a comparison counts: finite, not negative, and not 0 everywhere")
+    return Comparisons(prompt, chosen, rejected, first, second, label, weight)
+
+
+def join(batches: Sequence[Comparisons]) -> Comparisons:
+    """Return one batch with the comparisons of all `batches`, in their order."""
+    texts, numbers = Comparisons._fields[:3], Comparisons._fields[3:]
+    columns = [np.concatenate([getattr(b, name) for b in batches], axis=-2) for name in texts]
+    columns += [np.concatenate([getattr(b, name) for b in batches], axis=-1) for name in numbers]
+    return Comparisons._make(columns)
+
+
+def online(
+    model: LanguageModel,
+    reference: Params,
+    prompt: Array,
+    horizon: int,
+    annotator: Callable[[Array, Array, Array], Array],
+) -> Callable[[Params, Generator], list[Comparisons]]:
+    """Return a `collect` for `optim.fit` that draws two answers to each prompt from the current policy and asks.
+
+    `annotator(prompt, first, second)` returns the share of people who prefer the first; one of them answers. Guo et al.
+    2024.
+    """
+
+    def collect(params: Params, rng: Generator) -> list[Comparisons]:
+        first, second = _two(model, params, prompt, horizon, rng)
+        label = choose(annotator(prompt, first, second), rng)
+        return [compare(model, reference, prompt, first, second, label)]
+
+    return collect
+
+
+def _two(model: LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator) -> list[Array]:
+    pair = [sample(model, params, prompt, horizon, rng) for _ in range(2)]
+    for _ in range(TRIES):
+        same = (pair[0] == pair[1]).all(-1)[..., None]
+        if not same.any():
+            return pair
+        pair = [np.where(same, sample(model, params, prompt, horizon, rng), y) for y in pair]
+    raise ValueError(f"the policy gave the same answer twice, {TRIES} times in a row: it has nothing to compare")
+
+
+def acceptance(reward: Array, ceiling: Array, beta: float) -> Array:
+    """exp((R(x, y) - c) / beta): accept an answer of pi_0 this often, and what is left comes from pi* (eq-acceptance).
+
+    Liu et al. 2023, section 3. Raises `ValueError` if a reward lies above the ceiling.
+    """
+    if np.any(reward > ceiling):
+        raise ValueError(
+            "a reward lies above the ceiling, so that its answer could not be accepted often enough: raise the ceiling "
+            "to the largest reward"
+        )
+    return np.exp((reward - ceiling) / checks.positive("beta", beta))
+
+
+def acceptance_rate(log_pi_0: Array, reward: Array, ceiling: Array, beta: float) -> Array:
+    """sum_y pi_0(y|x) exp((R(x, y) - c) / beta): the share of answers that is kept, last axis (eq-acceptance-rate)."""
+    ceiling = np.asarray(ceiling)[..., None]
+    return np.sum(np.exp(log_pi_0) * acceptance(reward, ceiling, beta), axis=-1)
+
+
+def rejection_sample(
+    model: LanguageModel,
+    params: Params,
+    prompt: Array,
+    horizon: int,
+    reward: Callable[[Array, Array], Array],
+    ceiling: Array,
+    beta: float,
+    rng: Generator,
+) -> Array:
+    """Draw one response (N, T) to each prompt (N, P) from the Gibbs policy of pi_0, `params`, and `reward`.
+
+    `reward(prompt, response)` gives (N,), the ceiling is a number or (N,). Raises `ValueError` if no answer to some
+    prompt is accepted.
+    """
+    response = np.zeros((len(prompt), checks.horizon(horizon)), dtype=int)
+    ceiling, open_ = np.broadcast_to(ceiling, len(prompt)), np.arange(len(prompt))
+    for _ in range(TRIES):
+        drawn = sample(model, params, prompt[open_], horizon, rng)
+        chance = acceptance(reward(prompt[open_], drawn), ceiling[open_], beta)
+        kept = rng.random(len(open_)) < chance
+        response[open_[kept]] = drawn[kept]
+        open_ = open_[~kept]
+        if not len(open_):
+            return response
+    raise ValueError(
+        f"{len(open_)} prompt(s) got no answer in {TRIES:,} draws: raise beta, or lower the ceiling to the largest "
+        "reward"
+    )

@@ -1,0 +1,148 @@
+"""The exercises of the chapter "Direct preference optimisation", solved and got wrong by a reader who likes loops."""
+
+import math
+
+import numpy as np
+
+# Right solutions, as a reader who likes loops would write them.
+
+
+def log_ratios(log_pi, log_pi_0):
+    return [[a - b for a, b in zip(*rows, strict=True)] for rows in zip(log_pi, log_pi_0, strict=True)]
+
+
+def less_mean(rows):
+    return np.array([[x - sum(row) / len(row) for x in row] for row in rows])
+
+
+def implicit_reward(log_pi, log_pi_0, beta):
+    return less_mean([[beta * u for u in row] for row in log_ratios(log_pi, log_pi_0)])
+
+
+def sigmoid(z):
+    return 1 / (1 + math.exp(-z)) if z > 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def minus_log_sigmoid(z):
+    return math.log1p(math.exp(-z)) if z > 0 else math.log1p(math.exp(z)) - z
+
+
+def of_margins(function):
+    """A function of four arrays and beta, from one of a margin and beta."""
+    return lambda *given: np.array([function(a - b - c + d, given[4]) for a, b, c, d in zip(*given[:4], strict=True)])
+
+
+def without_reference(function):
+    return lambda a, b, c, d, beta: of_margins(function)(a, b, 0 * c, 0 * d, beta)
+
+
+def with_added_reference(function):
+    return lambda a, b, c, d, beta: of_margins(function)(a, b, -c, -d, beta)
+
+
+def on_average(function):
+    return lambda *given: float(np.mean(function(*given)))
+
+
+def loss_of(h, beta):
+    return minus_log_sigmoid(beta * h)
+
+
+def weight_of(h, beta):
+    return beta * sigmoid(-beta * h)
+
+
+dpo_loss = of_margins(loss_of)
+dpo_weight = of_margins(weight_of)
+
+
+def ipo_target(p, tau):
+    return [(2 * share - 1) / (2 * tau) for share in p]
+
+
+def gpo_loss(f, h, p, beta):
+    return [share * f(beta * m) + (1 - share) * f(-beta * m) for m, share in zip(h, p, strict=True)]
+
+
+# Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
+
+
+def rewards(log_pi, log_pi_0, beta):
+    return beta * np.array(log_ratios(log_pi, log_pi_0))
+
+
+def as_advantage(log_pi, log_pi_0, beta):
+    reward = rewards(log_pi, log_pi_0, beta)
+    return np.array([r - np.exp(row) @ r for r, row in zip(reward, log_pi, strict=True)])
+
+
+def mixed(term):
+    return lambda f, h, p, beta: np.array([term(f, m, share, beta) for m, share in zip(h, p, strict=True)])
+
+
+WRONG = {
+    "implicit_reward": [
+        (lambda a, b, beta: implicit_reward(a, b, 1.0), "You forgot beta: multiply the log-ratio"),
+        (lambda a, b, beta: implicit_reward(a, b, 1 / beta), "You divide by beta; multiply by it."),
+        (lambda a, b, beta: implicit_reward(b, a, beta), "The sign is flipped: it is log pi"),
+        (rewards, "It is not centred: subtract from each row"),
+        (lambda a, b, beta: less_mean(rewards(a, b, beta).T).T, "You subtract the mean over the batch axis;"),
+        (lambda a, b, beta: rewards(a, b, beta) - np.mean(rewards(a, b, beta)), "You subtract one mean from all"),
+        (lambda a, b, beta: less_mean(beta * a), "You forgot the reference: subtract"),
+        (lambda a, b, beta: less_mean(np.divide(a, b) * beta), "You divide logarithms; the logarithm"),
+        (lambda a, b, beta: less_mean(beta * np.exp(a) / np.exp(b)), "You take the ratio of probabilities;"),
+        (as_advantage, "You centre under the policy, as an advantage is;"),
+    ],
+    "dpo_loss": [
+        (on_average(dpo_loss), "You averaged over the batch; return the loss"),
+        (lambda *given: sum(dpo_loss(*given)), "You summed over the batch; return the loss"),
+        (of_margins(lambda h, beta: math.log(sigmoid(beta * h))), "The sign is flipped: a loss is minus"),
+        (lambda a, b, c, d, beta: dpo_loss(b, a, d, c, beta), "Chosen and rejected are swapped: the loss"),
+        (without_reference(loss_of), "You forgot the reference: compare log-ratios"),
+        (with_added_reference(loss_of), "You add the reference's part; subtract it."),
+        (of_margins(lambda h, beta: minus_log_sigmoid(h)), "You forgot beta: the margin is multiplied"),
+        (of_margins(lambda h, beta: minus_log_sigmoid(h / beta)), "You divide the margin by beta; multiply"),
+        (of_margins(lambda h, beta: beta * minus_log_sigmoid(h)), "You multiply the loss by beta; multiply the"),
+        (of_margins(lambda h, beta: beta * h), "That is the margin of the rewards: go on"),
+        (of_margins(lambda h, beta: sigmoid(beta * h)), "That is the probability of the label: return"),
+        (of_margins(lambda h, beta: -math.log2(sigmoid(beta * h))), "You use logarithms to base 2; the book"),
+    ],
+    "dpo_weight": [
+        (of_margins(lambda h, beta: sigmoid(-beta * h)), "You forgot the factor beta in front"),
+        (of_margins(lambda h, beta: -weight_of(h, beta)), "That is the derivative, which is negative;"),
+        (of_margins(lambda h, beta: beta * sigmoid(beta * h)), "The sign inside is flipped: the weight"),
+        (of_margins(lambda h, beta: beta * sigmoid(-h)), "You forgot beta inside the sigmoid."),
+        (of_margins(lambda h, beta: sigmoid(-h)), "You forgot beta, inside the sigmoid and in front"),
+        (
+            of_margins(lambda h, beta: beta * sigmoid(beta * h) * (1 - sigmoid(beta * h))),
+            "You differentiated the sigmoid; differentiate",
+        ),
+        (without_reference(weight_of), "You forgot the reference: compare log-ratios"),
+        (with_added_reference(weight_of), "You add the reference's part; subtract it."),
+        (dpo_loss, "That is the loss; return how fast"),
+        (on_average(dpo_weight), "You averaged over the batch; return the weight"),
+    ],
+    "ipo_target": [
+        (lambda p, tau: [tau * (share - 0.5) for share in p], "You multiply by tau; divide by it:"),
+        (lambda p, tau: [(share - (1 - share)) / tau for share in p], "You are off by a factor: of p (h - a)^2"),
+        (lambda p, tau: [0.5 / tau for _ in p], "You forgot the rejected side: with probability"),
+        (lambda p, tau: [share / tau for share in p], "You subtract nothing: people who see no difference"),
+        (lambda p, tau: [(share - 0.5) / tau / 2 for share in p], "That is half of it: divide p - 1/2"),
+        (lambda p, tau: [(math.log(s) - math.log(1 - s)) / tau for s in p], "That is the target of DPO: a logit."),
+        (lambda p, tau: [(0.5 - share) / tau for share in p], "The sign is flipped: the preferred answer"),
+        (lambda p, tau: list(p), "You return p itself; return the margin"),
+    ],
+    "gpo_loss": [
+        (mixed(lambda f, m, s, beta: s * f(beta * m)), "You forgot those who prefer the other answer:"),
+        (mixed(lambda f, m, s, beta: f(beta * m)), "You take all labels for certain: weigh"),
+        (mixed(lambda f, m, s, beta: (2 * s - 1) * f(beta * m)), "You turn the loss around, not the margin:"),
+        (mixed(lambda f, m, s, beta: s * f(-beta * m) + (1 - s) * f(beta * m)), "The shares are swapped: p belongs"),
+        (lambda f, h, p, beta: np.array(gpo_loss(f, h, p, 1.0)), "You forgot beta: f takes beta h."),
+        (lambda f, h, p, beta: np.array(gpo_loss(f, h, p, 1 / beta)), "You divide the margin by beta; multiply"),
+        (
+            mixed(lambda f, m, s, beta: f(s * beta * m - (1 - s) * beta * m)),
+            "You average the margins and apply f once;",
+        ),
+        (on_average(gpo_loss), "You averaged over the batch; return the loss"),
+    ],
+}
