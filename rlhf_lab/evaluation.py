@@ -59,7 +59,7 @@ def accuracy(p: Array, label: Array) -> Array:
     decided = label != 0.5
     if not decided.any(-1).all():
         raise ValueError("all labels are ties; accuracy needs decisions")
-    right = np.where(p == 0.5, 0.5, (p > 0.5) == (label == 1))
+    right = (1 + np.sign(p - 0.5) * np.sign(label - 0.5)) / 2
     return np.sum(right * decided, axis=-1) / np.sum(decided, axis=-1)
 
 
@@ -95,7 +95,7 @@ def expected_calibration_error(p: Array, label: Array, bins: int = 10) -> float:
 
 
 def _predictions(p: Array, label: Array) -> tuple[Array, Array]:
-    p, label = np.asarray(checks.share("p", p), dtype=float), checks.labels("label", label)
+    p, label = np.asarray(checks.share("p", p)), checks.labels("label", label)
     if p.shape != label.shape:
         raise ValueError(f"p {p.shape} and label {label.shape} must have one entry for each comparison")
     return p, label

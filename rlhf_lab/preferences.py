@@ -72,12 +72,12 @@ def of_matrix(matrix: Array, first: Array, second: Array) -> Array:
 def choose(p: Array, rng: Generator) -> Array:
     """Draw labels, 1 with probability `p` and 0 otherwise, of the shape of `p`."""
     p = checks.share("p", np.asarray(p))
-    return (rng.random(p.shape) < p).astype(float)
+    return np.where(rng.random(p.shape) < p, 1.0, 0.0)
 
 
 def choose_with_ties(p: Array, rng: Generator) -> Array:
     """Draw labels 0, 1/2 and 1 with the probabilities (..., N, 3) that `with_ties` returns."""
-    cumulative = np.cumsum(checks.probabilities("p", p), axis=-1)[..., :2]
+    cumulative = np.cumsum(checks.probabilities("p", p), axis=-1)[..., :-1]
     return (rng.random(cumulative.shape[:-1])[..., None] > cumulative).sum(-1) / 2
 
 
@@ -95,7 +95,7 @@ def likert(rating: Array, thresholds: Sequence[float]) -> Array:
     """
     if not len(thresholds) or (np.diff(thresholds) <= 0).any():
         raise ValueError(f"thresholds must rise, and there must be at least one; got {list(thresholds)}")
-    return 1 + np.searchsorted(thresholds, rating, side="left")
+    return 1 + np.searchsorted(thresholds, rating)
 
 
 def rank(reward: Array, rng: Generator) -> Array:
@@ -104,7 +104,7 @@ def rank(reward: Array, rng: Generator) -> Array:
     Plackett and Luce: the best of all is chosen with softmax probabilities, then the best of the rest, and so on.
     Sorting by reward plus Gumbel noise draws from just that distribution.
     """
-    return np.argsort(-(reward + rng.gumbel(size=np.shape(reward))), axis=-1)
+    return np.argsort(-(reward + rng.gumbel(size=np.shape(reward))))
 
 
 def agreement(p: Array) -> Array:
@@ -131,7 +131,7 @@ def cohen_kappa(p: Array) -> Array:
 
 
 def _answers(p: Array) -> Array:
-    p = np.asarray(checks.share("p", p), dtype=float)
+    p = np.asarray(checks.share("p", p))
     if p.ndim != 2 or not p.size:
         raise ValueError(f"p must have shape (A, N), a row for each annotator; got {p.shape}")
     return p
@@ -291,6 +291,6 @@ def _fields(text: str, prompts: Sequence[str]) -> tuple[str, str, str, bool]:
         begins = [p for p in prompts if all(f"{line[name]} ".startswith(f"{p} ") for name in ("chosen", "rejected"))]
         if not begins:
             raise ValueError("no prompt column, and none of the known prompts stands in front of both responses")
-        prompt = max(begins, key=len)
+        prompt = max(begins)  # of texts that begin alike, the longest
         line |= {"prompt": prompt, "chosen": line["chosen"][len(prompt) :], "rejected": line["rejected"][len(prompt) :]}
     return line["prompt"], line["chosen"], line["rejected"], line.get("tie", False)

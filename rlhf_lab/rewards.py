@@ -107,7 +107,9 @@ class Network:
         weights = params["recurrent"], params["embed"], column, params["start"]
         each = rnn_logits(*weights, read, prompt.shape[-1] + 1)[..., 0]
         alive = response_mask(response, language.eos)
-        return np.sum(each * (alive - np.concatenate([alive[..., 1:], 0 * alive[..., :1]], axis=-1)), axis=-1)
+        return np.sum(
+            each * (alive - np.concatenate([alive[..., 1:], np.zeros((*alive.shape[:-1], 1))], axis=-1)), axis=-1
+        )
 
     def every_reward(self, params: Params, prompt: Array, horizon: int) -> Array:
         """Return R_phi(x, y) of every answer, (..., N, A), in the order of `lm.enumerate_responses`.
@@ -183,8 +185,7 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
     difference, label = _comparisons(difference, label)
     if not (np.isfinite(precision) and precision >= 0):
         raise ValueError(f"precision is lambda of the prior N(0, I / lambda), finite and at least 0; got {precision}")
-    prior = precision * np.eye(difference.shape[-1])
-    theta = np.zeros((*np.broadcast_shapes(difference.shape[:-2], label.shape[:-1]), difference.shape[-1]))
+    prior, theta = precision * np.eye(difference.shape[-1]), np.zeros(difference.shape[-1])
     for _ in range(STEPS):
         margin = _times(difference, theta)
         p, q, slope = _chances(margin, checks.share("misclick", misclick))
@@ -204,7 +205,7 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
 
 
 def _comparisons(difference: Array, label: Array) -> tuple[Array, Array]:
-    difference, label = np.asarray(difference, dtype=float), checks.labels("label", label)
+    difference, label = np.asarray(difference), checks.labels("label", label)
     if difference.ndim < 2 or difference.shape[-2] != label.shape[-1]:
         raise ValueError(
             f"difference (..., N, D) and label (..., N) must have one row for each comparison; got {difference.shape} "
@@ -299,7 +300,7 @@ def iterated_data_smoothing(
     """
     difference, label = _comparisons(difference, label)
     checks.share("rate", rate), checks.positive("step_size", step_size)
-    theta = np.zeros((*np.broadcast_shapes(difference.shape[:-2], label.shape[:-1]), difference.shape[-1]))
+    theta = np.zeros_like(_times(np.swapaxes(difference, -1, -2), label))
     weights = [theta]
     for _ in range(rounds):
         p = expit(_times(difference, theta))

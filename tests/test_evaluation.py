@@ -16,7 +16,7 @@ def test_coverage_counts_prompts_and_answers_once():
     found = evaluation.coverage(prompt, response, prompts=5, answers=10)
     assert found == (2 / 5, 3 / 20)
     assert (found.prompts, found.answers) == found
-    with pytest.raises(ValueError, match="nothing was judged; coverage is a share of what was"):
+    with pytest.raises(ValueError, match=r"^nothing was judged; coverage is a share of what was$"):
         evaluation.coverage(prompt[:0], response[:0], 5, 10)
 
 
@@ -60,7 +60,7 @@ def test_accuracy_counts_right_predictions_and_leaves_ties_out():
     assert evaluation.accuracy(1 - P, 1 - LABEL) == pytest.approx(evaluation.accuracy(P, LABEL))
     both = evaluation.accuracy(np.stack([P, 1 - P]), np.stack([LABEL, LABEL]))
     assert both == pytest.approx([3.5 / 5, 1.5 / 5])
-    with pytest.raises(ValueError, match="all labels are ties; accuracy needs decisions"):
+    with pytest.raises(ValueError, match=r"^all labels are ties; accuracy needs decisions$"):
         evaluation.accuracy(np.stack([P[:2], P[:2]]), np.array([[0.5, 1], [0.5, 0.5]]))
 
 
@@ -82,6 +82,10 @@ def test_calibration_sorts_into_bins():
     assert found.observed == pytest.approx([0.5, 0.0, 1.0, 2 / 3])
     assert found.count.tolist() == [1, 1, 1, 3]
     assert len(evaluation.calibration(P, LABEL, bins=1).count) == 1
+    spread = np.random.default_rng(0).random(200)
+    wavy = (spread * 20 % 2 < 1).astype(float)
+    ten, eleven = (evaluation.expected_calibration_error(spread, wavy, bins) for bins in (10, 11))
+    assert evaluation.expected_calibration_error(spread, wavy) == ten != eleven
     assert len(evaluation.calibration(np.arange(100) / 100 + 0.005, np.ones(100)).count) == 10
 
 
@@ -126,3 +130,8 @@ def test_what_is_no_prediction_is_refused(p, label, bins, message):
 def test_the_ceiling_needs_probabilities():
     with pytest.raises(ValueError, match=r"p must lie in \[0, 1\]; got 2"):
         evaluation.best_accuracy(np.array([2.0]))
+
+
+def test_predictions_may_be_lists_of_whole_numbers():
+    assert evaluation.accuracy([1, 0, 1], [1, 0, 0]) == pytest.approx(2 / 3)
+    assert evaluation.expected_calibration_error([1, 0, 1], [1, 0, 0]) == pytest.approx(2 / 3 * 0.5)

@@ -66,7 +66,10 @@ def test_borda_and_mean_utility_can_disagree():
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [
-        ([[0.5, 1.0], [0.0, 0.5]], "no finite utilities fit: some answers always win or always lose"),
+        (
+            [[0.5, 1.0], [0.0, 0.5]],
+            "^no finite utilities fit: some answers always win or always lose against the others$",
+        ),
         ([[0.5, 0.6], [0.6, 0.5]], r"matrix must be \(A, A\) with P\[a, b\] \+ P\[b, a\] = 1 and 1/2 on the diagonal"),
         ([[0.5]], r"this one, of shape \(1, 1\), is not"),
         ([[0.5, 1.2], [-0.2, 0.5]], r"matrix must lie in \[0, 1\]; got 1.2"),
@@ -103,6 +106,9 @@ def test_categorical_utilities_choose_as_their_atoms_do():
     assert found == pytest.approx(np.array(by_hand), rel=1e-12)
     assert found + found.T == pytest.approx(np.ones((3, 3)))
     assert hidden_context.categorical_choice(np.log(q) + 5) == pytest.approx(np.log(found), abs=1e-12)
+    crowds = hidden_context.categorical_choice(np.log(np.stack([q[::-1], q])))
+    assert crowds[1] == pytest.approx(np.log(found), abs=1e-12)
+    assert crowds.shape == (2, 3, 3)
 
 
 @pytest.mark.equation("eq-dpl-normal", "eq-dpl-categorical")
@@ -136,6 +142,9 @@ def test_moments_of_atoms_between_0_and_1():
     q /= q.sum(1, keepdims=True)
     assert mean == pytest.approx(q @ [0, 0.5, 1])
     assert variance == pytest.approx(q @ [0, 0.25, 1] - (q @ [0, 0.5, 1]) ** 2)
+    several = hidden_context.moments(np.log(np.stack([q, q])))
+    assert several[0][1] == pytest.approx(mean)
+    assert several[1][0] == pytest.approx(variance)
 
 
 @pytest.mark.equation("eq-dpl-categorical", "eq-dpl-normal", "eq-explained")

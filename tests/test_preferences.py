@@ -43,6 +43,8 @@ def test_ties_have_davidsons_odds():
     assert tie / np.sqrt(win * loss) == pytest.approx([0.7] * 5, rel=1e-12)
     assert preferences.with_ties(np.array([0.0]), 2.0) == pytest.approx(np.array([[0.25, 0.5, 0.25]]))
     assert preferences.with_ties(np.array([-1e4, 1e4]), 1.0).tolist() == [[1, 0, 0], [0, 0, 1]]
+    grid = np.stack([MARGIN, MARGIN[::-1]])
+    assert preferences.with_ties(grid, 0.7)[1, 0].tolist() == preferences.with_ties(MARGIN, 0.7)[-1].tolist()
     assert preferences.with_ties(MARGIN, 0.0)[:, 2] == pytest.approx(preferences.bradley_terry(MARGIN))
 
 
@@ -84,6 +86,8 @@ def test_ratings_scatter_around_the_reward():
     assert within(z.mean(0), reward[0], 0.8 / 20_000**0.5)
     assert within(z.std(0), 0.8, 0.8 / 40_000**0.5)
     assert preferences.rate(reward, 0.0, np.random.default_rng(0)) == pytest.approx(reward)
+    noise = np.random.default_rng(0).normal(size=reward.shape)
+    assert z == pytest.approx(reward + 0.8 * noise)
 
 
 @pytest.mark.equation("eq-likert")
@@ -102,6 +106,8 @@ def test_rankings_come_as_often_as_plackett_and_luce_say():
         weight = np.exp(reward[list(ranking)])
         p = np.prod([weight[k] / weight[k:].sum() for k in range(3)])
         assert within((order == ranking).all(1).mean(), p, np.sqrt(p * (1 - p) / n))
+    sure = preferences.rank(1e6 * np.array([[[1, 2, 3], [3, 1, 2]]]), np.random.default_rng(0))
+    assert sure.tolist() == [[[2, 1, 0], [0, 2, 1]]]
 
 
 @pytest.mark.equation("eq-agreement")
@@ -157,7 +163,10 @@ def test_kappa_is_zero_for_those_who_ignore_the_answers_and_minus_one_for_opposi
         (lambda: preferences.agreement(np.array([0, 1])), r"p must have shape \(A, N\).* got \(2,\)"),
         (lambda: preferences.agreement(np.empty((2, 0))), r"a row for each annotator; got \(2, 0\)"),
         (lambda: preferences.agreement([[0, 2]]), r"p must lie in \[0, 1\]; got 2"),
-        (lambda: preferences.cohen_kappa(np.array([[1, 1], [0, 1]])), "the same label to every comparison: kappa is"),
+        (
+            lambda: preferences.cohen_kappa(np.array([[1, 1], [0, 1]])),
+            r"^an annotator gave the same label to every comparison: kappa is not defined \(0 / 0\)$",
+        ),
     ],
 )
 def test_what_no_annotator_can_be_is_refused(call, message):
@@ -196,14 +205,17 @@ def test_labels_say_which_of_two_was_chosen():
     ("arguments", "message"),
     [
         (([[0]], [[1]], [[1]], [1]), "row 0 compares a response with itself, and so do 0 more: such pairs"),
-        (([[0]] * 3, [[1], [2], [3]], [[0], [2], [3]], [1, 0, 1]), "row 1 compares .* and so do 1 more"),
+        (
+            ([[0]] * 3, [[1], [2], [3]], [[0], [2], [3]], [1, 0, 1]),
+            "^row 1 compares .* and so do 1 more: such pairs tell nothing; leave them out$",
+        ),
         (([[0]], [[1]], [[2]], [2]), r"label must be 1 \(the first is preferred\), 0 .* or 1/2 \(a tie\); got 2"),
         (([[0]], [[1]], [[2]], [np.nan]), "label must be .* got nan"),
         (([[0]], [[1]], [[2]], []), "label is empty; at least one comparison is needed"),
         (([[0]], [[1]], [[5]], [1]), "rejected: token 5 is outside the vocabulary of 5 tokens"),
         (([[9]], [[1]], [[2]], [1]), "prompt: token 9 is outside"),
         (([[0]], [[7]], [[2]], [1]), "chosen: token 7 is outside"),
-    ],
+            "^there are no comparisons; at least one is needed$",
 )
 def test_comparisons_that_are_none_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -215,7 +227,7 @@ def test_comparisons_that_are_none_are_refused(arguments, message):
     [
         (
             (np.empty((0, 1), int), np.empty((0, 1), int), np.empty((0, 1), int), 5),
-            "there are no comparisons; at least",
+            "^there are no comparisons; at least one is needed$",
         ),
         (
             ([[0], [0]], [[1]], [[2]], 5),
@@ -309,7 +321,7 @@ GOOD = '{"prompt": "is tea hot", "chosen": "yes", "rejected": "no", "why": 3}'
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "not JSON"),
+        ("{", "not JSON$"),
         ("[1]", "a line is one JSON object, with chosen and rejected; got list"),
         ('{"prompt": "is tea hot", "chosen": "yes"}', "the column 'rejected' is missing; there are 'prompt', 'chosen'"),
         ("{}", "the column 'chosen' is missing; there are none"),
@@ -321,18 +333,23 @@ GOOD = '{"prompt": "is tea hot", "chosen": "yes", "rejected": "no", "why": 3}'
         (GOOD.replace("3}", '3, "tie": 1}'), "the column 'tie' must be true or false; got 1"),
         (
             '{"chosen": "is tea hot yes", "rejected": "is tea cold no"}',
-            "none of the known prompts stands in front of both",
+            "no prompt column, and none of the known prompts stands in front of both responses$",
         ),
-        ('{"chosen": "is teahot", "rejected": "is tea no"}', "none of the known prompts stands in front of both"),
+        (
+            '{"chosen": "is teahot", "rejected": "is tea no"}',
+            "no prompt column, and none of the known prompts stands in front of both responses$",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_read_is_told_by_its_number(tmp_path, line, message):
     path = tmp_path / "pairs.jsonl"
     path.write_text(f"{GOOD}\n\n{line}\n{GOOD}\n")
-    with pytest.raises(ValueError, match=rf"^pairs\.jsonl, line 3: .*{re.escape(message)}"):
+    with pytest.raises(
+        ValueError, match=r"^pairs\.jsonl, line 3: ('[^']*' )?" + re.escape(message).replace(re.escape("$"), "$")
+    ):
         preferences.read(path, encode, 5, VOCAB, prompts=("is tea hot",))
     path.write_text(f"{GOOD}\n\n{GOOD}\n")
-    assert len(preferences.read(path, encode, 5, VOCAB)) == 2
+    assert len(preferences.read(path, lambda text, length: encode(text, length), 5, VOCAB)) == 2
 
 
 def test_a_file_without_comparisons_is_told(tmp_path):

@@ -118,7 +118,9 @@ def test_a_ranking_of_two_is_a_comparison():
 @pytest.mark.equation("eq-segments")
 def test_a_segment_is_worth_the_sum_of_its_steps():
     steps = np.array([[1.0, 2.0, 4.0], [-1.0, 5.0, 7.0]])
-    assert rewards.segment_reward(steps, np.array([[1, 1, 0], [1, 1, 1]])) == pytest.approx([3, 11])
+    mask = np.array([[1, 1, 0], [1, 1, 1]])
+    assert rewards.segment_reward(steps, mask) == pytest.approx([3, 11])
+    assert rewards.segment_reward(np.stack([steps, 2 * steps]), mask).tolist() == [[3, 11], [6, 22]]
 
 
 def design(seed, n, size, runs=()):
@@ -261,7 +263,7 @@ def test_with_misclicks_the_plain_fit_shrinks_and_the_other_does_not():
         (([[1.0]], [], 1.0), "label is empty"),
         (([[1.0]], [1, 0], 1.0), r"one row for each comparison; got \(1, 1\) and \(2,\)"),
         (([1.0], [1], 1.0), r"got \(1,\) and \(1,\)"),
-        (([[np.nan]], [1], 1.0), "difference holds NaN or infinity; check the features"),
+        (([[np.nan]], [1], 1.0), "^difference holds NaN or infinity; check the features$"),
     ],
 )
 def test_what_has_no_fit_is_refused(arguments, message):
@@ -310,6 +312,19 @@ def test_what_smoothing_conserves():
         found = rewards.iterated_data_smoothing(difference, label, step_size=0.3, rate=0.2, rounds=rounds)
         kept = found.weights[-1] + 0.3 / (0.2 * 20) * found.label @ difference
         assert kept == pytest.approx(0.3 / (0.2 * 20) * label @ difference, rel=1e-12)
+
+
+def test_many_data_sets_are_smoothed_as_if_each_were_alone():
+    difference, _, label = design(11, 8, 2, runs=(3,))
+    settings = {"step_size": 0.4, "rate": 0.3, "rounds": 5}
+    together = rewards.iterated_data_smoothing(difference, label, **settings)
+    shared = rewards.iterated_data_smoothing(difference[0], label, **settings)
+    assert together.weights.shape == shared.weights.shape == (6, 3, 2)
+    for k in range(3):
+        alone = rewards.iterated_data_smoothing(difference[k], label[k], **settings)
+        assert together.weights[:, k] == pytest.approx(alone.weights, abs=1e-14)
+        assert together.label[k] == pytest.approx(alone.label, abs=1e-14)
+    assert shared.weights[:, 0] == pytest.approx(together.weights[:, 0], abs=1e-14)
 
 
 def test_without_smoothing_it_is_gradient_descent_and_a_rare_pair_runs_away():
@@ -410,9 +425,9 @@ def test_the_preference_loss_is_the_mean_over_pairs_and_has_the_right_gradient(m
 @every_model
 def test_responses_of_another_vocabulary_are_refused(model, params, eos):
     if not isinstance(model, rewards.Linear):
-        with pytest.raises(ValueError, match="response: token 4 is outside the vocabulary of 4 tokens"):
+        with pytest.raises(ValueError, match=r"^response: token 4 is outside the vocabulary of 4 tokens"):
             model.reward(params, PROMPTS, np.full((3, HORIZON), 4))
-        with pytest.raises(ValueError, match="token 4 is outside"):
+        with pytest.raises(ValueError, match=r"^prompt: token 4 is outside"):
             model.reward(params, PROMPTS + 4, np.zeros((3, HORIZON), int))
 
 
@@ -461,7 +476,11 @@ def test_every_reward_is_the_reward_of_every_answer(eos):
         assert found[:, k] == pytest.approx(one_by_one, abs=1e-12)
     with pytest.raises(ValueError, match="too many to enumerate"):
         model.every_reward(params, PROMPTS, 20)
-    with pytest.raises(ValueError, match="token 7 is outside"):
+    if eos:
+        assert model.every_reward(params, PROMPTS, 10).shape == (3, (3**11 - 1) // 2), (
+            "with words only it is not too many"
+        )
+    with pytest.raises(ValueError, match=r"^prompt: token 7 is outside"):
         model.every_reward(params, PROMPTS + 7, HORIZON)
 
 
