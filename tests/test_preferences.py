@@ -215,7 +215,7 @@ def test_labels_say_which_of_two_was_chosen():
         (([[0]], [[1]], [[5]], [1]), "rejected: token 5 is outside the vocabulary of 5 tokens"),
         (([[9]], [[1]], [[2]], [1]), "prompt: token 9 is outside"),
         (([[0]], [[7]], [[2]], [1]), "chosen: token 7 is outside"),
-            "^there are no comparisons; at least one is needed$",
+    ],
 )
 def test_comparisons_that_are_none_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
