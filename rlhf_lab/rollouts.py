@@ -64,6 +64,18 @@ class Task:
         """Return log pi(y | x) of every answer to every prompt, (..., K, A)."""
         return lm.answer_log_probs(model, params, self.mdp.prompts, self.mdp.horizon)
 
+    def each(self, model: lm.LanguageModel, params: Params, measure: Callable[[Array], Any]) -> Array:
+        """Return `measure(log_pi)`, given log pi(y | x) of every answer, (K, A), for each seed: (..., *measured).
+
+        One seed after the other, which is three times faster than all at once: what it works on stays in the cache.
+        """
+        seeds = model.start(params, self.mdp.prompts[:1])[1].shape[:-2]
+        found = [
+            measure(self.log_pi(model, {name: value[index] for name, value in params.items()}))
+            for index in np.ndindex(*seeds)
+        ]
+        return np.reshape(np.array(found), (*seeds, *np.shape(found[0])))
+
     def mean(self, values: Array) -> Array:
         """Return sum_x rho(x) v(x), for values (..., K): (...)."""
         return np.matmul(values, self.mdp.start)
