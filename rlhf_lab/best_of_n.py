@@ -2,7 +2,7 @@
 
 Beside the chapter "RLHF with policy gradients"; functions stand in the order of its equations.
 
-    pi policy    pi_n best of n draws from pi    R reward    F(r) probability under pi of a reward of at most r
+    pi policy    pi_n best of n draws from pi    R reward    F, m probability under pi of a reward of at most, just R(y)
 
 Exact functions work on all A answers to a prompt, log-probabilities and rewards (..., A).
 """
@@ -26,14 +26,16 @@ Collect = Callable[[Params, Generator], Iterable[Any]]
 def log_best_of_n(log_pi: Array, reward: Array, n: int) -> Array:
     """log pi_n(y | x) of every answer: n draws, of which the one with the highest reward is kept (eq-best-of-n).
 
-    pi_n(y) = pi(y) / pi(R = R(y)) * (F(R(y))^n - F(R(y)-)^n), where F(r-) counts rewards below r; among equal rewards
-    the first draw is kept. Shapes (..., A). Raises `ValueError` unless n is a whole number from 1 on.
+    pi_n(y) = pi(y) (F^n - (F - m)^n) / m, where F is the probability of a reward of at most R(y) and m that of just
+    R(y); among equal rewards the first draw is kept. Shapes (..., A). Raises `ValueError` unless n is a whole number from 1 on.
     """
     _draws(n)
-    at_most, below = _distribution(log_pi, reward)
-    with np.errstate(divide="ignore"):
-        upper, lower = np.log(at_most), np.log(below)
-        return log_pi - np.log(at_most - below) + n * upper + np.log(-np.expm1(n * (lower - upper)))
+    at_most, equal = _distribution(log_pi, reward)
+    share = np.minimum(equal / at_most, 1.0)
+    few = share < 1e-12  # the limit, which also serves answers whose probability underflows to 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        won = np.log(-np.expm1(n * np.log1p(-share))) - np.log(share)
+    return log_pi + (n - 1) * np.log(at_most) + np.where(few, np.log(n), won)
 
 
 def kl_bound(n: int) -> float:
@@ -49,8 +51,8 @@ def win_rate(log_p: Array, log_q: Array, reward: Array) -> Array:
 
     Best-of-n against one draw wins n / (n + 1) of the time if no two answers are worth the same, and less if some are.
     """
-    at_most, below = _distribution(log_q, reward)
-    return np.sum(np.exp(log_p) * (at_most + below) / 2, axis=-1)
+    at_most, equal = _distribution(log_q, reward)
+    return np.sum(np.exp(log_p) * (at_most - equal / 2), axis=-1)
 
 
 def _draws(n: int) -> int:
@@ -60,21 +62,16 @@ def _draws(n: int) -> int:
 
 
 def _distribution(log_pi: Array, reward: Array) -> tuple[Array, Array]:
+    """Return, for each answer, the probabilities of a reward of at most its own, and of just its own."""
     log_pi, reward = np.broadcast_arrays(log_pi, reward)
-    order = np.argsort(reward, axis=-1, kind="stable")
-    ranked = np.take_along_axis(reward, order, axis=-1)
-    mass = np.cumsum(np.take_along_axis(np.exp(log_pi), order, axis=-1), axis=-1)
-    mass = mass / mass[..., -1:]
-    before = np.concatenate([0 * mass[..., :1], mass[..., :-1]], axis=-1)
-    place = np.arange(reward.shape[-1])
-    rises = ranked[..., 1:] > ranked[..., :-1]
-    edge = np.ones((*reward.shape[:-1], 1), dtype=bool)
-    first = np.maximum.accumulate(np.where(np.concatenate([edge, rises], axis=-1), place, 0), axis=-1)
-    ends = np.where(np.concatenate([rises, edge], axis=-1), place, len(place))
-    last = np.minimum.accumulate(ends[..., ::-1], axis=-1)[..., ::-1]
-    back = np.argsort(order, axis=-1)
-    at_most, below = np.take_along_axis(mass, last, axis=-1), np.take_along_axis(before, first, axis=-1)
-    return np.take_along_axis(at_most, back, axis=-1), np.take_along_axis(below, back, axis=-1)
+    rows = log_pi.reshape(-1, log_pi.shape[-1])
+    at_most, equal = np.empty_like(rows), np.empty_like(rows)
+    for row, (log_p, r) in enumerate(zip(rows, reward.reshape(rows.shape), strict=True)):
+        _, level = np.unique(r, return_inverse=True)
+        mass = np.bincount(level, weights=np.exp(log_p))
+        cumulative = np.maximum(np.cumsum(mass), np.finfo(float).tiny)
+        at_most[row], equal[row] = cumulative[level] / cumulative[-1], mass[level] / cumulative[-1]
+    return at_most.reshape(log_pi.shape), equal.reshape(log_pi.shape)
 
 
 def keep_best(response: Array, reward: Array) -> Array:

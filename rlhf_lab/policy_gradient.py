@@ -51,6 +51,16 @@ def reinforce_loss(log_pi: Array, advantage: Array) -> Array:
     return -np.mean(advantage * log_pi, axis=-1)
 
 
+def best_baseline(f: Array, policy: Array, squares: Array) -> Array:
+    """b(x) = E[f |score|^2] / E[|score|^2], the baseline of least variance: (..., A) to (...) (eq-best-baseline).
+
+    `policy` holds the probabilities of all answers to a prompt, `squares` the squared lengths of the gradients of
+    log pi(y | x). Greensmith et al. 2004.
+    """
+    weight = policy * squares
+    return np.sum(weight * f, axis=-1) / np.sum(weight, axis=-1)
+
+
 def no_baseline(f: Array) -> Array:
     """A = f: the plain estimate."""
     return f
