@@ -177,16 +177,17 @@ def test_rloo_reaches_the_gibbs_policy():
     loss, collect = pg.reinforce(TASK, tasks.MODEL, pg.rloo_advantages, prompts=16, answers=4)
     start = {"logits": np.stack([tasks.REFERENCE["logits"], tasks.POLICY["logits"]])}
     rng = np.random.default_rng(0)
-    params, _ = optim.fit(loss, start, collect, rounds=500, optimizer=optim.adam(0.05), rng=rng)
+    params, _ = optim.fit(loss, start, collect, rounds=800, optimizer=optim.adam(0.05), rng=rng)
     assert (TASK.gap(tasks.log_pi(params)) < 1e-3).all()
 
 
 def test_it_runs_unchanged_on_a_recurrent_network():
-    model = Recurrent(3, 6, 2)
+    model = Recurrent(3, 12, 2)
     loss, collect = pg.reinforce(TASK, model, pg.rloo_advantages, prompts=16, answers=4)
     rng = np.random.default_rng(1)
-    params, _ = optim.fit(loss, model.init(rng), collect, rounds=800, optimizer=optim.adam(0.03), rng=rng)
-    assert TASK.gap(TASK.log_pi(model, params)) < 1e-2
+    start = model.init(rng)
+    params, _ = optim.fit(loss, start, collect, rounds=800, optimizer=optim.adam(0.03), rng=rng)
+    assert TASK.gap(TASK.log_pi(model, params)) < 0.02 < TASK.gap(TASK.log_pi(model, start)) / 10
 
 
 @pytest.mark.equation("eq-entropy-bonus")
@@ -224,9 +225,8 @@ def test_k1_and_k3_are_unbiased_as_numbers_and_k2_is_not():
 
 def kl_gradient(estimator, in_reward):
     def loss(p):
-        each = [pg.surrogate(estimator, log_pi[..., None], pi_0[..., None], in_reward=in_reward)
-                for log_pi, pi_0 in zip(tasks.log_pi(p), TASK.log_pi_0, strict=True)]  # fmt: skip
-        return anp.sum(PI * anp.array(each))
+        each = pg.surrogate(estimator, tasks.log_pi(p)[..., None], TASK.log_pi_0[..., None], in_reward=in_reward)
+        return anp.sum(PI * each)
 
     return grad(loss)(tasks.POLICY)["logits"]
 

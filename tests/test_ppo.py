@@ -142,8 +142,8 @@ def test_a_clipped_value_takes_the_larger_error():
     ):
         found = ppo.clipped_value_loss(value * one, old * one, target * one, one, 0.2)
         assert found == pytest.approx(expected / 2, rel=1e-13)
-    both = ppo.clipped_value_loss(np.array([[1.0, 5.0], [0.1, 5.0]]), np.zeros((2, 2)), np.full((2, 2), 3.0),
-                                  np.array([[1.0, 0], [1, 0]]), 0.2)  # fmt: skip
+    values, mask = np.array([[1.0, 5.0], [0.1, 5.0]]), np.array([[1.0, 0], [1, 0]])
+    both = ppo.clipped_value_loss(values, np.zeros((2, 2)), np.full((2, 2), 3.0), mask, 0.2)
     assert both == pytest.approx((2.8**2 + 2.9**2) / 4, rel=1e-13)
 
 
@@ -222,7 +222,7 @@ def test_a2c_reaches_the_gibbs_policy(lam):
     assert (gap(params) < 1e-3).all()
 
 
-@pytest.mark.parametrize("settings", [{}, {"lam": 1.0, "value_clip": 0.5}, {"stop_kl": 0.02}])
+@pytest.mark.parametrize("settings", [{}, {"lam": 1.0, "value_clip": 0.5, "stop_kl": 0.02}])
 def test_ppo_reaches_the_gibbs_policy(settings):
     params, _ = trained(ppo.ppo, STARTS, 250, 0.02, prompts=128, minibatch=64, epochs=4, **settings)
     assert (gap(params) < 1e-3).all()
@@ -312,11 +312,11 @@ def test_normalised_batches_are_normalised_before_they_are_split():
 
 
 def test_adaptive_control_holds_the_divergence_at_its_target():
-    control = partial(ppo.adapt_beta, target=0.3, rate=0.5)
-    settings = {"prompts": 256, "minibatch": 128, "epochs": 4, "control": control}
-    params, _ = trained(ppo.ppo, STARTS, 150, 0.02, **settings)
+    control = partial(ppo.adapt_beta, target=0.3)
+    settings = {"prompts": 128, "minibatch": 64, "epochs": 2, "control": control}
+    params, _ = trained(ppo.ppo, STARTS, 200, 0.02, **settings)
     found = TASK.mean(lm.kl(TASK.log_pi(tasks.MODEL, params), TASK.log_pi_0))
-    assert found == pytest.approx([0.3] * 3, abs=0.06)
+    assert found == pytest.approx([0.3] * 3, abs=0.05)
 
 
 def test_the_price_of_the_next_round_depends_on_the_divergence_of_this_one():
