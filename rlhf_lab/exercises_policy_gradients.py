@@ -252,9 +252,7 @@ def _best_of_n_mistakes(policy: Array, reward: Array, n: int) -> dict[str, Any]:
         "You raise the policy to the power n and normalise; that knows nothing of the reward.": divergence(power),
         "You forgot the weights: it is a mean under pi_n.": np.log(right / policy).sum(),
         "You use logarithms to base 2; the book counts in nats.": divergence(right) / np.log(2),
-        "You used one draw too many: F^(n + 1) is for n + 1 draws.": divergence(
-            at_most ** (n + 1) - below ** (n + 1)
-        ),
+        "You used one draw too many: F^(n + 1) is for n + 1 draws.": divergence(at_most ** (n + 1) - below ** (n + 1)),
     }
 
 

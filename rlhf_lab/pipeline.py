@@ -1,6 +1,6 @@
 """RLHF from end to end: demonstrations, comparisons, a reward model, PPO. Everything on the way is kept.
 
-    pi_0 reference, after supervised fine-tuning    R_phi learned reward    pi policy    beta KL weight
+pi_0 reference, after supervised fine-tuning    R_phi learned reward    pi policy    beta KL weight
 """
 
 from collections.abc import Callable
@@ -59,9 +59,7 @@ def rlhf(
         return lm.negative_log_likelihood(model, params, *batch)
 
     demonstrated = optim.minibatches(demonstrations, 64)
-    sft, told = optim.fit(
-        imitate, pretrained, demonstrated, rounds=sft_rounds, optimizer=optim.adam(0.003), rng=rng
-    )
+    sft, told = optim.fit(imitate, pretrained, demonstrated, rounds=sft_rounds, optimizer=optim.adam(0.003), rng=rng)
 
     prompt = mdp.prompts[rng.choice(len(mdp.prompts), comparisons, p=mdp.start)]
     first, second = preferences.draw_pairs(model, sft, prompt, mdp.horizon, rng)

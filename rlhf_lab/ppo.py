@@ -3,7 +3,7 @@
 Beside the chapter "RLHF with policy gradients"; functions stand in the order of its equations.
 
     r_t reward of a token    V(s_t) value    delta_t TD error    gamma discount    lambda trace    A_t advantage
-    pi_old the policy that wrote the answers    rho_t = pi / pi_old    epsilon clip range    beta KL weight
+    pi_old the policy that wrote the answers    u_t = pi / pi_old    epsilon clip range    beta KL weight
 
 Everything is an array over tokens (..., N, T) with a mask, 0 behind the end of an answer; `...` are seeds. Losses are
 sums over the tokens of an answer and means over answers, so that their gradients are those of J_beta.
@@ -77,7 +77,7 @@ def clipped_value_loss(values: Array, old: Array, returns: Array, mask: Array, c
 
 
 def ppo_loss(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
-    """- (1/N) sum_i sum_t min(rho_t A_t, clip(rho_t, 1 - epsilon, 1 + epsilon) A_t), (..., N, T) to (...) (eq-ppo).
+    """- (1/N) sum_i sum_t min(u_t A_t, clip(u_t, 1 - epsilon, 1 + epsilon) A_t), (..., N, T) to (...) (eq-ppo).
 
     Schulman et al. 2017; RLHF Deciphered, eq. 16. Raises `ValueError` unless epsilon is in (0, 1).
     """

@@ -68,9 +68,7 @@ ppo_loss = mean(each_token(surrogate))
 
 def rows(function):
     """A function of (N, A) arrays and beta, from one of single rows."""
-    return lambda *arguments: np.array(
-        [function(*row, arguments[-1]) for row in zip(*arguments[:-1], strict=True)]
-    )
+    return lambda *arguments: np.array([function(*row, arguments[-1]) for row in zip(*arguments[:-1], strict=True)])
 
 
 def best(q, r, b):
@@ -105,9 +103,9 @@ def best_of_n_kl(policy, reward, n):
 
 
 def drawn_mean(term):
-    return lambda policy, drawn, advantage: sum(
-        term(policy, np.arange(len(policy)) == y, y, a) for y, a in zip(drawn, advantage, strict=True)
-    ) / len(drawn)
+    return lambda policy, drawn, advantage: (
+        sum(term(policy, np.arange(len(policy)) == y, y, a) for y, a in zip(drawn, advantage, strict=True)) / len(drawn)
+    )
 
 
 def high(policy, reward):
@@ -177,8 +175,14 @@ WRONG = {
             "You take the maximum of the two; the minimum",
         ),
         (mean(each_token(lambda ratio, a, e: -ratio * a)), "You forgot to clip the ratio."),
-        (mean(each_token(lambda ratio, a, e: -clip(ratio, 1 - e, 1 + e) * a)), "You always use the clipped ratio; take"),
-        (mean(each_token(lambda ratio, a, e: surrogate(1 / ratio, a, e))), "Your ratio is upside down: it is pi / pi_old."),
+        (
+            mean(each_token(lambda ratio, a, e: -clip(ratio, 1 - e, 1 + e) * a)),
+            "You always use the clipped ratio; take",
+        ),
+        (
+            mean(each_token(lambda ratio, a, e: surrogate(1 / ratio, a, e))),
+            "Your ratio is upside down: it is pi / pi_old.",
+        ),
         (
             mean(each_token(lambda ratio, a, e: surrogate_of(math.log(ratio), a, e))),
             "You use the difference of log-probabilities as the ratio",

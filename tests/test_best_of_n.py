@@ -166,5 +166,3 @@ def test_bad_input_is_told():
 
     with pytest.raises(ValueError, match="the policy has 5 tokens"):
         bon.rejection_sampling(TASK, Recurrent(5, 2), prompts=2, n=2)
-
-

@@ -84,7 +84,9 @@ def test_bad_input_is_told():
     with pytest.raises(ValueError, match="beta must be finite and above 0; got 0"):
         tasks.task(0)
     other = Tabular(4, 2, ((0,), (1,)), eos=3)
-    with pytest.raises(ValueError, match="the reference has 4 tokens and eos 3, the task 3 tokens and eos 2: policy, re"):
+    with pytest.raises(
+        ValueError, match="the reference has 4 tokens and eos 3, the task 3 tokens and eos 2: policy, re"
+    ):
         Task(TASK.mdp, (other, other.init(None)), 0.1)
     without = Recurrent(3, 4)
     for model in (other, without):
@@ -97,7 +99,9 @@ def test_bad_input_is_told():
             rollout(TASK, tasks.MODEL, tasks.POLICY, 2, np.random.default_rng(0), answers=count)
     for wrong, told in ((lambda x, y: np.zeros(3), r"got shape \(3,\), with 0 en"), (nan, r"\(2,\), with 2 entries")):
         broken = replace(TASK, mdp=replace(TASK.mdp, reward=wrong))
-        with pytest.raises(ValueError, match=r"one finite number for each answer, shape \(2,\); " + "g?o?t? ?.*" + told):
+        with pytest.raises(
+            ValueError, match=r"one finite number for each answer, shape \(2,\); " + "g?o?t? ?.*" + told
+        ):
             rollout(broken, tasks.MODEL, tasks.POLICY, 2, np.random.default_rng(0))
 
 
