@@ -67,10 +67,10 @@ def policy_gradient(function: Function) -> None:
 
 
 def reinforce_gradient(function: Function) -> None:
-    """Check f(policy, drawn, advantage): the REINFORCE estimate of the gradient in the logits of one prompt, shape (A,).
+    """Check f(policy, drawn, advantage): the REINFORCE estimate of the gradient in the logits, shape (A,).
 
-    `policy` (A,) are the probabilities of the answers, a softmax of the logits; `drawn` (N,) are the indices of the
-    answers that were drawn, `advantage` (N,) their advantages. The estimate points up.
+    One prompt: `policy` (A,) are the probabilities of its answers, a softmax of the logits; `drawn` (N,) are the
+    indices of the answers that were drawn, `advantage` (N,) their advantages. The estimate points up.
     """
     _report(_policy_gradients.REINFORCE_GRADIENT, function)
 

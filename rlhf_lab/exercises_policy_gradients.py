@@ -7,7 +7,7 @@ from numpy.random import Generator
 
 from . import best_of_n, gibbs, lm, policy_gradient, ppo
 from .autodiff import Array
-from .diagnosis import Case, Exercise, Function, log_probs, tenths, wide
+from .diagnosis import Case, Exercise, log_probs, tenths, wide
 
 
 def _scores(policy: Array, drawn: Array) -> Array:
@@ -85,11 +85,7 @@ def _best_other(f: Array) -> Array:
 
 
 RLOO_ADVANTAGES = Exercise(
-    "rloo_advantages",
-    "one number for each answer",
-    policy_gradient.rloo_advantages,
-    _rloo_case,
-    _rloo_mistakes,
+    "rloo_advantages", "one number for each answer", policy_gradient.rloo_advantages, _rloo_case, _rloo_mistakes
 )
 
 
@@ -133,20 +129,11 @@ def _gae_mistakes(rewards: Array, values: Array, gamma: float, lam: float) -> di
     }
 
 
-GAE = Exercise(
-    "gae",
-    "one number for each token",
-    _gae,
-    _gae_case,
-    _gae_mistakes,
-)
+GAE = Exercise("gae", "one number for each token", _gae, _gae_case, _gae_mistakes)
 
 
 def _ppo_loss(log_pi: Array, log_old: Array, advantage: Array, clip_range: float) -> Array:
-    one = np.ones((len(log_pi), 1))
-    columns = (value[:, None] for value in (log_pi, log_old, advantage))
-    found: Array = ppo.ppo_loss(*columns, one, clip_range)
-    return found
+    return ppo.ppo_loss(log_pi[:, None], log_old[:, None], advantage[:, None], np.ones((len(log_pi), 1)), clip_range)
 
 
 def _ppo_case(rng: Generator) -> Case:
@@ -218,8 +205,7 @@ GIBBS_GAP = Exercise("gibbs_gap", "one number for each prompt", gibbs.gap, _gibb
 
 def _best_of_n_kl(policy: Array, reward: Array, n: int) -> Array:
     log_pi = np.log(policy)
-    found: Array = lm.kl(best_of_n.log_best_of_n(log_pi, reward, n), log_pi)
-    return found
+    return lm.kl(best_of_n.log_best_of_n(log_pi, reward, n), log_pi)
 
 
 def _best_of_n_case(rng: Generator) -> Case:
@@ -235,18 +221,16 @@ def _best_of_n_mistakes(policy: Array, reward: Array, n: int) -> dict[str, Any]:
     def divergence(p: Array) -> Any:
         return (p * np.log(p / policy)).sum()
 
-    best: Function = lambda high, low: high**n - low**n  # noqa: E731
-    right = best(at_most, below)
-    power = policy**n / (policy**n).sum()
+    right, power = at_most**n - below**n, policy**n / (policy**n).sum()
     return {
         "You return the bound, log n - (n - 1) / n; the divergence itself depends on the policy.": np.log(n)
         - (n - 1) / n,
         "You return log n; that is more than the divergence can be.": np.log(n),
         "You computed KL(pi || pi_n), the other direction: weigh with pi_n.": -(policy * np.log(right / policy)).sum(),
         "You keep the worst of n; the best has a reward that the other draws do not exceed.": divergence(
-            best(1 - below, 1 - at_most)
+            (1 - below) ** n - (1 - at_most) ** n
         ),
-        "You took n pi F^(n - 1), which sums to more than 1; the answer itself may be drawn more than once.": divergence(
+        "You took n pi F^(n - 1), which sums to more than 1: the answer may be drawn more than once.": divergence(
             n * policy * at_most ** (n - 1)
         ),
         "You raise the policy to the power n and normalise; that knows nothing of the reward.": divergence(power),
@@ -256,10 +240,4 @@ def _best_of_n_mistakes(policy: Array, reward: Array, n: int) -> dict[str, Any]:
     }
 
 
-BEST_OF_N_KL = Exercise(
-    "best_of_n_kl",
-    "one number",
-    _best_of_n_kl,
-    _best_of_n_case,
-    _best_of_n_mistakes,
-)
+BEST_OF_N_KL = Exercise("best_of_n_kl", "one number", _best_of_n_kl, _best_of_n_case, _best_of_n_mistakes)

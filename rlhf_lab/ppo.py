@@ -57,7 +57,10 @@ def gae(rewards: Array, values: Array, mask: Array, gamma: float = 1.0, lam: flo
 
 
 def actor_critic_loss(log_pi: Array, advantage: Array, mask: Array) -> Array:
-    """- (1/N) sum_i sum_t A_t log pi(y_t | s_t): a policy gradient token by token (eq-actor-critic). Mnih et al. 2016."""
+    """- (1/N) sum_i sum_t A_t log pi(y_t | s_t): a policy gradient token by token (eq-actor-critic).
+
+    Mnih et al. 2016.
+    """
     return -np.mean(np.sum(advantage * log_pi * mask, axis=-1), axis=-1)
 
 
@@ -122,7 +125,7 @@ class Batch(NamedTuple):
 def advantages_of(
     task: Task, critic: Critic, params: Params, seen: Rollout, beta: Array, gamma: float, lam: float
 ) -> Batch:
-    """Return answers with their KL rewards turned into advantages (eq-gae), and A_t + V(s_t) as targets of the value."""
+    """Return answers with advantages (eq-gae) of their KL rewards, and A_t + V(s_t) as targets of the value."""
     _, values = critic.judge(params, seen.prompt, seen.response)
     rewards = kl_rewards(seen.reward, seen.log_pi, seen.log_pi_0, seen.mask, beta)
     advantage = gae(rewards, values, seen.mask, gamma, lam)

@@ -220,7 +220,7 @@ WRONG = {
         (lambda p, r, n: math.log(n), "You return log n; that is more than"),
         (lambda p, r, n: kl(p, best_of_n(p, r, n)), "You computed KL(pi || pi_n), the other direction"),
         (lambda p, r, n: kl(best_of_n(p, -r, n), p), "You keep the worst of n; the best has a reward"),
-        (lambda p, r, n: kl(n * p * high(p, r) ** (n - 1), p), "You took n pi F^(n - 1), which sums to more"),
+        (lambda p, r, n: kl(n * p * high(p, r) ** (n - 1), p), "You took n pi F^(n - 1), which sums to more than 1:"),
         (lambda p, r, n: kl(softmax(n * np.log(p)), p), "You raise the policy to the power n and normalise"),
         (lambda p, r, n: sum(np.log(best_of_n(p, r, n)) - np.log(p)), "You forgot the weights: it is a mean under"),
         (lambda p, r, n: math.log2(math.exp(best_of_n_kl(p, r, n))), "You use logarithms to base 2; the book"),

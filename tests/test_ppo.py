@@ -239,7 +239,7 @@ def test_ppo_runs_unchanged_on_a_recurrent_network():
 def test_the_learned_value_is_the_value_of_the_optimum():
     params, _ = trained(ppo.a2c, STARTS, 700, 0.05, prompts=64)
     best = tasks.optimum()
-    prompt, response, mask, *_ = all_answers(best)
+    prompt, response, *_ = all_answers(best)
     learned = CRITIC.judge({name: p[0] for name, p in params.items()}, prompt, response)[1]
     assert learned[:, 0] == pytest.approx(exact_values(best, prompt, response)[:, 0], abs=0.02)
 
