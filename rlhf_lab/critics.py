@@ -55,7 +55,7 @@ class TabularCritic:
         """Look up the logits (..., N, T, V) and the values (..., N, T) of the state before each token."""
         language, values = self.language, params["value"]
         states = {"logits": values[..., None] + np.zeros(language.vocab)}
-        return language.logits(params, prompt, response), language.logits(states, prompt, response)[..., 0]
+        return language.logits(params, prompt, response), np.mean(language.logits(states, prompt, response), axis=-1)
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,5 @@ class RecurrentCritic:
         texts = [np.broadcast_to(part, lead + part.shape[-2:]) for part in (prompt, response[..., :-1])]
         read = np.concatenate(texts, axis=-1)
         both = rnn_logits(params["recurrent"], embed, readout, params["start"], read, prompt.shape[-1])
-        return both[..., :-1], both[..., -1]
+        logits, values = np.split(both, [vocab], axis=-1)  # gradients of slices are slow
+        return logits, np.reshape(values, values.shape[:-1])
