@@ -114,6 +114,27 @@ def ranking_loss(log_pi: Array, length: Array, reward: Array) -> Array:
     return wrong - anp.sum(log_pi * best, axis=-1)
 
 
+def rank_responses(task: Task, model: lm.LanguageModel, *, prompts: int, n: int) -> tuple[Loss, Collect]:
+    """Return a loss and a `collect` for `optim.fit`: the mean of (eq-rrhf) over groups of n answers of one's own.
+
+    Each round draws n answers to each of `prompts` prompts.
+    """
+    _draws(n)
+    task.same_language("policy", model)
+
+    def collect(params: Params, rng: Generator) -> Iterable[tuple[Array, Array, Array]]:
+        seen = rollout(task, model, params, prompts, rng, answers=n)
+        yield seen.prompt, seen.response, np.reshape(seen.reward, (*seen.reward.shape[:-1], prompts, n))
+
+    def loss(params: Params, batch: tuple[Array, Array, Array]) -> Array:
+        prompt, response, reward = batch
+        log_pi = anp.reshape(lm.log_prob(model, params, prompt, response), reward.shape)
+        length = np.reshape(np.sum(lm.response_mask(response, model.eos), axis=-1), reward.shape)
+        return anp.mean(ranking_loss(log_pi, length, reward), axis=-1)
+
+    return loss, collect
+
+
 def weighted_decoding(levels: list[Array], values: list[Array], weight: float) -> list[Array]:
     """log pi(a | s) = log pi_0(a | s) + w Q(s, a) - log Z(s): decode by what the prefixes promise (eq-rad).
 

@@ -132,6 +132,28 @@ def test_a_right_order_has_the_gradient_of_fine_tuning_alone():
     assert slope.tolist() == [-1, 0, 0]
 
 
+@pytest.mark.equation("eq-rrhf")
+def test_the_loss_of_a_batch_is_the_mean_over_its_groups():
+    params = {"logits": np.stack([tasks.POLICY["logits"], tasks.REFERENCE["logits"]])}
+    loss, collect = bon.rank_responses(TASK, tasks.MODEL, prompts=5, n=3)
+    (batch,) = collect(params, np.random.default_rng(0))
+    prompt, response, reward = batch
+    assert reward.shape == (2, 5, 3)
+    assert reward.reshape(2, 15).tolist() == tasks.reward(prompt, response).tolist()
+    log_pi = lm.log_prob(tasks.MODEL, params, prompt, response).reshape(2, 5, 3)
+    length = lm.response_mask(response, 2).sum(-1).reshape(2, 5, 3)
+    each = [[bon.ranking_loss(log_pi[s, g], length[s, g], reward[s, g]) for g in range(5)] for s in range(2)]
+    assert loss(params, batch) == pytest.approx(np.mean(each, axis=1), rel=1e-13)
+
+
+@pytest.mark.equation("eq-rrhf")
+def test_ranking_ends_with_the_best_answer_on_top():
+    loss, collect = bon.rank_responses(TASK, tasks.MODEL, prompts=32, n=4)
+    rng = np.random.default_rng(0)
+    params, _ = optim.fit(loss, tasks.REFERENCE, collect, rounds=300, optimizer=optim.adam(0.05), rng=rng)
+    assert (TASK.log_pi(tasks.MODEL, params).argmax(-1) == tasks.REWARDS.argmax(-1)).all()
+
+
 @pytest.mark.equation("eq-rad")
 def test_weighted_decoding_by_hand_and_without_weight():
     levels = lm.policy_levels(tasks.MODEL, tasks.REFERENCE, tasks.PROMPTS, 2)
@@ -159,10 +181,12 @@ def test_bad_input_is_told():
             partial(bon.log_best_of_n, LOG_PI, TIED),
             bon.kl_bound,
             lambda n: bon.rejection_sampling(TASK, tasks.MODEL, prompts=2, n=n),
+            lambda n: bon.rank_responses(TASK, tasks.MODEL, prompts=2, n=n),
         ):
             with pytest.raises(ValueError, match=told):
                 call(n)
     from rlhf_lab.recurrent import Recurrent
 
-    with pytest.raises(ValueError, match="the policy has 5 tokens"):
-        bon.rejection_sampling(TASK, Recurrent(5, 2), prompts=2, n=2)
+    for make in (bon.rejection_sampling, bon.rank_responses):
+        with pytest.raises(ValueError, match="the policy has 5 tokens"):
+            make(TASK, Recurrent(5, 2), prompts=2, n=2)
