@@ -124,7 +124,7 @@ def prefix_tree(ax: Axes, levels: list[Array], words: tuple[str, ...], root: str
 def bar_slider(labels: list[str], frames: Array, captions: list[str], key: Array, method: str) -> str:
     """Return a page fragment: bars (F, B) that a slider takes through F frames, each beside the bar of a `key` (B,).
 
-    Heights are probabilities. It needs no server and no library, and takes its ink from the page, light or dark.
+    Heights are probabilities. It needs no server and no library, and is white like the figures, on any page.
     """
     percent = [[round(100 * float(value), 1) for value in frame] for frame in frames]
     bar = "height:0.6em;width:{width}%;background:{color}"
@@ -141,7 +141,9 @@ def bar_slider(labels: list[str], frames: Array, captions: list[str], key: Array
     )
     data = escape(json.dumps({"frames": percent, "captions": captions}), quote=True)
     return (
-        f'<figure style="margin:0"><label>{escape(method)} '
+        '<figure style="margin:0;padding:0.8em;background:white;color:black">'
+        f'<b style="color:{COLORS["exact"]}">exact</b> '
+        f'<label><b style="color:{COLORS[method]}">{escape(method)}</b> '
         f'<input type="range" min="0" max="{len(percent) - 1}" value="0" data-all="{data}" oninput="{escape(move)}" '
         f'aria-label="training"></label> <output>{escape(captions[0])}</output>'
         '<div style="display:grid;grid-template-columns:max-content 1fr;gap:0.3em 0.8em;align-items:center">'

@@ -115,4 +115,5 @@ def test_a_slider_holds_every_frame_and_starts_with_the_first():
     assert "a &lt; b" in page
     assert "<output>0 answers</output>" in page
     assert 'max="1"' in page
-    assert page.count(plots.COLORS["ppo"]) == page.count(plots.COLORS["exact"]) == 2
+    assert page.count(plots.COLORS["ppo"]) == page.count(plots.COLORS["exact"]) == 3
+    assert re.findall(r"<b [^>]*>(\w+)</b>", page) == ["exact", "ppo"]
