@@ -32,7 +32,7 @@ def log_best_of_n(log_pi: Array, reward: Array, n: int) -> Array:
     """
     _draws(n)
     at_most, equal = _distribution(log_pi, reward)
-    share = np.minimum(equal / at_most, 1.0)
+    share = equal / at_most
     few = share < 1e-12  # the limit, which also serves answers whose probability underflows to 0
     with np.errstate(divide="ignore", invalid="ignore"):
         won = np.log(-np.expm1(n * np.log1p(-share))) - np.log(share)
@@ -65,14 +65,12 @@ def _draws(n: int) -> int:
 def _distribution(log_pi: Array, reward: Array) -> tuple[Array, Array]:
     """Return, for each answer, the probabilities of a reward of at most its own, and of just its own."""
     log_pi, reward = np.broadcast_arrays(log_pi, reward)
-    rows = log_pi.reshape(-1, log_pi.shape[-1])
-    at_most, equal = np.empty_like(rows), np.empty_like(rows)
-    for row, (log_p, r) in enumerate(zip(rows, reward.reshape(rows.shape), strict=True)):
-        _, level = np.unique(r, return_inverse=True)
-        mass = np.bincount(level, weights=np.exp(log_p))
-        cumulative = np.maximum(np.cumsum(mass), np.finfo(float).tiny)
-        at_most[row], equal[row] = cumulative[level] / cumulative[-1], mass[level] / cumulative[-1]
-    return at_most.reshape(log_pi.shape), equal.reshape(log_pi.shape)
+    at_most, equal = np.empty(log_pi.shape), np.empty(log_pi.shape)
+    for row in np.ndindex(log_pi.shape[:-1]):
+        _, level = np.unique(reward[row], return_inverse=True)
+        mass = np.bincount(level, weights=np.exp(log_pi[row]))
+        at_most[row], equal[row] = np.maximum(np.cumsum(mass), np.finfo(float).tiny)[level], mass[level]
+    return at_most, equal
 
 
 def keep_best(response: Array, reward: Array) -> Array:

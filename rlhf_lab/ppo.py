@@ -32,7 +32,7 @@ def kl_rewards(reward: Array, log_pi: Array, log_pi_0: Array, mask: Array, beta:
     `reward` (..., N), log-probabilities of tokens and `mask` (..., N, T), `beta` a number or one for each seed (...).
     The sum over t is the regularised reward of the answer. Ziegler et al. 2019.
     """
-    last = mask - np.concatenate([mask[..., 1:], 0 * mask[..., :1]], axis=-1)
+    last = mask - np.concatenate([mask[..., 1:], np.zeros_like(mask[..., :1])], axis=-1)
     return last * reward[..., None] - np.asarray(beta)[..., None, None] * (log_pi - log_pi_0) * mask
 
 
@@ -122,9 +122,7 @@ class Batch(NamedTuple):
         return Batch(*(column[..., chosen, :] for column in self))
 
 
-def advantages_of(
-    task: Task, critic: Critic, params: Params, seen: Rollout, beta: Array, gamma: float, lam: float
-) -> Batch:
+def advantages_of(critic: Critic, params: Params, seen: Rollout, beta: Array, gamma: float, lam: float) -> Batch:
     """Return answers with advantages (eq-gae) of their KL rewards, and A_t + V(s_t) as targets of the value."""
     _, values = critic.judge(params, seen.prompt, seen.response)
     rewards = kl_rewards(seen.reward, seen.log_pi, seen.log_pi_0, seen.mask, beta)
@@ -144,7 +142,7 @@ def a2c(
 
     def collect(params: Params, rng: Generator) -> Iterable[Batch]:
         seen = rollout(task, critic.language, params, prompts, rng)
-        yield advantages_of(task, critic, params, seen, task.beta, gamma, lam)
+        yield advantages_of(critic, params, seen, task.beta, gamma, lam)
 
     def loss(params: Params, batch: Batch) -> Array:
         log_pi, values = _judge(critic, params, batch)
@@ -191,7 +189,7 @@ def ppo(
     def collect(params: Params, rng: Generator) -> Iterable[Batch]:
         nonlocal beta
         seen = rollout(task, critic.language, params, prompts, rng)
-        batch = advantages_of(task, critic, params, seen, beta, gamma, lam)
+        batch = advantages_of(critic, params, seen, beta, gamma, lam)
         if control:
             beta = control(beta, np.mean(np.sum(seen.log_pi - seen.log_pi_0, axis=-1), axis=-1))
         if normalised:

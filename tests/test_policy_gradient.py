@@ -108,6 +108,9 @@ def test_advantages_by_hand():
     expected = (f - [[3], [1]]) / (deviation + 1e-4)
     assert pg.group_advantages(f) == pytest.approx(expected, rel=1e-13)
     assert pg.group_advantages(f, eps=1.0) == pytest.approx(expected * (deviation + 1e-4) / (deviation + 1), rel=1e-13)
+    pair = np.array([[1.0, 4.0]])
+    assert pg.rloo_advantages(pair).tolist() == [[-3, 3]]
+    assert pg.group_advantages(pair, eps=0.0) == pytest.approx(np.array([[-1, 1]]) / np.sqrt(2), rel=1e-13)
     stacked = np.stack([f, f + 9])
     assert pg.batch_mean(stacked) == pytest.approx(np.stack([f - 2] * 2), abs=1e-14)
 
@@ -132,6 +135,8 @@ def test_the_best_baseline_weighs_answers_with_the_squares_of_their_scores():
     f, pi = f_of(tasks.POLICY), np.exp(tasks.log_pi(tasks.POLICY))
     squares = (score_of_each_answer() ** 2).sum(-1)
     best = pg.best_baseline(f, pi, squares)
+    assert pg.best_baseline(np.stack([f, f + 1]), pi, squares) == pytest.approx(np.stack([best, best + 1]), rel=1e-12)
+    assert pg.best_baseline(f[0], pi[0], squares[0]) == pytest.approx(best[0], rel=1e-13)
     assert best == pytest.approx((pi * squares * f).sum(1) / (pi * squares).sum(1), rel=1e-13)
     least = variance(f, best[:, None])
     for change in ([0.1, 0.0], [-0.1, 0.0], [0.0, 0.1], [0.0, -0.1]):
@@ -196,16 +201,29 @@ def test_the_entropy_of_the_next_tokens_by_hand():
     mask = np.array([[1.0, 1.0], [1.0, 0.0]])
     one, two = (-p * np.log(p) - (1 - p) * np.log(1 - p) for p in (0.9, 0.2))
     assert pg.token_entropy(logits, mask) == pytest.approx([np.log(2) + one, two], rel=1e-13)
+    seeds = pg.token_entropy(np.stack([logits, 0 * logits]), mask)
+    assert seeds[1] == pytest.approx([2 * np.log(2), np.log(2)], rel=1e-13)
+
+
+@pytest.mark.equation("eq-entropy-bonus")
+def test_in_the_mean_over_answers_the_entropies_of_the_tokens_are_that_of_the_answers():
+    prompt, response = np.repeat(tasks.PROMPTS, 7, axis=0), np.tile(tasks.ANSWERS, (2, 1))
+    logits = tasks.MODEL.logits(tasks.POLICY, prompt, response)
+    each = pg.token_entropy(logits, lm.response_mask(response, 2)).reshape(2, 7)
+    exact = lm.entropy(tasks.log_pi(tasks.POLICY))
+    assert (np.exp(tasks.log_pi(tasks.POLICY)) * each).sum(-1) == pytest.approx(exact, rel=1e-12)
 
 
 @pytest.mark.equation("eq-entropy-bonus")
 def test_the_bonus_is_paid_for_each_answer():
     plain, collect = pg.reinforce(TASK, tasks.MODEL, pg.no_baseline, prompts=6)
-    (batch,) = collect(tasks.POLICY, np.random.default_rng(0))
+    many = {"logits": np.stack([tasks.POLICY["logits"], tasks.REFERENCE["logits"]])}
+    (batch,) = collect(many, np.random.default_rng(0))
+    assert batch.response.shape == (2, 6, 2)
     paid, _ = pg.reinforce(TASK, tasks.MODEL, pg.no_baseline, prompts=6, entropy_weight=0.5)
-    logits = tasks.MODEL.logits(tasks.POLICY, batch.prompt, batch.response)
-    bonus = pg.token_entropy(logits, lm.response_mask(batch.response, 2)).mean()
-    assert paid(tasks.POLICY, batch) == pytest.approx(plain(tasks.POLICY, batch) - 0.5 * bonus, rel=1e-13)
+    logits = tasks.MODEL.logits(many, batch.prompt, batch.response)
+    bonus = pg.token_entropy(logits, lm.response_mask(batch.response, 2)).mean(-1)
+    assert paid(many, batch) == pytest.approx(plain(many, batch) - 0.5 * bonus, rel=1e-13)
 
 
 RATIO = tasks.log_pi(tasks.POLICY) - TASK.log_pi_0
@@ -246,7 +264,9 @@ def test_the_gradients_of_the_estimators():
 
 def test_bad_input_is_told():
     for advantages in (pg.rloo_advantages, pg.group_advantages):
-        with pytest.raises(ValueError, match="a group needs at least 2 answers to each prompt: pass answers=2 or more"):
+        with pytest.raises(
+            ValueError, match=r"^a group needs at least 2 answers to each prompt: pass answers=2 or more$"
+        ):
             advantages(np.zeros((4, 1)))
     other = Recurrent(5, 2)
     for make in (partial(pg.exact_loss, TASK), lambda m: pg.reinforce(TASK, m, pg.no_baseline, prompts=2)):

@@ -200,7 +200,27 @@ def test_normalised_advantages_have_mean_zero_and_deviation_one_over_real_tokens
     assert (found[MASK == 0] == 0).all()
     assert ppo.normalise(np.stack([ADVANTAGE, 3 * ADVANTAGE]), MASK)[1] == pytest.approx(found, rel=1e-6)
     assert (ppo.normalise(0 * ADVANTAGE, MASK) == 0).all()
-    assert ppo.normalise(ADVANTAGE, MASK, eps=1e9) == pytest.approx(0 * found, abs=1e-8)
+    centred = (ADVANTAGE - ADVANTAGE[MASK > 0].mean()) * MASK
+    spread = ADVANTAGE[MASK > 0].std()
+    assert ppo.normalise(ADVANTAGE, MASK, eps=0.5) == pytest.approx(centred / (spread + 0.5), rel=1e-12)
+
+
+def test_seeds_with_masks_of_their_own_do_not_touch_each_other():
+    masks, advantage = np.stack([MASK, MASK[::-1]]), np.stack([ADVANTAGE, 2 - ADVANTAGE])
+    log_pi, values, returns = (
+        LOG_OLD + 0.3 * RNG.normal(size=(2, 3, 4)),
+        RNG.normal(size=(2, 3, 4)),
+        RNG.normal(size=(2, 3, 4)),
+    )
+    losses = (
+        lambda k: ppo.normalise(advantage[k], masks[k]),
+        lambda k: ppo.actor_critic_loss(log_pi[k], advantage[k], masks[k]),
+        lambda k: ppo.ppo_loss(log_pi[k], LOG_OLD, advantage[k], masks[k], 0.2),
+        lambda k: ppo.value_loss(values[k], returns[k], masks[k]),
+        lambda k: ppo.clipped_value_loss(values[k], VALUES, returns[k], masks[k], 0.2),
+    )
+    for loss in losses:
+        assert loss(slice(None)) == pytest.approx(np.stack([loss(0), loss(1)]), rel=1e-13)
 
 
 def trained(make, params, rounds, step_size, seed=0, **settings):
@@ -297,6 +317,8 @@ def test_a_seed_that_has_strayed_learns_only_its_values():
     log_ratio = lm.token_log_prob(tasks.MODEL, far, batch.prompt, batch.response) - batch.log_old
     strayed = (np.exp(log_ratio) - 1 - log_ratio).sum((-1, -2)) / batch.mask.sum((-1, -2))
     assert strayed[1] > 0.01 > strayed[0] == 0
+    loss, _ = ppo.ppo(TASK, CRITIC, prompts=30, minibatch=30, epochs=1, stop_kl=0.0)
+    assert np.abs(grad(lambda p: anp.sum(loss(p, batch)))(STARTS)["logits"]).max((1, 2, 3)).min() > 0
     for limit, moves in ((strayed[1] * 0.99, False), (strayed[1] * 1.01, True)):
         loss, _ = ppo.ppo(TASK, CRITIC, prompts=30, minibatch=30, epochs=1, stop_kl=limit)
         slope = grad(lambda p, loss=loss: anp.sum(loss(p, batch)))(far)
@@ -332,6 +354,8 @@ def test_the_price_of_the_next_round_depends_on_the_divergence_of_this_one():
     assert asked[0][0] == tasks.BETA
     assert asked[0][1] == pytest.approx((seen.log_pi - seen.log_pi_0).sum(-1).mean(-1), abs=1e-13)
     assert asked[1][0].tolist() == [tasks.BETA + k for k in (1, 2, 3)]
+    batches(ppo.ppo(TASK, CRITIC, prompts=9, minibatch=9, epochs=1, control=control), CRITIC.head(tasks.POLICY))
+    assert np.shape(asked[-1][1]) == ()
     cost = [np.sort(b.returns[..., 0], axis=-1) for b in (first, second)]
     assert (np.abs(cost[0] - cost[1])[1] > 0).any()
 
