@@ -17,7 +17,8 @@ from tqdm import tqdm
 from benchmarks import contestants as c
 from benchmarks import feedback
 from benchmarks.table import page
-from rlhf_lab import results
+from rlhf_lab import environments, ppo, results, rollouts
+from rlhf_lab.critics import RecurrentCritic
 from rlhf_lab.recurrent import Recurrent
 
 HERE = Path(__file__).parent
@@ -74,7 +75,23 @@ def contests() -> dict[str, dict]:
     model, params, texts = world(2, 128, 64)
     given = model, params, model.init(np.random.default_rng(1)), texts[:64], texts[64:]
     found["a DPO step, 64 comparisons, length 64"] = {"ours": c.dpo_ours(*given), "PyTorch eager": c.dpo_torch(*given)}
+    task, critic, params, batch = ppo_update()
+    found["one update of PPO, 10 seeds at once, 256 answers each"] = {
+        "ours": c.ppo_ours(task, critic, params, batch),
+        "PyTorch eager": c.ppo_torch(params, batch),
+    }
     return found
+
+
+def ppo_update():
+    """Return a task, a critic, parameters that have moved a little, and the minibatch that older ones wrote."""
+    critic = RecurrentCritic(Recurrent(11, 16, 10))
+    rngs = np.random.default_rng(0).spawn(10)
+    old = rollouts.stack([critic.init(rng) for rng in rngs])
+    task = rollouts.Task(environments.phrases(), (critic.language, critic.init(rngs[0])), beta=0.5)
+    _, collect = ppo.ppo(task, critic, prompts=256, minibatch=256, epochs=1)
+    (batch,) = collect(old, rngs[0])
+    return task, critic, {name: p + 0.03 * rngs[1].normal(size=p.shape) for name, p in old.items()}, batch
 
 
 def agree(name: str, functions: dict) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from autograd import value_and_grad
 
-from rlhf_lab import direct, lm, optim, pairs
+from rlhf_lab import direct, lm, optim, pairs, ppo
+from rlhf_lab.critics import RecurrentCritic
 from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.rollouts import Task
 
 jax.config.update("jax_enable_x64", True)
 NAMES = ("recurrent", "embed", "readout", "start")
@@ -286,5 +288,48 @@ def dpo_torch(model: Recurrent, params: dict, reference: dict, chosen: np.ndarra
         u_w, u_l = log_ratio.chunk(2)
         value = -torch.nn.functional.logsigmoid(0.1 * (u_w - u_l)).mean()
         return value.item(), [g.numpy() for g in torch.autograd.grad(value, leaves)]
+
+    return run
+
+
+def ppo_ours(task: Task, critic: RecurrentCritic, params: dict, batch: ppo.Batch):
+    """Return a function that computes the loss of PPO on a minibatch, and its gradients, with this package."""
+    count = batch.response.shape[-2]
+    loss, _ = ppo.ppo(task, critic, prompts=count, minibatch=count, epochs=1)
+    both = value_and_grad(lambda p: anp.sum(loss(p, batch)))
+
+    def run():
+        value, grads = both(params)
+        return float(value), [grads[name] for name in (*NAMES, "value")]
+
+    return run
+
+
+def ppo_torch(params: dict, batch: ppo.Batch):
+    """Return a function that computes the same with a loop over time in PyTorch; seeds on one leading axis."""
+    leaves = [*_torch_params(params), torch.tensor(params["value"], requires_grad=True)]
+    read = torch.tensor(np.concatenate([batch.prompt, batch.response[..., :-1]], axis=-1))
+    one_hot = torch.nn.functional.one_hot(read.movedim(-1, 0), params["embed"].shape[-2]).double()
+    response, mask, log_old, advantage, returns = (
+        torch.tensor(column) for column in (batch.response, batch.mask, batch.log_old, batch.advantage, batch.returns)
+    )
+    skipped = batch.prompt.shape[-1] - 1
+
+    def run():
+        w, e, r, start, v = leaves
+        back, states = w.transpose(-1, -2), []
+        h = start[:, None, :].expand(*read.shape[:-1], start.shape[-1])
+        for drive in (one_hot @ e).unbind(0):
+            h = torch.tanh(torch.baddbmm(drive, h, back))
+            states.append(h)
+        seen = torch.stack(states[skipped:], dim=-2)
+        log_pi = torch.log_softmax(seen @ r[:, None], dim=-1)
+        log_pi = torch.gather(log_pi, -1, response[..., None])[..., 0] * mask
+        values = (seen @ v[:, None, :, None])[..., 0]
+        ratio = torch.exp(log_pi - log_old)
+        gain = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage) * mask
+        wrong = (values - returns) ** 2 * mask
+        total = (0.25 * wrong.sum(-1).mean(-1) - gain.sum(-1).mean(-1)).sum()
+        return total.item(), [g.numpy() for g in torch.autograd.grad(total, leaves)]
 
     return run

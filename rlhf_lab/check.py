@@ -6,6 +6,7 @@ a public function whose docstring states it.
 
 from . import exercises_dpo as _dpo
 from . import exercises_pessimism as _pessimism
+from . import exercises_policy_gradients as _policy_gradients
 from . import exercises_reward_modeling as _reward_modeling
 from . import exercises_token_mdp as _token_mdp
 from .diagnosis import CASES, Exercise, Function, diagnose
@@ -187,3 +188,56 @@ def gpo_loss(function: Function) -> None:
     `beta` > 0 the weight of the KL term.
     """
     _report(_dpo.GPO_LOSS, function)
+
+
+def reinforce_gradient(function: Function) -> None:
+    """Check f(policy, drawn, advantage): the REINFORCE estimate of the gradient in the logits, shape (A,).
+
+    One prompt: `policy` (A,) are the probabilities of its answers, a softmax of the logits; `drawn` (N,) are the
+    indices of the answers that were drawn, `advantage` (N,) their advantages. The estimate points up.
+    """
+    _report(_policy_gradients.REINFORCE_GRADIENT, function)
+
+
+def rloo_advantages(function: Function) -> None:
+    """Check f(f): the leave-one-out advantages of k answers to each of G prompts, shape (G, k).
+
+    `f` (G, k) are the regularised rewards, k >= 2.
+    """
+    _report(_policy_gradients.RLOO_ADVANTAGES, function)
+
+
+def gae(function: Function) -> None:
+    """Check f(rewards, values, gamma, lam): the generalised advantages of the tokens of one answer, shape (T,).
+
+    `rewards` (T,) and `values` (T,) stand before each token; behind the last one there is no value. `gamma` is the
+    discount, `lam` is lambda.
+    """
+    _report(_policy_gradients.GAE, function)
+
+
+def ppo_loss(function: Function) -> None:
+    """Check f(log_pi, log_old, advantage, clip_range): the clipped loss of PPO, one number, of shape ().
+
+    `log_pi` (N,) are the log-probabilities of N tokens now, `log_old` (N,) when they were written, `advantage` (N,)
+    their advantages; `clip_range` is epsilon. It is a mean over the tokens.
+    """
+    _report(_policy_gradients.PPO_LOSS, function)
+
+
+def gibbs_gap(function: Function) -> None:
+    """Check f(log_pi, log_pi_0, reward, beta): beta KL(pi || pi*) for each prompt, in units of reward, shape (N,).
+
+    `log_pi` (N, A) and `log_pi_0` (N, A) are the log-probabilities of policy and reference, `reward` (N, A) the rewards
+    of all answers, `beta` > 0 the price of a nat.
+    """
+    _report(_policy_gradients.GIBBS_GAP, function)
+
+
+def best_of_n_kl(function: Function) -> None:
+    """Check f(policy, reward, n): KL(pi_n || pi) of best-of-n for one prompt, nats, one number, of shape ().
+
+    `policy` (A,) are the probabilities of the answers, `reward` (A,) their rewards, no two of them equal; `n` is the
+    number of draws, at least 2.
+    """
+    _report(_policy_gradients.BEST_OF_N_KL, function)

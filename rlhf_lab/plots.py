@@ -1,5 +1,7 @@
 """The house style: one colour for each method in the whole book, and the figures that come back."""
 
+import json
+from html import escape
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,6 +21,8 @@ COLORS = {
     "sft": "#E69F00",
     "reinforce": "#D55E00",
     "rloo": "#C86464",
+    "grpo": "#1E5AD2",
+    "a2c": "#1E002D",
     "ppo": "#7D194B",
     "best_of_n": "#969632",
     "dpo": "#009E73",
@@ -119,3 +123,33 @@ def prefix_tree(ax: Axes, levels: list[Array], words: tuple[str, ...], root: str
     ax.text(0.05, middle, root, va="center", ha="right", bbox=patch)
     ax.set(xlim=(-1.0, len(levels) + 0.9), ylim=(height - 0.5, -0.5))
     ax.set_axis_off()
+
+
+def bar_slider(labels: list[str], frames: Array, captions: list[str], key: Array, method: str) -> str:
+    """Return a page fragment: bars (F, B) that a slider takes through F frames, each beside the bar of a `key` (B,).
+
+    Heights are probabilities. It needs no server and no library, and is white like the figures, on any page.
+    """
+    percent = [[round(100 * float(value), 1) for value in frame] for frame in frames]
+    bar = "height:0.6em;width:{width}%;background:{color}"
+    rows = "".join(
+        f'<span style="text-align:right">{escape(label)}</span><div>'
+        f'<div data-bar style="{bar.format(width=now, color=COLORS[method])}"></div>'
+        f'<div style="{bar.format(width=round(100 * float(best), 1), color=COLORS["exact"])}"></div></div>'
+        for label, now, best in zip(labels, percent[0], key, strict=True)
+    )
+    move = (
+        "const s=JSON.parse(this.dataset.all),p=this.closest('figure');"
+        "p.querySelectorAll('[data-bar]').forEach((b,i)=>{b.style.width=s.frames[this.value][i]+'%'});"
+        "p.querySelector('output').textContent=s.captions[this.value]"
+    )
+    data = escape(json.dumps({"frames": percent, "captions": captions}), quote=True)
+    return (
+        '<figure style="margin:0;padding:0.8em;background:white;color:black">'
+        f'<b style="color:{COLORS["exact"]}">exact</b> '
+        f'<label><b style="color:{COLORS[method]}">{escape(method)}</b> '
+        f'<input type="range" min="0" max="{len(percent) - 1}" value="0" data-all="{data}" oninput="{escape(move)}" '
+        f'aria-label="training"></label> <output>{escape(captions[0])}</output>'
+        '<div style="display:grid;grid-template-columns:max-content 1fr;gap:0.3em 0.8em;align-items:center">'
+        f"{rows}</div></figure>"
+    )

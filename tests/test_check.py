@@ -444,3 +444,26 @@ def test_hard_cases_count_and_come_last():
 def test_floating_point_warnings_of_a_reader_are_not_errors():
     with np.errstate(all="raise"):
         assert told(lambda x: 2.0 * x + 0 * np.nan_to_num(1 / (0 * x), posinf=0.0)) is None
+
+
+def test_cases_of_the_policy_gradients_come_in_all_sizes_too():
+    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_policy_gradients").WRONG}
+    assert {len(p) for p, _, _ in cases["reinforce_gradient"]} == {2, 3, 4}
+    assert {len(d) for _, d, _ in cases["reinforce_gradient"]} == {5, 6, 7, 8}
+    assert all(len(a) == len(d) for _, d, a in cases["reinforce_gradient"])
+    assert {f.shape for (f,) in cases["rloo_advantages"]} == {(g + 1, g + m + 2) for g in (1, 2, 3, 4) for m in (1, 2)}
+    assert {len(r) for r, *_ in cases["gae"]} == {2, 3, 4, 5, 6}
+    assert {case[2] for case in cases["gae"]} == {0.5, 0.8, 0.9}
+    assert {case[3] for case in cases["gae"]} == {0.3, 0.6, 0.95}
+    assert {len(p) for p, *_ in cases["ppo_loss"]} == {5, 6, 7, 8}
+    assert {case[3] for case in cases["ppo_loss"]} == {0.1, 0.2, 0.3}
+    advantages = np.concatenate([a for _, _, a, _ in cases["ppo_loss"]])
+    assert (min(advantages), max(advantages), min(abs(advantages))) == (-2.9, 2.9, 0.1)
+    ratios = np.concatenate([np.exp(p - q) for p, q, *_ in cases["ppo_loss"]])
+    assert sorted(set(np.round(ratios, 9))) == [0.5, 0.7, 0.85, 0.95, 1.05, 1.15, 1.4, 1.8]
+    old = np.concatenate([q for _, q, *_ in cases["ppo_loss"]])
+    assert (min(old), max(old)) == (-2.9, -0.1)
+    assert {beta for *_, beta in cases["gibbs_gap"]} == {0.4, 0.5, 2.0}
+    assert {len(p) for p, *_ in cases["best_of_n_kl"]} == {3, 4, 5, 6}
+    assert {n for *_, n in cases["best_of_n_kl"]} == {2, 3, 4, 5}
+    assert all(len(set(r)) == len(r) for _, r, _ in cases["best_of_n_kl"])

@@ -100,3 +100,20 @@ def test_a_path_whose_continuations_are_all_unlikely_ends_with_its_own_probabili
     _, ax = plt.subplots()
     plots.prefix_tree(ax, [np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])], ("a", "<eos>"), root="x", shown=0.6)
     assert [text.get_text() for text in ax.texts] == ["0.90", "a", "x"]
+
+
+def test_a_slider_holds_every_frame_and_starts_with_the_first():
+    import html
+    import json
+    import re
+
+    frames = np.array([[0.1234, 0.5], [0.3, 0.6]])
+    page = plots.bar_slider(["a < b", "c"], frames, ["0 answers", "9 answers"], np.array([0.25, 0.75]), "ppo")
+    data = json.loads(html.unescape(re.search(r'data-all="(.*?)"', page)[1]))
+    assert data == {"frames": [[12.3, 50.0], [30.0, 60.0]], "captions": ["0 answers", "9 answers"]}
+    assert re.findall(r"width:([\d.]+)%", page) == ["12.3", "25.0", "50.0", "75.0"]
+    assert "a &lt; b" in page
+    assert "<output>0 answers</output>" in page
+    assert 'max="1"' in page
+    assert page.count(plots.COLORS["ppo"]) == page.count(plots.COLORS["exact"]) == 3
+    assert re.findall(r"<b [^>]*>(\w+)</b>", page) == ["exact", "ppo"]

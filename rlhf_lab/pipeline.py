@@ -1,0 +1,93 @@
+"""RLHF from end to end: demonstrations, comparisons, a reward model, PPO. Everything on the way is kept.
+
+pi_0 reference, after supervised fine-tuning    R_phi learned reward    pi policy    beta KL weight
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from numpy.random import Generator
+
+from . import lm, optim, ppo, preferences, rewards
+from .autodiff import Array
+from .critics import Critic
+from .optim import Params
+from .preferences import Preferences
+from .rollouts import Task
+from .token_mdp import TokenMDP
+
+
+class Stages(NamedTuple):
+    """What each stage left: parameters after SFT, comparisons, parameters of the reward model, the task, the policy.
+
+    `task` holds the learned reward; `gold`, its twin, the true one. `losses` has the last loss of each stage.
+    """
+
+    sft: Params
+    pairs: Preferences
+    reward: Params
+    task: Task
+    gold: Task
+    policy: Params
+    losses: dict[str, Array]
+
+
+def rlhf(
+    mdp: TokenMDP,
+    critic: Critic,
+    pretrained: Params,
+    demonstrations: tuple[Array, Array],
+    annotator: Callable[[Array], Array],
+    reward_model: rewards.RewardModel,
+    *,
+    comparisons: int,
+    beta: float,
+    rng: Generator,
+    sft_rounds: int = 20,
+    reward_rounds: int = 200,
+    ppo_rounds: int = 40,
+) -> Stages:
+    """Run SFT, collect comparisons, fit the reward model, and optimise it with PPO (InstructGPT, Ouyang et al. 2022).
+
+    `demonstrations` are prompts and answers; `annotator` maps the margins R(x, y) - R(x, y') of the true reward to the
+    probability that the first is preferred, as `preferences.bradley_terry` does.
+    """
+    model = critic.language
+
+    def imitate(params: Params, batch: tuple[Array, Array]) -> Array:
+        return lm.negative_log_likelihood(model, params, *batch)
+
+    demonstrated = optim.minibatches(demonstrations, 64)
+    sft, told = optim.fit(imitate, pretrained, demonstrated, rounds=sft_rounds, optimizer=optim.adam(0.003), rng=rng)
+
+    prompt = mdp.prompts[rng.choice(len(mdp.prompts), comparisons, p=mdp.start)]
+    first, second = preferences.draw_pairs(model, sft, prompt, mdp.horizon, rng)
+    margin = mdp.reward(prompt, first) - mdp.reward(prompt, second)
+    label = preferences.choose(annotator(margin), rng)
+    pairs = preferences.from_labels(prompt, first, second, label, mdp.vocab)
+
+    loss = rewards.preference_loss(reward_model, rewards.bradley_terry_loss)
+    reward, judged = optim.fit(
+        loss,
+        reward_model.init(rng),
+        lambda params, rng: [pairs.columns],
+        rounds=reward_rounds,
+        optimizer=optim.adam(0.03),
+        rng=rng,
+    )
+
+    gold = Task(mdp, (model, sft), beta)
+    learned = replace(mdp, reward=lambda prompt, response: reward_model.reward(reward, prompt, response))
+    task = Task(learned, (model, sft), beta)
+    gain, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
+    policy, earned = optim.fit(
+        gain,
+        critic.head(sft),
+        collect,
+        rounds=ppo_rounds,
+        optimizer=optim.adam(0.01),
+        rng=rng,
+    )
+    losses = {"sft": told[-1]["loss"], "reward": judged[-1]["loss"], "ppo": earned[-1]["loss"]}
+    return Stages(sft, pairs, reward, task, gold, policy, losses)
