@@ -52,6 +52,13 @@ def disagreement(probs: Array) -> Array:
     return np.var(probs, axis=0)
 
 
+def costs(network: Network, ensemble: Params, rows: Labels) -> Array:
+    """Return C(s, a) for observations and actions (..., N), from an ensemble of networks (M, ...): (..., N)."""
+    log_pi = network.log_policy(ensemble, rows.observation)
+    action = np.broadcast_to(rows.action, log_pi.shape[:-1])
+    return disagreement(np.exp(np.take_along_axis(log_pi, action[..., None], axis=-1)[..., 0]))
+
+
 def clipped(cost: Array, threshold: Array) -> Array:
     """+1 where the members disagree more than the threshold, -1 elsewhere (eq-clipped-disagreement)."""
     return np.where(cost > threshold, 1.0, -1.0)
@@ -113,7 +120,7 @@ def dril(
     params: Params,
     ensemble: Params,
     labels: Labels,
-    quantile: float | None,
+    limit: Array | None,
     *,
     rounds: int,
     episodes: int,
@@ -126,20 +133,19 @@ def dril(
     """Start from a clone, and mix its cloning loss with policy-gradient steps on the cost of an ensemble of clones.
 
     `params` are the clone, `ensemble` the same with a leading axis of members, `labels` the demonstrations, `weight` is
-    lambda. The cost is clipped at `quantile` of the disagreement on the demonstrations, or raw if it is None. Each
-    round plays `episodes` episodes for each seed and takes one step of Adam. Brantley, Sun and Henaff 2020,
-    algorithm 1, with REINFORCE.
+    lambda. The cost is clipped at `limit` (...), see `threshold`, or raw if that is None; infinity makes it -1 at every
+    step, so that nothing counts but to go on. Each round plays `episodes` episodes for each seed and takes one step of
+    Adam. Brantley, Sun and Henaff 2020, algorithm 1, with REINFORCE.
     """
     shown = policies.check(labels, network.actions)
     lead = shown.weight.shape[:-1]
-    limit = threshold(_cost(network, ensemble, shown), shown.weight, quantile) if quantile is not None else None
 
     def collect(params: Params, rng: Generator) -> Iterable[tuple[Labels, Array]]:
         play = rollout(world, policies.acting(network, params), (*lead, episodes), horizon, rng)
         length = len(play.alive)
         rows = Labels(*(_rows(part, len(lead)) for part in (play.observation, play.action, play.alive)))
-        cost = _cost(network, ensemble, rows)
-        cost = clipped(cost, limit[..., None]) if limit is not None else cost
+        cost = costs(network, ensemble, rows)
+        cost = cost if limit is None else clipped(cost, np.asarray(limit)[..., None])
         timed = np.moveaxis(np.reshape(cost, (*lead, episodes, length)), -1, 0)
         yield rows, np.moveaxis(advantages(costs_to_go(timed, play.alive, discount), play.alive), 0, -1)
 
@@ -150,12 +156,6 @@ def dril(
         return objective(surrogate(np.reshape(log_pi, advantage.shape), advantage, horizon), imitate, weight)
 
     return fit(loss, params, collect, rounds=rounds, optimizer=adam(step_size), rng=rng)[0]
-
-
-def _cost(network: Network, ensemble: Params, rows: Labels) -> Array:
-    log_pi = network.log_policy(ensemble, rows.observation)
-    action = np.broadcast_to(rows.action, log_pi.shape[:-1])
-    return disagreement(np.exp(np.take_along_axis(log_pi, action[..., None], axis=-1)[..., 0]))
 
 
 def _rows(values: Array, lead: int) -> Array:

@@ -8,7 +8,7 @@ Policies on grids are arrays (..., S, A), `expert` (S, A) is deterministic. Netw
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -144,45 +144,30 @@ def when_unsure(network: Network, expert: Act, b: float) -> Ask:
 class Guided:
     """Ask as in (eq-guided-query): where the policy is unsure, a free `guide` answers unless it is likely to be wrong.
 
-    `difference`, a network with two actions, learns from the expert's answers where the guide differs from it. Where it
-    knows nothing, it expects that the guide is wrong with probability `PRIOR`: a wrong label that is believed stays in
-    the data. Each run needs an object of its own, since it remembers the answers.
+    For observations that are one-hot rows. delta(s) = (PRIOR + k) / (1 + n) if the expert, asked n times in s,
+    contradicted the guide k times; PRIOR is high, because a wrong label that is believed stays in the data. Each run
+    needs an object of its own, since it remembers the answers.
     """
 
     network: Network
     expert: Act
     guide: Act
     b: float
-    difference: Network
-    rounds: int
-    step_size: float
-    known: list[Labels] = field(default_factory=list)
+    asked: Array = 0.0
+    wrong: Array = 0.0
 
     def __call__(self, params: Params, seen: Labels, rng: Generator) -> Answers:
         """Return the labels of one round: the expert's, the guide's, and weight 0 where nobody was asked."""
-        q = query_probability(self.network.log_policy(params, seen.observation), self.b)
-        chance = guided_query_probability(q, self._delta(seen.observation, rng))
+        state = seen.observation
+        q = query_probability(self.network.log_policy(params, state), self.b)
+        delta = np.sum(state * ((PRIOR + self.wrong) / (1 + self.asked) + np.zeros(state.shape[-1])), axis=-1)
         draw = rng.random(q.shape)
-        asked, told = draw < chance, self.guide(seen.observation, rng)
-        answer = self.expert(seen.observation, rng)
-        weight = seen.weight * asked
-        self.known.append(Labels(seen.observation, (answer != told).astype(int), weight))
-        labels = Labels(seen.observation, np.where(asked, answer, told), seen.weight * (draw < q))
-        return Answers(labels, weight.sum(-1))
-
-    def _delta(self, observation: Array, rng: Generator) -> Array:
-        if not self.known:
-            return np.full(observation.shape[:-1], PRIOR)
-        labels = self.known[0]
-        for more in self.known[1:]:
-            labels = policies.join(labels, more)
-        labels = labels._replace(weight=labels.weight + 1e-12)  # a seed that never asked has nothing to learn from
-        params = self.difference.init(rng, labels.weight.shape[:-1], spread=0.0)
-        params["bias"] += np.log([1 - PRIOR, PRIOR])
-        params = policies.clone(
-            self.difference, params, labels, rounds=self.rounds, step_size=self.step_size, rng=rng
-        )
-        return np.exp(self.difference.log_policy(params, observation))[..., 1]
+        ask, told, answer = draw < guided_query_probability(q, delta), self.guide(state, rng), self.expert(state, rng)
+        weight = (seen.weight * ask)[..., None] * state
+        self.asked = self.asked + weight.sum(-2, keepdims=True)
+        self.wrong = self.wrong + (weight * (answer != told)[..., None]).sum(-2, keepdims=True)
+        labels = Labels(state, np.where(ask, answer, told), seen.weight * (draw < q))
+        return Answers(labels, weight.sum((-2, -1)))
 
 
 class Round(NamedTuple):

@@ -22,7 +22,7 @@ Act = Callable[[Array, Generator], Array]  # observations (..., D) and chance to
 
 @dataclass(frozen=True)
 class Network:
-    """pi(a | s) = softmax(tanh(s / scale W_1 + b_1) W_2 + b_2); without `hidden` units, softmax(s / scale W_2 + b_2).
+    """pi(a | s) = softmax(tanh(s / scale W_1 + b_1) W_2 + b_2); without `hidden` units, softmax(s / scale W_2).
 
     `scale`, one number for each entry of an observation, brings them all to the order of 1. With `hidden` = 0 and
     one-hot observations this is a table. Parameters: `weights` and `bias` of the last layer, `hidden_weights` and
@@ -46,14 +46,12 @@ class Network:
         Those of the last layer are multiplied by `spread`: 0 makes all actions equally likely everywhere.
         """
         last = self.hidden or self.observations
-        params = {
-            "weights": spread * rng.normal(size=(*lead, last, self.actions)) / (last if self.hidden else 1) ** 0.5,
-            "bias": np.zeros((*lead, self.actions)),
-        }
+        params = {"weights": spread * rng.normal(size=(*lead, last, self.actions)) / last**0.5}
         if self.hidden:
             shape = (*lead, self.observations, self.hidden)
             params["hidden_weights"] = rng.normal(size=shape) / self.observations**0.5
             params["hidden_bias"] = np.zeros((*lead, self.hidden))
+            params["bias"] = np.zeros((*lead, self.actions))
         return params
 
     def logits(self, params: Params, observation: Array) -> Array:
@@ -63,8 +61,9 @@ class Network:
                 f"observations have {observation.shape[-1]} entries; this policy was made for {self.observations}"
             )
         read = observation / np.array(self.scale) if self.scale else observation
-        if self.hidden:
-            read = np.tanh(np.matmul(read, params["hidden_weights"]) + params["hidden_bias"][..., None, :])
+        if not self.hidden:
+            return np.matmul(read, params["weights"])
+        read = np.tanh(np.matmul(read, params["hidden_weights"]) + params["hidden_bias"][..., None, :])
         return np.matmul(read, params["weights"]) + params["bias"][..., None, :]
 
     def log_policy(self, params: Params, observation: Array) -> Array:
