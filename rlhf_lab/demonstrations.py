@@ -3,8 +3,10 @@
     s observation, D numbers    a action, one of A    N steps of all episodes, one after the other
 """
 
+import io
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,12 +108,11 @@ def _arrays(shown: Demonstrations) -> dict[str, Any]:
 def load(path: str | os.PathLike[str]) -> Demonstrations:
     """Return the demonstrations that `save` wrote. Raises `ValueError` if the file is damaged or of another format."""
     path = Path(path)
+    data = io.BytesIO(path.read_bytes())
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        with zipfile.ZipFile(data) as archive:
+            found = {Path(name).stem: _array(archive.read(name)) for name in archive.namelist()}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {error}; record the demonstrations again") from None
     number = found.pop("format", None)
     if number is None or number != FORMAT:
@@ -124,3 +125,7 @@ def load(path: str | os.PathLike[str]) -> Demonstrations:
         return Demonstrations(found["observation"], found["action"], found["episode"], int(found["actions"]))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _array(data: bytes) -> Array:
+    return np.load(io.BytesIO(data), allow_pickle=False)

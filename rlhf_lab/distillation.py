@@ -87,12 +87,12 @@ def levels_of(log_pi: Array, vocab: int, horizon: int) -> list[Array]:
     return levels[::-1]
 
 
-def prefix_occupancy(levels: list[Array], eos: bool = True) -> list[Array]:
+def prefix_occupancy(levels: list[Array]) -> list[Array]:
     """Return d_t(s), the chance that a text is still being written and begins with s: a list of (..., K, W^t)."""
     d = [np.ones((*levels[0].shape[:-2], 1))]
     for level in levels[:-1]:
         longer = d[-1][..., None] * np.exp(level)
-        d.append((longer[..., :-1] if eos else longer).reshape(*longer.shape[:-2], -1))
+        d.append(longer[..., :-1].reshape(*longer.shape[:-2], -1))
     return d
 
 

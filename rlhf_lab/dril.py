@@ -215,10 +215,11 @@ def kappa(ratio: Array, variance: Array) -> Kappa:
     """min_U alpha(U) / v(U), alpha(U) = max(1, max_(s in U) ratio), v(U) = min_(s not in U, a) variance (eq-dril-kappa).
 
     `ratio` (S,) is the concentrability, `variance` (S, A) that of the ensemble. U is not empty and leaves a state out.
-    Only the sets {s: ratio(s) <= c} can be best: adding a state below the maximum costs nothing, so S sets are tried.
+    S sets are enough: what lies below the largest ratio of U may join it for nothing, and among equal ratios those of
+    least variance should join first.
     """
-    order, least = np.argsort(ratio, kind="stable"), np.min(variance, axis=-1)
-    found = None
+    least = np.min(variance, axis=-1)
+    order, found = np.lexsort((least, np.maximum(1.0, ratio))), None
     for size in range(1, len(order)):
         alpha, v = max(1.0, ratio[order[:size]].max()), least[order[size:]].min()
         value = alpha / v if v > 0 else np.inf

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import math
 
+import answers_imitation
 import answers_token_mdp
 import autograd.numpy as anp
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from answers_token_mdp import kl, length, log_prob, masked
 
 from rlhf_lab import check, diagnosis
+from rlhf_lab import exercises_imitation as exercises_of_imitation
 from rlhf_lab import exercises_token_mdp as token_mdp
 
-CHAPTERS = [(token_mdp, answers_token_mdp)]
+CHAPTERS = [(token_mdp, answers_token_mdp), (exercises_of_imitation, answers_imitation)]
 EXERCISES, SOLUTIONS, WRONG = {}, {}, {}
 for exercises, answers in CHAPTERS:
     for name, mistakes in answers.WRONG.items():

@@ -123,7 +123,7 @@ def test_a_damaged_file_is_refused_and_stays(tmp_path):
     data = whole.read_bytes()
     flipped = bytearray(data)
     with zipfile.ZipFile(io.BytesIO(data)) as inside:
-        spot = inside.getinfo("observation.npy").header_offset + 60
+        spot = inside.getinfo("observation.npy").header_offset + 90
     flipped[spot] ^= 0xFF
     array = io.BytesIO()
     np.save(array, np.ones(3))
