@@ -77,7 +77,9 @@ def levels_of(log_pi: Array, vocab: int, horizon: int) -> list[Array]:
         blocks.append(log_pi[..., first : first + words**length])
         first += words**length
     if first != log_pi.shape[-1]:
-        raise ValueError(f"a language with {vocab} tokens and horizon {horizon} has {first} answers; got {log_pi.shape}")
+        raise ValueError(
+            f"a language with {vocab} tokens and horizon {horizon} has {first} answers; got {log_pi.shape}"
+        )
     mass, levels = blocks[-1], []
     for block in blocks[-2::-1]:
         longer = np.concatenate([mass.reshape(*mass.shape[:-1], -1, words), block[..., None]], axis=-1)

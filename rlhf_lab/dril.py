@@ -215,19 +215,22 @@ def kappa(ratio: Array, variance: Array) -> Kappa:
     """min_U alpha(U) / v(U), alpha(U) = max(1, max_(s in U) ratio), v(U) = min_(s not in U, a) variance (eq-dril-kappa).
 
     `ratio` (S,) is the concentrability, `variance` (S, A) that of the ensemble. U is not empty and leaves a state out.
-    S sets are enough: what lies below the largest ratio of U may join it for nothing, and among equal ratios those of
-    least variance should join first.
+    Two S sets are enough: what lies below the largest ratio of U may join it for nothing, so U holds all ratios up to
+    some number, or, if that would be all states, all but one.
     """
-    least = np.min(variance, axis=-1)
-    order, found = np.lexsort((least, np.maximum(1.0, ratio))), None
-    for size in range(1, len(order)):
-        alpha, v = max(1.0, ratio[order[:size]].max()), least[order[size:]].min()
-        value = alpha / v if v > 0 else np.inf
-        if found is None or value < found.kappa:
-            found = Kappa(float(value), np.isin(np.arange(len(order)), order[:size]), float(alpha), float(v))
-    if found is None:
-        raise ValueError(f"kappa needs at least 2 states; got {len(order)}")
-    return found
+    states = len(ratio)
+    if states < 2:
+        raise ValueError(f"kappa needs at least 2 states; got {states}")
+    least, best = np.min(variance, axis=-1), None
+    sets = [ratio <= limit for limit in np.unique(ratio)] + [np.arange(states) != left for left in range(states)]
+    for inside in sets:
+        if not inside.all():
+            alpha, v = max(1.0, ratio[inside].max()), least[~inside].min()
+            value = alpha / v if v > 0 else np.inf
+            if best is None or value < best.kappa:
+                best = Kappa(float(value), inside, float(alpha), float(v))
+    assert best is not None
+    return best
 
 
 def dril_bound(kappa: Array, epsilon: Array, cost: Array, u: float, horizon: int) -> Array:

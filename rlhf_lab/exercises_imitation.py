@@ -116,7 +116,7 @@ def _mixture_mistakes(expert: Array, policy: Array, beta: float, round: int) -> 
     def mixed(share: float) -> Array:
         return share * expert + (1 - share) * policy
 
-    geometric = np.exp(beta**round * np.log(np.maximum(expert, 1e-300)) + (1 - beta**round) * np.log(policy))
+    geometric = expert ** (beta**round) * policy ** (1 - beta**round)
     return {
         "You swapped expert and policy: beta_i is the expert's share.": mixed(1 - beta**round),
         "You forgot the round: beta_i = beta^i falls from round to round.": mixed(beta),
@@ -196,11 +196,13 @@ def _asking_mistakes(log_pi: Array, b: float) -> dict[str, Any]:
     return {
         "You return the chance not to ask: small margins are the doubtful ones.": margin / (b + margin),
         "You forgot b in the numerator: without a margin, the chance is 1.": 1 / (b + margin),
-        "You take the margin of the probabilities; take that of their logarithms.": b / (b + chance[:, -1] - chance[:, -2]),
+        "You take the margin of the probabilities; take that of their logarithms.": b
+        / (b + chance[:, -1] - chance[:, -2]),
         "You take the margin between the best and the worst; the second best is the rival.": (
             b / (b + best[:, -1] - best[:, 0])
         ),
-        "You take the first two actions as they stand; sort them, best first.": b / (b + np.abs(log_pi[:, 0] - log_pi[:, 1])),
+        "You take the first two actions as they stand; sort them, best first.": b
+        / (b + np.abs(log_pi[:, 0] - log_pi[:, 1])),
         "You use the best log-probability alone; its distance from the second best counts.": b / (b - best[:, -1]),
         "The chance falls too fast: it is b / (b + m), not exp(-m / b).": np.exp(-margin / b),
     }

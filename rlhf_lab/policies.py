@@ -124,9 +124,7 @@ def join(first: Labels, second: Labels) -> Labels:
     )
 
 
-def clone(
-    network: Network, params: Params, labels: Labels, *, rounds: int, step_size: float, rng: Generator
-) -> Params:
+def clone(network: Network, params: Params, labels: Labels, *, rounds: int, step_size: float, rng: Generator) -> Params:
     """Fit a policy to what an expert did: `rounds` steps of Adam on the cloning loss.
 
     A weight counts a pair, 0 leaves it out: seeds with different numbers of pairs train in one call.

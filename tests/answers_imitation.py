@@ -32,7 +32,9 @@ def state_occupancy(transition, policy, start, horizon):
 
 def dagger_mixture(expert, policy, beta, round):
     share = math.prod([beta] * round)
-    return [[share * e + (1 - share) * p for e, p in zip(*row, strict=True)] for row in zip(expert, policy, strict=True)]
+    return [
+        [share * e + (1 - share) * p for e, p in zip(*row, strict=True)] for row in zip(expert, policy, strict=True)
+    ]
 
 
 def variance(values, less=0):
@@ -89,7 +91,8 @@ def mixed(share):
 
 def geometric(expert, policy, beta, round):
     w = beta**round
-    return np.array(expert) ** w * policy ** (1 - w) if w else policy
+    rows = zip(expert, policy, strict=True)
+    return [[math.pow(e, w) * math.pow(p, 1 - w) for e, p in zip(*row, strict=True)] for row in rows]
 
 
 WRONG = {
@@ -109,7 +112,10 @@ WRONG = {
         (uniform, "You forgot the policy: weigh each action"),
         (pushed_back, "You push values backwards: mass flows"),
         (lambda p, pi, d, t: np.sum(state_occupancy(p, pi, d, t), axis=0), "You return the sum over the steps; return"),
-        (lambda p, pi, d, t: np.mean(state_occupancy(p, pi, d, t), axis=0), "You return the mean over the steps; return"),
+        (
+            lambda p, pi, d, t: np.mean(state_occupancy(p, pi, d, t), axis=0),
+            "You return the mean over the steps; return",
+        ),
         (lambda p, pi, d, t: np.cumsum(state_occupancy(p, pi, d, t), axis=0), "You return running totals; return"),
         (lambda p, pi, d, t: np.transpose(state_occupancy(p, pi, d, t)), "You return states in the rows and steps"),
     ],
@@ -129,14 +135,20 @@ WRONG = {
         (lambda p, limit: [[int(c > limit) for c in row] for row in spread(p)], "You clip to 0 and 1; agreement earns"),
         (lambda p, limit: clip(np.sqrt(spread(p)), limit), "You compare the standard deviation with"),
         (lambda p, limit: clip(spread(p, 1), limit), "You divide by M - 1; the cost is"),
-        (lambda p, limit: clip([[variance(row) for row in member] for member in p], limit), "You take the variance over the"),
+        (
+            lambda p, limit: clip([[variance(row) for row in member] for member in p], limit),
+            "You take the variance over the",
+        ),
         (lambda p, limit: clip([[max(row)] * len(row) for row in spread(p)], limit), "You give all actions of a state"),
     ],
     "query_probability": [
         (lambda z, b: [1 - q for q in query_probability(z, b)], "You return the chance not to ask: small"),
         (lambda z, b: [1 / (b + margin(row)) for row in z], "You forgot b in the numerator: without"),
         (lambda z, b: query_probability(np.exp(z), b), "You take the margin of the probabilities; take"),
-        (lambda z, b: [b / (b + max(row) - min(row)) for row in z], "You take the margin between the best and the worst"),
+        (
+            lambda z, b: [b / (b + max(row) - min(row)) for row in z],
+            "You take the margin between the best and the worst",
+        ),
         (lambda z, b: [b / (b + abs(row[1] - row[0])) for row in z], "You take the first two actions as they"),
         (lambda z, b: [b / (b - max(row)) for row in z], "You use the best log-probability alone"),
         (lambda z, b: [math.exp(-margin(row) / b) for row in z], "The chance falls too fast: it is"),

@@ -77,7 +77,9 @@ def test_an_environment_of_gymnasium_is_played_as_gymnasium_plays_it():
 
 
 def test_a_time_limit_of_gymnasium_ends_an_episode():
-    play = rollout(Gym("Acrobot-v1"), lambda seen, rng: np.ones(seen.shape[:-1], dtype=int), (2,), 700, np.random.default_rng(0))
+    play = rollout(
+        Gym("Acrobot-v1"), lambda seen, rng: np.ones(seen.shape[:-1], dtype=int), (2,), 700, np.random.default_rng(0)
+    )
     assert len(play.reward) == 500
     assert play.returns.tolist() == [-500, -500]
 
@@ -137,7 +139,9 @@ def test_rows_of_an_episode_stand_together_and_belong_to_its_seed():
 
 
 def test_what_cannot_be_played_or_drawn_is_refused():
-    with pytest.raises(ValueError, match="Pendulum-v1: imitation needs a Discrete action space that starts at 0; got Box"):
+    with pytest.raises(
+        ValueError, match="Pendulum-v1: imitation needs a Discrete action space that starts at 0; got Box"
+    ):
         Gym("Pendulum-v1")
     with pytest.raises(ValueError, match="FrozenLake-v1: observations must be a Box with one axis; got Discrete"):
         Gym("FrozenLake-v1")

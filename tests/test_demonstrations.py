@@ -56,7 +56,10 @@ def test_an_expert_is_recorded_step_by_step_and_survives_a_file(world, tmp_path)
             "there are no demonstrations; at least one step is needed",
         ),
         ({"observation": np.full((5, 2), np.nan)}, "observation holds NaN or infinity"),
-        ({"action": np.array([0.1, 0, 0, 0, 0])}, "action must be integers, the numbers of discrete actions; got float"),
+        (
+            {"action": np.array([0.1, 0, 0, 0, 0])},
+            "action must be integers, the numbers of discrete actions; got float",
+        ),
         ({"action": np.array([0, 3, 0, 0, 0])}, "action: there are 3 actions, 0 to 2; got 3"),
         ({"action": np.array([0, 1])}, r"observation \(5, 2\), action \(2,\) and episode \(5,\) must have one row"),
         ({"episode": np.array([0, 1])}, r"observation \(5, 2\), action \(5,\) and episode \(2,\) must have one row"),

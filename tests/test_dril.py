@@ -124,7 +124,9 @@ def test_the_policy_gradient_of_the_cost_is_unbiased():
     network = Network(5, 3)
     play = rollout(grid, policies.acting(network, {"weights": logits}), (4000, 4), horizon, rng)
     state = play.observation.argmax(-1)
-    advantage = np.moveaxis(dril.advantages(dril.costs_to_go(cost[state, play.action], play.alive, 1.0), play.alive), 0, -1)
+    advantage = np.moveaxis(
+        dril.advantages(dril.costs_to_go(cost[state, play.action], play.alive, 1.0), play.alive), 0, -1
+    )
     slopes = np.moveaxis(np.eye(3)[play.action] - policies.softmax(logits)[state], 0, 2)  # of log pi, in its own row
     each = np.einsum("bet,beta,bets->bsa", advantage, slopes, np.moveaxis(play.observation, 0, 2)) / 4 / horizon
     deviation = each.std(0, ddof=1) / 4000**0.5
@@ -183,7 +185,10 @@ def test_concentrability_compares_the_most_visits_with_those_of_the_expert():
     assert ratio == pytest.approx(gridworlds.most_visits(grid, 5) / shown.sum(0), rel=1e-12)
     assert (ratio >= 1).all()
     calm = gridworlds.track(2)
-    assert dril.concentrability(calm, gridworlds.occupancy(calm, expert, 5), 5).tolist() == [np.inf, np.inf, 1] + [np.inf] * 2
+    assert (
+        dril.concentrability(calm, gridworlds.occupancy(calm, expert, 5), 5).tolist()
+        == [np.inf, np.inf, 1] + [np.inf] * 2
+    )
     nowhere = Grid(np.eye(3)[None].repeat(2, 0).swapaxes(0, 1), np.zeros(3), np.array([1.0, 0, 0]))
     stays = gridworlds.occupancy(nowhere, np.full((3, 2), 0.5), 4)
     assert dril.concentrability(nowhere, stays, 4).tolist() == [1, 0, 0]
@@ -241,7 +246,9 @@ def test_the_bound_holds_for_any_policy_and_any_ensemble(wind):
         others = (1 - share) * expert + share * rng.dirichlet(np.full(3, 0.3), size=(50, 7))
         lost = imitation.gap(grid, expert, others, 20)
         epsilon = imitation.error(others, expert, shown)
-        bound = dril.dril_bound(dril.kappa(ratio, cost).kappa, epsilon, dril.expected_cost(grid, others, cost, 20), u, 20)
+        bound = dril.dril_bound(
+            dril.kappa(ratio, cost).kappa, epsilon, dril.expected_cost(grid, others, cost, 20), u, 20
+        )
         assert (lost <= bound + 1e-12).all()
     assert dril.dril_bound(12.0, 0.01, 0.02, 2.0, 50) == pytest.approx(36)
 

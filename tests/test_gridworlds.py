@@ -152,9 +152,13 @@ def test_what_is_not_a_world_is_refused():
     good = gridworlds.cliff()
     with pytest.raises(ValueError, match=r"transition must have shape \(S, A, S\); got \(2, 2, 1\)"):
         Grid(good.transition[..., :1], good.reward, good.start)
-    with pytest.raises(ValueError, match=r"reward \(3,\) and start \(2,\) must have one entry for each of the 2 states"):
+    with pytest.raises(
+        ValueError, match=r"reward \(3,\) and start \(2,\) must have one entry for each of the 2 states"
+    ):
         Grid(good.transition, np.ones(3), good.start)
-    with pytest.raises(ValueError, match=r"reward \(2,\) and start \(1,\) must have one entry for each of the 2 states"):
+    with pytest.raises(
+        ValueError, match=r"reward \(2,\) and start \(1,\) must have one entry for each of the 2 states"
+    ):
         Grid(good.transition, good.reward, np.ones(1))
     with pytest.raises(ValueError, match="transition must sum to 1"):
         Grid(good.transition / 2, good.reward, good.start)

@@ -24,7 +24,9 @@ def test_the_network_by_hand():
         ]
         expected = [sum(h[k] * params["weights"][k, a] for k in range(4)) + params["bias"][a] for a in range(2)]
         assert logits == pytest.approx(expected, abs=1e-12)
-        assert policies.softmax(np.array(expected)) == pytest.approx(np.exp(expected) / sum(np.exp(expected)), abs=1e-12)
+        assert policies.softmax(np.array(expected)) == pytest.approx(
+            np.exp(expected) / sum(np.exp(expected)), abs=1e-12
+        )
     assert np.exp(DEEP.log_policy(params, OBSERVATION)).sum(-1) == pytest.approx(np.ones(5), abs=1e-12)
 
 
@@ -112,9 +114,7 @@ def test_weights_leave_pairs_out_and_seeds_train_as_if_alone():
 @pytest.mark.equation("eq-trembling")
 def test_a_trembling_policy_takes_any_action_now_and_then():
     policy = np.array([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
-    assert policies.trembling(policy, 0.3) == pytest.approx(
-        np.array([[0.8, 0.1, 0.1], [0.24, 0.31, 0.45]]), abs=1e-14
-    )
+    assert policies.trembling(policy, 0.3) == pytest.approx(np.array([[0.8, 0.1, 0.1], [0.24, 0.31, 0.45]]), abs=1e-14)
     assert policies.trembling(policy, 0.0) is not policy
     assert (policies.trembling(policy, 0.0) == policy).all()
     assert policies.trembling(policy, 1.0) == pytest.approx(np.full((2, 3), 1 / 3), abs=1e-14)
@@ -156,7 +156,9 @@ def test_what_is_not_a_demonstration_is_refused():
         with pytest.raises(ValueError, match="must have one action and one weight for each observation"):
             clone_with(**changed)
     for weight in ([0, 0], [1, -1], [1, np.nan]):
-        with pytest.raises(ValueError, match="weights must be finite and not negative, and not all 0: there is nothing"):
+        with pytest.raises(
+            ValueError, match="weights must be finite and not negative, and not all 0: there is nothing"
+        ):
             clone_with(weight=np.array(weight))
     with pytest.raises(ValueError, match="observations have 4 entries; this policy was made for 3"):
         clone_with(observation=np.ones((2, 4)))
