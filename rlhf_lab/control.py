@@ -1,6 +1,6 @@
-"""Worlds that are played, many episodes at once: CartPole in numpy, and any Gymnasium environment with discrete actions.
+"""Worlds that are played, many episodes at once: CartPole in numpy, and Gymnasium where actions are discrete.
 
-    D numbers of an observation    A actions    T steps    E episodes    `...` seeds, and whatever else runs side by side
+    D numbers of an observation    A actions    T steps    E episodes    `...` seeds and what else runs side by side
 
 A world is a few pure functions of a state; only `Gym` keeps its state in the environments that it wraps.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from . import checks, gibbs, lm, policies
-from .autodiff import Array
+from .autodiff import Array, log_softmax
 from .optim import Params
 from .tabular import Tabular
 
@@ -35,14 +35,14 @@ def count(model: Tabular, prompt: Array, response: Array, token: Array) -> Array
 
 
 def student(counts: Array, pseudo_count: float) -> Params:
-    """pi(a | s) = (n(s, a) + c) / (n(s) + c V), the parameters of a table, from counts (..., K, S, V) (eq-count-clone)."""
+    """pi(a | s) = (n(s, a) + c) / (n(s) + c V), as parameters of a table, from counts (..., K, S, V) (eq-count-clone)."""
     counts = counts + checks.positive("pseudo_count", pseudo_count)
     return {"logits": np.log(counts / counts.sum(-1, keepdims=True))}
 
 
 def teacher_tokens(model: Tabular, teacher: Params, prompt: Array, response: Array, rng: Generator) -> Array:
     """Let the teacher write the next token behind every prefix of `response` (N, T): tokens (N, T)."""
-    return policies.sample(lm.log_softmax(model.logits(teacher, prompt, response)), rng)
+    return policies.sample(log_softmax(model.logits(teacher, prompt, response)), rng)
 
 
 def on_policy_counts(
@@ -68,7 +68,7 @@ def on_policy_counts(
 
 
 def levels_of(log_pi: Array, vocab: int, horizon: int) -> list[Array]:
-    """Return log pi(a | s) for every prefix, as `lm.policy_levels` does, from log pi(y | x) of every answer (..., K, A).
+    """Return log pi(a | s) of every prefix, as `lm.policy_levels` does, from log pi(y | x) of all answers (..., K, A).
 
     The inverse of `lm.answers_of_levels`, for languages with `eos`: a prefix is as likely as all that begins with it.
     """

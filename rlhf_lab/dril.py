@@ -1,4 +1,4 @@
-"""Disagreement-regularised imitation: an ensemble of clones says where the demonstrations end, and a policy stays inside.
+"""Disagreement-regularised imitation: an ensemble of clones says where demonstrations end; a policy stays inside.
 
     pi policy    pi_m member of the ensemble    C cost    d_pi share of time in a state    T horizon    A actions
     n counts of the demonstrations    q quantile    lambda weight of cloning    G cost to go    gamma discount
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import autograd.numpy as np
 from numpy.random import Generator
 
-from . import policies
+from . import checks, policies
 from .autodiff import Array, log_prob_of
 from .control import World, rollout
 from .gridworlds import Grid, most_visits, occupancy
@@ -21,13 +21,13 @@ from .optim import Params, adam, fit
 from .policies import Labels, Network, cloning_loss
 
 
-def posterior_ensemble(counts: Array, members: int, rng: Generator) -> Array:
-    """Draw pi_m(. | s) ~ Dirichlet(1 + n(s, .)), policies (M, ..., S, A) from counts (..., S, A) (eq-posterior-ensemble).
+def posterior_ensemble(counts: Array, members: int, rng: Generator, pseudo_count: float = 1.0) -> Array:
+    """Draw pi_m(. | s) ~ Dirichlet(c + n(s, .)), (M, ..., S, A) from counts (..., S, A) (eq-posterior-ensemble).
 
-    The posterior of a table that knows nothing beforehand; in states without demonstrations, members are arbitrary.
+    The posterior of a table that begins with a pseudo-count c; in states without demonstrations, members are arbitrary.
     """
-    shape = (_members(members), *np.shape(counts))
-    draws = rng.standard_gamma(1.0 + counts, size=shape)
+    concentration = checks.positive("pseudo_count", pseudo_count) + np.asarray(counts, dtype=float)
+    draws = rng.standard_gamma(concentration, size=(_members(members), *concentration.shape))
     return draws / draws.sum(-1, keepdims=True)
 
 
@@ -107,7 +107,7 @@ def advantages(to_go: Array, alive: Array) -> Array:
 
 
 def surrogate(log_pi: Array, advantage: Array, horizon: int) -> Array:
-    """sum_t A_t log pi(a_t | s_t) / T, mean over episodes: its gradient is that of the expected cost (eq-dril-gradient).
+    """sum_t A_t log pi(a_t | s_t) / T, mean over episodes; its gradient is that of the cost (eq-dril-gradient).
 
     `log_pi` and `advantage` (..., E, T') hold the steps of E episodes side by side. Williams 1992.
     """
@@ -212,7 +212,7 @@ class Kappa(NamedTuple):
 
 
 def kappa(ratio: Array, variance: Array) -> Kappa:
-    """min_U alpha(U) / v(U), alpha(U) = max(1, max_(s in U) ratio), v(U) = min_(s not in U, a) variance (eq-dril-kappa).
+    """min_U alpha(U) / v(U), alpha = max(1, max_(s in U) ratio), v = min_(s not in U, a) variance (eq-dril-kappa).
 
     `ratio` (S,) is the concentrability, `variance` (S, A) that of the ensemble. U is not empty and leaves a state out.
     Two S sets are enough: what lies below the largest ratio of U may join it for nothing, so U holds all ratios up to

@@ -44,7 +44,7 @@ def cliff_clone_gap(epsilon: Array, horizon: Array) -> Array:
 
 
 def cliff_dagger_gap(epsilon: Array, horizon: Array) -> Array:
-    """epsilon (T - 1): what a policy loses on the cliff that errs with probability epsilon everywhere (eq-cliff-dagger).
+    """epsilon (T - 1): what a policy loses on the cliff that errs with rate epsilon everywhere (eq-cliff-dagger).
 
     That is what DAgger learns: it has asked in the ditch, too.
     """

@@ -4,7 +4,7 @@ A study is a function of its sizes and of chance, so that the chapter can run a 
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -23,7 +23,7 @@ COUNTS = (1, 3, 5, 10, 20)
 KEEP = 5  # labelled steps of each episode, so that a demonstration is not 500 pairs
 MEMBERS, QUANTILE = 5, 0.98
 TRAINING = {"rounds": 100, "step_size": 0.03}
-DRIL = {"rounds": 70, "episodes": 8, "weight": 0.1, "discount": 0.99, "step_size": 0.02}
+DRIL = {"episodes": 8, "weight": 0.1, "discount": 0.99, "step_size": 0.02}
 TESTS = 20  # episodes that judge a policy
 
 
@@ -38,27 +38,48 @@ def train(params: Params, labels: Labels, rng: Generator) -> Params:
     return policies.clone(NETWORK, fresh, labels, **TRAINING, rng=rng)  # type: ignore[arg-type]
 
 
-def test(params: Params, seeds: int, rng: Generator) -> Array:
+def judge(params: Params, seeds: int, rng: Generator) -> Array:
     """Return the mean return of a policy for each seed, (seeds,)."""
     return rollout(WORLD, policies.acting(NETWORK, params), (seeds, TESTS), HORIZON, rng).returns.mean(-1)
 
 
-def offline(count: int, seeds: int, rng: Generator) -> dict[str, Array]:
-    """Return the returns, (seeds,), of a clone of `count` demonstrations, of DRIL, and of DRIL with another cost.
+class Clones(NamedTuple):
+    """A clone for each seed, an ensemble of clones of bootstrap data, and the labels that they learned from."""
 
-    "raw" is the variance itself, "survival" a cost of -1 whatever the ensemble says: what is left of DRIL if its cost
-    only rewards an episode that goes on.
-    """
+    labels: Labels
+    params: Params
+    ensemble: Params
+
+
+def clones(count: int, seeds: int, rng: Generator) -> Clones:
+    """Clone the expert from `count` demonstrations, and `MEMBERS` times more for the ensemble."""
     labels = demonstrations(count, seeds, rng)
-    params = train({}, labels, rng)
-    members = [np.broadcast_to(part, (MEMBERS, *part.shape)) for part in labels[:2]]
-    ensemble = train({}, Labels(*members, dril.bootstrap(labels.weight, MEMBERS, rng)), rng)
-    limit = dril.threshold(dril.costs(NETWORK, ensemble, labels), labels.weight, QUANTILE)
-    found = {"clone": test(params, seeds, rng)}
-    for name, at in (("dril", limit), ("raw", None), ("survival", np.full(seeds, np.inf))):
-        better = dril.dril(WORLD, NETWORK, params, ensemble, labels, at, horizon=HORIZON, **DRIL, rng=rng)  # type: ignore[arg-type]
-        found[name] = test(better, seeds, rng)
-    return found
+    observation, action = (np.broadcast_to(part, (MEMBERS, *part.shape)) for part in labels[:2])
+    resampled = Labels(observation, action, dril.bootstrap(labels.weight, MEMBERS, rng))
+    return Clones(labels, train({}, labels, rng), train({}, resampled, rng))
+
+
+def limit(found: Clones) -> Array:
+    """Return the disagreement that a share `QUANTILE` of the demonstrations does not exceed, for each seed."""
+    return dril.threshold(dril.costs(NETWORK, found.ensemble, found.labels), found.labels.weight, QUANTILE)
+
+
+def improve(found: Clones, at: Array | None, rng: Generator, rounds: int = 70) -> Params:
+    """Run DRIL from clones, with a cost that is clipped `at` some disagreement, (seeds,), or raw if that is None."""
+    settings: Any = DRIL | {"rounds": rounds, "rng": rng}
+    return dril.dril(WORLD, NETWORK, found.params, found.ensemble, found.labels, at, horizon=HORIZON, **settings)
+
+
+def offline(count: int, seeds: int, rng: Generator) -> dict[str, Array]:
+    """Return the returns, (seeds,), of a clone of `count` demonstrations, of DRIL, and of DRIL with other costs.
+
+    "raw" is the variance itself. "survival" is clipped at infinity, -1 at every step: a control that knows no ensemble,
+    and all that is left of DRIL if its cost only rewards an episode that goes on.
+    """
+    found = clones(count, seeds, rng)
+    costs = {"dril": limit(found), "raw": None, "survival": np.full(seeds, np.inf)}
+    better = {name: improve(found, at, rng) for name, at in costs.items()}
+    return {name: judge(params, seeds, rng) for name, params in {"clone": found.params, **better}.items()}
 
 
 def interactive(counts: tuple[int, ...], seeds: int, rng: Generator) -> dict[str, Array]:
@@ -80,7 +101,7 @@ def interactive(counts: tuple[int, ...], seeds: int, rng: Generator) -> dict[str
         **settings,
     )
     expert = rollout(WORLD, cartpole_expert, (seeds, TESTS), HORIZON, rng).returns.mean(-1)
-    learned = [test(rounds[count - 1].params, seeds, rng) for count in counts]
+    learned = [judge(rounds[count - 1].params, seeds, rng) for count in counts]
     return {"dagger": np.stack(learned), "expert": np.stack([expert] * len(counts))}
 
 
