@@ -114,7 +114,7 @@ def loss_by_position(teacher: list[Array], pupil: list[Array], where: list[Array
 def dril_answers(log_pi: Array, cost: list[Array], beta: float, eos: int) -> Array:
     """Return log pi of the policy that minimises E[sum_t C(s_t, a_t)] + beta KL(pi || student), (..., K, A), exactly.
 
-    It is the Gibbs policy (eq-gibbs) of the reward that an answer earns by staying where the ensemble agrees: `cost`
+    It is the Gibbs policy, `gibbs.log_policy`, of the reward that an answer earns by staying where the ensemble agrees: `cost`
     holds C for every prefix and token, `log_pi` (..., K, A) is the student.
     """
     return gibbs.log_policy(log_pi, -lm.answers_of_levels(cost, eos), beta)

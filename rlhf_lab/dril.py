@@ -74,7 +74,7 @@ def threshold(cost: Array, weight: Array, quantile: float) -> Array:
     return np.take_along_axis(cost, np.take_along_axis(order, place[..., None], axis=-1), axis=-1)[..., 0]
 
 
-def objective(expected_cost: Array, cloning: Array, weight: float) -> Array:
+def objective(expected_cost: Array, cloning: Array, weight: Array) -> Array:
     """E_(s, a ~ pi)[C(s, a)] + lambda L(pi): stay where the ensemble agrees, and imitate there (eq-dril-objective)."""
     return expected_cost + weight * cloning
 
@@ -170,7 +170,7 @@ def solve_table(
     cost: Array,
     *,
     horizon: int,
-    weight: float,
+    weight: Array,
     rate: float,
     rounds: int,
     step_size: float,
@@ -178,7 +178,8 @@ def solve_table(
 ) -> Array:
     """Minimise (eq-dril-objective) by its exact gradient, for policies that tremble with `rate`: pi (..., S, A).
 
-    `counts` (..., S, A) are the demonstrations, `cost` (..., S, A) is C. Starts from a policy that does not care.
+    `counts` (..., S, A) are the demonstrations, `cost` (..., S, A) is C, `weight` (...) is lambda. Starts from a
+    policy that does not care.
     """
 
     def loss(params: Params, batch: None) -> Array:

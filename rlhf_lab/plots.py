@@ -122,7 +122,9 @@ def occupancy_map(ax: Axes, d: Array, method: str) -> None:
     """Draw the distribution (T, S) of a car on the track: one column a step, one row an offset, dark where it often is."""
     width = d.shape[1] // 2
     shades = LinearSegmentedColormap.from_list(method, ["#ffffff", COLORS[method]])
-    ax.imshow(d.T**0.5, cmap=shades, vmin=0, vmax=1, aspect="auto", extent=(0.5, len(d) + 0.5, -width - 0.5, width + 0.5))
+    ax.imshow(
+        d.T**0.5, cmap=shades, vmin=0, vmax=1, aspect="auto", extent=(0.5, len(d) + 0.5, -width - 0.5, width + 0.5)
+    )
     for edge in (-0.5, 0.5):
         ax.axhline(edge, color="0.6", linewidth=0.7, linestyle=":")
     ax.set_title(method)

@@ -176,6 +176,16 @@ def test_the_table_that_is_found_is_a_minimum():
     assert policy.min() >= RATE / 3 - 1e-12
 
 
+def test_weights_of_cloning_along_a_leading_axis_are_solved_side_by_side():
+    rng = np.random.default_rng(11)
+    grid, shown = gridworlds.track(2), SHOWN[6:11]
+    cost = dril.disagreement(dril.posterior_ensemble(shown, 5, rng))
+    settings = {"horizon": 8, "rate": 0.01, "rounds": 5, "step_size": 0.1, "rng": rng}
+    both = dril.solve_table(grid, shown, np.stack([cost] * 2), weight=np.array([0.1, 2.0]), **settings)
+    for policy, weight in zip(both, (0.1, 2.0), strict=True):
+        assert policy == pytest.approx(dril.solve_table(grid, shown, cost, weight=weight, **settings), abs=1e-12)
+
+
 @pytest.mark.equation("eq-concentrability")
 def test_concentrability_compares_the_most_visits_with_those_of_the_expert():
     grid = gridworlds.track(2, wind=0.3)

@@ -83,6 +83,8 @@ def test_dagger_is_as_good_as_in_pytorch():
         play = control.rollout(imitation_study.WORLD, acting(trained(labels, rng)), (SEEDS, 1), 500, rng)
         new = control.draw_states(play, imitation_study.KEEP, rng)
         told = control.cartpole_expert(new.observation, rng)
-        labels = Labels(*(np.concatenate(parts, axis=1) for parts in zip(labels, new._replace(action=told), strict=True)))
+        labels = Labels(
+            *(np.concatenate(parts, axis=1) for parts in zip(labels, new._replace(action=told), strict=True))
+        )
     mean, width = interval(ours - returns(trained(labels, rng), rng))
     assert mean + width >= 0
