@@ -35,7 +35,7 @@ def count(model: Tabular, prompt: Array, response: Array, token: Array) -> Array
 
 
 def student(counts: Array, pseudo_count: float) -> Params:
-    """pi(a | s) = (n(s, a) + c) / (n(s) + c V), as parameters of a table, from counts (..., K, S, V) (eq-count-clone)."""
+    """pi(a | s) = (n(s, a) + c) / (n(s) + c V), parameters of a table, from counts (..., K, S, V) (eq-count-clone)."""
     counts = counts + checks.positive("pseudo_count", pseudo_count)
     return {"logits": np.log(counts / counts.sum(-1, keepdims=True))}
 
@@ -114,7 +114,7 @@ def loss_by_position(teacher: list[Array], pupil: list[Array], where: list[Array
 def dril_answers(log_pi: Array, cost: list[Array], beta: float, eos: int) -> Array:
     """Return log pi of the policy that minimises E[sum_t C(s_t, a_t)] + beta KL(pi || student), (..., K, A), exactly.
 
-    It is the Gibbs policy, `gibbs.log_policy`, of the reward that an answer earns by staying where the ensemble agrees: `cost`
-    holds C for every prefix and token, `log_pi` (..., K, A) is the student.
+    It is the Gibbs policy, `gibbs.log_policy`, of the reward that an answer earns by staying where the ensemble agrees:
+    `cost` holds C for every prefix and token, `log_pi` (..., K, A) is the student.
     """
     return gibbs.log_policy(log_pi, -lm.answers_of_levels(cost, eos), beta)

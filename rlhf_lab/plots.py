@@ -119,7 +119,7 @@ def prefix_tree(ax: Axes, levels: list[Array], words: tuple[str, ...], root: str
 
 
 def occupancy_map(ax: Axes, d: Array, method: str) -> None:
-    """Draw the distribution (T, S) of a car on the track: one column a step, one row an offset, dark where it often is."""
+    """Draw the distribution (T, S) of a car on the track: a column for each step, a row for each offset."""
     width = d.shape[1] // 2
     shades = LinearSegmentedColormap.from_list(method, ["#ffffff", COLORS[method]])
     ax.imshow(

@@ -71,17 +71,6 @@ def test_the_study_is_the_same_on_any_number_of_cores(monkeypatch):
     assert all((one["returns"][name] == again["returns"][name]).all() for name in one["returns"])
 
 
-def test_the_stored_study_is_the_one_that_the_chapter_describes():
-    found = experiments.stored("imitation")
-    assert tuple(found["counts"]) == imitation_study.COUNTS
-    assert set(found["returns"]) == {"clone", "dril", "raw", "survival", "dagger", "expert"}
-    assert {np.shape(value) for value in found["returns"].values()} == {(5, 10)}
-    mean = {name: np.mean(value, axis=-1) for name, value in found["returns"].items()}
-    assert (mean["expert"] == 500).all()
-    assert mean["dagger"][2:].min() > 450
-    assert mean["clone"][0] < 350 < 480 < mean["clone"][-1]
-
-
 def test_an_experiment_is_stored_and_not_overwritten(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     monkeypatch.setitem(experiments.EXPERIMENTS, "imitation", lambda: {"x": np.arange(2)})
