@@ -83,7 +83,7 @@ def sample(log_pi: Array, rng: Generator) -> Array:
 
 
 def cloning_loss(logits: Array, action: Array, weight: Array) -> Array:
-    """- sum_i w_i log pi(a_i | s_i) / sum_i w_i, nats, shape (...): how surprising the expert is (eq-cloning-loss).
+    """L(pi) = - sum_i w_i log pi(a_i | s_i) / sum_i w_i, nats, (...): how surprising the expert is (eq-cloning-loss).
 
     `logits` (..., N, A), `action` and `weight` (..., N). Pomerleau 1989; Brantley 2024.
     """
