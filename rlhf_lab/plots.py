@@ -131,29 +131,27 @@ def occupancy_map(ax: Axes, d: Array, method: str) -> None:
 
 
 def road_animation(drives: dict[str, Array], methods: list[str], seconds: float = 14.0) -> str:
-    """Return an animation as HTML: one road for each name, and on it the car whose offsets are given, (T,) each.
+    """Return an animation as HTML: one road for each name, and on it cars whose offsets are given, (cars, T) each.
 
     It is a drawing that moves by itself, without scripts, and the same text on every machine.
     """
     length, left, wide, high = 640, 70, 7.0, 150
     parts = []
     for row, ((name, offsets), method) in enumerate(zip(drives.items(), methods, strict=True)):
-        x = np.linspace(left, length - 10, len(offsets))
+        x = np.linspace(left, length - 10, offsets.shape[1])
         middle = high * (row + 0.5) + 18 * np.sin((x - left) / 70)
-        y = middle + wide * np.asarray(offsets)
         road = " ".join(f"{a:.0f},{b:.0f}" for a, b in zip(x, middle, strict=True))
-        path = " ".join(f"{a:.0f},{b:.0f}" for a, b in zip(x, y, strict=True))
-        moves = "".join(
-            f'<animate attributeName="{axis}" dur="{seconds:g}s" repeatCount="indefinite" '
-            f'values="{";".join(f"{v:.0f}" for v in where)}"/>'
-            for axis, where in (("cx", x), ("cy", y))
-        )
         parts.append(
             f'<text x="4" y="{high * (row + 0.5):.0f}" font-size="14" fill="#777777">{name}</text>'
             f'<polyline points="{road}" fill="none" stroke="#bbbbbb" stroke-width="{wide + 4:g}"/>'
-            f'<polyline points="{path}" fill="none" stroke="{COLORS[method]}" stroke-opacity="0.5"/>'
-            f'<circle r="6" fill="{COLORS[method]}">{moves}</circle>'
         )
+        for car in middle + wide * np.asarray(offsets):
+            moves = "".join(
+                f'<animate attributeName="{axis}" dur="{seconds:g}s" repeatCount="indefinite" '
+                f'values="{";".join(f"{v:.0f}" for v in where)}"/>'
+                for axis, where in (("cx", x), ("cy", car))
+            )
+            parts.append(f'<circle r="5" fill="{COLORS[method]}" fill-opacity="0.7">{moves}</circle>')
     told = f"Cars on a winding road: {', '.join(drives)}"
     box = f'viewBox="0 0 {length} {high * len(drives)}" role="img" aria-label="{told}" style="max-width: 100%"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{"".join(parts)}</svg>'

@@ -117,19 +117,20 @@ def test_an_occupancy_map_has_a_column_for_each_step_and_a_row_for_each_offset()
 
 
 def test_a_road_animation_drives_each_car_along_its_offsets():
-    drives = {"clone": np.array([0, 1, 2, 3]), "home": np.zeros(4)}
+    drives = {"clone": np.array([[0, 1, 2, 3], [0, -1, -1, 0]]), "home": np.zeros((1, 4))}
     text = plots.road_animation(drives, ["sft", "dril"], seconds=3.0)
     assert text == plots.road_animation(drives, ["sft", "dril"], seconds=3.0)
     root = ElementTree.fromstring(text)
     space = "{http://www.w3.org/2000/svg}"
     circles = root.findall(f"{space}circle")
-    assert [c.get("fill") for c in circles] == [plots.COLORS["sft"], plots.COLORS["dril"]]
+    assert [c.get("fill") for c in circles] == [plots.COLORS["sft"]] * 2 + [plots.COLORS["dril"]]
     paths = []
     for circle in circles:
         across, down = circle.findall(f"{space}animate")
         assert (across.get("attributeName"), down.get("attributeName"), across.get("dur")) == ("cx", "cy", "3s")
         assert across.get("values") == "70;257;443;630"
         paths.append(np.array(down.get("values").split(";"), dtype=float))
-    assert paths[0] - paths[1] + 150 == pytest.approx(7 * np.arange(4), abs=1)
+    assert paths[0] - paths[2] + 150 == pytest.approx(7 * np.arange(4), abs=1)
+    assert paths[1] - paths[2] + 150 == pytest.approx([0, -7, -7, 0], abs=1)
     assert [t.text for t in root.findall(f"{space}text")] == ["clone", "home"]
     assert root.get("aria-label") == "Cars on a winding road: clone, home"
