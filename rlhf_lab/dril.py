@@ -26,7 +26,7 @@ def posterior_ensemble(counts: Array, members: int, rng: Generator, pseudo_count
 
     The posterior of a table that begins with a pseudo-count c; in states without demonstrations, members are arbitrary.
     """
-    concentration = checks.positive("pseudo_count", pseudo_count) + np.asarray(counts, dtype=float)
+    concentration = checks.positive("pseudo_count", pseudo_count) + np.asarray(counts)
     draws = rng.standard_gamma(concentration, size=(_members(members), *concentration.shape))
     return draws / draws.sum(-1, keepdims=True)
 
@@ -68,7 +68,7 @@ def threshold(cost: Array, weight: Array, quantile: float) -> Array:
     """Return the smallest cost that a share `quantile` of the demonstrations, (..., N), does not exceed: (...)."""
     if not 0 < quantile < 1:
         raise ValueError(f"quantile is a share of the demonstrations, above 0 and below 1; got {quantile}")
-    order = np.argsort(cost, axis=-1)
+    order = np.argsort(cost)
     share = np.cumsum(np.take_along_axis(weight, order, axis=-1), axis=-1) / np.sum(weight, axis=-1, keepdims=True)
     place = np.argmax(share >= quantile - 1e-12, axis=-1)
     return np.take_along_axis(cost, np.take_along_axis(order, place[..., None], axis=-1), axis=-1)[..., 0]
@@ -87,7 +87,7 @@ def expected_cost(grid: Grid, policy: Array, cost: Array, horizon: int) -> Array
 
 def costs_to_go(cost: Array, alive: Array, discount: float) -> Array:
     """Return G_t = C_t + gamma G_(t+1), (T, ...), time first; nothing is paid once an episode is over."""
-    total, found = np.zeros(cost.shape[1:]), np.empty(cost.shape)
+    total, found = np.zeros_like(cost[0]), np.empty(cost.shape)
     for t in range(len(cost) - 1, -1, -1):
         total = cost[t] * alive[t] + discount * total
         found[t] = total

@@ -73,6 +73,22 @@ def test_the_cost_is_clipped_at_a_quantile_of_the_demonstrations():
     assert dril.threshold(np.array([0.1, 0.2]), np.array([3.0, 1.0]), 0.7) == 0.1
 
 
+def test_each_seed_has_a_quantile_of_its_own_weights():
+    cost, weight = np.array([[1.0, 2.0]] * 2), np.array([[1.0, 9.0], [9.0, 1.0]])
+    assert dril.threshold(cost, weight, 0.5).tolist() == [2, 1]
+
+
+def test_a_pseudo_count_is_positive():
+    with pytest.raises(ValueError, match=r"^pseudo_count must be finite and above 0; got 0$"):
+        dril.posterior_ensemble(SHOWN, 5, np.random.default_rng(0), pseudo_count=0)
+
+
+def test_a_small_pseudo_count_makes_members_extreme():
+    counts = np.zeros((1, 2))
+    drawn = dril.posterior_ensemble(counts, 20_000, np.random.default_rng(12), pseudo_count=0.1)
+    assert dril.disagreement(drawn) == pytest.approx(np.full((1, 2), 0.25 / 1.2), rel=0.02)
+
+
 @pytest.mark.parametrize("quantile", [0.0, 1.0, -0.5, 98, np.nan])
 def test_a_quantile_is_a_share(quantile):
     with pytest.raises(ValueError, match="quantile is a share of the demonstrations, above 0 and below 1; got"):
@@ -138,6 +154,9 @@ def test_the_policy_gradient_of_the_cost_is_unbiased():
         return dril.surrogate(log_pi.T, advantage[0], horizon)
 
     assert grad(surrogate)(logits) == pytest.approx(each[0], abs=1e-12)
+    pairs = rng.normal(size=(2, 2, 3, 4))
+    seeds = dril.surrogate(*pairs, horizon=7)
+    assert seeds == pytest.approx([(a * b).sum() / 3 / 7 for a, b in zip(*pairs, strict=True)], abs=1e-12)
 
 
 def solved(width=WIDTH, wind=0.0, counts=SHOWN, members=20, weight=0.1, seed=0):
@@ -184,6 +203,15 @@ def test_weights_of_cloning_along_a_leading_axis_are_solved_side_by_side():
     both = dril.solve_table(grid, shown, np.stack([cost] * 2), weight=np.array([0.1, 2.0]), **settings)
     for policy, weight in zip(both, (0.1, 2.0), strict=True):
         assert policy == pytest.approx(dril.solve_table(grid, shown, cost, weight=weight, **settings), abs=1e-12)
+
+
+def test_the_cloning_term_is_a_mean_for_each_seed():
+    rng = np.random.default_rng(13)
+    counts = np.stack([SHOWN[6:11], 7 * SHOWN[6:11]])
+    cost = dril.disagreement(dril.posterior_ensemble(SHOWN[6:11], 5, rng))
+    settings = {"horizon": 8, "weight": 0.5, "rate": 0.01, "rounds": 20, "step_size": 0.1, "rng": rng}
+    one, other = dril.solve_table(gridworlds.track(2), counts, np.stack([cost] * 2), **settings)
+    assert one == pytest.approx(other, abs=1e-12)
 
 
 @pytest.mark.equation("eq-concentrability")
@@ -335,6 +363,19 @@ def test_what_one_round_of_dril_sees():
     assert (labels.observation.reshape(2, 3, 4, 5)[:, :, 0, 2] == 1).all()  # episodes begin in the middle
     to_go = np.stack([(cost[..., t:] * 0.9 ** np.arange(4 - t)).sum(-1) for t in range(4)], axis=-1)
     assert advantage == pytest.approx((to_go - to_go.mean(1, keepdims=True)) * 3 / 2, abs=1e-12)
+
+
+def test_runs_may_have_several_leading_axes_or_none():
+    grid, rng = gridworlds.track(2), np.random.default_rng(14)
+    for lead in ((), (2, 3)):
+        params = {"weights": rng.normal(size=(*lead, 5, 3))}
+        ensemble = {"weights": rng.normal(size=(4, *lead, 5, 3))}
+        rows = Labels(np.broadcast_to(np.eye(5), (*lead, 5, 5)), np.ones((*lead, 5), dtype=int), np.ones((*lead, 5)))
+        found = dril.dril(
+            grid, NETWORK, params, ensemble, rows, np.full(lead, 0.1), rounds=2, episodes=2, horizon=3, weight=1.0,
+            discount=1.0, step_size=0.1, rng=rng,
+        )  # fmt: skip
+        assert found["weights"].shape == (*lead, 5, 3)
 
 
 def test_dril_runs_on_an_environment_of_gymnasium():
