@@ -37,7 +37,7 @@ def cliff_clone_gap(epsilon: Array, horizon: Array) -> Array:
 
     It errs with probability epsilon on the road, and always in the ditch, which no demonstration shows.
     """
-    epsilon, horizon = np.asarray(epsilon, dtype=float), np.asarray(horizon, dtype=float)
+    epsilon, horizon = np.asarray(epsilon), np.asarray(horizon)
     if not ((epsilon > 0) & (epsilon < 1)).all():
         raise ValueError(f"epsilon is a chance to err, above 0 and below 1; got {epsilon}")
     return horizon + np.expm1(horizon * np.log1p(-epsilon)) / epsilon
@@ -48,7 +48,7 @@ def cliff_dagger_gap(epsilon: Array, horizon: Array) -> Array:
 
     That is what DAgger learns: it has asked in the ditch, too.
     """
-    return checks.share("epsilon", epsilon) * (np.asarray(horizon, dtype=float) - 1)
+    return checks.share("epsilon", epsilon) * (np.asarray(horizon) - 1)
 
 
 def expert_advantage(grid: Grid, expert: Array, horizon: int) -> Array:
@@ -98,7 +98,7 @@ def query_probability(log_pi: Array, b: float) -> Array:
 
     Sure policies seldom ask. Cesa-Bianchi, Gentile and Zaniboni 2006.
     """
-    best = np.sort(log_pi, axis=-1)
+    best = np.sort(log_pi)
     return checks.positive("b", b) / (b + best[..., -1] - best[..., -2])
 
 
@@ -160,7 +160,7 @@ class Guided:
         """Return the labels of one round: the expert's, the guide's, and weight 0 where nobody was asked."""
         state = seen.observation
         q = query_probability(self.network.log_policy(params, state), self.b)
-        delta = np.sum(state * ((PRIOR + self.wrong) / (1 + self.asked) + np.zeros(state.shape[-1])), axis=-1)
+        delta = np.sum(state * (PRIOR + self.wrong) / (1 + self.asked), axis=-1)
         draw = rng.random(q.shape)
         ask, told, answer = draw < guided_query_probability(q, delta), self.guide(state, rng), self.expert(state, rng)
         weight = (seen.weight * ask)[..., None] * state

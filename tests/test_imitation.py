@@ -155,8 +155,8 @@ def test_a_clone_knows_the_middle_of_the_road_and_nothing_else():
 @pytest.mark.equation("eq-dagger-mixture")
 def test_a_mixture_lets_the_expert_act_as_often_as_it_says():
     rng = np.random.default_rng(2)
-    always, never = (lambda action: lambda seen, rng: np.full(seen.shape[:-1], action))(1), None
-    never = lambda seen, rng: np.zeros(seen.shape[:-1], dtype=int)  # noqa: E731
+    always = lambda seen, rng: 1 + rng.integers(1, size=seen.shape[:-1])  # noqa: E731
+    never = wrong_in_one
     acted = imitation.mixture(always, never, 0.3)(np.zeros((20_000, 1)), rng)
     assert abs(acted.mean() - 0.3) < 4 * (0.3 * 0.7 / 20_000) ** 0.5
     assert imitation.mixture(always, never, 1.0)(np.zeros((9, 1)), rng).tolist() == [1] * 9
@@ -201,13 +201,21 @@ SURE = {"weights": np.array([[0.0, 0.0], [3.0, 0.0]])}  # in state 0 it does not
 TWO = Network(2, 2)
 
 
+def right(seen, rng):
+    """An expert that takes its state for an action, and uses chance as an expert may."""
+    return seen.argmax(-1) + rng.integers(1, size=seen.shape[:-1])
+
+
+def wrong_in_one(seen, rng):
+    return rng.integers(1, size=seen.shape[:-1])
+
+
 def near(found, expected, n):
     return abs(found - expected) <= 4 * (expected * (1 - expected) / n) ** 0.5 + 1e-12
 
 
 @pytest.mark.equation("eq-query-probability")
 def test_states_are_asked_about_as_often_as_the_policy_is_unsure():
-    right = lambda seen, rng: seen.argmax(-1)  # noqa: E731
     labels, queries = imitation.when_unsure(TWO, right, 1.0)(SURE, SEEN, np.random.default_rng(3))
     assert labels.action.tolist() == [[0, 1]] * 4000
     assert near(labels.weight[:, 0].mean(), 1.0, 4000)
@@ -220,8 +228,7 @@ def test_states_are_asked_about_as_often_as_the_policy_is_unsure():
 
 @pytest.mark.equation("eq-guided-query")
 def test_a_guide_answers_where_the_expert_has_confirmed_it():
-    right, guide = (lambda seen, rng: seen.argmax(-1)), (lambda seen, rng: np.zeros(seen.shape[:-1], dtype=int))
-    ask = imitation.Guided(TWO, right, guide, 1.0)
+    ask = imitation.Guided(TWO, right, wrong_in_one, 1.0)
     rng = np.random.default_rng(4)
     labels, queries = ask(SURE, SEEN, rng)
     prior = imitation.PRIOR
@@ -235,10 +242,49 @@ def test_a_guide_answers_where_the_expert_has_confirmed_it():
     assert ask.asked.shape == (4000, 1, 2)
     assert ask.wrong[..., 0].sum() == 0
     assert (ask.wrong[..., 1] == ask.asked[..., 1]).all()
-    labels, queries = ask(SURE, SEEN, rng)
-    confirmed = ask.asked[:, 0, 0] > 0
-    delta = np.where(np.isin(np.arange(4000), np.flatnonzero(confirmed)), prior / 2, prior)
-    assert abs((queries - labels.weight[:, 1]).mean() - delta.mean()) < 0.1
+    confirmed, caught = ask.asked[:, 0, 0] > 0, ask.asked[:, 0, 1] > 0
+    before = ask.asked.copy()
+    ask(SURE, SEEN, rng)
+    again = (ask.asked - before)[:, 0]
+    for asked, chance, n in (
+        (again[confirmed, 0], prior / 2, confirmed.sum()),
+        (again[~confirmed, 0], prior, (~confirmed).sum()),
+        (again[caught, 1], 0.25 * (prior + 1) / 2, caught.sum()),
+        (again[~caught, 1], 0.25 * prior, (~caught).sum()),
+    ):
+        assert near(asked.mean(), chance, n)
+
+
+@pytest.mark.parametrize("way", ["always", "unsure", "guided"])
+def test_runs_with_several_leading_axes_are_counted_one_by_one(way):
+    rows = Labels(np.broadcast_to(np.eye(2), (2, 3, 2, 2)), np.zeros((2, 3, 2), dtype=int), np.ones((2, 3, 2)))
+    rows.weight[1, 2] = 0.0
+    ask = {
+        "always": imitation.always(right),
+        "unsure": imitation.when_unsure(TWO, right, 1e9),
+        "guided": imitation.Guided(TWO, right, wrong_in_one, 1e9),
+    }[way]
+    labels, queries = ask({"weights": np.zeros((2, 3, 2, 2))}, rows, np.random.default_rng(8))
+    assert labels.weight.shape == (2, 3, 2)
+    assert queries.shape == (2, 3)
+    assert queries[1, 2] == 0
+    if way != "guided":
+        assert (queries.ravel()[:-1] == 2).all()
+
+
+def test_dagger_with_two_leading_axes_one_round_and_no_tremble(monkeypatch):
+    rates = []
+    original = policies.acting
+    monkeypatch.setattr(policies, "acting", lambda n, p, rate: rates.append(rate) or original(n, p, rate))
+    rng, grid = np.random.default_rng(9), gridworlds.cliff()
+    rows = Labels(np.broadcast_to(np.eye(2), (2, 3, 2, 2)), np.zeros((2, 3, 2), dtype=int), np.ones((2, 3, 2)))
+    first, last = imitation.dagger(
+        grid, right, TWO, TWO.init(rng, (2, 3)), rows, imitation.always(right), lambda params, labels, rng: params,
+        rounds=1, episodes=4, keep=2, horizon=5, beta=0.5, rng=rng,
+    )  # fmt: skip
+    assert rates == [0.0]
+    assert first.queries.tolist() == [[2.0] * 3] * 2
+    assert last.queries.tolist() == [[10.0] * 3] * 2
 
 
 def test_active_learning_on_the_track_asks_far_less_for_the_same_policy():
