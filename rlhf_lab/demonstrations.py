@@ -44,14 +44,18 @@ class Demonstrations:
         if not np.isfinite(observation).all():
             raise ValueError("observation holds NaN or infinity")
         action = checks.actions("action", self.action, self.actions)
-        episode = checks.actions("episode", self.episode, len(observation))
+        episode = np.asarray(self.episode)
         if action.shape != (len(observation),) or episode.shape != action.shape:
             raise ValueError(
                 f"observation {observation.shape}, action {action.shape} and episode {episode.shape} must have one "
                 "row for each step"
             )
-        if episode[0] != 0 or not np.isin(np.diff(episode), (0, 1)).all():
-            raise ValueError("episode must start at 0 and stay or grow by 1 from row to row")
+        if (
+            not np.issubdtype(episode.dtype, np.integer)
+            or episode[0] != 0
+            or not np.isin(np.diff(episode), (0, 1)).all()
+        ):
+            raise ValueError("episode must hold whole numbers that start at 0 and stay or grow by 1 from row to row")
         for name, value in (("observation", observation), ("action", action), ("episode", episode)):
             object.__setattr__(self, name, value)
 

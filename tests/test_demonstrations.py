@@ -21,6 +21,12 @@ def same(a, b):
         assert (one == other).all()
 
 
+def test_lists_become_arrays_and_one_step_is_enough():
+    one = Demonstrations([[1, 2]], [1], [0], 2)
+    assert [part.dtype for part in (one.observation, one.action, one.episode)] == [float, np.int64, np.int64]
+    assert (len(one), one.observation.tolist()) == (1, [[1.0, 2.0]])
+
+
 def test_what_was_shown():
     assert len(SHOWN) == 3
     assert (SHOWN.action.dtype, SHOWN.observation.dtype) == (np.int64, float)
@@ -53,9 +59,9 @@ def test_an_expert_is_recorded_step_by_step_and_survives_a_file(world, tmp_path)
         ({"observation": np.ones(5)}, r"observation must have shape \(N, D\), one row a step; got \(5,\)"),
         (
             {"observation": np.ones((0, 2)), "action": np.array([], dtype=int), "episode": np.array([], dtype=int)},
-            "there are no demonstrations; at least one step is needed",
+            "^there are no demonstrations; at least one step is needed$",
         ),
-        ({"observation": np.full((5, 2), np.nan)}, "observation holds NaN or infinity"),
+        ({"observation": np.full((5, 2), np.nan)}, "^observation holds NaN or infinity$"),
         (
             {"action": np.array([0.1, 0, 0, 0, 0])},
             "action must be integers, the numbers of discrete actions; got float",
@@ -63,9 +69,13 @@ def test_an_expert_is_recorded_step_by_step_and_survives_a_file(world, tmp_path)
         ({"action": np.array([0, 3, 0, 0, 0])}, "action: there are 3 actions, 0 to 2; got 3"),
         ({"action": np.array([0, 1])}, r"observation \(5, 2\), action \(2,\) and episode \(5,\) must have one row"),
         ({"episode": np.array([0, 1])}, r"observation \(5, 2\), action \(5,\) and episode \(2,\) must have one row"),
-        ({"episode": [1, 1, 1, 2, 2]}, "episode must start at 0 and stay or grow by 1"),
-        ({"episode": [0, 0, 2, 2, 2]}, "episode must start at 0 and stay or grow by 1"),
-        ({"episode": [0, 1, 0, 1, 1]}, "episode must start at 0 and stay or grow by 1"),
+        (
+            {"episode": [1, 1, 1, 2, 2]},
+            "^episode must hold whole numbers that start at 0 and stay or grow by 1 from row to row$",
+        ),
+        ({"episode": [0.0, 0, 0, 1, 1]}, "episode must hold whole numbers that start at 0"),
+        ({"episode": [0, 0, 2, 2, 2]}, "episode must hold whole numbers that start at 0"),
+        ({"episode": [0, 1, 0, 1, 1]}, "episode must hold whole numbers that start at 0"),
     ],
 )
 def test_what_is_no_demonstration_is_refused(changed, told):

@@ -159,3 +159,36 @@ def test_dril_on_text_is_the_gibbs_policy_of_its_cost():
     by_step = sum((w[..., None] * np.exp(s) * c).sum((-2, -1)) for w, s, c in zip(d, steps, cost, strict=True))
     assert by_step == pytest.approx((np.exp(found) * total).sum(-1), rel=1e-10)
     assert gibbs.gap(found, log_pi, -total, 0.3) == pytest.approx(np.zeros(2), abs=1e-12)
+
+
+def test_seeds_along_a_leading_axis():
+    rng = np.random.default_rng(7)
+    pupils = [lm.policy_levels(MODEL, {"logits": rng.normal(size=(2, MODEL.states, 4))}, PROMPTS, 3) for _ in range(3)]
+    levels = [np.stack(level) for level in zip(*pupils, strict=True)]
+    log_pi = lm.answers_of_levels(levels, 3)
+    for found, level in zip(distillation.levels_of(log_pi, 4, 3), levels, strict=True):
+        assert found == pytest.approx(level, abs=1e-10)
+    d = distillation.prefix_occupancy(levels)
+    start = np.array([0.3, 0.7])
+    both = distillation.loss_by_position(LEVELS, levels, d, start)
+    assert both.shape == (3, 3)
+    for k, pupil in enumerate(pupils):
+        alone = distillation.loss_by_position(LEVELS, pupil, distillation.prefix_occupancy(pupil), start)
+        assert both[k] == pytest.approx(alone, rel=1e-12)
+    with pytest.raises(ValueError, match=r"has 40 answers; got \(3, 2, 39\)"):
+        distillation.levels_of(log_pi[..., 1:], 4, 3)
+
+
+def test_unlikely_answers_do_not_underflow():
+    levels = [level.copy() for level in LEVELS]
+    levels[0][0, 0] = [-2000.0, 0.0, -2000.0, -2000.0]
+    for found, level in zip(distillation.levels_of(lm.answers_of_levels(levels, 3), 4, 3), levels, strict=True):
+        assert found == pytest.approx(level, abs=1e-8)
+
+
+def test_there_may_be_as_many_rounds_as_prompts():
+    counts = distillation.on_policy_counts(
+        MODEL, TEACHER, np.zeros((2, MODEL.states, 4)), PROMPTS, rounds=2, pseudo_count=1.0,
+        rng=np.random.default_rng(8),
+    )  # fmt: skip
+    assert counts[:, 0].sum() == 2

@@ -132,6 +132,12 @@ def test_a_network_acts_as_it_says_and_trembles_if_asked():
 
 
 def test_labels_are_joined_row_after_row():
+    deep = Labels(np.ones((2, 3, 5, 4)), np.ones((2, 3, 5), dtype=int), np.ones((2, 3, 5)))
+    assert [part.shape for part in policies.join(deep, deep)] == [(2, 3, 10, 4), (2, 3, 10), (2, 3, 10)]
+    one = policies.check(Labels(np.ones((2, 1, 4)), [[0], [1]], [[1], [1]]), 2)
+    assert one.weight.dtype == float
+    with pytest.raises(ValueError, match=r"^weights must be finite and not negative, and not all 0: .* to imitate$"):
+        policies.check(Labels(np.ones((2, 1, 4)), [[0], [1]], [[1], [0]]), 2)
     first = Labels(np.ones((2, 3, 4)), np.ones((2, 3), dtype=int), np.ones((2, 3)))
     second = Labels(np.zeros((2, 1, 4)), np.zeros((2, 1), dtype=int), np.zeros((2, 1)))
     both = policies.join(first, second)
@@ -155,7 +161,7 @@ def test_what_is_not_a_demonstration_is_refused():
     for changed in ({"action": np.array([0])}, {"weight": np.ones(3)}, {"observation": np.ones((3, 3))}):
         with pytest.raises(ValueError, match="must have one action and one weight for each observation"):
             clone_with(**changed)
-    for weight in ([0, 0], [1, -1], [1, np.nan]):
+    for weight in ([0, 0], [1, -0.5], [1, np.nan]):
         with pytest.raises(
             ValueError, match="weights must be finite and not negative, and not all 0: there is nothing"
         ):
