@@ -22,7 +22,6 @@ from .recurrent import Recurrent
 from .tabular import Tabular
 
 STEPS = 100  # of Newton's method; a maximum that exists is found in about ten
-FAR = 4.0  # nats by which a step may change a margin
 SIDES = np.array([[1.0], [-1.0]])  # of a margin: chosen minus rejected
 ILL = 1e12  # condition number beyond which a direction counts as not measured
 
@@ -195,13 +194,22 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
         surprise = label * q - (1 - label) * p  # label - p, without rounding to 0 where a label is nearly certain
         score = _times(np.swapaxes(difference, -1, -2), surprise * slope / (p * q)) - precision * theta
         step = np.linalg.solve(information, score[..., None])[..., 0]
-        theta = theta + step / np.maximum(1.0, np.max(np.abs(_times(difference, step)), axis=-1, keepdims=True) / FAR)
         if np.max(np.abs(step)) <= 1e-10 * max(1.0, np.max(np.abs(theta))):
-            return Posterior(theta, np.linalg.inv(fisher(difference, _times(difference, theta), misclick) + prior))
+            return Posterior(theta, np.linalg.inv(information))
+        here = _cost(theta, difference, label, precision, misclick)
+        while (worse := _cost(theta + step, difference, label, precision, misclick) > here + 1e-9 * (1 + here)).any():
+            step = np.where(worse[..., None], step / 2, step)
+        theta = theta + step
     raise ValueError(
         "no finite maximum was found: some direction of the features separates the comparisons, or none of them "
         "measures it; give a prior, precision > 0"
     )
+
+
+def _cost(theta: Array, difference: Array, label: Array, precision: float, misclick: float) -> Array:
+    margin = _times(difference, theta)
+    loss = misclick_loss(margin, label, rate=misclick) if misclick else bradley_terry_loss(margin, label)
+    return np.sum(loss, axis=-1) + precision / 2 * np.sum(theta**2, axis=-1)
 
 
 def _comparisons(difference: Array, label: Array) -> tuple[Array, Array]:

@@ -177,12 +177,22 @@ def test_many_data_sets_are_fitted_as_if_each_were_alone():
     assert shared.mean.shape == (4, 3)
 
 
+FAR_FROM_ALIKE = {
+    "one long, many short": ([[1.0]] * 100 + [[-1000.0]], [1] * 101, 1e-4),
+    "long and certain": ([[100.0], [100.0], [-3.0]], [1, 1, 1], 1e-3),
+    "plain Newton steps overshoot": ([[0.1, 0.1], [-1.1, -7.3], [3.0, -4.4]], [1, 0, 1], 1e-4),
+}
+
+
 @pytest.mark.equation("eq-map")
-def test_extreme_features_and_labels_do_not_disturb_the_fit():
-    difference = np.array([[100.0], [100.0], [-3.0]])
-    found = rewards.fit_linear(difference, np.array([1.0, 1.0, 1.0]), 1e-3).mean
-    best = minimize(lambda t: np.logaddexp(0, -difference @ t).sum() + 5e-4 * t @ t, [0.1], tol=1e-14).x
-    assert found == pytest.approx(best, abs=1e-5)
+@pytest.mark.parametrize(("difference", "label", "precision"), FAR_FROM_ALIKE.values(), ids=FAR_FROM_ALIKE)
+def test_features_of_very_different_size_do_not_disturb_the_fit(difference, label, precision):
+    difference, label = np.array(difference), np.array(label, dtype=float)
+    found = rewards.fit_linear(difference, label, precision).mean
+    target = partial(log_posterior, difference=difference, label=label, precision=precision, misclick=0.0)
+    assert grad(target)(found) == pytest.approx(np.zeros(difference.shape[1]), abs=1e-6)
+    together = rewards.fit_linear(np.stack([difference, 0.1 * difference]), label, precision).mean
+    assert together[0] == pytest.approx(found, rel=1e-8)
 
 
 @pytest.mark.equation("eq-map")
