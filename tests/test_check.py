@@ -467,3 +467,20 @@ def test_cases_of_the_policy_gradients_come_in_all_sizes_too():
     assert {len(p) for p, *_ in cases["best_of_n_kl"]} == {3, 4, 5, 6}
     assert {n for *_, n in cases["best_of_n_kl"]} == {2, 3, 4, 5}
     assert all(len(set(r)) == len(r) for _, r, _ in cases["best_of_n_kl"])
+
+
+def test_cases_of_reward_modeling_come_in_all_sizes_too():
+    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_reward_modeling").WRONG}
+    assert {len(label) for *_, label in cases["bradley_terry_loss"]} == {1, 2, 3, 4, 5, 6}
+    labels = np.concatenate([label for *_, label in cases["bradley_terry_loss"]])
+    assert set(labels) == {0.0, 0.5, 1.0}
+    assert np.mean(labels == 0.5) < 0.3
+    assert {r.shape for (r,) in cases["ranking_loss"]} == {(n, n + k + 1) for n in (1, 2, 3, 4) for k in (1, 2)}
+    assert {len(m) for m, _ in cases["misclick_loss"]} == {1, 2, 3, 4, 5, 6}
+    assert {len(matrix) for (matrix,) in cases["borda"]} == {2, 3, 4, 5}
+    shares = np.concatenate([matrix.ravel() for (matrix,) in cases["borda"]])
+    assert set(np.round(shares * 20, 9)) == set(range(1, 20))
+    assert {len(p) for p, *_ in cases["expected_calibration_error"]} == set(range(2, 13))
+    assert {bins for *_, bins in cases["expected_calibration_error"]} == {2, 4, 5, 10}
+    said = np.concatenate([p for p, *_ in cases["expected_calibration_error"]])
+    assert set(np.round(said[said < 1] * 40, 9)) == set(range(1, 40, 2))

@@ -110,3 +110,25 @@ def test_other_encodings_and_missing_files_are_told(tmp_path):
         comparisons.read(tmp_path / "c.csv")
     with pytest.raises(FileNotFoundError):
         comparisons.read(tmp_path / "none.csv")
+
+
+def test_five_wrong_lines_are_all_told(tmp_path):
+    with pytest.raises(ValueError, match=r"line 6: 'a' is compared with itself$"):
+        read_text("winner,loser\n" + "a,a\n" * 5, tmp_path)
+    with pytest.raises(ValueError, match=r"line 6: 'a' is compared with itself\n  and 1 more$"):
+        read_text("winner,loser\n" + "a,a\n" * 6, tmp_path)
+
+
+def test_a_header_is_shown_up_to_eighty_letters(tmp_path):
+    with pytest.raises(ValueError, match=rf"the header is 'x,{'y' * 78}'; it must name the columns"):
+        read_text("x," + "y" * 90 + "\n", tmp_path)
+
+
+def test_of_a_json_line_that_is_no_object_the_kind_is_told(tmp_path):
+    with pytest.raises(ValueError, match="is not a JSON object with winner and loser, but list"):
+        read_text("[1, 2]\n", tmp_path, "c.jsonl")
+
+
+def test_an_annotator_with_a_control_character_is_told_as_one(tmp_path):
+    with pytest.raises(ValueError, match=r"line 2: the annotator '\\x07' has a control character"):
+        read_text("winner,loser,annotator\na,b,\x07\n", tmp_path)

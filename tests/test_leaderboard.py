@@ -2,14 +2,16 @@
 
 import csv
 import itertools
+import re
 
 import numpy as np
 import pytest
 from compared import TEXT, read_text, simulate
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy.special import expit
 
-from rlhf_lab import comparisons, leaderboard, ranking
+from rlhf_lab import comparisons, leaderboard, plots, ranking
 
 
 def test_a_board_is_the_fit_with_names(tmp_path):
@@ -197,3 +199,63 @@ def test_figures_are_the_same_twice_and_refused_where_they_cannot_be(tmp_path):
     with pytest.raises(ValueError, match=r"a figure is a file that ends in .svg or .png; got one.pdf"):
         leaderboard.draw(board, tmp_path / "one.pdf")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.csv", "one.svg", "three.PNG", "two.svg"]
+
+
+def test_the_annotators_follow_the_table_in_words(tmp_path):
+    one_group = "winner,loser,annotator\na,b,ann\nb,a,bob\na,b,ann\n"
+    assert leaderboard.format_table(leaderboard.leaderboard(read_text(one_group, tmp_path))).splitlines() == [
+        "rank  item  strength    low  high  wins  losses  ties  P(win)",
+        "   1  a         0.35  -0.85  1.55     2       1     0    0.59",
+        "   2  b        -0.35  -1.55  0.85     1       2     0    0.41",
+        "",
+        "Strengths in nats, relative to the mean of the group; low to high: 95% interval;",
+        "P(win): against an item of average strength.",
+        "",
+        "annotator  comparisons  agreement  expected",
+        "bob                  1       0.00      0.67",
+        "ann                  2       1.00      0.67",
+        "",
+        "Agreement: share of decisions for the stronger item; expected: the share if the",
+        "model holds.",
+    ]
+
+
+def test_lines_of_the_table_end_as_on_every_system(tmp_path):
+    board, path = leaderboard.leaderboard(read_text(APART, tmp_path)), tmp_path / "out.csv"
+    leaderboard.write_csv(board, path)
+    assert b"\r" not in path.read_bytes()
+
+
+def test_the_look_of_a_figure(tmp_path):
+    ax, labels = drawn([row(1, 1, "x" * 40, 1.5), row(1, 2, "y" * 41, -1.5)])
+    assert labels == ["x" * 40, "y" * 39 + "…"]
+    points, middle = ax.lines
+    assert (points.get_marker(), points.get_linestyle(), points.get_markersize()) == ("o", "None", 4)
+    assert points.get_color() == plots.COLORS["human"]
+    assert ax.collections[0].get_colors().tolist() == [[*to_rgb(plots.COLORS["human"]), 1]]
+    assert list(middle.get_xdata()) == [0, 0]
+    assert (middle.get_color(), middle.get_linewidth(), middle.get_zorder()) == (plots.COLORS["pretrained"], 0.8, 0)
+    assert [tick.tick1line.get_markersize() for tick in ax.yaxis.get_major_ticks()] == [0, 0]
+    assert all(tick.tick1line.get_markersize() > 0 for tick in ax.xaxis.get_major_ticks())
+    board = leaderboard.leaderboard(read_text(APART, tmp_path))
+    leaderboard.draw(board, tmp_path / "b.svg")
+    width, height = re.search(
+        r'<svg [^>]*width="([\d.]+)pt" height="([\d.]+)pt"', (tmp_path / "b.svg").read_text()
+    ).groups()
+    assert (float(width), float(height)) == pytest.approx((8 * 72, (1.2 + 0.3 * 7) * 72), abs=0.01)
+
+
+def test_a_loser_that_never_won_and_stands_last_is_counted(tmp_path):
+    board = leaderboard.leaderboard(read_text("winner,loser,tie\na,b,\na,b,1\nb,a,\nc,a,\na,c,\na,d,\n", tmp_path))
+    counts = {row.item: (row.wins, row.losses, row.ties) for row in board.rows}
+    assert counts == {"a": (3, 2, 1), "b": (1, 1, 1), "c": (1, 1, 0), "d": (0, 1, 0)}
+    late = leaderboard.leaderboard(read_text("winner,loser,tie\na,b,\nb,a,\nb,c,1\n", tmp_path))
+    assert {row.item for row in late.rows} == {"a", "b", "c"}
+
+
+def test_the_notes_of_two_groups_read_as_sentences(tmp_path):
+    note = leaderboard.leaderboard(read_text(APART, tmp_path)).notes[0]
+    assert note == (
+        "There are 2 groups, which cannot be compared with each other: no chain of comparisons links them. "
+        "Ranks and strengths count inside a group only."
+    )

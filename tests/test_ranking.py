@@ -260,3 +260,24 @@ def test_a_fit_that_does_not_converge_says_so(monkeypatch):
 def test_groups_are_what_chains_of_comparisons_link():
     found = ranking.groups([5, 1, 3, 0], [1, 0, 2, 5], items=7)
     assert [group.tolist() for group in found] == [[0, 1, 5], [2, 3], [4], [6]]
+
+
+def test_ties_may_be_numbers_and_both_columns_must_hold_integers():
+    data = simulate(2, nu=0.5)
+    as_numbers = ranking.fit(data.winner, data.loser, data.tie.astype(int), data.items)
+    assert as_numbers.strength.tolist() == fitted(data).strength.tolist()
+    assert as_numbers.comparisons.dtype == np.int64
+    for winner, loser in (([0.0, 1.0], [1, 0]), ([0, 1], [1.0, 0.0])):
+        with pytest.raises(ValueError, match="winner and loser must be integers, the indices of items; got"):
+            ranking.fit(winner, loser)
+
+
+def test_ten_items_are_named_and_of_more_the_rest_is_counted():
+    names = [f"m{k}" for k in range(12)]
+    assert ranking.listed(names, np.arange(10)) == ", ".join(names[:10])
+    assert ranking.listed(names, np.arange(11)) == ", ".join(names[:10]) + " and 1 more"
+
+
+def test_the_smallest_prior_is_allowed():
+    data = simulate(3)
+    assert fitted(data, prior_precision=1e-6).strength == pytest.approx(fitted(data).strength, abs=1e-5)
