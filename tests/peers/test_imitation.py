@@ -18,6 +18,14 @@ pytestmark = pytest.mark.peer
 SEEDS, EPOCHS = 10, 150
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the networks are so small that several threads wait longer than they work
+    yield
+    torch.set_num_threads(threads)
+
+
 def network():
     return torch.nn.Sequential(
         torch.nn.Linear(4, 32), torch.nn.Tanh(), torch.nn.Linear(32, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2)
