@@ -4,6 +4,7 @@ To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its c
 a public function whose docstring states it.
 """
 
+from . import exercises_imitation as _imitation
 from . import exercises_reward_modeling as _reward_modeling
 from . import exercises_token_mdp as _token_mdp
 from .diagnosis import CASES, Exercise, Function, diagnose
@@ -106,3 +107,45 @@ def expected_calibration_error(function: Function) -> None:
     a prediction of 1 belongs to the last.
     """
     _report(_reward_modeling.EXPECTED_CALIBRATION_ERROR, function)
+
+
+def cloning_loss(function: Function) -> None:
+    """Check f(logits, action, weight): the weighted mean of - log pi(a | s), nats, shape ().
+
+    `logits` (N, A) come before the softmax, `action` (N,) are the expert's actions, `weight` (N,) says how often each
+    pair counts; not all are 0.
+    """
+    _report(_imitation.CLONING_LOSS, function)
+
+
+def state_occupancy(function: Function) -> None:
+    """Check f(transition, policy, start, horizon): d_t(s) for t = 1 ... T, shape (T, S).
+
+    `transition` (S, A, S) holds P(s' | s, a), `policy` (S, A) holds pi(a | s), `start` (S,) is d_1, `horizon` is T.
+    """
+    _report(_imitation.STATE_OCCUPANCY, function)
+
+
+def dagger_mixture(function: Function) -> None:
+    """Check f(expert, policy, beta, round): the policy of the roll-ins of round i = 1, 2, ..., shape (S, A).
+
+    `expert` and `policy` (S, A) are probabilities of actions, `beta` in [0, 1] is the expert's share in round 1,
+    `round` is i.
+    """
+    _report(_imitation.DAGGER_MIXTURE, function)
+
+
+def dril_cost(function: Function) -> None:
+    """Check f(probs, threshold): +1 where the variance over the members exceeds the threshold, else -1, shape (S, A).
+
+    `probs` (M, S, A) holds pi_m(a | s) for M members of an ensemble, `threshold` is a number.
+    """
+    _report(_imitation.DRIL_COST, function)
+
+
+def query_probability(function: Function) -> None:
+    """Check f(log_pi, b): b / (b + m) for each state, m the margin between its two likeliest actions, shape (N,).
+
+    `log_pi` (N, A) are log-probabilities of actions, `b` > 0 says how soon a policy is sure.
+    """
+    _report(_imitation.QUERY_PROBABILITY, function)

@@ -27,6 +27,17 @@ def tokens(name: str, value: Any, vocab: int) -> IntArray:
     return array
 
 
+def actions(name: str, value: Any, count: int) -> IntArray:
+    """Return `value` as integers (...), each one of `count` actions, 0 to count - 1."""
+    array = np.asarray(value)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must be integers, the numbers of discrete actions; got {array.dtype}")
+    if array.size and (array.min() < 0 or array.max() >= count):
+        wrong = array[(array < 0) | (array >= count)][0]
+        raise ValueError(f"{name}: there are {count} actions, 0 to {count - 1}; got {wrong}")
+    return array.astype(np.int64, copy=False)
+
+
 def horizon(value: int) -> int:
     """Return `value`, the greatest length of a response, if it is a whole number from 1 on."""
     if not np.isfinite(value) or value != int(value) or value < 1:

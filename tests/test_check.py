@@ -4,6 +4,7 @@ import inspect
 import itertools
 import math
 
+import answers_imitation
 import answers_reward_modeling
 import answers_token_mdp
 import autograd.numpy as anp
@@ -12,10 +13,15 @@ import pytest
 from answers_token_mdp import kl, length, log_prob, masked
 
 from rlhf_lab import check, diagnosis
+from rlhf_lab import exercises_imitation as exercises_of_imitation
 from rlhf_lab import exercises_reward_modeling as reward_modeling
 from rlhf_lab import exercises_token_mdp as token_mdp
 
-CHAPTERS = [(token_mdp, answers_token_mdp), (reward_modeling, answers_reward_modeling)]
+CHAPTERS = [
+    (token_mdp, answers_token_mdp),
+    (reward_modeling, answers_reward_modeling),
+    (exercises_of_imitation, answers_imitation),
+]
 EXERCISES, SOLUTIONS, WRONG = {}, {}, {}
 for exercises, answers in CHAPTERS:
     for name, mistakes in answers.WRONG.items():

@@ -1,6 +1,7 @@
 """The house style can be told apart, and the recurring figures draw what they are given."""
 
 import itertools
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -100,3 +101,35 @@ def test_a_path_whose_continuations_are_all_unlikely_ends_with_its_own_probabili
     _, ax = plt.subplots()
     plots.prefix_tree(ax, [np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])], ("a", "<eos>"), root="x", shown=0.6)
     assert [text.get_text() for text in ax.texts] == ["0.90", "a", "x"]
+
+
+def test_an_occupancy_map_has_a_column_for_each_step_and_a_row_for_each_offset():
+    _, ax = plt.subplots()
+    d = np.array([[0.0, 1.0, 0.0], [0.25, 0.5, 0.25]])
+    plots.occupancy_map(ax, d, "dril")
+    (image,) = ax.images
+    assert np.asarray(image.get_array()) == pytest.approx(d.T**0.5)
+    assert image.get_extent() == [0.5, 2.5, -1.5, 1.5]
+    assert to_rgb(image.cmap(1.0)[:3]) == pytest.approx(to_rgb(plots.COLORS["dril"]), abs=0.01)
+    assert to_rgb(image.cmap(0.0)[:3]) == (1, 1, 1)
+    assert image.get_clim() == (0, 1)
+    assert [line.get_ydata()[0] for line in ax.lines] == [-0.5, 0.5]
+
+
+def test_a_road_animation_drives_each_car_along_its_offsets():
+    drives = {"clone": np.array([0, 1, 2, 3]), "home": np.zeros(4)}
+    text = plots.road_animation(drives, ["sft", "dril"], seconds=3.0)
+    assert text == plots.road_animation(drives, ["sft", "dril"], seconds=3.0)
+    root = ElementTree.fromstring(text)
+    space = "{http://www.w3.org/2000/svg}"
+    circles = root.findall(f"{space}circle")
+    assert [c.get("fill") for c in circles] == [plots.COLORS["sft"], plots.COLORS["dril"]]
+    paths = []
+    for circle in circles:
+        across, down = circle.findall(f"{space}animate")
+        assert (across.get("attributeName"), down.get("attributeName"), across.get("dur")) == ("cx", "cy", "3s")
+        assert across.get("values") == "70;257;443;630"
+        paths.append(np.array(down.get("values").split(";"), dtype=float))
+    assert paths[0] - paths[1] + 150 == pytest.approx(7 * np.arange(4), abs=1)
+    assert [t.text for t in root.findall(f"{space}text")] == ["clone", "home"]
+    assert root.get("aria-label") == "Cars on a winding road: clone, home"

@@ -1,0 +1,176 @@
+"""Worlds that are played, many episodes at once: CartPole in numpy, and Gymnasium where actions are discrete.
+
+    D numbers of an observation    A actions    T steps    E episodes    `...` seeds and what else runs side by side
+
+A world is a few pure functions of a state; only `Gym` keeps its state in the environments that it wraps.
+
+The trap: CartPole pays 1 for each step until the pole falls. Whatever keeps an episode going looks like skill there.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+from numpy.random import Generator
+
+from . import checks
+from .autodiff import Array
+from .policies import Act, Labels
+
+
+class World(Protocol):
+    """What can be played: sizes, and what happens next."""
+
+    @property
+    def observations(self) -> int:
+        """Number D of an observation's entries."""
+
+    @property
+    def actions(self) -> int:
+        """Number A of actions, 0 to A - 1."""
+
+    def reset(self, shape: tuple[int, ...], rng: Generator) -> Any:
+        """Return the first state of one episode for each entry of `shape`."""
+
+    def observe(self, state: Any) -> Array:
+        """Return what a policy sees, floats (..., D)."""
+
+    def step(self, state: Any, action: Array, rng: Generator) -> tuple[Any, Array, Array]:
+        """Take one action in each episode: next state, rewards (...), and which episodes are over (...)."""
+
+
+@dataclass(frozen=True)
+class CartPole:
+    """Gymnasium's CartPole-v1, in numpy: the same numbers, step for step, for any number of episodes at once.
+
+    A state is (x, velocity, angle, angular velocity), in metres, radians and seconds; action 0 pushes left, 1 right.
+    The time limit of 500 steps is the horizon of a rollout. Barto, Sutton and Anderson 1983.
+    """
+
+    observations: int = 4
+    actions: int = 2
+    scale: tuple[float, ...] = (1.0, 1.0, 0.1, 1.0)
+
+    def reset(self, shape: tuple[int, ...], rng: Generator) -> Array:
+        """Draw first states, uniform in [-0.05, 0.05]."""
+        return rng.uniform(-0.05, 0.05, size=(*shape, 4))
+
+    def observe(self, state: Array) -> Array:
+        """Return the state: nothing is hidden."""
+        return state
+
+    def step(self, state: Array, action: Array, rng: Generator) -> tuple[Array, Array, Array]:
+        """Push, and pay 1; the episode is over if the cart is 2.4 m from the middle or the pole leans by 12 degrees."""
+        x, velocity, angle, spin = np.moveaxis(state, -1, 0)
+        force = np.where(np.asarray(action) == 1, 10.0, -10.0)
+        cos, sin = np.cos(angle), np.sin(angle)
+        push = (force + 0.05 * np.square(spin) * sin) / 1.1
+        spin_rate = (9.8 * sin - cos * push) / (0.5 * (4.0 / 3.0 - 0.1 * np.square(cos) / 1.1))
+        rate = push - 0.05 * spin_rate * cos / 1.1
+        following = [x + 0.02 * velocity, velocity + 0.02 * rate, angle + 0.02 * spin, spin + 0.02 * spin_rate]
+        done = (np.abs(following[0]) > 2.4) | (np.abs(following[2]) > 12 * 2 * np.pi / 360)
+        return np.stack(following, axis=-1), np.ones(done.shape), done
+
+
+@dataclass(frozen=True)
+class Gym:
+    """Any Gymnasium environment with discrete actions and observations that are rows of numbers, by its name."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        action, seen = self._spaces
+        if not isinstance(action, gymnasium.spaces.Discrete) or action.start != 0:
+            raise ValueError(f"{self.name}: imitation needs a Discrete action space that starts at 0; got {action}")
+        if not isinstance(seen, gymnasium.spaces.Box) or len(seen.shape) != 1:
+            raise ValueError(f"{self.name}: observations must be a Box with one axis; got {seen}: flatten them first")
+
+    @property
+    def _spaces(self) -> tuple[Any, Any]:
+        env = gymnasium.make(self.name)
+        env.close()
+        return env.action_space, env.observation_space
+
+    @property
+    def observations(self) -> int:
+        """Number D of an observation's entries."""
+        return int(self._spaces[1].shape[0])
+
+    @property
+    def actions(self) -> int:
+        """Number A of actions."""
+        return int(self._spaces[0].n)
+
+    def reset(self, shape: tuple[int, ...], rng: Generator) -> list[Any]:
+        """Make one environment for each entry of `shape`, seeded from `rng`; time limits are those of the name."""
+        envs = gymnasium.make_vec(self.name, num_envs=int(np.prod(shape)), vectorization_mode="sync")
+        seen, _ = envs.reset(seed=int(rng.integers(2**31)))
+        return [envs, shape, seen]
+
+    def observe(self, state: list[Any]) -> Array:
+        """Return what a policy sees, floats (..., D)."""
+        _, shape, seen = state
+        return seen.reshape(*shape, -1).astype(float)
+
+    def step(self, state: list[Any], action: Array, rng: Generator) -> tuple[list[Any], Array, Array]:
+        """Take one action in each environment. An episode that reaches its time limit is over, too."""
+        envs, shape, _ = state
+        seen, reward, terminated, truncated, _ = envs.step(np.ravel(action))
+        return [envs, shape, seen], reward.reshape(shape), (terminated | truncated).reshape(shape)
+
+
+class Rollout(NamedTuple):
+    """Episodes, time first: observations (T, ..., D), actions, rewards and whether the episode still ran, (T, ...)."""
+
+    observation: Array
+    action: Array
+    reward: Array
+    alive: Array
+
+    @property
+    def returns(self) -> Array:
+        """The sum of the rewards of each episode, (...)."""
+        return np.sum(self.reward * self.alive, axis=0)
+
+
+def rollout(world: World, act: Act, shape: tuple[int, ...], horizon: int, rng: Generator) -> Rollout:
+    """Play one episode for each entry of `shape`, until all are over or `horizon` steps are played."""
+    state, alive, steps = world.reset(shape, rng), np.ones(shape, dtype=bool), []
+    for _ in range(checks.horizon(horizon)):
+        seen = world.observe(state)
+        action = act(seen, rng)
+        state, reward, done = world.step(state, action, rng)
+        steps.append((seen, action, reward, alive))
+        alive = alive & ~done
+        if not alive.any():
+            break
+    return Rollout(*(np.stack(column) for column in zip(*steps, strict=True)))
+
+
+def draw_states(play: Rollout, count: int, rng: Generator) -> Labels:
+    """Draw `count` of the steps of each episode, all equally likely, with what was done there.
+
+    For episodes of shape (..., E) returns labels with (..., E * count) rows; rows that an episode was too short for
+    have weight 0.
+    """
+    if count < 1:
+        raise ValueError(f"count is the number of steps to draw from each episode, at least 1; got {count}")
+    order = np.argsort(np.where(play.alive, rng.random(play.alive.shape), 2.0), axis=0)[:count]
+    lead = play.alive.shape[1:-1]
+
+    def rows(values: Array) -> Array:
+        drawn = np.take_along_axis(values, order.reshape(order.shape + (1,) * (values.ndim - order.ndim)), axis=0)
+        return np.moveaxis(drawn, 0, len(lead) + 1).reshape(*lead, -1, *values.shape[order.ndim :])
+
+    return Labels(rows(play.observation), rows(play.action), rows(play.alive).astype(float))
+
+
+def cartpole_expert(observation: Array, rng: Generator) -> Array:
+    """Balance: push right if angle, its rate, and a little of position and velocity add up to more than 0."""
+    return (observation @ np.array([0.1, 0.3, 3.0, 1.0]) > 0).astype(int)
+
+
+def acrobot_expert(observation: Array, rng: Generator) -> Array:
+    """Swing up: push the elbow the way that adds energy, which the shoulder's rate tells (torque 2 is +1, 0 is -1)."""
+    return np.where(observation[..., 4] < 0, 2, 0)

@@ -1,0 +1,131 @@
+"""What an expert showed, as data and as one file that anyone can read.
+
+s observation, D numbers    a action, one of A    N steps of all episodes, one after the other
+"""
+
+import io
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from . import checks
+from .autodiff import Array
+from .control import World, rollout
+from .policies import Act, Labels
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Steps of an expert: floats `observation` (N, D), integers `action` (N,) below `actions`, `episode` (N,).
+
+    `episode` numbers the episodes 0, 1, 2, ... in the order of the rows. Raises `ValueError` if there are no steps,
+    if shapes do not match, or if an action is not one of the discrete actions.
+    """
+
+    observation: Array
+    action: Array
+    episode: Array
+    actions: int
+
+    def __post_init__(self) -> None:
+        observation = np.asarray(self.observation, dtype=float)
+        if observation.ndim != 2:
+            raise ValueError(f"observation must have shape (N, D), one row a step; got {observation.shape}")
+        if not len(observation):
+            raise ValueError("there are no demonstrations; at least one step is needed")
+        if not np.isfinite(observation).all():
+            raise ValueError("observation holds NaN or infinity")
+        action = checks.actions("action", self.action, self.actions)
+        episode = checks.actions("episode", self.episode, len(observation))
+        if action.shape != (len(observation),) or episode.shape != action.shape:
+            raise ValueError(
+                f"observation {observation.shape}, action {action.shape} and episode {episode.shape} must have one "
+                "row for each step"
+            )
+        if episode[0] != 0 or not np.isin(np.diff(episode), (0, 1)).all():
+            raise ValueError("episode must start at 0 and stay or grow by 1 from row to row")
+        for name, value in (("observation", observation), ("action", action), ("episode", episode)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return int(self.episode[-1]) + 1
+
+    def first(self, count: int) -> "Demonstrations":
+        """Return the first `count` episodes."""
+        if not 1 <= count <= len(self):
+            raise ValueError(f"there are {len(self)} episodes; the first {count} were wanted")
+        rows = self.episode < count
+        return Demonstrations(self.observation[rows], self.action[rows], self.episode[rows], self.actions)
+
+    @property
+    def labels(self) -> Labels:
+        """All steps as labels of weight 1, which is what `policies.clone` reads."""
+        return Labels(self.observation, self.action, np.ones(len(self.action)))
+
+
+def record(world: World, expert: Act, episodes: int, horizon: int, rng: Generator) -> Demonstrations:
+    """Let an expert play, and write down what it sees and does."""
+    play = rollout(world, expert, (episodes,), horizon, rng)
+    alive = play.alive.T
+    rows, _ = np.nonzero(alive)
+    seen, done = (np.swapaxes(part, 0, 1)[alive] for part in (play.observation, play.action))
+    return Demonstrations(seen, done, rows, world.actions)
+
+
+def save(path: str | os.PathLike[str], shown: Demonstrations, *, overwrite: bool = False) -> None:
+    """Write demonstrations to one `.npz` file, a zip of plain arrays: format, observation, action, episode, actions.
+
+    The file is written whole or not at all; raises `FileExistsError` if it is there and `overwrite` is not set.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f"demonstrations are stored in .npz files; got {path.name}")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already; pass overwrite=True to replace it")
+    fresh = path.with_suffix(".partial")
+    with fresh.open("wb") as file:
+        np.savez_compressed(file, format=np.array(FORMAT), **_arrays(shown))
+    os.replace(fresh, path)
+
+
+def _arrays(shown: Demonstrations) -> dict[str, Any]:
+    return {
+        "observation": shown.observation,
+        "action": shown.action,
+        "episode": shown.episode,
+        "actions": np.array(shown.actions),
+    }
+
+
+def load(path: str | os.PathLike[str]) -> Demonstrations:
+    """Return the demonstrations that `save` wrote. Raises `ValueError` if the file is damaged or of another format."""
+    path = Path(path)
+    data = io.BytesIO(path.read_bytes())
+    try:
+        with zipfile.ZipFile(data) as archive:
+            found = {Path(name).stem: _array(archive.read(name)) for name in archive.namelist()}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}; record the demonstrations again") from None
+    number = found.pop("format", None)
+    if number is None or number != FORMAT:
+        given = "no format number" if number is None else f"format {number}"
+        raise ValueError(f"{path} has {given}, this package reads {FORMAT}")
+    missing = [name for name in ("observation", "action", "episode", "actions") if name not in found]
+    if missing:
+        raise ValueError(f"{path} is damaged: {', '.join(missing)} missing")
+    try:
+        return Demonstrations(found["observation"], found["action"], found["episode"], int(found["actions"]))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _array(data: bytes) -> Array:
+    return np.load(io.BytesIO(data), allow_pickle=False)

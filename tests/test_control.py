@@ -1,0 +1,155 @@
+"""CartPole in numpy is Gymnasium's, step for step; and any environment with discrete actions can be played."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from rlhf_lab import control, gridworlds
+from rlhf_lab.control import CartPole, Gym, Rollout, draw_states, rollout
+
+
+def anything(actions):
+    return lambda seen, rng: rng.integers(actions, size=seen.shape[:-1])
+
+
+def test_cartpole_is_gymnasiums_step_for_step():
+    env, world, rng = gymnasium.make("CartPole-v1").unwrapped, CartPole(), np.random.default_rng(0)
+    lengths = []
+    for seed in range(30):
+        observation, _ = env.reset(seed=seed)
+        state = np.array(env.state)
+        for step in range(500):
+            assert observation == pytest.approx(world.observe(state), rel=1e-6, abs=1e-7)  # Gymnasium rounds to float32
+            action = rng.integers(2) if seed < 15 else control.cartpole_expert(state, rng)
+            observation, reward, terminated, _, _ = env.step(int(action))
+            state, paid, done = world.step(state, action, rng)
+            assert np.abs(state - env.state).max() < 1e-13
+            assert (paid, done) == (reward, terminated)
+            if done:
+                break
+        lengths.append(step)
+    assert max(lengths[:15]) < 100
+    assert min(lengths[15:]) == 499
+
+
+@pytest.mark.parametrize(("place", "limit"), [(0, 2.4), (2, 12 * np.pi / 180)])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_an_episode_of_cartpole_ends_on_either_side(place, limit, side):
+    env, world = gymnasium.make("CartPole-v1").unwrapped, CartPole()
+    for size, over in ((0.999, False), (1.001, True)):
+        state = np.zeros(4)
+        state[place] = side * size * limit
+        env.reset(seed=0)
+        env.state = state.copy()
+        _, _, terminated, _, _ = env.step(0)
+        following, _, done = world.step(state, np.array(0), np.random.default_rng(0))
+        assert following == pytest.approx(env.state, abs=1e-14)
+        assert done == terminated == over
+
+
+def test_first_states_of_cartpole():
+    state = CartPole().reset((4000,), np.random.default_rng(0))
+    assert state.shape == (4000, 4)
+    assert (state.min(), state.max()) == pytest.approx((-0.05, 0.05), abs=1e-3)
+    assert state.mean(0) == pytest.approx(np.zeros(4), abs=4 * 0.05 / 3**0.5 / 4000**0.5)
+
+
+def test_the_experts_know_their_trade():
+    rng = np.random.default_rng(0)
+    assert (rollout(CartPole(), control.cartpole_expert, (100,), 500, rng).returns == 500).all()
+    swung = rollout(Gym("Acrobot-v1"), control.acrobot_expert, (10,), 500, rng).returns
+    assert swung.min() > -250
+    assert swung.mean() > -120  # Gymnasium's threshold for a solved Acrobot is -100; random play stays at -500
+
+
+def test_an_environment_of_gymnasium_is_played_as_gymnasium_plays_it():
+    world, rng = Gym("CartPole-v1"), np.random.default_rng(3)
+    assert (world.observations, world.actions) == (4, 2)
+    play = rollout(world, anything(2), (2, 3), 500, rng)
+    assert play.observation.shape[1:] == (2, 3, 4)
+    assert play.observation.dtype == float
+    again = np.random.default_rng(3)
+    env = gymnasium.make_vec("CartPole-v1", num_envs=6, vectorization_mode="sync")
+    seen, _ = env.reset(seed=int(again.integers(2**31)))
+    for t in range(5):
+        assert (play.observation[t].reshape(6, 4) == seen).all()
+        seen, _, _, _, _ = env.step(anything(2)(np.zeros((2, 3, 4)), again).ravel())
+
+
+def test_a_time_limit_of_gymnasium_ends_an_episode():
+    play = rollout(
+        Gym("Acrobot-v1"), lambda seen, rng: np.ones(seen.shape[:-1], dtype=int), (2,), 700, np.random.default_rng(0)
+    )
+    assert len(play.reward) == 500
+    assert play.returns.tolist() == [-500, -500]
+
+
+class Countdown:
+    """Episode i is over after i + 1 steps; a step pays 1, and 100 once the episode is over."""
+
+    observations, actions = 1, 2
+
+    def reset(self, shape, rng):
+        return np.broadcast_to(np.arange(shape[-1]), shape) + 1
+
+    def observe(self, state):
+        return state[..., None].astype(float)
+
+    def step(self, state, action, rng):
+        return state - 1, np.where(state > 0, 1.0, 100.0), state - 1 <= 0
+
+
+def test_a_rollout_stops_when_all_are_over_and_counts_nothing_after_the_end():
+    play = rollout(Countdown(), anything(2), (2, 3), 10, np.random.default_rng(0))
+    assert play.alive.shape == (3, 2, 3)
+    assert play.alive[:, 1].tolist() == [[True] * 3, [False, True, True], [False, False, True]]
+    assert play.returns.tolist() == [[1, 2, 3]] * 2
+    assert len(rollout(Countdown(), anything(2), (3,), 2, np.random.default_rng(0)).alive) == 2
+    with pytest.raises(ValueError, match="the horizon is the greatest number"):
+        rollout(Countdown(), anything(2), (3,), 0, np.random.default_rng(0))
+
+
+def numbered(alive):
+    """A rollout whose observations and actions say which step, seed and episode they are."""
+    place = np.moveaxis(np.indices(alive.shape), 0, -1).astype(float)
+    return Rollout(place, place @ [100, 10, 1], np.ones(alive.shape), alive)
+
+
+def test_states_are_drawn_evenly_from_the_steps_of_each_episode_and_only_from_those():
+    alive = np.arange(6)[:, None, None] < np.array([[6, 4, 1], [2, 6, 6]])
+    play, seen = numbered(alive), np.zeros(alive.shape)
+    for seed in range(600):
+        labels = draw_states(play, 2, np.random.default_rng(seed))
+        assert (labels.observation.shape, labels.action.shape, labels.weight.shape) == ((2, 6, 3), (2, 6), (2, 6))
+        assert (labels.action == labels.observation @ [100, 10, 1]).all()
+        for row, weight in zip(labels.observation.reshape(-1, 3).astype(int), labels.weight.ravel(), strict=True):
+            assert weight == alive[tuple(row)]
+            seen[tuple(row)] += weight
+    assert (seen[~alive] == 0).all()
+    length = alive.sum(0)
+    expected = np.where(alive, 600 * np.minimum(2, length) / length, 0)
+    assert (np.abs(seen - expected) <= 4 * np.sqrt(600 * 0.25)).all()
+
+
+def test_rows_of_an_episode_stand_together_and_belong_to_its_seed():
+    labels = draw_states(numbered(np.ones((5, 2, 3), dtype=bool)), 4, np.random.default_rng(0))
+    assert labels.observation[..., 2].tolist() == [[0] * 4 + [1] * 4 + [2] * 4] * 2
+    assert labels.observation[..., 1].tolist() == [[0] * 12, [1] * 12]
+    assert all(len(set(labels.observation[0, 4 * e : 4 * e + 4, 0])) == 4 for e in range(3))
+
+
+def test_what_cannot_be_played_or_drawn_is_refused():
+    with pytest.raises(
+        ValueError, match="Pendulum-v1: imitation needs a Discrete action space that starts at 0; got Box"
+    ):
+        Gym("Pendulum-v1")
+    with pytest.raises(ValueError, match="FrozenLake-v1: observations must be a Box with one axis; got Discrete"):
+        Gym("FrozenLake-v1")
+    with pytest.raises(ValueError, match="count is the number of steps to draw from each episode, at least 1; got 0"):
+        draw_states(numbered(np.ones((2, 1, 1), dtype=bool)), 0, np.random.default_rng(0))
+
+
+def test_the_track_is_a_world_like_the_others():
+    grid = gridworlds.track(2)
+    play = rollout(grid, lambda seen, rng: gridworlds.drive(2)[seen.argmax(-1)], (3,), 5, np.random.default_rng(0))
+    assert (play.returns == 5).all()
