@@ -1,6 +1,6 @@
 """Worlds of the token process for the ILHF agents: many at once, one for each seed, with what all agents share.
 
-    S worlds (one a seed)    M members    B texts    T tokens of a response    D units    phi readout    mu that of the ideal
+    S worlds (one a seed)    M members    B texts    T tokens of a response    D units    phi, mu readouts
     S_t state before token t    x_t token, 0 or 1    z_t its logit
 
 Each world draws its chance from a generator of its own, so that its numbers do not depend on which worlds run beside
@@ -120,7 +120,7 @@ class Worlds:
         return ilhf.mixture(np.concatenate(members))
 
     def kl(self, params: Params) -> Array:
-        """Estimate KL(ideal || agent), nats a response, in each world, from the texts to judge by (S,) (eq-kl-score)."""
+        """Estimate KL(ideal || agent), nats a response, (S,), from the texts to judge by (eq-kl-score). ILHF, 4.3."""
         return (self.ideal_log_prob - self.log_prob(params, self.tokens)).mean(-1)
 
     def frozen_kl(self, readout: Array) -> Array:

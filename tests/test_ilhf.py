@@ -182,7 +182,7 @@ def trained(objective, seeds=8, rounds=300, step_size=0.03, count=64):
     model = coin.model()
     start = coin.params(np.full(seeds, coin.PRETRAINED))
     prompts = np.repeat(coin.PROMPTS, count, axis=0)
-    params, history = ilhf.finetune(
+    _, history = ilhf.finetune(
         model,
         start,
         objective,
