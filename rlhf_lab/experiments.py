@@ -1,6 +1,7 @@
 """The experiments that are too long for a page: `python -m rlhf_lab.experiments imitation`, say.
 
-`ilhf` has a command line of its own, see `ilhf_runs`. Each of the others is a function without arguments; what it returns is stored in `results/` beside the package and shown in the book.
+`ilhf` has a command line of its own, see `ilhf_runs`. Each of the others is a function without arguments; what it
+returns is stored in `results/` beside the package and shown in the book.
 """
 
 import argparse

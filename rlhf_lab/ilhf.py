@@ -197,8 +197,8 @@ def finetune(
         yield ask(model, params, draw_prompts(rng), horizon, people, rng)
 
     def value(params: Params, asked: Asked) -> Array:
-        log_pi = (lm.log_prob(model, params, asked.prompt, answer) for answer in (asked.first, asked.second))
-        return objective(*log_pi, asked)
+        first, second = (lm.log_prob(model, params, asked.prompt, answer) for answer in (asked.first, asked.second))
+        return objective(first, second, asked)
 
     return optim.fit(value, params, collect, rounds=rounds, optimizer=optimizer, rng=rng, record=record)
 

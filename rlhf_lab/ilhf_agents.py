@@ -177,8 +177,10 @@ class _Learner:
             now, first = (p | {"readout": p["readout"][:, m : m + 1]} for p in (self.params, self.first))
             weight = episode.weight[:, m : m + 1] if self.agent.perturb else episode.weight
             slopes = self._through(now, first, episode, weight)
-            torso, self.state = self.adam.update(*({k: p[k] for k in TORSO} for p in (now, slopes)), self.state)
-            own, self.own[m] = self.adam.update(*({"readout": p["readout"]} for p in (now, slopes)), self.own[m])
+            torso, steps = ({name: p[name] for name in TORSO} for p in (now, slopes))
+            torso, self.state = self.adam.update(torso, steps, self.state)
+            own, steps = ({"readout": p["readout"]} for p in (now, slopes))
+            own, self.own[m] = self.adam.update(own, steps, self.own[m])
             readout = self.params["readout"].copy()
             readout[:, m : m + 1] = own["readout"]
             self.params = torso | {"readout": readout}

@@ -19,7 +19,7 @@ Load = Callable[[str], Any]
 
 def method(name: str) -> str:
     """Return the name of an agent's colour in `plots.COLORS`."""
-    return next(known for known in ("reinforce", "ensemble", "ilhf") if known in name)
+    return next(known for known in ("reinforce", "ensemble", "ilhf") if known in name.replace("one torso", "ensemble"))
 
 
 def curves(ax: Axes, x: Array, runs: dict[str, Array], ylabel: str) -> None:
@@ -118,8 +118,9 @@ def controls(load: Load) -> Figure:
     for row, (name, run) in enumerate(runs.items()):
         for column, marker in ((0, "|"), (-1, "o")):
             error = run[:, column].std(ddof=1) / len(run) ** 0.5
-            style = {"color": plots.COLORS[method(name) if "torso" not in name else "ensemble"], "fmt": marker}
-            ax.errorbar(run[:, column].mean(), row, xerr=None if column == 0 else error, markersize=7, **style)
+            color = plots.COLORS[method(name)]
+            xerr = None if column == 0 else error
+            ax.errorbar(run[:, column].mean(), row, xerr=xerr, fmt=marker, markersize=7, color=color)
     ax.set_yticks(range(len(runs)), list(runs))
     ax.invert_yaxis()
     ax.set(xlabel="KL(ideal || agent), nats: before (bar), after 100 episodes (point)", xlim=(0, None))

@@ -125,9 +125,9 @@ def on_tokens(
     found = {name: ilhf_agents.finetune(agent, worlds, seeds) for name, agent in agents.items()}
     fought = {}
     with threadpool_limits(limits=1):
-        for pair in duels:
-            both = (found[name][0] for name in pair)
-            fought[" vs ".join(pair)] = ilhf_agents.duel(*both, worlds, seeds, setting.evaluation)
+        for name, other in duels:
+            both = found[name][0], found[other][0]
+            fought[f"{name} vs {other}"] = ilhf_agents.duel(both[0], both[1], worlds, seeds, setting.evaluation)
         shadow = worlds.kl({name: value[:, None] for name, value in worlds.shadow.items()})
     return {"kl": {name: curve for name, (_, curve) in found.items()}, "shadow kl": shadow, "duels": fought}
 

@@ -155,7 +155,7 @@ def _per_text(params: Params, batch: int) -> Params:
 def write(params: Params, scale: float, uniform: Array) -> tuple[Array, Array, Array]:
     """Let each world's process write texts from its start; `uniform` (S, T, B), results as in `roll`."""
     batch = uniform.shape[-1]
-    return roll(_per_text(params, batch), scale, _begin(params, batch), uniform)  # type: ignore[return-value]
+    return roll(_per_text(params, batch), scale, _begin(params, batch), uniform)
 
 
 def prepare(setting: Setting, seeds: Sequence[int]) -> Worlds:
