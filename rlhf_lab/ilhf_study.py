@@ -90,7 +90,8 @@ def memory(seeds: Sequence[int], length: int = 64, long: int = 4096, count: int 
     """Autocorrelations of the logits of ideal processes (ILHF, figure 2), for each temperature, (S, lags).
 
     `printed` is the formula of the paper, `pearson` the plain one, both over texts of `length` tokens, and `long` the
-    plain one over texts so long that its bias is small. `independent` is the plain one for shuffled logits.
+    plain one over texts so long that its bias is small. `independent` is the plain one for shuffled logits. A text
+    that stays in one state all the time has no autocorrelation and is left out.
     """
     found: Numbers = {}
     for scale in (1 / 3, 1.0, 3.0):
@@ -99,14 +100,19 @@ def memory(seeds: Sequence[int], length: int = 64, long: int = 4096, count: int 
             rng = np.random.default_rng([seed, 0])
             params = ilhf_worlds.stack([token_process.draw(rng).ideal])
             values = _logits(params, scale, rng.random((1, length, count)))
-            kinds["printed"].append(token_process.autocorrelation_as_printed(values, LAGS).mean(0))
-            kinds["pearson"].append(token_process.autocorrelation(values, LAGS).mean(0))
+            kinds["printed"].append(_mean(token_process.autocorrelation_as_printed, values))
+            kinds["pearson"].append(_mean(token_process.autocorrelation, values))
             shuffled = rng.permuted(values, axis=-1)
-            kinds["independent"].append(token_process.autocorrelation(shuffled, LAGS).mean(0))
+            kinds["independent"].append(_mean(token_process.autocorrelation, shuffled))
             steady = _logits(params, scale, rng.random((1, long, 8)))[:, 100:]
-            kinds["long"].append(token_process.autocorrelation(steady, LAGS).mean(0))
+            kinds["long"].append(_mean(token_process.autocorrelation, steady))
         found[f"scale {scale:.3g}"] = {name: np.stack(curves) for name, curves in kinds.items()}
     return {"alpha": found}
+
+
+def _mean(alpha: Callable[[Array, int], Array], values: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.nanmean(alpha(values, LAGS), axis=0)
 
 
 def _logits(params: dict[str, Any], scale: float, chance: Array) -> Array:
