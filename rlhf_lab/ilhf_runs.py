@@ -47,7 +47,7 @@ def on_dask(name: str, todo: list[Block], address: str) -> Iterator[tuple[Block,
     except ImportError:
         raise ValueError('--dask needs the package distributed: pip install "rlhf_lab[cluster]"') from None
     try:
-        client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+        client = distributed.Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"no Dask scheduler answers at {address} ({told})") from None
