@@ -123,7 +123,7 @@ def controls(load: Load) -> Figure:
             ax.errorbar(run[:, column].mean(), row, xerr=xerr, fmt=marker, markersize=7, color=color)
     ax.set_yticks(range(len(runs)), list(runs))
     ax.invert_yaxis()
-    ax.set(xlabel="KL(ideal || agent), nats: before (bar), after 100 episodes (point)", xlim=(0, None))
+    ax.set(xlabel="KL(ideal || agent), nats", xlim=(0, None))
     return figure
 
 

@@ -13,6 +13,7 @@ from .ilhf_study import BEST, BETAS, SIZES, coin_kl
 Load = Callable[[str], Any]
 YES, NO = "reproduced", "not reproduced"
 TABLE_3 = {10: (1.0384, 0.0061), 15: (1.0467, 0.0084), 30: (1.0338, 0.0062), 50: (1.0365, 0.0088)}
+EARLY = 2  # column of episode 20
 VANISHED = 0.1  # share of the first divergence that counts as nothing
 
 
@@ -168,16 +169,18 @@ def _ensembles(load: Load) -> list[Row]:
     size = kl["ensemble 10"][:, -1] - kl[BEST][:, -1]
     controls = load("controls")["kl"]
     free = controls["ilhf"][:, -1] - controls["ensemble, eta 0"][:, -1]
-    torso = controls["ilhf"][:, -1] - controls["all: one torso, eta 0"][:, -1]
-    alike = controls["all: one torso, no diversity"][:, -1] - controls["all: one torso, eta 0"][:, -1]
+    torso = controls["all: one torso, eta 0"][:, EARLY]
+    faster = controls["all: ilhf"][:, EARLY] - torso
+    diverse = controls["all: one torso, no diversity"][:, EARLY] - torso
     found = [
         Row(
             "ensembles learn much faster than ILHF",
             "Fig. 4a, 5",
             "a figure",
             f"gain {told(gain)} (M = 50)",
-            _under(above(gain), above(torso) and above(alike), "one torso"),
-            f"the anchor η = 1 holds members back; without it the gain is {told(free)}",
+            _under(above(gain), above(faster), "one torso for all members"),
+            f"the anchor η = 1 holds members back, and without it the gain is {told(free)}; one torso, stepped for each of "
+            f"10 members, gains {told(faster)} by episode 20, of which diversity contributes {told(diverse)}: it is steps",
         ),
         Row(
             "more members, faster learning",
@@ -185,7 +188,7 @@ def _ensembles(load: Load) -> list[Row]:
             "a figure",
             f"gain of M = 50 over 10: {told(size)}",
             YES if above(size) else NO,
-            "the members' mean is what learns, and it does not depend on their number",
+            "each member learns from the same comparisons as one agent would",
         ),
     ]
     rivals = {"REINFORCE": [f"reinforce {b}" for b in BETAS], "ILHF": ["ilhf"]}
