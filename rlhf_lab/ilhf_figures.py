@@ -29,6 +29,7 @@ def curves(ax: Axes, x: Array, runs: dict[str, Array], ylabel: str) -> None:
         kind = method(name)
         before = len(ax.lines)
         plots.mean_band(ax, x, values, kind, name)
+        ax.collections[-1].set_alpha(0.12)
         ax.lines[before].set_linestyle(("-", "--", "-.", ":")[styles[kind] % 4])
         styles[kind] += 1
     ax.set(xlabel="episodes", ylabel=ylabel)

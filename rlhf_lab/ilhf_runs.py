@@ -62,11 +62,11 @@ def _described(name: str, seeds: Sequence[int]) -> dict[str, Any]:
 
 def _read(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     found = results.load(path)
-    for what in ("study", "settings", "seeds"):
-        if found.get(what) != wanted[what]:
+    for key, what in (("study", "contents"), ("settings", "settings"), ("seeds", "seeds")):
+        if found.get(key) != wanted[key]:
             raise ValueError(
-                f"{path} is there and has another {what} than this command: add --overwrite to replace it, or --out "
-                "to store results elsewhere"
+                f"{path} is there and has other {what} than this command asks for: add --overwrite to replace it, or "
+                "--out to store results elsewhere"
             )
     return found
 

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import math
 
+import answers_ilhf
 import answers_imitation
 import answers_reward_modeling
 import answers_token_mdp
@@ -13,6 +14,7 @@ import pytest
 from answers_token_mdp import kl, length, log_prob, masked
 
 from rlhf_lab import check, diagnosis
+from rlhf_lab import exercises_ilhf as exercises_of_ilhf
 from rlhf_lab import exercises_imitation as exercises_of_imitation
 from rlhf_lab import exercises_reward_modeling as reward_modeling
 from rlhf_lab import exercises_token_mdp as token_mdp
@@ -20,6 +22,7 @@ from rlhf_lab import exercises_token_mdp as token_mdp
 CHAPTERS = [
     (token_mdp, answers_token_mdp),
     (reward_modeling, answers_reward_modeling),
+    (exercises_of_ilhf, answers_ilhf),
     (exercises_of_imitation, answers_imitation),
 ]
 EXERCISES, SOLUTIONS, WRONG = {}, {}, {}

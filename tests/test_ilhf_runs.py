@@ -79,10 +79,12 @@ def test_what_was_made_otherwise_is_not_mixed_in(fake, monkeypatch, tmp_path, ca
     fake()
     assert run("fig4a", "--seeds", "4") == 0
     assert run("fig4a", "--seeds", "6") == 1
-    assert "ilhf_tau64.json is there and has another seeds than this command: add --overwrite" in capsys.readouterr().out
+    assert (
+        "ilhf_tau64.json is there and has another seeds than this command: add --overwrite" in capsys.readouterr().out
+    )
     monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
     assert run("fig4a", "--seeds", "4") == 1
-    assert "has another settings than this command" in capsys.readouterr().out
+    assert "has other settings than this command asks for" in capsys.readouterr().out
     assert run("fig4a", "--seeds", "4", "--overwrite") == 0
     assert results.load(tmp_path / "ilhf_tau64.json")["settings"] == {"length": 65}
     assert run("fig4a", "--seeds", "6", "--out", str(tmp_path / "new" / "place")) == 0
@@ -94,7 +96,7 @@ def test_parts_of_other_settings_are_refused(fake, monkeypatch, tmp_path, capsys
     assert run("fig4a", "--seeds", "4") == 130
     monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
     assert run("fig4a", "--seeds", "4") == 1
-    assert "seeds_0-1.json is there and has another settings" in capsys.readouterr().out
+    assert "seeds_0-1.json is there and has other settings" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_parts_of_other_settings_are_refused(fake, monkeypatch, tmp_path, capsys
     [
         ("no json", "is damaged: it is not JSON"),
         ('{"format": 99}', "has format 99, this package reads 1"),
-        ('{"format": 1, "results": {"counts": []}}', "has another study than this command"),
+        ('{"format": 1, "results": {"counts": []}}', "has other contents than this command asks for"),
     ],
 )
 def test_foreign_files_are_told_and_left_alone(fake, tmp_path, capsys, text, message):
