@@ -18,7 +18,7 @@ def _loss_case(rng: Generator) -> Case:
 
 def _loss_mistakes(first: Array, second: Array, label: Array) -> dict[str, Any]:
     each = np.logaddexp(0, np.where(label == 1, second - first, first - second))
-    chosen = np.where(label == 1, first, second)
+    chosen: Array = np.where(label == 1, first, second)
     return {
         "You sum over the pairs; the loss is their mean.": each.sum(),
         "You return one loss for each pair; the loss is their mean.": each,

@@ -71,6 +71,15 @@ def _read(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _usable(path: Path, wanted: dict[str, Any], overwrite: bool) -> bool:
+    try:
+        return bool(_read(path, wanted))
+    except ValueError:
+        if overwrite:
+            return False
+        raise
+
+
 def study(
     name: str, seeds: int, folder: Path, *, jobs: int = 1, dask: str | None = None, overwrite: bool = False
 ) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def study(
     parts.mkdir(parents=True, exist_ok=True)
     every = blocks(name, seeds)
     files = {each: parts / f"seeds_{each[0]}-{each[-1]}.json" for each in every}
-    done = {each: _read(file, _described(name, each)) for each, file in files.items() if file.exists()}
+    done = [each for each, file in files.items() if file.exists() and _usable(file, _described(name, each), overwrite)]
     todo = [each for each in every if each not in done]
     if done:
         print(f"{path.name}: {sum(map(len, done))} of {seeds} seeds were finished before")

@@ -179,8 +179,8 @@ def _ensembles(load: Load) -> list[Row]:
             "a figure",
             f"gain {told(gain)} (M = 50)",
             _under(above(gain), above(faster), "one torso for all members"),
-            f"the anchor η = 1 holds members back, and without it the gain is {told(free)}; one torso, stepped for each of "
-            f"10 members, gains {told(faster)} by episode 20, of which diversity contributes {told(diverse)}: it is steps",
+            f"the anchor η = 1 holds members back, and without it the gain is {told(free)}; one torso, stepped for each "
+            f"of 10 members, gains {told(faster)} by episode 20, of which diversity gives {told(diverse)}: it is steps",
         ),
         Row(
             "more members, faster learning",

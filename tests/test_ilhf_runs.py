@@ -79,9 +79,8 @@ def test_what_was_made_otherwise_is_not_mixed_in(fake, monkeypatch, tmp_path, ca
     fake()
     assert run("fig4a", "--seeds", "4") == 0
     assert run("fig4a", "--seeds", "6") == 1
-    assert (
-        "ilhf_tau64.json is there and has another seeds than this command: add --overwrite" in capsys.readouterr().out
-    )
+    told = capsys.readouterr().out
+    assert "ilhf_tau64.json is there and has other seeds than this command asks for: add --overwrite" in told
     monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
     assert run("fig4a", "--seeds", "4") == 1
     assert "has other settings than this command asks for" in capsys.readouterr().out
@@ -97,6 +96,8 @@ def test_parts_of_other_settings_are_refused(fake, monkeypatch, tmp_path, capsys
     monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
     assert run("fig4a", "--seeds", "4") == 1
     assert "seeds_0-1.json is there and has other settings" in capsys.readouterr().out
+    assert run("fig4a", "--seeds", "4", "--overwrite") == 0
+    assert results.load(tmp_path / "ilhf_tau64.json")["settings"] == {"length": 65}
 
 
 @pytest.mark.parametrize(
