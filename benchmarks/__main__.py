@@ -17,6 +17,7 @@ from tqdm import tqdm
 from benchmarks import contestants as c
 from benchmarks.table import page
 from rlhf_lab import results
+from rlhf_lab.ilhf_worlds import Setting
 from rlhf_lab.recurrent import Recurrent
 
 HERE = Path(__file__).parent
@@ -69,6 +70,11 @@ def contests() -> dict[str, dict]:
         "PyTorch eager": c.enumerate_torch(params, 5),
         "jax.jit": c.enumerate_jax(params, 5),
     }
+    for members in (1, 50):
+        found[f"ILHF in 5 worlds, {members} member{'s' * (members > 1)}, 5 episodes"] = {
+            "ours": c.ilhf_ours(Setting(scale=1 / 3, evaluation=10), members, 5),
+            "PyTorch eager": c.ilhf_torch(Setting(scale=1 / 3, evaluation=10), members, 5),
+        }
     return found
 
 

@@ -149,7 +149,7 @@ def _divergence(load: Load) -> list[Row]:
             "a figure",
             "change " + ", ".join(told(change(kl[f"reinforce {beta}"])) for beta in BETAS) + " (β = 0, 1, 10, 100)",
             YES if all(grows) else f"only under reading: s = 3, β in {elsewhere}" if elsewhere else NO,
-            "at s = 1/3 rewards are too flat to move it in 100 steps; large weights pin it to its start, as they should",
+            "at s = 1/3 rewards are too flat to move it in 100 steps; large weights pin it to its start, as they must",
         ),
         Row(
             "REINFORCE stays behind ILHF",
@@ -179,8 +179,8 @@ def _ensembles(load: Load) -> list[Row]:
             "a figure",
             f"gain {told(gain)} (M = 50)",
             _under(above(gain), above(faster), "one torso for all members"),
-            f"the anchor η = 1 holds members back, and without it the gain is {told(free)}; one torso, stepped for each "
-            f"of 10 members, gains {told(faster)} by episode 20, of which diversity gives {told(diverse)}: it is steps",
+            f"the anchor η = 1 holds members back, and without it the gain is {told(free)}; one torso, stepped for "
+            f"each of 10, gains {told(faster)} by episode 20, of which diversity gives {told(diverse)}: it is steps",
         ),
         Row(
             "more members, faster learning",
