@@ -81,9 +81,9 @@ def start(agent: Agent, worlds: Worlds, seeds: Sequence[int]) -> Params:
 
 
 def respond(params: Params, scale: float, prompt: Array, member: Array, uniform: Array) -> tuple[Array, Array]:
-    """Answer prompts (S, T, N) with the members (S, N) of an ensemble: answers and states before each token.
+    """Answer prompts (S, T, N) with the members (S, N) of an ensemble: answers (S, T, K N), states before each token.
 
-    `uniform` (S, T, N) is the chance of each token.
+    `uniform` (S, T, K N) is the chance of each token, for K answers to each prompt.
     """
     readout = np.take_along_axis(params["readout"], member[..., None], axis=1)
     chosen = {"readout": np.swapaxes(readout, 1, 2)}
@@ -97,6 +97,10 @@ def respond(params: Params, scale: float, prompt: Array, member: Array, uniform:
     first = chosen["start"]
     begin = first if first.ndim == 3 else np.repeat(first[..., None], prompt.shape[-1], axis=-1)
     _, _, state = ilhf_worlds.roll(chosen, scale, begin, prompt, prompt)
+    times = uniform.shape[-1] // prompt.shape[-1]
+    state, chosen["readout"] = (np.concatenate([part] * times, axis=-1) for part in (state, chosen["readout"]))
+    if params["recurrent"].shape[1] > 1:
+        chosen |= {name: np.concatenate([chosen[name]] * times, axis=-1) for name in TORSO}
     answer, states, _ = ilhf_worlds.roll(chosen, scale, state, uniform)
     return answer, states
 
@@ -108,9 +112,8 @@ def interact(agent: Agent, params: Params, worlds: Worlds, luck: Sequence[Sequen
     prompt, _, state = ilhf_worlds.write(worlds.shadow, setting.scale, draws(luck[0], setting.length, setting.pairs))
     member = (agent.members * draws(luck[0], setting.pairs)).astype(int)
     chance = draws(luck[0], setting.length, 2 * setting.pairs)
-    both = [np.concatenate([part, part], axis=-1) for part in (prompt, member, state)]
-    answer, states = respond(params, setting.scale, both[0], both[1], chance)
-    reward = worlds.people(both[2], answer)
+    answer, states = respond(params, setting.scale, prompt, member, chance)
+    reward = worlds.people(np.concatenate([state, state], axis=-1), answer)
     first, second = np.split(reward, 2, axis=-1)
     share = preferences.bradley_terry(first - second)
     label = (draws(luck[0], setting.pairs) < share).astype(float)
