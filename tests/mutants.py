@@ -31,7 +31,7 @@ LEVEL = "module level"  # stands for a function's name where there is none
 WORKERS = 2
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks", "scoreboard_page")
+TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks", "scoreboard_page", "ilhf_processes")
 SETTINGS = """
 [project]
 name = "rlhf_lab"
