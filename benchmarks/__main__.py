@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks import contestants as c
-from benchmarks import feedback
+from benchmarks import feedback, ilhf
 from benchmarks.table import page
 from rlhf_lab import environments, ppo, results, rollouts
 from rlhf_lab.critics import RecurrentCritic
+from rlhf_lab.ilhf_worlds import Setting
 from rlhf_lab.recurrent import Recurrent
 
 HERE = Path(__file__).parent
@@ -80,6 +81,10 @@ def contests() -> dict[str, dict]:
         "ours": c.ppo_ours(task, critic, params, batch),
         "PyTorch eager": c.ppo_torch(params, batch),
     }
+    for members in (1, 50):
+        given = Setting(scale=1 / 3, evaluation=10), members, 5
+        name = f"ILHF in 5 worlds, {members} member{'s' * (members > 1)}, 5 episodes"
+        found[name] = {"ours": ilhf.ours(*given), "PyTorch eager": ilhf.eager(*given)}
     return found
 
 

@@ -5,6 +5,7 @@ a public function whose docstring states it.
 """
 
 from . import exercises_dpo as _dpo
+from . import exercises_ilhf as _ilhf
 from . import exercises_imitation as _imitation
 from . import exercises_pessimism as _pessimism
 from . import exercises_policy_gradients as _policy_gradients
@@ -284,3 +285,47 @@ def query_probability(function: Function) -> None:
     `log_pi` (N, A) are log-probabilities of actions, `b` > 0 says how soon a policy is sure.
     """
     _report(_imitation.QUERY_PROBABILITY, function)
+
+
+def ilhf_loss(function: Function) -> None:
+    """Check f(first, second, label): the mean of - log Q of the chosen answer, one number; its shape is ().
+
+    `first` and `second` (N,) are log-probabilities of the two answers, `label` (N,) is 1 if the first was chosen, else
+    0.
+    """
+    _report(_ilhf.ILHF_LOSS, function)
+
+
+def ilhf_coin_slope(function: Function) -> None:
+    """Check f(p, p_people): the expected ILHF gradient by the log-odds on the coin, shape (N,).
+
+    `p` (N,) are probabilities with which the policy says 1, `p_people` is the share of people who want it.
+    """
+    _report(_ilhf.ILHF_COIN_SLOPE, function)
+
+
+def matching_beta(function: Function) -> None:
+    """Check f(p_pre, p_people): the KL weights with which the tilted coin is right, shape (N,).
+
+    `p_pre` (N,) are the probabilities with which pretrained models say 1, `p_people` is the share of people who want
+    it.
+    """
+    _report(_ilhf.MATCHING_BETA, function)
+
+
+def member_losses(function: Function) -> None:
+    """Check f(losses, double, phi, start, eta): the loss of each member of an ensemble, shape (M,).
+
+    `losses` (N,) belong to the pairs, `double` (M, N) is True where a member counts a pair twice and False where it
+    does not count it, `phi` and `start` (M, D) are readouts and where they began, `eta` is the anchor's weight.
+    """
+    _report(_ilhf.MEMBER_LOSSES, function)
+
+
+def inclusive_ratio(function: Function) -> None:
+    """Check f(chosen, rejected, chosen_ref, rejected_ref): exp of the difference of inclusive scores, shape ().
+
+    `chosen` and `rejected` (N,) are an agent's log-probabilities of the answers that people chose and rejected,
+    `chosen_ref` and `rejected_ref` (N,) those of the agent that it is compared with.
+    """
+    _report(_ilhf.INCLUSIVE_RATIO, function)

@@ -38,5 +38,5 @@ def probability(params: Params) -> Array:
 
 
 def reward(prompt: Array, response: Array) -> Array:
-    """Return log l(y), nats, shape (N,): the log-probability that people want the answer y. ILHF, appendix B."""
-    return np.log(np.where(np.asarray(response)[:, 0] == 1, PEOPLE, 1 - PEOPLE))
+    """Return log l(y), nats, shape (..., N): the log-probability that people want the answer y. ILHF, appendix B."""
+    return np.log(np.where(np.asarray(response)[..., 0] == 1, PEOPLE, 1 - PEOPLE))

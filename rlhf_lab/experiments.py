@@ -1,6 +1,7 @@
 """The experiments that are too long for a page: `python -m rlhf_lab.experiments imitation`, say.
 
-Each is a function without arguments; what it returns is stored in `results/` beside the package and shown in the book.
+`ilhf` has a command line of its own, see `ilhf_runs`. Each of the others is a function without arguments; what it
+returns is stored in `results/` beside the package and shown in the book.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import imitation_study, results
+from . import ilhf_runs, imitation_study, results
 
 FOLDER = Path(__file__).parents[1] / "results"
 EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {"imitation": imitation_study.run}
@@ -24,8 +25,11 @@ def stored(name: str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one experiment, store its results, and return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["ilhf"]:
+        return ilhf_runs.main(arguments[1:], FOLDER)
     parser = argparse.ArgumentParser(prog="python -m rlhf_lab.experiments", description="Run one experiment.")
-    parser.add_argument("name", choices=sorted(EXPERIMENTS))
+    parser.add_argument("name", choices=sorted([*EXPERIMENTS, "ilhf"]))
     parser.add_argument("--out", type=Path, help="where to store the results; results/NAME.json if it is not given")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
     given = parser.parse_args(arguments)

@@ -31,7 +31,7 @@ LEVEL = "module level"  # stands for a function's name where there is none
 WORKERS = 2
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks")
+TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks", "scoreboard_page", "ilhf_processes")
 SETTINGS = """
 [project]
 name = "rlhf_lab"
@@ -45,7 +45,7 @@ markers = ["equation"]
 [tool.mutmut]
 source_paths = ["rlhf_lab"]
 pytest_add_cli_args_test_selection = ["tests"]
-also_copy = ["tests", "conftest.py"]
+also_copy = ["tests", "results", "conftest.py"]
 do_not_mutate = ["rlhf_lab/plots.py"]
 """
 
@@ -66,7 +66,7 @@ def mutmut(folder: str, *arguments: str) -> str:
 
 def copy(folder: str) -> None:
     """Copy the package and its tests."""
-    for name in ("rlhf_lab", "tests"):
+    for name in ("rlhf_lab", "tests", "results"):
         leave = shutil.ignore_patterns("__pycache__", "peers", *(f"test_{t}.py" for t in TESTS_OF_OTHER_THINGS))
         shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
     shutil.copy(ROOT / "conftest.py", folder)

@@ -26,7 +26,7 @@ CORE = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
 EXTRAS = {
     name: [Requirement(line) for line in lines] for name, lines in PYPROJECT["project"]["optional-dependencies"].items()
 }
-LOCKED = CORE + [r for name, listed in EXTRAS.items() if name != "peers" for r in listed]
+LOCKED = CORE + [r for name, listed in EXTRAS.items() if name not in ("peers", "cluster") for r in listed]
 
 
 def wanted(requirements):

@@ -1,0 +1,208 @@
+"""Worlds of the token process for the ILHF agents: many at once, one for each seed, with what all agents share.
+
+    S worlds (one a seed)    M members    B texts    T tokens of a response    D units    phi, mu readouts
+    S_t state before token t    x_t token, 0 or 1    z_t its logit
+
+Each world draws its chance from a generator of its own, so that its numbers do not depend on which worlds run beside
+it. Source: ILHF, section 4 and appendices C and D.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from scipy.special import expit
+from threadpoolctl import threadpool_limits
+
+from . import ilhf, lm, optim, token_process
+from .autodiff import Array
+from .optim import Params
+from .token_process import TokenProcess
+
+Vjp = Callable[[Array], Array]
+BLOCK = 32_768  # numbers that are worked on at a time: they stay in the cache
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The numbers of the paper: lengths, the factor `scale` of all logits, episodes, and sizes of data."""
+
+    length: int = 64
+    scale: float = 1.0
+    episodes: int = 100
+    pairs: int = 64
+    hidden: int = 10
+    documents: int = 1000
+    epochs: int = 20
+    batch: int = 64
+    evaluation: int = 500
+    every: int = 5
+
+
+def roll(params: Params, scale: float, state: Array, uniform: Array, tokens: Array | None = None) -> tuple[Array, ...]:
+    """Write (or, with `tokens`, read) texts: tokens (S, T, B), states before each (S, D, T, B), state after (S, D, B).
+
+    `uniform` (S, T, B) is the chance of each token. The torso is one for each world, (S, D, D), or one for each text,
+    (S, D, D, B); `readout` is (S, D, B) or, where only reading, None.
+    """
+    (worlds, length, batch), hidden = (uniform if tokens is None else tokens).shape, state.shape[1]
+    written = np.empty((worlds, length, batch)) if tokens is None else tokens
+    states = np.empty((worlds, hidden, length, batch))
+    recurrent, embed = params["recurrent"], params["embed"]
+    for t in range(length):
+        states[:, :, t] = state
+        if tokens is None:
+            z = scale * (params["readout"] * state).sum(1)
+            written[:, t] = uniform[:, t] < expit(z)
+        signed = 2 * written[:, None, t] - 1
+        if recurrent.ndim == 3:
+            state = np.tanh(np.matmul(recurrent, state) + embed[..., None] * signed)
+        else:
+            state = np.tanh(np.einsum("sijb,sjb->sib", recurrent, state) + embed * signed)
+    return written, states, state
+
+
+def readout_log_prob(readout: Array, scale: float, states: Array, tokens: Array) -> tuple[Array, Vjp]:
+    """Return log pi of texts with known states, (S, M, B), and the function that maps its gradient to that of phi.
+
+    log pi = sum_t x_t z_t - log(1 + exp z_t) with z_t = scale phi . S_t (eq-token-likelihood). `readout` (S, M, D),
+    `states` (S, D, T, B), `tokens` (S, T, B). A few tokens at a time, so that the work stays in the cache.
+    """
+    worlds, members, hidden = readout.shape
+    length, batch = tokens.shape[1:]
+    # With v = (2 x - 1) z, log sigmoid(v) is what x_t adds, and 1 - sigmoid(v) is how much it surprises.
+    signed = np.swapaxes(scale * states * (2 * tokens[:, None] - 1), 1, 2)
+    log_pi, surprise = np.zeros((worlds, members, batch)), np.empty((worlds, length, members, batch))
+    step = max(1, BLOCK // (members * batch))
+    blocks = [(s, slice(t, t + step)) for s in range(worlds) for t in range(0, length, step)]
+    for s, t in blocks:
+        v = np.matmul(readout[s], signed[s, t])
+        decay = np.abs(v)
+        np.exp(np.negative(decay, out=decay), out=decay)
+        share = np.where(v < 0, 1.0, decay)
+        decay += 1
+        np.divide(share, decay, out=surprise[s, t])
+        np.minimum(v, 0, out=v)
+        v -= np.log(decay, out=decay)
+        log_pi[s] += v.sum(0)
+
+    def vjp(g: Array) -> Array:
+        slopes = np.zeros(readout.shape)
+        for s, t in blocks:
+            slopes[s] += np.matmul(surprise[s, t] * g[s], np.swapaxes(signed[s, t], 1, 2)).sum(0)
+        return slopes
+
+    return log_pi, vjp
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """Several worlds of one setting: ideal and shadow process, the pretrained agent, and texts to judge by."""
+
+    setting: Setting
+    ideal: Params
+    shadow: Params
+    pretrained: Params
+    tokens: Array  # (S, 2 T, B) written by the ideal process
+    ideal_log_prob: Array  # (S, B) of the second half
+    frozen: Array = None  # (S, D, T, B): the pretrained agent's states before each token of the second half
+
+    def people(self, state: Array, answer: Array) -> Array:
+        """Return log l_mu (S, B) of answers (S, T, B) after prompts that left the process in `state` (S, 2, B)."""
+        _, states, _ = roll(self.ideal, self.setting.scale, state, answer, answer)
+        return readout_log_prob(self.ideal["readout"][:, None], self.setting.scale, states, answer)[0][:, 0]
+
+    def log_prob(self, params: Params, texts: Array) -> Array:
+        """Return an agent's log pi (S, B) of the second half of texts (S, 2 T, B), given the first."""
+        half, members = texts.shape[1] // 2, []
+        torsos = params["recurrent"].shape[1]
+        for m in range(torsos):
+            torso = {name: params[name][:, m] for name in ("recurrent", "embed", "start")}
+            _, states, _ = roll(torso, self.setting.scale, _begin(torso, texts.shape[-1]), texts, texts)
+            readout = params["readout"][:, slice(m, m + 1) if torsos > 1 else slice(None)]
+            log_pi, _ = readout_log_prob(readout, self.setting.scale, states[:, :, half:], texts[:, half:])
+            members.append(np.moveaxis(log_pi, 1, 0))
+        return ilhf.mixture(np.concatenate(members))
+
+    def kl(self, params: Params) -> Array:
+        """Estimate KL(ideal || agent), nats a response, (S,), from the texts to judge by (eq-kl-score). ILHF, 4.3."""
+        return (self.ideal_log_prob - self.log_prob(params, self.tokens)).mean(-1)
+
+    def frozen_kl(self, readout: Array) -> Array:
+        """Return what `kl` returns for members (S, M, D) whose torso is the pretrained one."""
+        half = self.frozen.shape[2]
+        log_pi, _ = readout_log_prob(readout, self.setting.scale, self.frozen, self.tokens[:, half:])
+        return (self.ideal_log_prob - ilhf.mixture(np.moveaxis(log_pi, 1, 0))).mean(-1)
+
+    def process(self, hidden: int) -> TokenProcess:
+        """Return the model with this setting's scale."""
+        return TokenProcess(hidden, self.setting.scale)
+
+
+def stack(each: Sequence[Params]) -> Params:
+    """Return one dict of arrays with a leading axis from many dicts of arrays."""
+    return {name: np.stack([params[name] for params in each]) for name in each[0]}
+
+
+def uniform(rngs: Sequence[Generator], *shape: int) -> Array:
+    """Draw numbers in [0, 1), of this shape for each generator: (S, ...)."""
+    return np.stack([rng.random(shape) for rng in rngs])
+
+
+def _begin(params: Params, batch: int) -> Array:
+    return np.repeat(params["start"][..., None], batch, axis=-1)
+
+
+def _per_text(params: Params, batch: int) -> Params:
+    return params | {"readout": np.repeat(params["readout"][..., None], batch, axis=-1)}
+
+
+def write(params: Params, scale: float, uniform: Array) -> tuple[Array, Array, Array]:
+    """Let each world's process write texts from its start; `uniform` (S, T, B), results as in `roll`."""
+    batch = uniform.shape[-1]
+    return roll(_per_text(params, batch), scale, _begin(params, batch), uniform)
+
+
+def prepare(setting: Setting, seeds: Sequence[int]) -> Worlds:
+    """Draw one world for each seed, pretrain its agent on shadow text, and write ideal text to judge agents by."""
+    rngs = [np.random.default_rng([seed, 0]) for seed in seeds]
+    drawn = [token_process.draw(rng) for rng in rngs]
+    ideal, shadow = stack([world.ideal for world in drawn]), stack([world.shadow for world in drawn])
+    tokens, states, _ = write(ideal, setting.scale, uniform(rngs, 2 * setting.length, setting.evaluation))
+    half = setting.length
+    log_prob, _ = readout_log_prob(ideal["readout"][:, None], setting.scale, states[:, :, half:], tokens[:, half:])
+    worlds = Worlds(setting, ideal, shadow, {}, tokens, log_prob[:, 0])
+    with threadpool_limits(limits=1):
+        pretrained = pretrain(worlds, rngs)
+    _, states, _ = roll(pretrained, setting.scale, _begin(pretrained, setting.evaluation), tokens, tokens)
+    return replace(worlds, pretrained=pretrained, frozen=np.ascontiguousarray(states[:, :, half:]))
+
+
+def first_weights(hidden: int, rng: Generator) -> Params:
+    """Draw an agent: all weights uniform as networks usually start, and a start state of zeros."""
+    params = TokenProcess(hidden).init(rng)
+    bound = hidden**-0.5
+    return params | {"readout": rng.uniform(-bound, bound, hidden), "start": np.zeros(hidden)}
+
+
+def pretrain(worlds: Worlds, rngs: Sequence[Generator]) -> Params:
+    """Fit one agent a world to `documents` shadow texts of twice the length, by Adam (ILHF, section 4.1)."""
+    setting = worlds.setting
+    texts = write(worlds.shadow, setting.scale, uniform(rngs, 2 * setting.length, setting.documents))[0]
+    texts = np.swapaxes(texts, 1, 2).astype(np.int64)
+    model, empty = worlds.process(setting.hidden), np.zeros((setting.batch, 0), dtype=np.int64)
+
+    def collect(params: Params, rng: Generator) -> Any:
+        order = np.stack([each.permutation(setting.documents) for each in rngs])
+        for first in range(0, setting.documents - setting.batch + 1, setting.batch):
+            rows = order[:, first : first + setting.batch]
+            yield np.take_along_axis(texts, rows[..., None], axis=1)
+
+    def loss(params: Params, batch: Array) -> Array:
+        return lm.negative_log_likelihood(model, params, empty, batch)
+
+    start = stack([first_weights(setting.hidden, rng) for rng in rngs])
+    adam = optim.adam(0.001)
+    return optim.fit(loss, start, collect, rounds=setting.epochs, optimizer=adam, rng=rngs[0])[0]

@@ -1,0 +1,163 @@
+"""Runs of the ILHF studies: blocks that resume, files that are whole, and clusters that answer or do not."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlhf_lab import experiments, ilhf_runs, results
+from rlhf_lab.ilhf_study import STUDIES, Study
+
+
+class Fake:
+    """A study that counts what it runs, and that can be stopped before a seed."""
+
+    def __init__(self, stop=None, error=KeyboardInterrupt):
+        self.ran, self.stop, self.error = [], stop, error
+
+    def __call__(self, seeds):
+        if self.stop in seeds:
+            raise self.error
+        self.ran += seeds
+        values = np.array(seeds, dtype=float)
+        return {"kl": {"ilhf": values[:, None] + [0, 1 / 3]}, "shadow kl": values}
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    def put(**settings):
+        study = Fake(**settings)
+        monkeypatch.setitem(STUDIES, "tau64", Study(study, 2, {"length": 64}))
+        return study
+
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path)
+    return put
+
+
+def run(*arguments):
+    return experiments.main(["ilhf", *arguments])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_finished_study_is_one_file_and_is_reused(fake, tmp_path, capsys):
+    study = fake()
+    assert run("fig4a", "--seeds", "5") == 0
+    assert study.ran == [0, 1, 2, 3, 4]
+    assert names(tmp_path) == ["ilhf_tau64.json"]
+    stored = results.load(tmp_path / "ilhf_tau64.json")
+    assert (stored["study"], stored["settings"], stored["seeds"]) == ("ilhf tau64", {"length": 64}, [0, 1, 2, 3, 4])
+    assert set(stored["versions"]) == {"python", "numpy"}
+    assert stored["numbers"]["kl"]["ilhf"][3] == [3, 3.33333]
+    numbers = ilhf_runs.numbers(tmp_path, "tau64")
+    assert numbers["kl"]["ilhf"].shape == (5, 2)
+    assert (numbers["shadow kl"] == np.arange(5)).all()
+    assert run("table3", "--seeds", "5") == 0
+    assert study.ran == [0, 1, 2, 3, 4]
+    assert "ilhf_tau64.json: finished before, reused" in capsys.readouterr().out
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_stopped(fake, tmp_path, capsys):
+    stopped = fake(stop=4)
+    assert run("fig4a", "--seeds", "6") == 130
+    assert stopped.ran == [0, 1, 2, 3]
+    assert "finished seeds are kept" in capsys.readouterr().out
+    assert names(tmp_path / "ilhf_tau64.parts") == ["seeds_0-1.json", "seeds_2-3.json"]
+    goes_on = fake()
+    assert run("fig4a", "--seeds", "6") == 0
+    assert goes_on.ran == [4, 5]
+    assert "4 of 6 seeds were finished before" in capsys.readouterr().out
+    assert names(tmp_path) == ["ilhf_tau64.json"]
+    assert results.load(tmp_path / "ilhf_tau64.json")["numbers"]["shadow kl"] == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_was_made_otherwise_is_not_mixed_in(fake, monkeypatch, tmp_path, capsys):
+    fake()
+    assert run("fig4a", "--seeds", "4") == 0
+    assert run("fig4a", "--seeds", "6") == 1
+    told = capsys.readouterr().out
+    assert "ilhf_tau64.json is there and has other seeds than this command asks for: add --overwrite" in told
+    monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
+    assert run("fig4a", "--seeds", "4") == 1
+    assert "has other settings than this command asks for" in capsys.readouterr().out
+    assert run("fig4a", "--seeds", "4", "--overwrite") == 0
+    assert results.load(tmp_path / "ilhf_tau64.json")["settings"] == {"length": 65}
+    assert run("fig4a", "--seeds", "6", "--out", str(tmp_path / "new" / "place")) == 0
+    assert names(tmp_path / "new" / "place") == ["ilhf_tau64.json"]
+
+
+def test_parts_of_other_settings_are_refused(fake, monkeypatch, tmp_path, capsys):
+    fake(stop=2)
+    assert run("fig4a", "--seeds", "4") == 130
+    monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
+    assert run("fig4a", "--seeds", "4") == 1
+    assert "seeds_0-1.json is there and has other settings" in capsys.readouterr().out
+    assert run("fig4a", "--seeds", "4", "--overwrite") == 0
+    assert results.load(tmp_path / "ilhf_tau64.json")["settings"] == {"length": 65}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no json", "is damaged: it is not JSON"),
+        ('{"format": 99}', "has format 99, this package reads 1"),
+        ('{"format": 1, "results": {"counts": []}}', "has other contents than this command asks for"),
+    ],
+)
+def test_foreign_files_are_told_and_left_alone(fake, tmp_path, capsys, text, message):
+    study, path = fake(), tmp_path / "ilhf_tau64.json"
+    path.write_text(text)
+    assert run("fig4a", "--seeds", "4") == 1
+    assert message in capsys.readouterr().out
+    assert (study.ran, path.read_text(), names(tmp_path)) == ([], text, ["ilhf_tau64.json"])
+
+
+def test_a_full_disk_leaves_nothing_half_written(fake, monkeypatch, tmp_path, capsys):
+    fake()
+    write = Path.write_text
+
+    def full(path, text, **settings):
+        write(path, text[:20], **settings)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert run("fig4a", "--seeds", "4") == 1
+    assert "No space left on device" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.rglob("*")] == ["ilhf_tau64.parts"]
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fig9"], "invalid choice: 'fig9'"),
+        (["fig2", "--seeds", "1"], "a standard error needs at least 2 seeds; got --seeds 1"),
+        (["fig2", "--seeds", "many"], "invalid int value: 'many'"),
+        (["fig2", "--jobs", "0"], "--jobs is a number of processes, at least 1; got 0"),
+    ],
+)
+def test_bad_commands_are_told_before_any_work(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_all_runs_every_study_once(monkeypatch, tmp_path):
+    ran = []
+    monkeypatch.setattr(ilhf_runs, "study", lambda name, seeds, folder, **settings: ran.append((name, seeds, settings)))
+    assert run("all", "--out", str(tmp_path), "--jobs", "2") == 0
+    assert [name for name, *_ in ran] == list(STUDIES)
+    assert {seeds for _, seeds, _ in ran} == {20}
+    assert ran[0][2] == {"jobs": 2, "dask": None, "overwrite": False}
+
+
+def test_dask_is_asked_for_by_name(monkeypatch, tmp_path, capsys):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    assert run("fig2", "--seeds", "2", "--out", str(tmp_path), "--dask", "tcp://127.0.0.1:1") == 1
+    assert '--dask needs the package distributed: pip install "rlhf_lab[cluster]"' in capsys.readouterr().out

@@ -1,0 +1,110 @@
+"""The scoreboard says what the stored numbers say, and changes its mind when they do."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from rlhf_lab import experiments, ilhf_figures, ilhf_runs, ilhf_scoreboard
+from rlhf_lab.ilhf_study import FIGURES, STUDIES
+
+STORED = {name: ilhf_runs.numbers(experiments.FOLDER, name) for name in STUDIES}
+
+
+def rows(numbers):
+    return ilhf_scoreboard.rows(numbers.__getitem__)
+
+
+def verdicts(numbers):
+    return {row.claim: row.verdict for row in rows(numbers) if row.where != "Table 3"}
+
+
+def test_the_verdicts():
+    """Of 22 claims 9 hold and 4 hold under other readings."""
+    found = [(row.claim, row.verdict) for row in rows(STORED)]
+    assert len(found) == 22
+    assert [claim for claim, verdict in found if verdict == "reproduced"] == [
+        "ILHF says 1 as often as people want",
+        "REINFORCE ends near-deterministic",
+        "no KL weight recovers 1/3",
+        "the divergence vanishes with ILHF only",
+        "ILHF and ensembles approach the ideal",
+        "REINFORCE stays behind ILHF",
+        "Ensemble-ILHF 50 beats REINFORCE",
+        "at τ = 128 ILHF learns the ideal, REINFORCE does not",
+        "at τ = 256 ILHF learns the ideal, REINFORCE does not",
+    ]
+    assert {claim: verdict.removeprefix("only under reading: ") for claim, verdict in found if "only" in verdict} == {
+        "long-tailed dependence": "s = 3",
+        "the divergence vanishes with ILHF": "all parameters tuned",
+        "REINFORCE diverges for every KL weight": "s = 3, β in [0, 1]",
+        "ensembles learn much faster than ILHF": "one torso for all members",
+    }
+    assert sum(verdict == "not reproduced" for _, verdict in found) == 9
+
+
+def test_means_errors_and_what_counts_as_a_difference():
+    values = np.array([1.0, 2.0, 3.0, 6.0])
+    assert ilhf_scoreboard.error(values) == pytest.approx(np.sqrt(14 / 3) / 2)
+    assert ilhf_scoreboard.told(values) == "3.000 ± 1.080"
+    assert ilhf_scoreboard.told(values, 1) == "3.0 ± 1.1"
+    assert ilhf_scoreboard.above(values)
+    assert not ilhf_scoreboard.above(-values)
+    assert ilhf_scoreboard.above(values, 3 - 2.17)
+    assert not ilhf_scoreboard.above(values, 3 - 2.15)
+    curve = np.array([[4.0, 9.0, 1.0], [6.0, 9.0, 2.0]])
+    assert ilhf_scoreboard.change(curve).tolist() == [-3, -4]
+    assert ilhf_scoreboard.left(curve) == pytest.approx(0.3)
+
+
+def test_other_numbers_would_get_other_verdicts():
+    numbers = copy.deepcopy(STORED)
+    tau64 = numbers["tau64"]
+    noise = np.linspace(0.9, 1.1, 20)
+    for name, curve in tau64["kl"].items():
+        if name.startswith("reinforce"):
+            curve[:, -1] = curve[:, 0] + noise
+        elif name.startswith("ensemble"):
+            curve[:, -1] = 0.001 * noise
+    tau64["kl"]["ensemble 10"][:, -1] = 0.1 * noise
+    for duel in tau64["duels"].values():
+        duel["geometric"] = 1 + 0.01 * noise
+    numbers["coin"]["p"]["ilhf"][:, -1] = 0.3
+    numbers["coin"]["p"]["reinforce 10"][:, -1] = 0.25
+    numbers["coin"]["p"]["reinforce 0"][0, -1] = 0.06
+    for kinds in numbers["memory"]["alpha"].values():
+        kinds["long"][:, 10] = 0.5 * noise
+    found = verdicts(numbers)
+    table3 = {row.claim: row.verdict for row in rows(numbers) if row.where == "Table 3"}
+    assert table3 == {f"Ensemble-ILHF {m} beats ILHF": "reproduced" for m in (10, 15, 30, 50)}
+    assert found["REINFORCE diverges for every KL weight"] == "reproduced"
+    assert found["ensembles learn much faster than ILHF"] == "reproduced"
+    assert found["more members, faster learning"] == "reproduced"
+    assert found["long-tailed dependence"] == "reproduced"
+    assert found["Ensemble-ILHF 50 beats REINFORCE"] == "not reproduced"
+    assert found["ILHF says 1 as often as people want"] == "not reproduced"
+    assert found["REINFORCE ends near-deterministic"] == "not reproduced"
+    assert found["no KL weight recovers 1/3"] == "not reproduced"
+    assert found["the divergence vanishes with ILHF only"] == "not reproduced"
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_every_figure_is_drawn_from_the_stored_numbers(figure, tmp_path):
+    ilhf_figures.draw(figure, STORED.__getitem__, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [f"{figure}.png", f"{figure}.svg"]
+    assert "<svg" in (tmp_path / "new" / f"{figure}.svg").read_text(encoding="utf-8")
+
+
+def test_agents_of_one_kind_have_one_colour_and_lines_of_their_own():
+    import matplotlib.pyplot as plt
+
+    assert ilhf_figures.method("all: one torso, eta 0") == "ensemble"
+    assert ilhf_figures.method("all: ilhf") == "ilhf"
+    fig, ax = plt.subplots()
+    runs = {name: np.random.default_rng(0).random((3, 5)) for name in ("reinforce 0", "reinforce 1", "ilhf")}
+    ilhf_figures.curves(ax, np.arange(5), runs, "y")
+    first, second, third = ax.lines
+    assert first.get_color() == second.get_color() != third.get_color()
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "--", "-"]
+    assert first.get_ydata() == pytest.approx(runs["reinforce 0"].mean(0))
+    plt.close(fig)
