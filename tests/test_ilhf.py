@@ -260,6 +260,8 @@ def test_a_round_asks_people_about_answers_of_the_policy():
         (lambda: ilhf.tilted_coin(0.5, 1.0, 1.0), "p_people must lie strictly between 0 and 1; got 1.0"),
         (lambda: ilhf.tilted_coin(0.5, 0.5, 0.0), "beta must be finite and above 0; got 0.0"),
         (lambda: ilhf.tilted_coin(0.5, 0.5, np.inf), "beta must be finite and above 0; got inf"),
+        (lambda: ilhf.matching_beta(0.0, 0.5), "^p_pre must lie strictly between 0 and 1; got 0.0"),
+        (lambda: ilhf.matching_beta(0.5, 1.0), "^p_people must lie strictly between 0 and 1; got 1.0"),
         (lambda: ilhf.coin_slope(1.5, 0.5), r"p must lie in \[0, 1\]; got 1.5"),
         (lambda: ilhf.coin_slope(0.5, -1), r"p_people must lie in \[0, 1\]; got -1"),
         (lambda: ilhf.penalised(np.zeros(1), np.zeros(1), np.zeros(1), -1), "beta is the weight .* got -1"),
