@@ -37,7 +37,7 @@ def matching_beta(p_pre: float, p_people: float) -> float:
     """
     people = _log_odds("p_people", p_people)
     gap = people - _log_odds("p_pre", p_pre)
-    if gap == 0 or people / gap <= 0:
+    if people * gap <= 0:
         raise ValueError(
             f"no beta above 0 turns {p_pre} into {p_people}: rewards push the probability away from 1/2, so p_pre must "
             "lie between 1/2 and p_people, or beyond 1/2"
@@ -97,7 +97,7 @@ def reinforce_loss(first: Array, second: Array, rewards: tuple[Array, Array]) ->
 
 def double_or_nothing(shape: tuple[int, ...], rng: Generator) -> Array:
     """Draw weights, 0 or 2 with equal probability, mean 1 and variance 1 (eq-double-or-nothing). ILHF, algorithm 2."""
-    return 2.0 * rng.integers(0, 2, size=shape)
+    return 2.0 * rng.integers(2, size=shape)
 
 
 def anchor(params: Array, start: Array, eta: float) -> Array:
@@ -112,7 +112,7 @@ def mixture(log_pi: Array) -> Array:
 
     (M, ..., N) gives (..., N).
     """
-    return numpy.logaddexp.reduce(log_pi, axis=0) - np.log(len(log_pi))
+    return numpy.logaddexp.reduce(log_pi) - np.log(len(log_pi))
 
 
 def agglomerative_score(label: Array) -> Array:

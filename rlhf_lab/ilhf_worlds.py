@@ -70,7 +70,7 @@ def readout_log_prob(readout: Array, scale: float, states: Array, tokens: Array)
     log pi = sum_t x_t z_t - log(1 + exp z_t) with z_t = scale phi . S_t (eq-token-likelihood). `readout` (S, M, D),
     `states` (S, D, T, B), `tokens` (S, T, B). A few tokens at a time, so that the work stays in the cache.
     """
-    worlds, members, _ = readout.shape
+    worlds, members = readout.shape[:2]
     length, batch = tokens.shape[1:]
     # With v = (2 x - 1) z, log sigmoid(v) is what x_t adds, and 1 - sigmoid(v) is how much it surprises.
     signed = np.swapaxes(scale * states * (2 * tokens[:, None] - 1), 1, 2)

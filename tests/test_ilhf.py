@@ -42,7 +42,8 @@ def test_one_weight_is_right_if_pretraining_overstates_the_minority():
     assert ilhf.matching_beta(0.5, 0.9) == pytest.approx(1, abs=1e-12)
     assert ilhf.tilted_coin(0.8, 0.9, ilhf.matching_beta(0.8, 0.9)) == pytest.approx(0.9, abs=1e-12)
     for pre, people in ((0.23, 1 / 3), (1 / 3, 1 / 3), (0.2, 0.5)):
-        with pytest.raises(ValueError, match=f"no beta above 0 turns {pre} into {people}: rewards push"):
+        told = f"no beta above 0 turns {pre} into {people}: rewards push the probability away from 1/2, so p_pre must "
+        with pytest.raises(ValueError, match=f"^{told}lie between 1/2 and p_people, or beyond 1/2$"):
             ilhf.matching_beta(pre, people)
 
 
@@ -214,6 +215,30 @@ def test_reinforce_is_agglomerative_and_a_penalty_leads_to_the_tilted_coin():
     assert error < 0.002
 
 
+def test_the_objective_of_reinforce_pays_each_answer_its_own_reward():
+    model = coin.model()
+    prompt, first, second = coin.PROMPTS, np.array([[1]]), np.array([[0]])
+    rewards = coin.reward(prompt, first), coin.reward(prompt, second)
+    asked = ilhf.Asked(prompt, first, second, np.array([1.0]), rewards)
+    log_p = log_pi(0.4)
+    found = ilhf.rewarded((model, coin.params(0.23)), 2.0)(log_p[1:], log_p[:1], asked)
+    paid = LOG_PEOPLE - 2 * (log_p - log_pi(0.23))
+    assert found == pytest.approx(-(log_p * paid).sum(), abs=1e-12)
+    assert ilhf.inclusive(log_p[1:], log_p[:1], asked) == pytest.approx(-np.log(0.4), abs=1e-12)
+
+
+def test_finetuning_draws_its_prompts_by_chance():
+    drawn = []
+
+    def prompts(rng):
+        drawn.append(rng.random())
+        return coin.PROMPTS
+
+    options = {"horizon": 1, "rounds": 3, "optimizer": optim.sgd(0.1), "rng": np.random.default_rng(0)}
+    ilhf.finetune(coin.model(), coin.params(0.3), ilhf.inclusive, prompts, coin.reward, **options)
+    assert len(set(drawn)) == 3
+
+
 def test_a_round_asks_people_about_answers_of_the_policy():
     model, params = phrase_world.model(), phrase_world.pretrained()
     prompt = np.repeat(phrase_world.PROMPTS, 2000, axis=0)
@@ -235,6 +260,8 @@ def test_a_round_asks_people_about_answers_of_the_policy():
         (lambda: ilhf.tilted_coin(0.5, 1.0, 1.0), "p_people must lie strictly between 0 and 1; got 1.0"),
         (lambda: ilhf.tilted_coin(0.5, 0.5, 0.0), "beta must be finite and above 0; got 0.0"),
         (lambda: ilhf.tilted_coin(0.5, 0.5, np.inf), "beta must be finite and above 0; got inf"),
+        (lambda: ilhf.matching_beta(0.0, 0.5), "^p_pre must lie strictly between 0 and 1; got 0.0"),
+        (lambda: ilhf.matching_beta(0.5, 1.0), "^p_people must lie strictly between 0 and 1; got 1.0"),
         (lambda: ilhf.coin_slope(1.5, 0.5), r"p must lie in \[0, 1\]; got 1.5"),
         (lambda: ilhf.coin_slope(0.5, -1), r"p_people must lie in \[0, 1\]; got -1"),
         (lambda: ilhf.penalised(np.zeros(1), np.zeros(1), np.zeros(1), -1), "beta is the weight .* got -1"),
