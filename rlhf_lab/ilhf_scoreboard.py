@@ -252,6 +252,6 @@ def _longer(load: Load) -> list[Row]:
 
 def table(load: Load) -> str:
     """Return the scoreboard as a Markdown table."""
-    lines = ["| claim | where | paper | ours | verdict | why |", "|---|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(row[:4])} | **{row.verdict}** | {row.why} |" for row in rows(load)]
+    lines = ["| claim | verdict | where | paper | ours | why |", "|---|---|---|---|---|---|"]
+    lines += [f"| {row.claim} | **{row.verdict}** | {row.where} | {row.paper} | {row.ours} | {row.why} |" for row in rows(load)]
     return "\n".join(lines)

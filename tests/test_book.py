@@ -54,7 +54,7 @@ def test_a_notebook_was_executed_from_top_to_bottom_without_errors(text):
 
 @every_chapter
 def test_cells_are_short(text):
-    assert [cell["code"] for cell in book_index.cells(text.read_text()) if len(cell["code"].splitlines()) > 22] == []
+    assert [cell["code"] for cell in book_index.cells(text.read_text()) if len(cell["code"].splitlines()) > 20] == []
 
 
 @every_chapter
