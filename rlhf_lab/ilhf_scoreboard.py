@@ -253,5 +253,8 @@ def _longer(load: Load) -> list[Row]:
 def table(load: Load) -> str:
     """Return the scoreboard as a Markdown table."""
     lines = ["| claim | verdict | where | paper | ours | why |", "|---|---|---|---|---|---|"]
-    lines += [f"| {row.claim} | **{row.verdict}** | {row.where} | {row.paper} | {row.ours} | {row.why} |" for row in rows(load)]
+    lines += [
+        f"| {row.claim} | **{row.verdict}** | {row.where} | {row.paper} | {row.ours} | {row.why} |"
+        for row in rows(load)
+    ]
     return "\n".join(lines)
