@@ -41,10 +41,12 @@ def _embedding(table: Array, tokens: Array) -> Array:
 
     `table` (..., V, D) and integer `tokens` (..., N, T) with leading axes that broadcast give (..., N, T, D).
     """
-    lead = np.broadcast_shapes(table.shape[:-2], tokens.shape[:-2])
-    flat = np.broadcast_to(tokens, lead + tokens.shape[-2:]).reshape(*lead, -1, 1)
-    rows = np.take_along_axis(np.broadcast_to(table, lead + table.shape[-2:]), flat, axis=-2)
-    return rows.reshape(lead + tokens.shape[-2:] + table.shape[-1:])
+    *lead, rows, width = table.shape
+    lead = np.broadcast_shapes(tuple(lead), tokens.shape[:-2])
+    tokens = np.broadcast_to(tokens, lead + tokens.shape[-2:])
+    tables = np.arange(table.size // (rows * width)).reshape(table.shape[:-2])
+    where = np.broadcast_to(tables, lead)[..., None, None] * rows + tokens
+    return np.take(table.reshape(-1, width), where, axis=0)
 
 
 def _embedding_vjp(ans: Array, table: Array, tokens: Array) -> Callable[[Array], Array]:
@@ -165,38 +167,47 @@ def _log_prob_of(logits: Array, tokens: Array) -> Array:
     `logits` (..., N, T, V) and integer `tokens` (..., N, T) with leading axes that broadcast give (..., N, T).
     """
     # Vocabulary first, the other axes as they lie in memory: reductions over a short last axis are slow.
-    layout = _layout(logits)
-    planes = np.moveaxis(logits, -1, 0).transpose(layout)
-    memory = np.empty((len(planes) + 2, *planes.shape[1:]), dtype=np.result_type(planes, np.float32))
-    weights, total, log_pi = memory[:-2], memory[-2], memory[-1]
+    planes = np.moveaxis(logits, -1, 0).transpose(_layout(logits))
+    memory = np.empty(planes.size + 2 * planes[0].size, dtype=np.result_type(planes, np.float32))
+    weights, total, log_pi = _parts(memory, logits)
     weights[...] = planes
     weights -= weights.max(axis=0)
-    chosen = weights.reshape(-1)[_place(tokens, logits)].reshape(log_pi.shape)
+    chosen = weights.reshape(-1)[_place(tokens, logits)].reshape(total.shape)
     np.exp(weights, out=weights)
     weights.sum(axis=0, out=total)
-    np.subtract(chosen, np.log(total), out=log_pi)
-    return memory.transpose(np.argsort(layout))[-1]
+    log_pi.transpose(_inner(logits))[...] = chosen - np.log(total)
+    return log_pi
+
+
+def _inner(logits: Array) -> list[int]:
+    strides = logits.strides
+    return sorted(range(logits.ndim - 1), key=lambda axis: -strides[axis])
 
 
 def _layout(logits: Array) -> list[int]:
-    strides = np.moveaxis(logits, -1, 0).strides
-    return [0, *sorted(range(1, logits.ndim), key=lambda axis: -strides[axis])]
+    return [0, *(axis + 1 for axis in _inner(logits))]
+
+
+def _parts(memory: Array, logits: Array) -> tuple[Array, Array, Array]:
+    *shape, vocab = logits.shape
+    inner = [shape[axis] for axis in _inner(logits)]
+    weights, total, log_pi = np.split(memory, [logits.size, logits.size + logits.size // vocab])
+    return weights.reshape(vocab, *inner), total.reshape(inner), log_pi.reshape(shape)
 
 
 def _place(tokens: Array, logits: Array) -> Array:
-    tokens = np.broadcast_to(tokens, logits.shape[:-1])
-    tokens = tokens.transpose([axis - 1 for axis in _layout(logits)[1:]])
+    tokens = np.broadcast_to(tokens, logits.shape[:-1]).transpose(_inner(logits))
     return tokens.ravel() * tokens.size + np.arange(tokens.size)
 
 
 def _log_prob_of_vjp(ans: Array, logits: Array, tokens: Array) -> Callable[[Array], Array]:
-    memory, layout = ans.base, _layout(logits)  # below the answer lie exp(logits) and their sum
+    weights, total, _ = _parts(ans.base, logits)  # before the answer lie exp(logits) and their sum
 
     def vjp(g: Array) -> Array:
-        g = g.transpose([axis - 1 for axis in layout[1:]])
-        slope = memory[:-2] * (-g / memory[-2])
+        g = g.transpose(_inner(logits))
+        slope = weights * (-g / total)
         slope.reshape(-1)[_place(tokens, logits)] += g.ravel()
-        return np.moveaxis(slope.transpose(np.argsort(layout)), 0, -1)
+        return np.moveaxis(slope.transpose(np.argsort(_layout(logits))), 0, -1)
 
     return vjp
 
