@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from scipy.special import expit, logit
+from scipy.special import logit
 from threadpoolctl import threadpool_limits
 
 from . import ilhf, lm, optim, token_process

@@ -81,7 +81,7 @@ def sample(model: LanguageModel, params: Params, prompt: Array, horizon: int, rn
 def sample_with_log_prob(
     model: LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator
 ) -> tuple[Array, Array]:
-    """Draw what `sample` draws; return also what `token_log_prob` says of it, nats, (..., N, T): it costs little here."""
+    """Draw what `sample` draws; return also what `token_log_prob` says of it, (..., N, T): here it costs little."""
     prompt, horizon = checks.tokens("prompt", prompt, model.vocab), checks.horizon(horizon)
     checks.finite(params)
     cache, logits = model.start(params, prompt)
