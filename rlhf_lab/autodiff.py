@@ -150,11 +150,28 @@ rnn_logits = _kernel(_rnn_logits)
 defvjp_argnums(rnn_logits, _rnn_logits_vjp)
 
 
+def _inner(logits: Array) -> list[int]:
+    strides = logits.strides
+    return sorted(range(logits.ndim - 1), key=lambda axis: -strides[axis])
+
+
+def _planes(logits: Array) -> Array:
+    # Vocabulary first, the other axes as they lie in memory: reductions over a short last axis are slow.
+    return np.moveaxis(logits, -1, 0).transpose(0, *(axis + 1 for axis in _inner(logits)))
+
+
+def _from_planes(planes: Array, logits: Array) -> Array:
+    return np.moveaxis(planes, 0, -1).transpose(*np.argsort(_inner(logits)), logits.ndim - 1)
+
+
 def _log_softmax(logits: Array) -> Array:
     """Return `logits - log(sum(exp(logits)))` along the last axis, without overflow."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted
+    planes = np.array(_planes(logits), dtype=np.result_type(logits, np.float32), order="C")
+    planes -= planes.max(axis=0)
+    planes -= np.log(np.exp(planes).sum(axis=0))
+    log_pi = np.empty_like(logits, dtype=planes.dtype)
+    log_pi[...] = _from_planes(planes, logits)
+    return log_pi
 
 
 log_softmax = _kernel(_log_softmax)
@@ -166,8 +183,7 @@ def _log_prob_of(logits: Array, tokens: Array) -> Array:
 
     `logits` (..., N, T, V) and integer `tokens` (..., N, T) with leading axes that broadcast give (..., N, T).
     """
-    # Vocabulary first, the other axes as they lie in memory: reductions over a short last axis are slow.
-    planes = np.moveaxis(logits, -1, 0).transpose(_layout(logits))
+    planes = _planes(logits)
     memory = np.empty(planes.size + 2 * planes[0].size, dtype=np.result_type(planes, np.float32))
     weights, total, log_pi = _parts(memory, logits)
     weights[...] = planes
@@ -177,15 +193,6 @@ def _log_prob_of(logits: Array, tokens: Array) -> Array:
     weights.sum(axis=0, out=total)
     log_pi.transpose(_inner(logits))[...] = chosen - np.log(total)
     return log_pi
-
-
-def _inner(logits: Array) -> list[int]:
-    strides = logits.strides
-    return sorted(range(logits.ndim - 1), key=lambda axis: -strides[axis])
-
-
-def _layout(logits: Array) -> list[int]:
-    return [0, *(axis + 1 for axis in _inner(logits))]
 
 
 def _parts(memory: Array, logits: Array) -> tuple[Array, Array, Array]:
@@ -207,7 +214,7 @@ def _log_prob_of_vjp(ans: Array, logits: Array, tokens: Array) -> Callable[[Arra
         g = g.transpose(_inner(logits))
         slope = weights * (-g / total)
         slope.reshape(-1)[_place(tokens, logits)] += g.ravel()
-        return np.moveaxis(slope.transpose(np.argsort(_layout(logits))), 0, -1)
+        return _from_planes(slope, logits)
 
     return vjp
 
