@@ -484,3 +484,42 @@ def test_cases_of_reward_modeling_come_in_all_sizes_too():
     assert {bins for *_, bins in cases["expected_calibration_error"]} == {2, 4, 5, 10}
     said = np.concatenate([p for p, *_ in cases["expected_calibration_error"]])
     assert set(np.round(said[said < 1] * 40, 9)) == set(range(1, 40, 2))
+
+
+def test_cases_of_direct_preference_optimisation_come_in_all_sizes_too():
+    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_dpo").WRONG}
+    ratios = cases["implicit_reward"]
+    assert {p.shape for p, _, _ in ratios} == {(n, n + k) for n in (1, 2, 3, 4) for k in (1, 2)}
+    for name in ("implicit_reward", "dpo_loss", "dpo_weight", "gpo_loss"):
+        assert {beta for *_, beta in cases[name]} == {0.3, 0.5, 2.0}
+    for name in ("dpo_loss", "dpo_weight"):
+        assert {len(chosen) for chosen, *_ in cases[name]} == {1, 2, 3, 4, 5}
+        drawn = np.concatenate([np.ravel(case[:4]) for case in cases[name]])
+        assert sorted(set(np.round(10 * drawn, 9))) == list(range(-60, 0))
+    assert {len(p) for p, _ in cases["ipo_target"]} == {1, 2, 3, 4, 5, 6}
+    assert {tau for _, tau in cases["ipo_target"]} == {0.1, 0.25, 2.0}
+    shares = np.concatenate([p for p, _ in cases["ipo_target"]])
+    assert set(np.round(shares * 20, 9)) == set(range(1, 20))
+    assert len({f for f, *_ in cases["gpo_loss"]}) == 3
+    assert {len(h) for _, h, *_ in cases["gpo_loss"]} == {1, 2, 3, 4, 5}
+    shares = np.concatenate([p for _, _, p, _ in cases["gpo_loss"]])
+    assert set(np.round(shares * 20, 9)) == set(range(21))
+    tenths = 10 * np.concatenate([h for _, h, *_ in cases["gpo_loss"]])
+    assert tenths == pytest.approx(np.round(tenths))
+    assert (tenths.min(), tenths.max()) == pytest.approx((-29, 30))
+
+
+def test_cases_of_pessimism_come_in_all_sizes_too():
+    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_pessimism").WRONG}
+    wide = {(n + k, n) for n in (1, 2, 3, 4) for k in (1, 2)}
+    for name in ("elliptical_bonus", "lcb_reward"):
+        assert {features.shape for features, *_ in cases[name]} == wide
+    covariances = [covariance for _, _, covariance in cases["elliptical_bonus"]]
+    assert 0.5 <= min(np.linalg.eigvalsh(covariance)[0] for covariance in covariances) < 1.5
+    assert all(np.round(covariance, 2).tolist() == covariance.tolist() for covariance in covariances)
+    assert {c for *_, c in cases["lcb_reward"]} == {0.0, 0.5, 1.0, 2.0}
+    assert {r.shape for r, _ in cases["ensemble_minimum"]} == {(n + 1, n + k + 1) for n in (1, 2, 3, 4) for k in (1, 2)}
+    coverage = cases["coverage_coefficient"]
+    assert {features.shape for _, _, features, *_ in coverage} == {(answers + 1, size) for answers, size in wide}
+    assert {difference.shape[0] - difference.shape[1] for *_, difference, _ in coverage} == {1, 2, 3}
+    assert {precision for *_, precision in coverage} == {0.5, 1.0, 2.0}
