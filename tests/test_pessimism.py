@@ -671,3 +671,10 @@ def test_the_edges_of_what_is_allowed_are_allowed():
     assert pessimism.confidence_radius(2, 0.1, 0.25, 0.0, 1.0) > 0
     assert pessimism.coverage_coefficient(LOG_PI_0[0], FEATURES[0], np.zeros(2), np.eye(2), 1) > 0
     assert pessimism.bootstrap((1,), RNG).tolist() == [0]
+
+
+def test_numbers_in_single_precision_are_worked_with_in_double():
+    features, reference, covariance = FEATURES.astype(np.float32), np.ones(2, np.float32), np.eye(2, dtype=np.float32)
+    found = pessimism.uncertainty(features, reference, covariance)
+    assert found.dtype == np.float64
+    assert found.tolist() == pessimism.uncertainty(features.astype(float), np.ones(2), np.eye(2)).tolist()
