@@ -280,3 +280,9 @@ def test_annotators_are_ordered_by_how_far_they_fall_short_of_what_is_expected()
     assert [a.agreement for a in found[:3]] == pytest.approx([0, 0.9, 1])
     assert [a.expected for a in found[:3]] == pytest.approx([0.6, 0.9, 0.6])
     assert np.isnan(found[3].agreement)
+
+
+def test_notes_are_broken_at_eighty_letters():
+    fits, breaks = "a" * 40 + " " + "b" * 39, "a" * 40 + " " + "b" * 40
+    lines = leaderboard.format_table(leaderboard.Board((row(1, 1, "x"),), 0.95, (fits, breaks), ())).splitlines()
+    assert lines[-4:] == [fits, "", "a" * 40, "b" * 40]
