@@ -96,7 +96,7 @@ def respond(params: Params, scale: float, prompt: Array, member: Array, uniform:
             chosen[name] = np.moveaxis(each, 1, -1)
     first = chosen["start"]
     begin = first if first.ndim == 3 else np.repeat(first[..., None], prompt.shape[-1], axis=-1)
-    _, _, state = ilhf_worlds.roll(chosen, scale, begin, prompt, prompt)
+    _, state = ilhf_worlds.read(chosen, begin, prompt)
     times = uniform.shape[-1] // prompt.shape[-1]
     state, chosen["readout"] = (np.concatenate([part] * times, axis=-1) for part in (state, chosen["readout"]))
     if params["recurrent"].shape[1] > 1:

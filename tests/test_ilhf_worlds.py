@@ -33,8 +33,7 @@ def test_the_likelihood_of_frozen_states_is_that_of_the_model(worlds):
     tokens = texts(5)
     agent = worlds.pretrained
     begin = np.repeat(agent["start"][..., None], 5, axis=-1)
-    again, states, after = ilhf_worlds.roll(agent, 1.5, begin, tokens, tokens)
-    assert again is tokens
+    states, after = ilhf_worlds.read(agent, begin, tokens)
     phi = np.random.default_rng(1).normal(size=(2, 4, 3))
     log_pi, vjp = ilhf_worlds.readout_log_prob(phi, 1.5, states, tokens)
     model, empty = TokenProcess(3, 1.5), np.zeros((5, 0), dtype=int)
@@ -106,6 +105,16 @@ def test_an_ensemble_is_judged_as_a_mixture(worlds):
     assert worlds.log_prob(shared | {"readout": phi}, worlds.tokens) == pytest.approx(mixed, abs=1e-10)
     assert worlds.log_prob(torso | {"readout": phi}, worlds.tokens) == pytest.approx(mixed, abs=1e-10)
     assert worlds.frozen_kl(phi) == pytest.approx((worlds.ideal_log_prob - mixed).mean(-1), abs=1e-10)
+
+
+def test_members_with_torsos_of_their_own_read_with_those(worlds):
+    """Two torsos: the pretrained one, and one that reads tokens the other way round."""
+    agent = worlds.pretrained
+    both = {name: np.stack([value, value + (name == "embed")], axis=1) for name, value in agent.items()}
+    both["readout"][:, 1] *= -1
+    each = [worlds.log_prob({name: value[:, m : m + 1] for name, value in both.items()}, worlds.tokens) for m in (0, 1)]
+    assert abs(each[0] - each[1]).min(-1).max() > 1e-6
+    assert worlds.log_prob(both, worlds.tokens) == pytest.approx(np.log(np.exp(each).mean(0)), abs=1e-12)
 
 
 def test_a_world_is_the_same_whoever_runs_beside_it(worlds):
