@@ -161,9 +161,7 @@ def test_what_cannot_be_played_or_drawn_is_refused(monkeypatch):
     picture = gymnasium.spaces.Box(0, 1, (2, 2))
     spaces = {"action_space": gymnasium.spaces.Discrete(2), "observation_space": picture}
     monkeypatch.setattr(gymnasium, "make", lambda name: SimpleNamespace(**spaces, close=lambda: None))
-    with pytest.raises(
-        ValueError, match=r"Picture-v0: observations must be a Box with one axis; got Box\("
-    ):
+    with pytest.raises(ValueError, match=r"Picture-v0: observations must be a Box with one axis; got Box\("):
         Gym("Picture-v0")
     with pytest.raises(ValueError, match="count is the number of steps to draw from each episode, at least 1; got 0"):
         draw_states(numbered(np.ones((2, 1, 1), dtype=bool)), 0, np.random.default_rng(0))
