@@ -1,12 +1,19 @@
 """The scoreboard says what the stored numbers say, and changes its mind when they do."""
 
 import copy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rlhf_lab import experiments, ilhf_runs, ilhf_scoreboard
 from rlhf_lab.ilhf_study import STUDIES
+
+BOOK = Path(__file__).parents[1] / "book"
+sys.path.insert(0, str(BOOK))
+
+import scoreboard  # noqa: E402
 
 STORED = {name: ilhf_runs.numbers(experiments.FOLDER, name) for name in STUDIES}
 
@@ -86,3 +93,10 @@ def test_other_numbers_would_get_other_verdicts():
     assert found["REINFORCE ends near-deterministic"] == "not reproduced"
     assert found["no KL weight recovers 1/3"] == "not reproduced"
     assert found["the divergence vanishes with ILHF only"] == "not reproduced"
+
+
+def test_the_page_of_the_book_shows_the_table_of_the_stored_results():
+    text = (BOOK / "scoreboard.md").read_text(encoding="utf-8")
+    assert scoreboard.page(text) == text
+    assert text.count("| **") == 22
+    assert scoreboard.page(text.replace("**reproduced**", "**wrong**")) == text
