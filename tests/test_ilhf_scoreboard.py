@@ -37,7 +37,7 @@ def test_the_verdicts():
     assert {claim: verdict.removeprefix("only under reading: ") for claim, verdict in found if "only" in verdict} == {
         "long-tailed dependence": "s = 3",
         "the divergence vanishes with ILHF": "all parameters tuned",
-        "REINFORCE diverges for every KL weight": "s = 3, β in [0, 1]",
+        "REINFORCE diverges for every KL weight": "s = 3, β = 0 and 1",
         "ensembles learn much faster than ILHF": "one torso for all members",
     }
     assert sum(verdict == "not reproduced" for _, verdict in found) == 9
