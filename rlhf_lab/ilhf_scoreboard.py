@@ -181,8 +181,8 @@ def _ensembles(load: Load) -> list[Row]:
             f"gain {told(gain)} (M = 50)",
             _under(above(gain), above(faster), "one torso for all members"),
             f"the anchor η = 1 holds members back, and without it the gain is {told(free)}; one torso, stepped for "
-            f"each of 10, gains {told(faster)} by episode 20, of which diversity gives {told(diverse)}: it is steps; at "
-            f"s = 3 a mixture is {told(ahead[0], 1)} closer before it learns, and {told(ahead[1], 1)} at the end",
+            f"each of 10, gains {told(faster)} by episode 20, of which diversity gives {told(diverse)}: it is steps; "
+            f"at s = 3 a mixture is {told(ahead[0], 1)} closer before it learns, and {told(ahead[1], 1)} at the end",
         ),
         Row(
             "more members, faster learning",
