@@ -3,7 +3,7 @@
 Readable twins of these functions live in `tests/test_autodiff.py`; autograd differentiates the twins, and the
 tests hold both to the same numbers.
 
-Inside, arrays lie **features before batch**: `(T, ..., D, N)`, so that every small matrix product has its long
+Inside, arrays lie features before batch: `(T, ..., D, N)`, so that every small matrix product has its long
 axis last. `...` are leading axes (seeds, ensemble members): they broadcast.
 
     T length    D hidden units    V vocabulary    N batch
