@@ -42,8 +42,8 @@ def log_best_of_n(log_pi: Array, reward: Array, n: int) -> Array:
 def kl_bound(n: int) -> float:
     """log n - (n - 1) / n, a bound of KL(pi_n || pi) (eq-best-of-n-kl).
 
-    Reached in the limit of many unlikely answers of which no two are worth the same. Nats. Stiennon et al. 2020; that it
-    is a bound, Beirami et al. 2024.
+    Reached in the limit of many unlikely answers of which no two are worth the same. Nats. Stiennon et al. 2020; that
+    it is a bound, Beirami et al. 2024.
     """
     return float(np.log(_draws(n)) - (n - 1) / n)
 
