@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from . import checks
+from . import checks, results
 from .autodiff import Array
 from .control import World, rollout
 from .policies import Act, Labels
@@ -92,12 +92,8 @@ def save(path: str | os.PathLike[str], shown: Demonstrations, *, overwrite: bool
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"demonstrations are stored in .npz files; got {path.name}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; pass overwrite=True to replace it")
-    fresh = path.with_suffix(".partial")
-    with fresh.open("wb") as file:
+    with results.whole(path, overwrite) as fresh, fresh.open("wb") as file:
         np.savez_compressed(file, format=np.array(FORMAT), **_arrays(shown))
-    os.replace(fresh, path)
 
 
 def _arrays(shown: Demonstrations) -> dict[str, Any]:

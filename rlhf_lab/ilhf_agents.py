@@ -96,7 +96,7 @@ def respond(params: Params, scale: float, prompt: Array, member: Array, uniform:
             chosen[name] = np.moveaxis(each, 1, -1)
     first = chosen["start"]
     begin = first if first.ndim == 3 else np.repeat(first[..., None], prompt.shape[-1], axis=-1)
-    _, _, state = ilhf_worlds.roll(chosen, scale, begin, prompt, prompt)
+    _, state = ilhf_worlds.read(chosen, begin, prompt)
     times = uniform.shape[-1] // prompt.shape[-1]
     state, chosen["readout"] = (np.concatenate([part] * times, axis=-1) for part in (state, chosen["readout"]))
     if params["recurrent"].shape[1] > 1:
@@ -139,14 +139,9 @@ class _Learner:
     def __init__(self, agent: Agent, worlds: Worlds, params: Params) -> None:
         self.agent, self.worlds, self.params, self.first = agent, worlds, params, params
         self.adam = optim.adam(agent.step_size)
-        tuned = params if agent.tuned == "all" else {"readout": params["readout"]}
-        if agent.shared == "nothing":
-            self.state = self.adam.init(tuned)
-        elif agent.shared == "optimizer":
-            self.state = self.adam.init({"readout": params["readout"][:, 0]})
-        else:
-            self.state = self.adam.init({name: params[name] for name in TORSO})
-            self.own = [self.adam.init({"readout": params["readout"][:, :1]}) for _ in range(agent.members)]
+        one = {"readout": params["readout"][:, 0]}
+        self.state = self.adam.init(one if agent.shared == "optimizer" else params)
+        self.own = [self.adam.init({"readout": params["readout"][:, :1]}) for _ in range(agent.members)]
 
     def learn(self, episode: Episode) -> None:
         for _ in range(self.agent.passes):

@@ -181,8 +181,8 @@ def _ensembles(load: Load) -> list[Row]:
             f"gain {told(gain)} (M = 50)",
             _under(above(gain), above(faster), "one torso for all members"),
             f"the anchor η = 1 holds members back, and without it the gain is {told(free)}; one torso, stepped for "
-            f"each of 10, gains {told(faster)} by episode 20, of which diversity gives {told(diverse)}: it is steps; at "
-            f"s = 3 a mixture is {told(ahead[0], 1)} closer before it learns, and {told(ahead[1], 1)} at the end",
+            f"each of 10, gains {told(faster)} by episode 20, of which diversity gives {told(diverse)}: it is steps; "
+            f"at s = 3 a mixture is {told(ahead[0], 1)} closer before it learns, and {told(ahead[1], 1)} at the end",
         ),
         Row(
             "more members, faster learning",
@@ -229,8 +229,8 @@ def _longer(load: Load) -> list[Row]:
     found = []
     for length, figure in ((128, "Fig. 6"), (256, "Fig. 7")):
         kl = load(f"tau{length}")["kl"]
-        gain = kl["ilhf"][:, -1] - kl["ensemble 30"][:, -1]
-        behind = [kl[f"reinforce {beta}"][:, -1] - kl["ilhf"][:, -1] for beta in (0, 10)]
+        gain = kl["ilhf"][:, -1] - kl[BEST][:, -1]
+        behind = [kl[f"reinforce {beta}"][:, -1] - kl["ilhf"][:, -1] for beta in BETAS]
         ends = told(kl["ilhf"][:, -1])
         found.append(
             Row(
@@ -247,7 +247,7 @@ def _longer(load: Load) -> list[Row]:
                 f"at τ = {length} ensembles learn faster than ILHF",
                 figure,
                 "a figure",
-                f"gain {told(gain)} (M = 30)",
+                f"gain {told(gain)} (M = 50)",
                 YES if above(gain) else NO,
                 "the anchor, as at τ = 64",
             )

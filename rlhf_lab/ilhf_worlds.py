@@ -8,13 +8,12 @@ it. Source: ILHF, section 4 and appendices C and D.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from scipy.special import expit
-from threadpoolctl import threadpool_limits
+from scipy.special import logit
 
 from . import ilhf, lm, optim, token_process
 from .autodiff import Array
@@ -23,6 +22,7 @@ from .token_process import TokenProcess
 
 Vjp = Callable[[Array], Array]
 BLOCK = 32_768  # numbers that are worked on at a time: they stay in the cache
+TOGETHER = 512  # tokens whose factors, at most 2 each, are multiplied: no overflow
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,38 @@ class Setting:
     every: int = 5
 
 
-def roll(params: Params, scale: float, state: Array, uniform: Array, tokens: Array | None = None) -> tuple[Array, ...]:
-    """Write (or, with `tokens`, read) texts: tokens (S, T, B), states before each (S, D, T, B), state after (S, D, B).
+def read(params: Params, state: Array, tokens: Array) -> tuple[Array, Array]:
+    """Read tokens (S, T, B) from `state` (S, D, B) on: states before each token, (S, D, T, B), and after the last.
 
-    `uniform` (S, T, B) is the chance of each token. The torso is one for each world, (S, D, D), or one for each text,
-    (S, D, D, B); `readout` is (S, D, B) or, where only reading, None.
+    The torso is one for each world, `recurrent` (S, D, D), or one for each text, (S, D, D, B).
     """
-    (worlds, length, batch), hidden = (uniform if tokens is None else tokens).shape, state.shape[1]
-    written = np.empty((worlds, length, batch)) if tokens is None else tokens
-    states = np.empty((worlds, hidden, length, batch))
-    recurrent, embed = params["recurrent"], params["embed"]
+    worlds, length, batch = tokens.shape
+    states = np.empty((worlds, state.shape[1], length, batch))
     for t in range(length):
         states[:, :, t] = state
-        if tokens is None:
-            z = scale * (params["readout"] * state).sum(1)
-            written[:, t] = uniform[:, t] < expit(z)
-        signed = 2 * written[:, None, t] - 1
-        if recurrent.ndim == 3:
-            state = np.tanh(np.matmul(recurrent, state) + embed[..., None] * signed)
-        else:
-            state = np.tanh(np.einsum("sijb,sjb->sib", recurrent, state) + embed * signed)
-    return written, states, state
+        state = _following(params, state, tokens[:, t])
+    return states, state
+
+
+def roll(params: Params, scale: float, state: Array, uniform: Array) -> tuple[Array, Array, Array]:
+    """Write texts: tokens (S, T, B), and states as in `read`; `uniform` (S, T, B) is the chance of each token.
+
+    `readout` is (S, D, B), one for each text.
+    """
+    tokens, odds = np.empty(uniform.shape), logit(uniform)
+    states = np.empty((len(uniform), state.shape[1], *uniform.shape[1:]))
+    for t in range(uniform.shape[1]):
+        states[:, :, t] = state
+        tokens[:, t] = odds[:, t] < scale * np.einsum("sdb,sdb->sb", params["readout"], state)
+        state = _following(params, state, tokens[:, t])
+    return tokens, states, state
+
+
+def _following(params: Params, state: Array, token: Array) -> Array:
+    recurrent, embed, signed = params["recurrent"], params["embed"], 2 * token[:, None] - 1
+    if recurrent.ndim == 3:
+        return np.tanh(np.matmul(recurrent, state) + embed[..., None] * signed)
+    return np.tanh(np.einsum("sijb,sjb->sib", recurrent, state) + embed * signed)
 
 
 def readout_log_prob(readout: Array, scale: float, states: Array, tokens: Array) -> tuple[Array, Vjp]:
@@ -72,26 +83,27 @@ def readout_log_prob(readout: Array, scale: float, states: Array, tokens: Array)
     """
     worlds, members = readout.shape[:2]
     length, batch = tokens.shape[1:]
-    # With v = (2 x - 1) z, log sigmoid(v) is what x_t adds, and 1 - sigmoid(v) is how much it surprises.
-    signed = np.swapaxes(scale * states * (2 * tokens[:, None] - 1), 1, 2)
-    log_pi, surprise = np.zeros((worlds, members, batch)), np.empty((worlds, length, members, batch))
-    step = max(1, BLOCK // (members * batch))
+    # With v = (2 x - 1) z and h = tanh(v / 2), what x_t adds is log sigmoid(v) = min(v, 0) + log(1 + |h|) - log 2, and
+    # how much it surprises is 1 - sigmoid(v) = (1 - h) / 2. One logarithm of a product serves several tokens.
+    signed = np.swapaxes(scale / 2 * states * (2 * tokens[:, None] - 1), 1, 2)  # v / 2 = phi . signed
+    total = signed.sum(1)
+    log_pi = np.matmul(readout, total) - length * np.log(2)
+    halves = np.empty((worlds, length, members, batch))
+    step = min(max(1, BLOCK // (members * batch)), TOGETHER)
     blocks = [(s, slice(t, t + step)) for s in range(worlds) for t in range(0, length, step)]
     for s, t in blocks:
-        v = np.matmul(readout[s], signed[s, t])
-        decay = np.abs(v)
-        np.exp(np.negative(decay, out=decay), out=decay)
-        share = np.where(v < 0, 1.0, decay)
-        decay += 1
-        np.divide(share, decay, out=surprise[s, t])
-        np.minimum(v, 0, out=v)
-        v -= np.log(decay, out=decay)
-        log_pi[s] += v.sum(0)
+        h = np.matmul(readout[s], signed[s, t], out=halves[s, t])
+        size = np.abs(h)
+        log_pi[s] -= size.sum(0)
+        np.tanh(h, out=h)
+        np.abs(h, out=size)
+        size += 1
+        log_pi[s] += np.log(size.prod(0))
 
     def vjp(g: Array) -> Array:
-        slopes = np.zeros(readout.shape)
+        slopes = np.matmul(g, np.swapaxes(total, 1, 2))
         for s, t in blocks:
-            slopes[s] += np.matmul(surprise[s, t] * g[s], np.swapaxes(signed[s, t], 1, 2)).sum(0)
+            slopes[s] -= np.matmul(halves[s, t] * g[s], np.swapaxes(signed[s, t], 1, 2)).sum(0)
         return slopes
 
     return log_pi, vjp
@@ -107,11 +119,11 @@ class Worlds:
     pretrained: Params
     tokens: Array  # (S, 2 T, B) written by the ideal process
     ideal_log_prob: Array  # (S, B) of the second half
-    frozen: Array = None  # (S, D, T, B): the pretrained agent's states before each token of the second half
+    frozen: Array  # (S, D, T, B): the pretrained agent's states before each token of the second half
 
     def people(self, state: Array, answer: Array) -> Array:
         """Return log l_mu (S, B) of answers (S, T, B) after prompts that left the process in `state` (S, 2, B)."""
-        _, states, _ = roll(self.ideal, self.setting.scale, state, answer, answer)
+        states, _ = read(self.ideal, state, answer)
         return readout_log_prob(self.ideal["readout"][:, None], self.setting.scale, states, answer)[0][:, 0]
 
     def log_prob(self, params: Params, texts: Array) -> Array:
@@ -120,7 +132,7 @@ class Worlds:
         torsos = params["recurrent"].shape[1]
         for m in range(torsos):
             torso = {name: params[name][:, m] for name in ("recurrent", "embed", "start")}
-            _, states, _ = roll(torso, self.setting.scale, _begin(torso, texts.shape[-1]), texts, texts)
+            states, _ = read(torso, _begin(torso, texts.shape[-1]), texts)
             readout = params["readout"][:, slice(m, m + 1) if torsos > 1 else slice(None)]
             log_pi, _ = readout_log_prob(readout, self.setting.scale, states[:, :, half:], texts[:, half:])
             members.append(np.moveaxis(log_pi, 1, 0))
@@ -173,11 +185,10 @@ def prepare(setting: Setting, seeds: Sequence[int]) -> Worlds:
     tokens, states, _ = write(ideal, setting.scale, uniform(rngs, 2 * setting.length, setting.evaluation))
     half = setting.length
     log_prob, _ = readout_log_prob(ideal["readout"][:, None], setting.scale, states[:, :, half:], tokens[:, half:])
-    worlds = Worlds(setting, ideal, shadow, {}, tokens, log_prob[:, 0])
-    with threadpool_limits(limits=1):
-        pretrained = pretrain(worlds, rngs)
-    _, states, _ = roll(pretrained, setting.scale, _begin(pretrained, setting.evaluation), tokens, tokens)
-    return replace(worlds, pretrained=pretrained, frozen=np.ascontiguousarray(states[:, :, half:]))
+    pretrained = pretrain(setting, shadow, rngs)
+    states, _ = read(pretrained, _begin(pretrained, setting.evaluation), tokens)
+    frozen = np.ascontiguousarray(states[:, :, half:])
+    return Worlds(setting, ideal, shadow, pretrained, tokens, log_prob[:, 0], frozen)
 
 
 def first_weights(hidden: int, rng: Generator) -> Params:
@@ -187,12 +198,11 @@ def first_weights(hidden: int, rng: Generator) -> Params:
     return params | {"readout": rng.uniform(-bound, bound, hidden), "start": np.zeros(hidden)}
 
 
-def pretrain(worlds: Worlds, rngs: Sequence[Generator]) -> Params:
+def pretrain(setting: Setting, shadow: Params, rngs: Sequence[Generator]) -> Params:
     """Fit one agent a world to `documents` shadow texts of twice the length, by Adam (ILHF, section 4.1)."""
-    setting = worlds.setting
-    texts = write(worlds.shadow, setting.scale, uniform(rngs, 2 * setting.length, setting.documents))[0]
+    texts = write(shadow, setting.scale, uniform(rngs, 2 * setting.length, setting.documents))[0]
     texts = np.swapaxes(texts, 1, 2).astype(np.int64)
-    model, empty = worlds.process(setting.hidden), np.zeros((setting.batch, 0), dtype=np.int64)
+    model, empty = TokenProcess(setting.hidden, setting.scale), texts[0, : setting.batch, :0]
 
     def collect(params: Params, rng: Generator) -> Any:
         order = np.stack([each.permutation(setting.documents) for each in rngs])

@@ -108,6 +108,63 @@ def test_the_cases_are_the_same_each_time_vary_and_begin_small(name):
     assert len(set(sizes)) > 3
 
 
+def test_cases_of_inclusive_models_come_in_all_sizes():
+    cases = {name: diagnosis.draw_cases(exercise) for name, exercise in EXERCISES.items()}
+    assert {len(label) for *_, label in cases["ilhf_loss"]} == {1, 2, 3, 4, 5, 6}
+    first, second, label = (np.concatenate(part) for part in zip(*cases["ilhf_loss"], strict=True))
+    for log_pi in (first, second, *(np.concatenate(part) for part in zip(*cases["inclusive_ratio"], strict=True))):
+        assert -3 <= log_pi.min() < -2.8
+        assert -0.2 < log_pi.max() <= 0
+    assert set(label) == {0.0, 1.0}
+    assert {len(chosen) for chosen, *_ in cases["inclusive_ratio"]} == {1, 2, 3, 4, 5}
+    assert {len(p) for p, _ in cases["ilhf_coin_slope"]} == {1, 2, 3, 4, 5, 6}
+    p, people = np.concatenate([p for p, _ in cases["ilhf_coin_slope"]]), {q for _, q in cases["ilhf_coin_slope"]}
+    assert set(np.round(20 * p, 9)) == set(range(1, 20))
+    assert {round(10 * q, 9) for q in people} == set(range(1, 10))
+    assert {len(pre) for pre, _ in cases["matching_beta"]} == {1, 2, 3, 4, 5}
+    assert {round(10 * people, 9) for _, people in cases["matching_beta"]} == {1, 2, 3, 4, 6, 7, 8, 9}
+    beyond = {round(60 * (abs(p - people) - 0.003), 6) for pre, people in cases["matching_beta"] for p in pre}
+    assert beyond == set(range(1, 30))  # whole steps towards a fair coin, and a little more
+    assert all(((p - people) * (0.5 - people) > 0).all() for p, people in cases["matching_beta"])
+    assert {len(losses) for losses, *_ in cases["member_losses"]} == {1, 2, 3, 4}
+    members, units = zip(*(phi.shape for _, _, phi, _, _ in cases["member_losses"]), strict=True)
+    assert (set(members), set(units)) == ({1, 2, 3, 4}, {2, 3, 4})
+    assert {eta for *_, eta in cases["member_losses"]} == {0.0, 0.5, 1.0, 3.0}
+    losses = np.concatenate([losses for losses, *_ in cases["member_losses"]])
+    assert (losses.min(), losses.max()) == pytest.approx((0.1, 3.1))
+    double = np.concatenate([double.ravel() for _, double, *_ in cases["member_losses"]])
+    assert abs(double.mean() - 0.5) < 4 * 0.5 / len(double) ** 0.5
+    half = sum(people < 0.5 for _, people in cases["matching_beta"])
+    assert abs(half - 25) < 4 * 12.5**0.5
+
+
+def test_cases_of_learning_from_demonstrations_come_in_all_sizes():
+    cases = {name: diagnosis.draw_cases(exercise) for name, exercise in EXERCISES.items()}
+    assert {z.shape for z, _, _ in cases["cloning_loss"]} == {(n, a) for n in (1, 2, 3, 4) for a in (2, 3, 4)}
+    assert {w for _, _, weight in cases["cloning_loss"] for w in weight} == {0, 1, 2, 3}
+    assert {weight[0] for _, _, weight in cases["cloning_loss"]} == {1, 2, 3}
+    assert all(action.max() < z.shape[1] for z, action, _ in cases["cloning_loss"])
+    assert {action.max() for _, action, _ in cases["cloning_loss"]} == {0, 1, 2, 3}
+    sizes = {(*policy.shape, horizon) for _, policy, _, horizon in cases["state_occupancy"]}
+    assert [set(each) for each in zip(*sizes, strict=True)] == [{2, 3}, {2, 3}, {1, 2, 3, 4}]
+    certain = [start for _, _, start, _ in cases["state_occupancy"] if start.max() == 1]
+    assert all(start[0] == 1 for start in certain)
+    assert {policy.shape for _, policy, _, _ in cases["dagger_mixture"]} == {
+        (s, a) for s in (1, 2, 3) for a in (2, 3, 4)
+    }
+    assert {beta for _, _, beta, _ in cases["dagger_mixture"]} == {0.0, 0.3, 0.5, 0.9, 1.0}
+    assert {i for *_, i in cases["dagger_mixture"]} == {1, 2, 3, 4}
+    assert {expert.argmax(1).max() for expert, *_ in cases["dagger_mixture"]} == {0, 1, 2, 3}
+    assert {probs.shape for probs, _ in cases["dril_cost"]} == {
+        (m, s, a) for m in (2, 3, 4) for s in (1, 2, 3) for a in (2, 3)
+    }
+    assert {threshold for _, threshold in cases["dril_cost"]} == {0.005, 0.02, 0.05}
+    assert {log_pi.shape for log_pi, _ in cases["query_probability"]} == {
+        (n, a) for n in (1, 2, 3, 4) for a in (2, 3, 4)
+    }
+    assert {b for _, b in cases["query_probability"]} == {0.2, 0.5, 1.0, 2.0}
+
+
 def test_responses_are_padded_with_eos_end_early_late_and_never():
     lengths_seen, ended = set(), set()
     for _, response, eos in diagnosis.draw_cases(token_mdp.LOG_PROB):
@@ -461,12 +518,19 @@ def test_cases_of_the_policy_gradients_come_in_all_sizes_too():
     assert (min(advantages), max(advantages), min(abs(advantages))) == (-2.9, 2.9, 0.1)
     ratios = np.concatenate([np.exp(p - q) for p, q, *_ in cases["ppo_loss"]])
     assert sorted(set(np.round(ratios, 9))) == [0.5, 0.7, 0.85, 0.95, 1.05, 1.15, 1.4, 1.8]
+    for log_pi, log_old, advantage, _ in cases["ppo_loss"]:
+        assert len(set(np.round(log_pi - log_old, 9))) > 1
+        assert len(set(abs(advantage))) > 1
+    assert any(min(a) < 0 < max(a) for _, _, a, _ in cases["ppo_loss"])
     old = np.concatenate([q for _, q, *_ in cases["ppo_loss"]])
     assert (min(old), max(old)) == (-2.9, -0.1)
     assert {beta for *_, beta in cases["gibbs_gap"]} == {0.4, 0.5, 2.0}
     assert {len(p) for p, *_ in cases["best_of_n_kl"]} == {3, 4, 5, 6}
     assert {n for *_, n in cases["best_of_n_kl"]} == {2, 3, 4, 5}
     assert all(len(set(r)) == len(r) for _, r, _ in cases["best_of_n_kl"])
+    rewards = np.concatenate([r for _, r, _ in cases["best_of_n_kl"]])
+    assert np.round(10 * rewards, 9).tolist() == np.round(10 * rewards).tolist()
+    assert (min(rewards), max(rewards)) == (-3, 3)
 
 
 def test_cases_of_reward_modeling_come_in_all_sizes_too():
@@ -480,7 +544,52 @@ def test_cases_of_reward_modeling_come_in_all_sizes_too():
     assert {len(matrix) for (matrix,) in cases["borda"]} == {2, 3, 4, 5}
     shares = np.concatenate([matrix.ravel() for (matrix,) in cases["borda"]])
     assert set(np.round(shares * 20, 9)) == set(range(1, 20))
+    above = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for (matrix,) in cases["borda"]])
+    assert (min(above), max(above)) == (0.05, 0.95)
     assert {len(p) for p, *_ in cases["expected_calibration_error"]} == set(range(2, 13))
     assert {bins for *_, bins in cases["expected_calibration_error"]} == {2, 4, 5, 10}
     said = np.concatenate([p for p, *_ in cases["expected_calibration_error"]])
     assert set(np.round(said[said < 1] * 40, 9)) == set(range(1, 40, 2))
+
+
+def test_cases_of_direct_preference_optimisation_come_in_all_sizes_too():
+    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_dpo").WRONG}
+    ratios = cases["implicit_reward"]
+    assert {p.shape for p, _, _ in ratios} == {(n, n + k) for n in (1, 2, 3, 4) for k in (1, 2)}
+    for name in ("implicit_reward", "dpo_loss", "dpo_weight", "gpo_loss"):
+        assert {beta for *_, beta in cases[name]} == {0.3, 0.5, 2.0}
+    for name in ("dpo_loss", "dpo_weight"):
+        assert {len(chosen) for chosen, *_ in cases[name]} == {1, 2, 3, 4, 5}
+        drawn = np.concatenate([np.ravel(case[:4]) for case in cases[name]])
+        assert sorted(set(np.round(10 * drawn, 9))) == list(range(-60, 0))
+    assert {len(p) for p, _ in cases["ipo_target"]} == {1, 2, 3, 4, 5, 6}
+    assert {tau for _, tau in cases["ipo_target"]} == {0.1, 0.25, 2.0}
+    shares = np.concatenate([p for p, _ in cases["ipo_target"]])
+    assert set(np.round(shares * 20, 9)) == set(range(1, 20))
+    losses = {f for f, *_ in cases["gpo_loss"]}
+    assert sorted(f(4.0) for f in losses) == pytest.approx([math.log1p(math.exp(-4.0)), math.exp(-4.0), 9.0])
+    assert {len(h) for _, h, *_ in cases["gpo_loss"]} == {1, 2, 3, 4, 5}
+    shares = np.concatenate([p for _, _, p, _ in cases["gpo_loss"]])
+    assert set(np.round(shares * 20, 9)) == set(range(21))
+    tenths = 10 * np.concatenate([h for _, h, *_ in cases["gpo_loss"]])
+    assert tenths == pytest.approx(np.round(tenths))
+    assert (tenths.min(), tenths.max()) == pytest.approx((-29, 30))
+
+
+def test_cases_of_pessimism_come_in_all_sizes_too():
+    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_pessimism").WRONG}
+    wide = {(n + k, n) for n in (1, 2, 3, 4) for k in (1, 2)}
+    for name in ("elliptical_bonus", "lcb_reward"):
+        assert {features.shape for features, *_ in cases[name]} == wide
+        assert all(reference.shape == features.shape[1:] for features, reference, *_ in cases[name])
+    covariances = [covariance for _, _, covariance in cases["elliptical_bonus"]]
+    assert 0.5 <= min(np.linalg.eigvalsh(covariance)[0] for covariance in covariances) < 1.5
+    assert all(np.round(covariance, 2).tolist() == covariance.tolist() for covariance in covariances)
+    assert any((covariance % 1).any() for covariance in covariances)
+    assert {c for *_, c in cases["lcb_reward"]} == {0.0, 0.5, 1.0, 2.0}
+    assert {r.shape for r, _ in cases["ensemble_minimum"]} == {(n + 1, n + k + 1) for n in (1, 2, 3, 4) for k in (1, 2)}
+    assert any(np.ptp(r) > 6 for r, _ in cases["ensemble_minimum"])  # members have constants of their own
+    coverage = cases["coverage_coefficient"]
+    assert {features.shape for _, _, features, *_ in coverage} == {(answers + 1, size) for answers, size in wide}
+    assert {difference.shape[0] - difference.shape[1] for *_, difference, _ in coverage} == {1, 2, 3}
+    assert {precision for *_, precision in coverage} == {0.5, 1.0, 2.0}

@@ -102,6 +102,17 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
         demonstrations.save(tmp_path / "shown.json", SHOWN)
 
 
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        demonstrations.save(tmp_path / "shown.npz", SHOWN)
+    assert list(tmp_path.iterdir()) == []
+
+
 def arrays(**changed):
     stored = {"format": np.array(1), **demonstrations._arrays(SHOWN)} | changed
     return {name: value for name, value in stored.items() if value is not None}

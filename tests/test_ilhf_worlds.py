@@ -1,10 +1,12 @@
 """Worlds of the token process for many seeds, against the one-world definitions of `token_process` and `lm`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from autograd import grad
 
-from rlhf_lab import ilhf_worlds, lm
+from rlhf_lab import ilhf_worlds, lm, optim
 from rlhf_lab.ilhf_worlds import Setting
 from rlhf_lab.token_process import TokenProcess
 
@@ -33,8 +35,7 @@ def test_the_likelihood_of_frozen_states_is_that_of_the_model(worlds):
     tokens = texts(5)
     agent = worlds.pretrained
     begin = np.repeat(agent["start"][..., None], 5, axis=-1)
-    again, states, after = ilhf_worlds.roll(agent, 1.5, begin, tokens, tokens)
-    assert again is tokens
+    states, after = ilhf_worlds.read(agent, begin, tokens)
     phi = np.random.default_rng(1).normal(size=(2, 4, 3))
     log_pi, vjp = ilhf_worlds.readout_log_prob(phi, 1.5, states, tokens)
     model, empty = TokenProcess(3, 1.5), np.zeros((5, 0), dtype=int)
@@ -108,11 +109,48 @@ def test_an_ensemble_is_judged_as_a_mixture(worlds):
     assert worlds.frozen_kl(phi) == pytest.approx((worlds.ideal_log_prob - mixed).mean(-1), abs=1e-10)
 
 
+def test_members_with_torsos_of_their_own_read_with_those(worlds):
+    """Two torsos: the pretrained one, and one that reads tokens the other way round."""
+    agent = worlds.pretrained
+    both = {name: np.stack([value, value + (name == "embed")], axis=1) for name, value in agent.items()}
+    both["readout"][:, 1] *= -1
+    each = [worlds.log_prob({name: value[:, m : m + 1] for name, value in both.items()}, worlds.tokens) for m in (0, 1)]
+    assert abs(each[0] - each[1]).min(-1).max() > 1e-6
+    assert worlds.log_prob(both, worlds.tokens) == pytest.approx(np.log(np.exp(each).mean(0)), abs=1e-12)
+
+
 def test_a_world_is_the_same_whoever_runs_beside_it(worlds):
     alone = ilhf_worlds.prepare(SMALL, [8])
     assert alone.tokens[0] == pytest.approx(worlds.tokens[1])
     for name, value in alone.pretrained.items():
         assert value[0] == pytest.approx(worlds.pretrained[name][1], abs=1e-9)
+
+
+def test_the_setting_is_that_of_the_paper():
+    """ILHF, section 5: lengths and episodes of figure 4; section 4.1: pretraining; section 4.3: texts to judge by."""
+    paper = Setting()
+    assert (paper.length, paper.scale, paper.episodes, paper.pairs) == (64, 1, 100, 64)
+    assert (paper.hidden, paper.documents, paper.epochs, paper.batch) == (10, 1000, 20, 64)
+    assert paper.evaluation == 500
+
+
+@pytest.mark.parametrize(("documents", "batches"), [(40, 2), (39, 1), (41, 2)])
+def test_an_epoch_shows_each_text_once_in_whole_batches(monkeypatch, documents, batches):
+    epochs, original = [], optim.fit
+
+    def spy(loss, params, collect, **settings):
+        epochs.extend([list(collect(params, settings["rng"])) for _ in range(2)])
+        return original(loss, params, collect, **settings)
+
+    monkeypatch.setattr(optim, "fit", spy)
+    ilhf_worlds.prepare(replace(SMALL, length=12, documents=documents, epochs=1), [3, 8])
+    for epoch in epochs:
+        assert [batch.shape for batch in epoch] == [(2, 20, 24)] * batches
+    shown = [{tuple(text) for batch in epoch for text in batch[1]} for epoch in epochs]
+    assert [len(texts) for texts in shown] == [20 * batches] * 2
+    assert not (epochs[0][0] == epochs[1][0]).all()
+    if documents == 40:
+        assert shown[0] == shown[1]
 
 
 def test_pretraining_comes_close_to_the_shadow_and_not_to_the_ideal():
