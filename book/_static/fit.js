@@ -7,5 +7,5 @@ function fitFormulas() {
   }
 }
 
-window.addEventListener("load", () => MathJax.startup.promise.then(fitFormulas));
+window.addEventListener("load", () => window.MathJax?.startup.promise.then(fitFormulas));
 window.addEventListener("resize", fitFormulas);
