@@ -87,7 +87,7 @@ def expected_cost(grid: Grid, policy: Array, cost: Array, horizon: int) -> Array
 
 def costs_to_go(cost: Array, alive: Array, discount: float) -> Array:
     """Return G_t = C_t + gamma G_(t+1), (T, ...), time first; nothing is paid once an episode is over."""
-    total, found = np.zeros_like(cost[0]), np.empty(cost.shape)
+    total, found = 0.0, np.empty(cost.shape)
     for t in range(len(cost) - 1, -1, -1):
         total = cost[t] * alive[t] + discount * total
         found[t] = total

@@ -28,11 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["ilhf"]:
         return ilhf_runs.main(arguments[1:], FOLDER)
-    parser = argparse.ArgumentParser(prog="python -m rlhf_lab.experiments", description="Run one experiment.")
-    parser.add_argument("name", choices=sorted([*EXPERIMENTS, "ilhf"]))
-    parser.add_argument("--out", type=Path, help="where to store the results; results/NAME.json if it is not given")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
     path = given.out or FOLDER / f"{given.name}.json"
     if path.exists() and not given.overwrite:
         print(f"{path.name} is there already; add --overwrite to replace it, or --out to store it elsewhere")
@@ -45,6 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results.save(path, found, overwrite=given.overwrite)
     print(f"{given.name}: {time.perf_counter() - began:.0f} s, stored in {path.name}")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rlhf_lab.experiments", description="Run one experiment.")
+    parser.add_argument("name", choices=sorted([*EXPERIMENTS, "ilhf"]))
+    parser.add_argument("--out", type=Path, help="where to store the results; results/NAME.json if it is not given")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    return parser
 
 
 if __name__ == "__main__":

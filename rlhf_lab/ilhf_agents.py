@@ -139,14 +139,9 @@ class _Learner:
     def __init__(self, agent: Agent, worlds: Worlds, params: Params) -> None:
         self.agent, self.worlds, self.params, self.first = agent, worlds, params, params
         self.adam = optim.adam(agent.step_size)
-        tuned = params if agent.tuned == "all" else {"readout": params["readout"]}
-        if agent.shared == "nothing":
-            self.state = self.adam.init(tuned)
-        elif agent.shared == "optimizer":
-            self.state = self.adam.init({"readout": params["readout"][:, 0]})
-        else:
-            self.state = self.adam.init({name: params[name] for name in TORSO})
-            self.own = [self.adam.init({"readout": params["readout"][:, :1]}) for _ in range(agent.members)]
+        one = {"readout": params["readout"][:, 0]}
+        self.state = self.adam.init(one if agent.shared == "optimizer" else params)
+        self.own = [self.adam.init({"readout": params["readout"][:, :1]}) for _ in range(agent.members)]
 
     def learn(self, episode: Episode) -> None:
         for _ in range(self.agent.passes):

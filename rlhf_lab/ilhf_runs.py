@@ -132,16 +132,7 @@ def numbers(folder: Path, name: str) -> Any:
 
 def main(arguments: Sequence[str], folder: Path) -> int:
     """Run the studies behind one figure of the paper, or behind all, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rlhf_lab.experiments ilhf", description="Reproduce the ILHF paper, figure by figure."
-    )
-    parser.add_argument("figure", choices=[*FIGURES, "all"])
-    parser.add_argument("--seeds", type=int, default=20, help="number of worlds, at least 2 (default: 20)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes on this machine (default: 1)")
-    parser.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with this scheduler instead")
-    parser.add_argument("--out", type=Path, default=folder, help="folder of the results (default: results)")
-    parser.add_argument("--draw", type=Path, metavar="FOLDER", help="draw the figures there, as SVG and PNG")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    parser = _parser(folder)
     given = parser.parse_args(arguments)
     if given.seeds < 2:
         parser.error(f"a standard error needs at least 2 seeds; got --seeds {given.seeds}")
@@ -166,3 +157,17 @@ def main(arguments: Sequence[str], folder: Path) -> int:
     finally:
         os.environ.pop("TQDM_DISABLE") if before is None else os.environ.update(TQDM_DISABLE=before)
     return 0
+
+
+def _parser(folder: Path) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m rlhf_lab.experiments ilhf", description="Reproduce the ILHF paper, figure by figure."
+    )
+    parser.add_argument("figure", choices=[*FIGURES, "all"])
+    parser.add_argument("--seeds", type=int, default=20, help="number of worlds, at least 2 (default: 20)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes on this machine (default: 1)")
+    parser.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with this scheduler instead")
+    parser.add_argument("--out", type=Path, default=folder, help="folder of the results (default: results)")
+    parser.add_argument("--draw", type=Path, metavar="FOLDER", help="draw the figures there, as SVG and PNG")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    return parser

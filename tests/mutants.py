@@ -31,7 +31,8 @@ LEVEL = "module level"  # stands for a function's name where there is none
 WORKERS = 2
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks", "scoreboard_page", "ilhf_processes")
+TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks", "ilhf_processes")
+PAGE = ("scoreboard.py", "scoreboard.md")  # of the book: what it says is made by a module, and tested
 SETTINGS = """
 [project]
 name = "rlhf_lab"
@@ -45,7 +46,7 @@ markers = ["equation"]
 [tool.mutmut]
 source_paths = ["rlhf_lab"]
 pytest_add_cli_args_test_selection = ["tests"]
-also_copy = ["tests", "results", "conftest.py"]
+also_copy = ["tests", "results", "book", "conftest.py"]
 do_not_mutate = ["rlhf_lab/plots.py"]
 """
 
@@ -69,6 +70,9 @@ def copy(folder: str) -> None:
     for name in ("rlhf_lab", "tests", "results"):
         leave = shutil.ignore_patterns("__pycache__", "peers", *(f"test_{t}.py" for t in TESTS_OF_OTHER_THINGS))
         shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
+    Path(folder, "book").mkdir()
+    for name in PAGE:
+        shutil.copy(ROOT / "book" / name, Path(folder, "book"))
     shutil.copy(ROOT / "conftest.py", folder)
     Path(folder, "pyproject.toml").write_text(SETTINGS)
 

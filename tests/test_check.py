@@ -108,6 +108,63 @@ def test_the_cases_are_the_same_each_time_vary_and_begin_small(name):
     assert len(set(sizes)) > 3
 
 
+def test_cases_of_inclusive_models_come_in_all_sizes():
+    cases = {name: diagnosis.draw_cases(exercise) for name, exercise in EXERCISES.items()}
+    assert {len(label) for *_, label in cases["ilhf_loss"]} == {1, 2, 3, 4, 5, 6}
+    first, second, label = (np.concatenate(part) for part in zip(*cases["ilhf_loss"], strict=True))
+    for log_pi in (first, second, *(np.concatenate(part) for part in zip(*cases["inclusive_ratio"], strict=True))):
+        assert -3 <= log_pi.min() < -2.8
+        assert -0.2 < log_pi.max() <= 0
+    assert set(label) == {0.0, 1.0}
+    assert {len(chosen) for chosen, *_ in cases["inclusive_ratio"]} == {1, 2, 3, 4, 5}
+    assert {len(p) for p, _ in cases["ilhf_coin_slope"]} == {1, 2, 3, 4, 5, 6}
+    p, people = np.concatenate([p for p, _ in cases["ilhf_coin_slope"]]), {q for _, q in cases["ilhf_coin_slope"]}
+    assert set(np.round(20 * p, 9)) == set(range(1, 20))
+    assert {round(10 * q, 9) for q in people} == set(range(1, 10))
+    assert {len(pre) for pre, _ in cases["matching_beta"]} == {1, 2, 3, 4, 5}
+    assert {round(10 * people, 9) for _, people in cases["matching_beta"]} == {1, 2, 3, 4, 6, 7, 8, 9}
+    beyond = {round(60 * (abs(p - people) - 0.003), 6) for pre, people in cases["matching_beta"] for p in pre}
+    assert beyond == set(range(1, 30))  # whole steps towards a fair coin, and a little more
+    assert all(((p - people) * (0.5 - people) > 0).all() for p, people in cases["matching_beta"])
+    assert {len(losses) for losses, *_ in cases["member_losses"]} == {1, 2, 3, 4}
+    members, units = zip(*(phi.shape for _, _, phi, _, _ in cases["member_losses"]), strict=True)
+    assert (set(members), set(units)) == ({1, 2, 3, 4}, {2, 3, 4})
+    assert {eta for *_, eta in cases["member_losses"]} == {0.0, 0.5, 1.0, 3.0}
+    losses = np.concatenate([losses for losses, *_ in cases["member_losses"]])
+    assert (losses.min(), losses.max()) == pytest.approx((0.1, 3.1))
+    double = np.concatenate([double.ravel() for _, double, *_ in cases["member_losses"]])
+    assert abs(double.mean() - 0.5) < 4 * 0.5 / len(double) ** 0.5
+    half = sum(people < 0.5 for _, people in cases["matching_beta"])
+    assert abs(half - 25) < 4 * 12.5**0.5
+
+
+def test_cases_of_learning_from_demonstrations_come_in_all_sizes():
+    cases = {name: diagnosis.draw_cases(exercise) for name, exercise in EXERCISES.items()}
+    assert {z.shape for z, _, _ in cases["cloning_loss"]} == {(n, a) for n in (1, 2, 3, 4) for a in (2, 3, 4)}
+    assert {w for _, _, weight in cases["cloning_loss"] for w in weight} == {0, 1, 2, 3}
+    assert {weight[0] for _, _, weight in cases["cloning_loss"]} == {1, 2, 3}
+    assert all(action.max() < z.shape[1] for z, action, _ in cases["cloning_loss"])
+    assert {action.max() for _, action, _ in cases["cloning_loss"]} == {0, 1, 2, 3}
+    sizes = {(*policy.shape, horizon) for _, policy, _, horizon in cases["state_occupancy"]}
+    assert [set(each) for each in zip(*sizes, strict=True)] == [{2, 3}, {2, 3}, {1, 2, 3, 4}]
+    certain = [start for _, _, start, _ in cases["state_occupancy"] if start.max() == 1]
+    assert all(start[0] == 1 for start in certain)
+    assert {policy.shape for _, policy, _, _ in cases["dagger_mixture"]} == {
+        (s, a) for s in (1, 2, 3) for a in (2, 3, 4)
+    }
+    assert {beta for _, _, beta, _ in cases["dagger_mixture"]} == {0.0, 0.3, 0.5, 0.9, 1.0}
+    assert {i for *_, i in cases["dagger_mixture"]} == {1, 2, 3, 4}
+    assert {expert.argmax(1).max() for expert, *_ in cases["dagger_mixture"]} == {0, 1, 2, 3}
+    assert {probs.shape for probs, _ in cases["dril_cost"]} == {
+        (m, s, a) for m in (2, 3, 4) for s in (1, 2, 3) for a in (2, 3)
+    }
+    assert {threshold for _, threshold in cases["dril_cost"]} == {0.005, 0.02, 0.05}
+    assert {log_pi.shape for log_pi, _ in cases["query_probability"]} == {
+        (n, a) for n in (1, 2, 3, 4) for a in (2, 3, 4)
+    }
+    assert {b for _, b in cases["query_probability"]} == {0.2, 0.5, 1.0, 2.0}
+
+
 def test_responses_are_padded_with_eos_end_early_late_and_never():
     lengths_seen, ended = set(), set()
     for _, response, eos in diagnosis.draw_cases(token_mdp.LOG_PROB):

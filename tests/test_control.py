@@ -1,5 +1,7 @@
 """CartPole in numpy is Gymnasium's, step for step; and any environment with discrete actions can be played."""
 
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -33,11 +35,11 @@ def test_cartpole_is_gymnasiums_step_for_step():
     assert min(lengths[15:]) == 500
 
 
-@pytest.mark.parametrize(("place", "limit"), [(0, 2.4), (2, 12 * np.pi / 180)])
+@pytest.mark.parametrize(("place", "limit"), [(0, 2.4), (2, 12 * 2 * np.pi / 360)])
 @pytest.mark.parametrize("side", [-1, 1])
 def test_an_episode_of_cartpole_ends_on_either_side(place, limit, side):
     env, world = gymnasium.make("CartPole-v1").unwrapped, CartPole()
-    for size, over in ((0.999, False), (1.001, True)):
+    for size, over in ((0.999, False), (1.0, False), (1.001, True)):
         state = np.zeros(4)
         state[place] = side * size * limit
         env.reset(seed=0)
@@ -63,12 +65,22 @@ def test_the_experts_know_their_trade():
     assert swung.mean() > -120  # Gymnasium's threshold for a solved Acrobot is -100; random play stays at -500
 
 
+def test_the_experts_by_hand():
+    seen = np.array([[0, 0, 0, 0], [0, 0, 0.1, -0.2], [0, 0, 0.1, -0.4], [20, -5, -0.1, 0], [5, -5, 0, 0]])
+    assert control.cartpole_expert(seen, None).tolist() == [0, 1, 0, 1, 0]  # the first leans to neither side
+    rates = np.zeros((3, 6))
+    rates[:, 4] = [-0.1, 0, 0.1]
+    assert control.acrobot_expert(rates, None).tolist() == [2, 0, 0]
+
+
 def test_an_environment_of_gymnasium_is_played_as_gymnasium_plays_it():
     world, rng = Gym("CartPole-v1"), np.random.default_rng(3)
-    assert (world.observations, world.actions) == (4, 2)
+    assert (world.observations, world.actions) == (CartPole().observations, CartPole().actions) == (4, 2)
     play = rollout(world, anything(2), (2, 3), 500, rng)
     assert play.observation.shape[1:] == (2, 3, 4)
     assert play.observation.dtype == float
+    assert (play.returns == play.alive.sum(0)).all()
+    assert play.returns.shape == (2, 3)
     again = np.random.default_rng(3)
     env = gymnasium.make_vec("CartPole-v1", num_envs=6, vectorization_mode="sync")
     seen, _ = env.reset(seed=int(again.integers(2**31)))
@@ -139,13 +151,18 @@ def test_rows_of_an_episode_stand_together_and_belong_to_its_seed():
     assert all(len(set(labels.observation[0, 4 * e : 4 * e + 4, 0])) == 4 for e in range(3))
 
 
-def test_what_cannot_be_played_or_drawn_is_refused():
+def test_what_cannot_be_played_or_drawn_is_refused(monkeypatch):
     with pytest.raises(
         ValueError, match="Pendulum-v1: imitation needs a Discrete action space that starts at 0; got Box"
     ):
         Gym("Pendulum-v1")
     with pytest.raises(ValueError, match="FrozenLake-v1: observations must be a Box with one axis; got Discrete"):
         Gym("FrozenLake-v1")
+    picture = gymnasium.spaces.Box(0, 1, (2, 2))
+    spaces = {"action_space": gymnasium.spaces.Discrete(2), "observation_space": picture}
+    monkeypatch.setattr(gymnasium, "make", lambda name: SimpleNamespace(**spaces, close=lambda: None))
+    with pytest.raises(ValueError, match=r"Picture-v0: observations must be a Box with one axis; got Box\("):
+        Gym("Picture-v0")
     with pytest.raises(ValueError, match="count is the number of steps to draw from each episode, at least 1; got 0"):
         draw_states(numbered(np.ones((2, 1, 1), dtype=bool)), 0, np.random.default_rng(0))
 

@@ -99,17 +99,24 @@ def test_later_rounds_use_what_was_learned():
     assert np.abs(reach(many) - taught[:3]).sum() < np.abs(reach(one) - taught[:3]).sum()
 
 
-def test_levels_and_answers_are_the_same_policy():
-    log_pi = lm.answers_of_levels(LEVELS, 3)
-    for found, level in zip(distillation.levels_of(log_pi, 4, 3), LEVELS, strict=True):
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+def test_levels_and_answers_are_the_same_policy(horizon):
+    log_pi = lm.answers_of_levels(LEVELS[:horizon], 3)
+    for found, level in zip(distillation.levels_of(log_pi, 4, horizon), LEVELS[:horizon], strict=True):
         assert found == pytest.approx(level, abs=1e-10)
+
+
+def test_answers_of_another_language_are_refused():
+    log_pi = lm.answers_of_levels(LEVELS, 3)
     with pytest.raises(ValueError, match=r"a language with 4 tokens and horizon 2 has 13 answers; got \(2, 40\)"):
         distillation.levels_of(log_pi, 4, 2)
 
 
-def test_the_occupancy_of_prefixes_is_the_chance_to_pass_them():
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_the_occupancy_of_prefixes_is_the_chance_to_pass_them(horizon):
     p = np.exp(lm.answers_of_levels(LEVELS, 3))
-    d = distillation.prefix_occupancy(LEVELS)
+    d = distillation.prefix_occupancy(LEVELS[:horizon])
+    assert len(d) == horizon
     for t, level in enumerate(d):
         assert level.shape == (2, 3**t)
         for i in range(3**t):

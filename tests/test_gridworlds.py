@@ -146,6 +146,8 @@ def test_a_grid_that_is_played_visits_states_as_often_as_it_should():
     found = play.observation.mean(1)
     assert (np.abs(found - d) <= 4 * np.sqrt(d * (1 - d) / 4000) + 1e-12).all()
     assert (play.reward == play.observation[..., 2]).all()
+    _, reward, done = grid.step(np.zeros((2, 3), dtype=int), np.ones((2, 3), dtype=int), np.random.default_rng(0))
+    assert reward.shape == done.shape == (2, 3)
 
 
 def test_what_is_not_a_world_is_refused():

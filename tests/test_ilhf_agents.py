@@ -45,6 +45,7 @@ def test_members_start_around_the_pretrained_readout(worlds):
     assert ilhf_agents.start(replace(ENSEMBLE, tuned="all", shared="torso"), worlds, SEEDS)["start"].shape == (2, 1, 3)
     same = ilhf_agents.start(Agent(members=2), worlds, SEEDS)["readout"]
     assert (same == worlds.pretrained["readout"][:, None]).all()
+    assert ilhf_agents.start(Agent(), worlds, SEEDS)["readout"].shape == (2, 1, 3)  # ILHF has no ensemble
 
 
 @pytest.mark.parametrize("tuned", ["readout", "all"])
@@ -63,6 +64,19 @@ def test_answers_come_from_the_drawn_member(worlds, tuned):
         exact = np.exp(lm.answer_log_probs(model, one(params, s, 1 - s), np.array([[0, 1, 1]]), 2))[0]
         seen = np.bincount((2 * answer[s, 0] + answer[s, 1]).astype(int), minlength=4) / count
         assert (abs(seen - exact) < 4 * np.sqrt(exact * (1 - exact) / count)).all()
+
+
+@pytest.mark.parametrize("tuned", ["readout", "all"])
+@pytest.mark.parametrize("members", [1, 2, 3])
+def test_all_answers_to_a_prompt_come_from_one_member(worlds, tuned, members):
+    params = ilhf_agents.start(replace(ENSEMBLE, tuned=tuned, members=members, prior=1.0), worlds, SEEDS)
+    rng = np.random.default_rng(1)
+    prompt = rng.integers(0, 2, size=(2, 3, 50)).astype(float)
+    member, chance = rng.integers(members, size=(2, 50)), rng.random((2, 4, 50))
+    once, _ = ilhf_agents.respond(params, 1.5, prompt, member, chance)
+    twice, states = ilhf_agents.respond(params, 1.5, prompt, member, np.concatenate([chance, chance], axis=-1))
+    assert (twice == np.concatenate([once, once], axis=-1)).all()
+    assert states.shape == (2, 3, 4, 100)
 
 
 def test_an_episode_is_two_answers_and_what_people_say(worlds):
@@ -111,6 +125,16 @@ def readable_slope(agent, worlds, params, first, episode, s, m):
     return grad(value)(params)
 
 
+def test_the_loss_of_reinforce_by_hand():
+    """One world, one member, two pairs: rewards are paid less what leaving the start costs."""
+    log_pi, log_pi_0 = np.array([[[-1.0, -2.0, -3.0, -4.0]]]), np.array([[-1.5, -2.0, -1.0, -4.5]])
+    reward = np.array([[-2.0, -1.0, -3.0, -0.5]])
+    episode = ilhf_agents.Episode(None, None, None, None, reward, None)
+    paid = [-2 - 0.5 * 0.5, -1, -3 + 0.5 * 2, -0.5 - 0.5 * 0.5]
+    by_hand = -(-1 * paid[0] - 2 * paid[1] - 3 * paid[2] - 4 * paid[3]) / 2
+    assert ilhf_agents.objective(Agent(beta=0.5), log_pi, log_pi_0, episode, np.ones(1)) == pytest.approx(by_hand)
+
+
 @pytest.mark.parametrize("beta", [None, 0.0, 2.0])
 @pytest.mark.parametrize("tuned", ["readout", "all"])
 def test_a_step_follows_the_gradient_of_the_printed_loss(worlds, beta, tuned):
@@ -153,8 +177,9 @@ def test_members_that_share_an_optimizer_take_turns_with_its_moments(worlds):
     assert learner.params["readout"][0] == pytest.approx(readout, abs=1e-8)
 
 
-def test_a_shared_torso_takes_a_step_after_each_member(worlds):
-    agent = replace(ENSEMBLE, tuned="all", shared="torso", eta=0.0)
+@pytest.mark.parametrize("perturb", [True, False])
+def test_a_shared_torso_takes_a_step_after_each_member(worlds, perturb):
+    agent = replace(ENSEMBLE, tuned="all", shared="torso", eta=0.0, perturb=perturb)
     learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     episode = ilhf_agents.interact(agent, learner.params, worlds, luck())
     adam = optim.adam(0.001)

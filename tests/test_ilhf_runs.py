@@ -1,12 +1,15 @@
 """Runs of the ILHF studies: blocks that resume, files that are whole, and clusters that answer or do not."""
 
 import importlib
+import os
+import platform
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from rlhf_lab import experiments, ilhf_runs, results
+from rlhf_lab import experiments, ilhf_figures, ilhf_runs, results
 from rlhf_lab.ilhf_study import STUDIES, Study
 
 
@@ -50,26 +53,27 @@ def test_a_finished_study_is_one_file_and_is_reused(fake, tmp_path, capsys):
     assert names(tmp_path) == ["ilhf_tau64.json"]
     stored = results.load(tmp_path / "ilhf_tau64.json")
     assert (stored["study"], stored["settings"], stored["seeds"]) == ("ilhf tau64", {"length": 64}, [0, 1, 2, 3, 4])
-    assert set(stored["versions"]) == {"python", "numpy"}
+    assert stored["versions"] == {"python": platform.python_version(), "numpy": np.__version__}
     assert stored["numbers"]["kl"]["ilhf"][3] == [3, 3.33333]
     numbers = ilhf_runs.numbers(tmp_path, "tau64")
     assert numbers["kl"]["ilhf"].shape == (5, 2)
     assert (numbers["shadow kl"] == np.arange(5)).all()
     assert run("table3", "--seeds", "5") == 0
     assert study.ran == [0, 1, 2, 3, 4]
-    assert "ilhf_tau64.json: finished before, reused" in capsys.readouterr().out
+    assert capsys.readouterr().out == "ilhf_tau64.json: finished before, reused\n"
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_stopped(fake, tmp_path, capsys):
     stopped = fake(stop=4)
     assert run("fig4a", "--seeds", "6") == 130
     assert stopped.ran == [0, 1, 2, 3]
-    assert "finished seeds are kept" in capsys.readouterr().out
+    told = "\nstopped; finished seeds are kept, and the same command goes on from there\n"
+    assert capsys.readouterr().out == told
     assert names(tmp_path / "ilhf_tau64.parts") == ["seeds_0-1.json", "seeds_2-3.json"]
     goes_on = fake()
     assert run("fig4a", "--seeds", "6") == 0
     assert goes_on.ran == [4, 5]
-    assert "4 of 6 seeds were finished before" in capsys.readouterr().out
+    assert capsys.readouterr().out == "ilhf_tau64.json: 4 of 6 seeds were finished before\n"
     assert names(tmp_path) == ["ilhf_tau64.json"]
     assert results.load(tmp_path / "ilhf_tau64.json")["numbers"]["shadow kl"] == [0, 1, 2, 3, 4, 5]
 
@@ -78,8 +82,11 @@ def test_what_was_made_otherwise_is_not_mixed_in(fake, monkeypatch, tmp_path, ca
     fake()
     assert run("fig4a", "--seeds", "4") == 0
     assert run("fig4a", "--seeds", "6") == 1
-    told = capsys.readouterr().out
-    assert "ilhf_tau64.json is there and has other seeds than this command asks for: add --overwrite" in told
+    told = (
+        f"error: {tmp_path / 'ilhf_tau64.json'} is there and has other seeds than this command asks for: add "
+        "--overwrite to replace it, or --out to store results elsewhere\n"
+    )
+    assert capsys.readouterr().out == told
     monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
     assert run("fig4a", "--seeds", "4") == 1
     assert "has other settings than this command asks for" in capsys.readouterr().out
@@ -161,3 +168,104 @@ def test_dask_is_asked_for_by_name(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(importlib, "import_module", missing)
     assert run("fig2", "--seeds", "2", "--out", str(tmp_path), "--dask", "tcp://127.0.0.1:1") == 1
     assert '--dask needs the package distributed: pip install "rlhf_lab[cluster]"' in capsys.readouterr().out
+
+
+class Client:
+    """What `on_dask` needs of a cluster: it takes what is submitted, and hands the last one back first."""
+
+    def __init__(self, address, timeout):
+        self.address, self.timeout, self.closed = address, timeout, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.closed = True
+
+    def submit(self, function, *arguments, pure):
+        assert not pure  # a study may be run twice
+        return SimpleNamespace(result=lambda: function(*arguments))
+
+
+def test_a_cluster_gets_the_blocks_and_gives_them_back_in_any_order(fake, monkeypatch, tmp_path):
+    clients = []
+
+    def connect(*arguments, **settings):
+        clients.append(Client(*arguments, **settings))
+        return clients[-1]
+
+    cluster = SimpleNamespace(Client=connect, as_completed=lambda futures: futures[::-1])
+    monkeypatch.setattr(importlib, "import_module", {"distributed": cluster}.__getitem__)
+    study = fake()
+    assert run("fig4a", "--seeds", "5", "--dask", "tcp://here") == 0
+    assert study.ran == [4, 2, 3, 0, 1]
+    assert results.load(tmp_path / "ilhf_tau64.json")["numbers"]["shadow kl"] == [0, 1, 2, 3, 4]
+    assert [(client.address, client.timeout, client.closed) for client in clients] == [("tcp://here", 8, True)]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OSError("Timed out\nafter 8 s"), "Timed out"), (ValueError("no port"), "no port"), (OSError(), "OSError")],
+)
+def test_a_cluster_that_cannot_be_reached_is_told(fake, monkeypatch, capsys, error, told):
+    def connect(address, timeout):
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(Client=connect))
+    fake()
+    assert run("fig4a", "--seeds", "2", "--dask", "nowhere") == 1
+    assert capsys.readouterr().out == f"error: no Dask scheduler answers at nowhere ({told})\n"
+
+
+def test_the_bar_counts_seeds_with_those_that_were_finished_before(fake, monkeypatch):
+    fake(stop=4)
+    assert run("fig4a", "--seeds", "5") == 130
+    bars = []
+
+    class Bar:
+        def __init__(self, total, initial, **looks):
+            bars.append([total, initial])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def update(self, seeds):
+            bars[-1].append(seeds)
+
+    monkeypatch.setattr(ilhf_runs, "tqdm", Bar)
+    fake()
+    assert run("fig4a", "--seeds", "5") == 0
+    assert bars == [[5, 4, 1]]
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_trainings_inside_draw_no_bars_and_the_setting_is_put_back(fake, monkeypatch, before):
+    seen = []
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    if before is None:
+        monkeypatch.delenv("TQDM_DISABLE")
+    monkeypatch.setattr(ilhf_runs, "study", lambda *given, **settings: seen.append(os.environ["TQDM_DISABLE"]))
+    assert run("fig4a") == 0
+    assert seen == ["1"]
+    assert os.environ.get("TQDM_DISABLE") == before
+
+
+def test_figures_are_drawn_from_the_results_of_the_run(fake, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(ilhf_figures, "draw", lambda figure, load, folder: drawn.append((figure, load, folder)))
+    fake()
+    assert run("fig4a", "--seeds", "2", "--draw", str(tmp_path / "figures")) == 0
+    (figure, load, folder) = drawn.pop()
+    assert (figure, folder) == ("fig4a", tmp_path / "figures")
+    assert load("tau64")["shadow kl"].tolist() == [0, 1]
+    assert run("fig4a", "--seeds", "2") == 0
+    assert drawn == []
+
+
+def test_blocks_hold_every_seed_once():
+    assert ilhf_runs.blocks("memory", 12) == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11)]
+    assert ilhf_runs.blocks("memory", 5) == [(0, 1, 2, 3, 4)]
+    assert ilhf_runs.blocks("coin", 20) == [tuple(range(20))]

@@ -1,12 +1,19 @@
 """The scoreboard says what the stored numbers say, and changes its mind when they do."""
 
 import copy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rlhf_lab import experiments, ilhf_figures, ilhf_runs, ilhf_scoreboard
-from rlhf_lab.ilhf_study import FIGURES, STUDIES
+from rlhf_lab import experiments, ilhf_runs, ilhf_scoreboard
+from rlhf_lab.ilhf_study import STUDIES
+
+BOOK = Path(__file__).parents[1] / "book"
+sys.path.insert(0, str(BOOK))
+
+import scoreboard  # noqa: E402
 
 STORED = {name: ilhf_runs.numbers(experiments.FOLDER, name) for name in STUDIES}
 
@@ -37,7 +44,7 @@ def test_the_verdicts():
     assert {claim: verdict.removeprefix("only under reading: ") for claim, verdict in found if "only" in verdict} == {
         "long-tailed dependence": "s = 3",
         "the divergence vanishes with ILHF": "all parameters tuned",
-        "REINFORCE diverges for every KL weight": "s = 3, β in [0, 1]",
+        "REINFORCE diverges for every KL weight": "s = 3, β = 0 and 1",
         "ensembles learn much faster than ILHF": "one torso for all members",
     }
     assert sum(verdict == "not reproduced" for _, verdict in found) == 9
@@ -88,23 +95,15 @@ def test_other_numbers_would_get_other_verdicts():
     assert found["the divergence vanishes with ILHF only"] == "not reproduced"
 
 
-@pytest.mark.parametrize("figure", FIGURES)
-def test_every_figure_is_drawn_from_the_stored_numbers(figure, tmp_path):
-    ilhf_figures.draw(figure, STORED.__getitem__, tmp_path / "new")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [f"{figure}.png", f"{figure}.svg"]
-    assert "<svg" in (tmp_path / "new" / f"{figure}.svg").read_text(encoding="utf-8")
+def test_the_page_of_the_book_shows_the_table_of_the_stored_results():
+    text = (BOOK / "scoreboard.md").read_text(encoding="utf-8")
+    assert scoreboard.page(text) == text
+    assert text.count("| **") == 22
+    assert scoreboard.page(text.replace("**reproduced**", "**wrong**")) == text
 
 
-def test_agents_of_one_kind_have_one_colour_and_lines_of_their_own():
-    import matplotlib.pyplot as plt
-
-    assert ilhf_figures.method("all: one torso, eta 0") == "ensemble"
-    assert ilhf_figures.method("all: ilhf") == "ilhf"
-    fig, ax = plt.subplots()
-    runs = {name: np.random.default_rng(0).random((3, 5)) for name in ("reinforce 0", "reinforce 1", "ilhf")}
-    ilhf_figures.curves(ax, np.arange(5), runs, "y")
-    first, second, third = ax.lines
-    assert first.get_color() == second.get_color() != third.get_color()
-    assert [line.get_linestyle() for line in ax.lines] == ["-", "--", "-"]
-    assert first.get_ydata() == pytest.approx(runs["reinforce 0"].mean(0))
-    plt.close(fig)
+def test_the_summary_of_the_page_counts_the_verdicts():
+    text = (BOOK / "scoreboard.md").read_text(encoding="utf-8")
+    held, partly, failed = (text.count(f"| **{verdict}") for verdict in ("reproduced", "only", "not"))
+    assert f"Of {held + partly + failed} claims, {held} are reproduced, {partly} only under a reading" in text
+    assert f"and {failed} are not." in text

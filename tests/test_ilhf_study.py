@@ -1,6 +1,7 @@
 """The studies of the ILHF paper: what they run is what the paper says, and what is stored is what they find."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -38,6 +39,50 @@ def test_the_settings_are_those_of_the_paper():
         assert (settings["length"], settings["episodes"], settings["scale"]) == (length, 150, 1 / 3)
     assert (STUDIES["scale1"].settings["scale"], STUDIES["scale3"].settings["scale"]) == (1, 3)
     assert {name for names in FIGURES.values() for name in names} == set(STUDIES)
+
+
+@pytest.mark.parametrize("name", ["tau64", "tau128", "tau256", "scale1", "scale3", "controls"])
+def test_every_agent_and_every_duel_of_a_study_is_stored(name):
+    study, found = STUDIES[name], stored(name)
+    given = study.run.keywords
+    assert {agent: asdict(settings) for agent, settings in given["agents"].items()} == study.settings["agents"]
+    assert asdict(given["setting"]) | {"agents": study.settings["agents"]} == study.settings
+    assert list(found["kl"]) == list(given["agents"])
+    assert {curve.shape for curve in found["kl"].values()} == {(20, study.settings["episodes"] // 10 + 1)}
+    assert list(found["duels"]) == [f"{challenger} vs {reference}" for challenger, reference in given["duels"]]
+    assert study.block == 5  # worlds at a time, so that memory stays small
+
+
+def test_who_meets_whom():
+    """ILHF, figure 4b and table 3: everybody meets the largest ensemble, and all ensembles meet plain ILHF."""
+    duels = STUDIES["tau64"].run.keywords["duels"]
+    assert {name for name, other in duels if other == "ensemble 50"} == set(PAPER) - {"ensemble 50"}
+    assert [name for name, other in duels if other == "ilhf"] == [f"ensemble {m}" for m in (10, 15, 30, 50)]
+    assert len(duels) == 12
+    for scale in ("scale1", "scale3"):
+        run = STUDIES[scale].run.keywords
+        assert set(run["agents"]) == {name for name in PAPER if name not in ("ensemble 15", "ensemble 30")}
+        assert set(run["duels"]) == {pair for pair in duels if set(pair) <= set(run["agents"])}
+        assert not STUDIES["controls"].run.keywords["duels"]
+    for length in (128, 256):
+        agents = STUDIES[f"tau{length}"].run.keywords["agents"]
+        assert list(agents) == ["reinforce 0", "reinforce 10", "ilhf", "ensemble 10", "ensemble 30"]
+
+
+@pytest.mark.parametrize(("name", "function"), [("coin", ilhf_study.on_coin), ("memory", ilhf_study.memory)])
+def test_what_is_told_of_a_study_is_what_it_runs(name, function):
+    defaults = {key: p.default for key, p in signature(function).parameters.items() if p.default is not p.empty}
+    told = STUDIES[name].settings
+    assert {key: value for key, value in defaults.items() if key in told} == {k: told[k] for k in told if k in defaults}
+    assert STUDIES[name].run is function
+    assert set(defaults) - set(told) <= {"every"}
+
+
+def test_the_coin_made_anew_is_the_stored_one():
+    """The first 25 of 1500 episodes, from the same chance: numbers are stored with six digits."""
+    found, kept = ilhf_study.on_coin(range(20), rounds=25)["p"], stored("coin")["p"]
+    for name, curve in found.items():
+        assert curve == pytest.approx(kept[name][:, :2], rel=1e-5)
 
 
 def test_controls_take_one_thing_away_at_a_time():

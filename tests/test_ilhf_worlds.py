@@ -1,10 +1,12 @@
 """Worlds of the token process for many seeds, against the one-world definitions of `token_process` and `lm`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from autograd import grad
 
-from rlhf_lab import ilhf_worlds, lm
+from rlhf_lab import ilhf_worlds, lm, optim
 from rlhf_lab.ilhf_worlds import Setting
 from rlhf_lab.token_process import TokenProcess
 
@@ -122,6 +124,33 @@ def test_a_world_is_the_same_whoever_runs_beside_it(worlds):
     assert alone.tokens[0] == pytest.approx(worlds.tokens[1])
     for name, value in alone.pretrained.items():
         assert value[0] == pytest.approx(worlds.pretrained[name][1], abs=1e-9)
+
+
+def test_the_setting_is_that_of_the_paper():
+    """ILHF, section 5: lengths and episodes of figure 4; section 4.1: pretraining; section 4.3: texts to judge by."""
+    paper = Setting()
+    assert (paper.length, paper.scale, paper.episodes, paper.pairs) == (64, 1, 100, 64)
+    assert (paper.hidden, paper.documents, paper.epochs, paper.batch) == (10, 1000, 20, 64)
+    assert paper.evaluation == 500
+
+
+@pytest.mark.parametrize(("documents", "batches"), [(40, 2), (39, 1), (41, 2)])
+def test_an_epoch_shows_each_text_once_in_whole_batches(monkeypatch, documents, batches):
+    epochs, original = [], optim.fit
+
+    def spy(loss, params, collect, **settings):
+        epochs.extend([list(collect(params, settings["rng"])) for _ in range(2)])
+        return original(loss, params, collect, **settings)
+
+    monkeypatch.setattr(optim, "fit", spy)
+    ilhf_worlds.prepare(replace(SMALL, length=12, documents=documents, epochs=1), [3, 8])
+    for epoch in epochs:
+        assert [batch.shape for batch in epoch] == [(2, 20, 24)] * batches
+    shown = [{tuple(text) for batch in epoch for text in batch[1]} for epoch in epochs]
+    assert [len(texts) for texts in shown] == [20 * batches] * 2
+    assert not (epochs[0][0] == epochs[1][0]).all()
+    if documents == 40:
+        assert shown[0] == shown[1]
 
 
 def test_pretraining_comes_close_to_the_shadow_and_not_to_the_ideal():

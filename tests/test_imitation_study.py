@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlhf_lab import control, dril, experiments, imitation_study, results
+from rlhf_lab import control, dril, experiments, imitation, imitation_study
 
 
 @pytest.fixture(scope="module")
@@ -51,42 +51,85 @@ def test_improving_a_clone_changes_it_by_its_cost(found):
     assert (same["weights"] == found.params["weights"]).all()
 
 
-def test_dagger_spends_as_many_labels_as_demonstrations_would():
+def test_one_clone_of_several_seeds_is_trained_and_judged_by_three_costs(monkeypatch, found):
+    asked = []
+    monkeypatch.setattr(imitation_study, "clones", lambda count, seeds, rng: asked.append((count, seeds)) or found)
+    monkeypatch.setattr(imitation_study, "improve", lambda clones, at, rng: asked.append((clones, rng)) or at)
+    monkeypatch.setattr(imitation_study, "judge", lambda params, seeds, rng: (params, seeds, rng))
+    rng = np.random.default_rng(4)
+    returns = imitation_study.offline(2, 3, rng)
+    assert asked == [(2, 3)] + [(found, rng)] * 3
+    assert list(returns) == ["clone", "dril", "raw", "survival"]
+    judged = {name: params for name, (params, *rest) in returns.items() if rest == [3, rng]}
+    assert judged["clone"] is found.params
+    assert judged["raw"] is None
+    assert (judged["dril"] == imitation_study.limit(found)).all()
+    assert (judged["survival"] == [np.inf] * 3).all()
+
+
+def test_dagger_spends_as_many_labels_as_demonstrations_would(monkeypatch):
+    shares, rounds, judged = [], [], []
+    mixture, dagger, judge = imitation.mixture, imitation.dagger, imitation_study.judge
+    monkeypatch.setattr(imitation, "mixture", lambda e, p, share: shares.append(share) or mixture(e, p, share))
+    monkeypatch.setattr(imitation, "dagger", lambda *a, **s: rounds.extend(dagger(*a, **s)) or rounds)
+    monkeypatch.setattr(imitation_study, "judge", lambda params, *rest: judged.append(params) or judge(params, *rest))
     found = imitation_study.interactive((1, 3), 2, np.random.default_rng(3))
     assert {name: value.shape for name, value in found.items()} == {"dagger": (2, 2), "expert": (2, 2)}
     assert (found["expert"] == 500).all()
+    assert shares == [0, 0]  # after the first episode, the student drives
+    assert [each.queries.tolist() for each in rounds] == [[5 * n] * 2 for n in (1, 2, 3)]
+    assert judged[0] is rounds[0].params
+    assert judged[1] is rounds[2].params
+
+
+def test_what_is_stored_for_dagger_is_what_the_study_finds_now():
+    """The last part of `run`, from the same chance: numbers are stored as they are."""
+    *_, last = np.random.default_rng(0).spawn(len(imitation_study.COUNTS) + 1)
+    found, kept = imitation_study.interactive(imitation_study.COUNTS, 10, last), experiments.stored("imitation")
+    assert kept["counts"] == list(imitation_study.COUNTS)
+    for name, returns in found.items():
+        assert returns == pytest.approx(np.array(kept["returns"][name]), abs=1e-6)
 
 
 def test_the_study_is_the_same_on_any_number_of_cores(monkeypatch):
+    """Each part has a chance of its own, and the slowest parts begin first."""
+    began = []
+
     def offline(count, seeds, rng):
+        began.append(count)
         return {name: rng.random(seeds) + count for name in ("clone", "dril", "raw", "survival")}
 
+    def interactive(counts, seeds, rng):
+        began.append(counts)
+        return {"dagger": rng.random((2, seeds))}
+
     monkeypatch.setattr(imitation_study, "offline", offline)
-    monkeypatch.setattr(imitation_study, "interactive", lambda counts, seeds, rng: {"dagger": rng.random((2, seeds))})
+    monkeypatch.setattr(imitation_study, "interactive", interactive)
     one = imitation_study.run(seeds=2, counts=(1, 3), jobs=1)
-    again = imitation_study.run(seeds=2, counts=(1, 3), jobs=1)
+    assert began == [(1, 3), 3, 1]
     assert one["counts"] == [1, 3]
     assert list(one["returns"]) == ["clone", "dril", "raw", "survival", "dagger"]
     assert np.floor(one["returns"]["clone"]).tolist() == [[1, 1], [3, 3]]
-    assert all((one["returns"][name] == again["returns"][name]).all() for name in one["returns"])
+    first, second, last = np.random.default_rng(0).spawn(3)
+    assert one["returns"]["clone"] == pytest.approx(np.stack([first.random(2) + 1, second.random(2) + 3]))
+    assert one["returns"]["dagger"] == pytest.approx(last.random((2, 2)))
 
 
-def test_an_experiment_is_stored_and_not_overwritten(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-    monkeypatch.setitem(experiments.EXPERIMENTS, "imitation", lambda: {"x": np.arange(2)})
-    path = tmp_path / "new" / "found.json"
-    assert experiments.main(["imitation", "--out", str(path)]) == 0
-    assert results.load(path) == {"x": [0, 1]}
-    assert "stored in found.json" in capsys.readouterr().out
-    monkeypatch.setitem(experiments.EXPERIMENTS, "imitation", lambda: {"x": 2})
-    assert experiments.main(["imitation", "--out", str(path)]) == 1
-    assert "found.json is there already; add --overwrite" in capsys.readouterr().out
-    assert results.load(path) == {"x": [0, 1]}
-    assert experiments.main(["imitation", "--out", str(path), "--overwrite"]) == 0
-    assert results.load(path) == {"x": 2}
-    monkeypatch.setattr(experiments, "FOLDER", tmp_path / "kept")
-    assert experiments.main(["imitation"]) == 0
-    assert experiments.stored("imitation") == {"x": 2}
-    with pytest.raises(SystemExit):
-        experiments.main(["imitaton"])
-    assert "invalid choice: 'imitaton'" in capsys.readouterr().err
+def test_the_study_of_the_book_has_ten_seeds_and_seventy_rounds(monkeypatch, found):
+    jobs, settings = [], {}
+    monkeypatch.setattr(imitation_study, "offline", lambda count, seeds, rng: {"clone": np.full(seeds, count)})
+    monkeypatch.setattr(imitation_study, "interactive", lambda counts, seeds, rng: {"dagger": np.ones((5, seeds))})
+
+    def parallel(n_jobs):
+        jobs.append(n_jobs)
+        return lambda tasks: [task(*arguments) for task, arguments, _ in tasks]
+
+    monkeypatch.setattr(imitation_study, "Parallel", parallel)
+    study = imitation_study.run()
+    assert jobs == [2]
+    assert study["counts"] == [1, 3, 5, 10, 20]
+    assert {name: values.shape for name, values in study["returns"].items()} == {"clone": (5, 10), "dagger": (5, 10)}
+    monkeypatch.setattr(dril, "dril", lambda *arguments, **given: settings.update(given))
+    rng = np.random.default_rng(0)
+    imitation_study.improve(found, None, rng)
+    assert settings == {"horizon": 500, "rounds": 70, "rng": rng, **imitation_study.DRIL}

@@ -168,6 +168,8 @@ def test_what_is_not_a_demonstration_is_refused():
             clone_with(weight=np.array(weight))
     with pytest.raises(ValueError, match="observations have 4 entries; this policy was made for 3"):
         clone_with(observation=np.ones((2, 4)))
+    with pytest.raises(ValueError, match="observations have 4 entries; this policy was made for 3"):
+        DEEP.logits(DEEP.init(np.random.default_rng(0)), np.ones((2, 5, 4)))
     with pytest.raises(ValueError, match="a policy chooses among at least 2 actions; got 1"):
         Network(3, 1)
     with pytest.raises(ValueError, match="scale has 2 entries; observations have 3"):

@@ -19,7 +19,7 @@ def test_what_is_saved_is_loaded(tmp_path):
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     path = tmp_path / "r.json"
     results.save(path, {"x": 1})
-    with pytest.raises(FileExistsError, match="is there already; pass overwrite=True"):
+    with pytest.raises(FileExistsError, match=r"r.json is there already; pass overwrite=True to replace it$"):
         results.save(path, {"x": 2})
     assert results.load(path) == {"x": 1}
     results.save(path, {"x": 2}, overwrite=True)
@@ -46,9 +46,9 @@ def test_other_things_are_refused(tmp_path):
     ("text", "message"),
     [
         ("{", "is damaged: it is not JSON; delete it and run its command again"),
-        ("", "is damaged"),
-        ("[1]", "has no format number, this package reads 1"),
-        ("{}", "has no format number"),
+        ("", "is damaged: it is not JSON; delete it and run its command again$"),
+        ("[1]", "has no format number, this package reads 1; delete it and run its command again$"),
+        ("{}", "has no format number, this package reads 1"),
         ('{"format": 0, "results": {}}', "has format 0, this package reads 1; delete it and run its command again"),
         ('{"format": 2, "results": {}}', "has format 2, this package reads 1"),
     ],
