@@ -195,6 +195,7 @@ def test_certain_preferences_have_no_finite_margin_for_dpo_and_one_for_ipo():
     for loss in (partial(direct.dpo, beta=0.01), direct.gpo(lambda z: anp.exp(-z), 0.74)):
         assert direct.optimal_margin(loss, sure).tolist() == [-np.inf, np.inf]
     assert direct.optimal_margin(partial(direct.ipo, tau=1 / 1800), sure) == pytest.approx([-900.0, 900.0])
+    assert direct.optimal_margin(partial(direct.ipo, tau=1 / 2001), sure).tolist() == [-np.inf, np.inf]  # 1,000.5
     assert direct.ipo_target(sure, TAU).tolist() == [-2.0, 2.0]
     assert direct.optimal_margin(partial(direct.ipo, tau=TAU), sure) == pytest.approx([-2.0, 2.0])
 
