@@ -3,7 +3,7 @@
 Readable twins of these functions live in `tests/test_autodiff.py`; autograd differentiates the twins, and the
 tests hold both to the same numbers.
 
-Inside, arrays lie **features before batch**: `(T, ..., D, N)`, so that every small matrix product has its long
+Inside, arrays lie features before batch: `(T, ..., D, N)`, so that every small matrix product has its long
 axis last. `...` are leading axes (seeds, ensemble members): they broadcast.
 
     T length    D hidden units    V vocabulary    N batch
@@ -41,10 +41,12 @@ def _embedding(table: Array, tokens: Array) -> Array:
 
     `table` (..., V, D) and integer `tokens` (..., N, T) with leading axes that broadcast give (..., N, T, D).
     """
-    lead = np.broadcast_shapes(table.shape[:-2], tokens.shape[:-2])
-    flat = np.broadcast_to(tokens, lead + tokens.shape[-2:]).reshape(*lead, -1, 1)
-    rows = np.take_along_axis(np.broadcast_to(table, lead + table.shape[-2:]), flat, axis=-2)
-    return rows.reshape(lead + tokens.shape[-2:] + table.shape[-1:])
+    *lead, rows, width = table.shape
+    lead = np.broadcast_shapes(tuple(lead), tokens.shape[:-2])
+    tokens = np.broadcast_to(tokens, lead + tokens.shape[-2:])
+    tables = np.arange(table.size // (rows * width)).reshape(table.shape[:-2])
+    where = np.broadcast_to(tables, lead)[..., None, None] * rows + tokens
+    return np.take(table.reshape(-1, width), where, axis=0)
 
 
 def _embedding_vjp(ans: Array, table: Array, tokens: Array) -> Callable[[Array], Array]:
@@ -73,10 +75,15 @@ def _memory(recurrent: Array, embed: Array, start: Array, tokens: Array, rows: i
     memory[-1, ..., hidden : hidden + vocab, :] = 0.0
     memory[0, ..., :hidden, :] = start[..., None]
     weights = _side_by_side(recurrent, embed.swapaxes(-1, -2), lead)
+    product = _product(lead)
     for before, state in zip(memory[:-1, ..., : hidden + vocab, :], memory[1:, ..., :hidden, :], strict=True):
-        np.matmul(weights, before, out=state)
+        product(weights, before, out=state)
         np.tanh(state, out=state)
     return memory
+
+
+def _product(lead: tuple[int, ...]) -> Callable[..., Array]:
+    return np.matmul if lead else np.dot  # the same for two matrices, but sooner started
 
 
 def _side_by_side(left: Array, right: Array, lead: tuple[int, ...]) -> Array:
@@ -86,13 +93,13 @@ def _side_by_side(left: Array, right: Array, lead: tuple[int, ...]) -> Array:
 def _rnn_logits(recurrent: Array, embed: Array, readout: Array, start: Array, tokens: Array, skip: int = 0) -> Array:
     """Return the logits h[t] R, for t from `skip` on, of a network with h[0] = start, h[t+1] = tanh(W h[t] + E[x_t]).
 
-    `recurrent` W (..., D, D), `embed` E (..., V, D), `readout` R (..., D, V), `start` (..., D), integer `tokens`
-    (..., N, T) with leading axes that broadcast give (..., N, T + 1 - skip, V). Meant for small vocabularies.
+    `recurrent` W (..., D, D), `embed` E (..., V, D), `readout` R (..., D, O), `start` (..., D), integer `tokens`
+    (..., N, T) with leading axes that broadcast give (..., N, T + 1 - skip, O). Meant for small vocabularies.
     """
-    hidden, vocab = readout.shape[-2:]
+    (hidden, outputs), vocab = readout.shape[-2:], embed.shape[-2]
     lead = np.broadcast_shapes(readout.shape[:-2], tokens.shape[:-2])
     tokens = np.broadcast_to(tokens, lead + tokens.shape[-2:])
-    memory = _memory(recurrent, embed, start, tokens, hidden + 2 * vocab)
+    memory = _memory(recurrent, embed, start, tokens, hidden + vocab + outputs)
     logits = memory[skip:, ..., hidden + vocab :, :]
     np.matmul(readout.swapaxes(-1, -2), memory[skip:, ..., :hidden, :], out=logits)
     return np.moveaxis(logits, (0, -1), (-2, -3))
@@ -100,16 +107,16 @@ def _rnn_logits(recurrent: Array, embed: Array, readout: Array, start: Array, to
 
 def _rnn_logits_vjp(argnums: Sequence[int], logits: Array, args: Any, kwargs: Any) -> Callable[[Array], Any]:
     recurrent, embed, readout, start, _, *rest = args
-    (hidden, vocab), skip = readout.shape[-2:], rest[0] if rest else kwargs.get("skip", 0)
+    (hidden, outputs), skip = readout.shape[-2:], rest[0] if rest else kwargs.get("skip", 0)
     memory = logits.base  # the logits are a view: states and one-hot tokens lie above them
-    seen = memory[..., : hidden + vocab, :]
+    seen = memory[..., :-outputs, :]
 
     def vjp(g: Array) -> tuple[Array, ...]:
         # work[t] holds the gradient of what tanh was applied to at step t + 1, and below it that of the logits of t.
-        work = np.empty_like(seen)
+        work = np.empty((*seen.shape[:-2], hidden + outputs, seen.shape[-1]), dtype=seen.dtype)
         work[:skip, ..., hidden:, :] = 0.0
         work[skip:, ..., hidden:, :] = np.moveaxis(g, (-2, -3), (0, -1))
-        back = _side_by_side(recurrent.swapaxes(-1, -2), readout, seen.shape[1:-2])
+        back, product = _side_by_side(recurrent.swapaxes(-1, -2), readout, seen.shape[1:-2]), _product(seen.shape[1:-2])
         work[-1, ..., :hidden, :] = 0.0
         delta = work[..., :hidden, :]
         total, carried = 0.0, np.empty_like(delta[0])
@@ -119,11 +126,11 @@ def _rnn_logits_vjp(argnums: Sequence[int], logits: Array, args: Any, kwargs: An
             slope = np.square(seen[first + 1 : end + 1, ..., :hidden, :])
             np.subtract(1.0, slope, out=slope)
             for t in range(end, first, -1):
-                np.matmul(back, work[t], out=carried)
+                product(back, work[t], out=carried)
                 np.multiply(carried, slope[t - first - 1], out=delta[t - 1])
             total = total + _products(work[first + 1 : end + 1], seen[first + 1 : end + 1])
         total = total + _products(work[:1], seen[:1])
-        np.matmul(back, work[0], out=carried)
+        product(back, work[0], out=carried)
         grads = (
             lambda: _sum_to(total[..., :hidden, :hidden], recurrent.shape),
             lambda: _sum_to(total[..., :hidden, hidden:].swapaxes(-1, -2), embed.shape),
@@ -143,11 +150,28 @@ rnn_logits = _kernel(_rnn_logits)
 defvjp_argnums(rnn_logits, _rnn_logits_vjp)
 
 
+def _inner(logits: Array) -> list[int]:
+    strides = logits.strides
+    return sorted(range(logits.ndim - 1), key=lambda axis: -strides[axis])
+
+
+def _planes(logits: Array) -> Array:
+    # Vocabulary first, the other axes as they lie in memory: reductions over a short last axis are slow.
+    return np.moveaxis(logits, -1, 0).transpose(0, *(axis + 1 for axis in _inner(logits)))
+
+
+def _from_planes(planes: Array, logits: Array) -> Array:
+    return np.moveaxis(planes, 0, -1).transpose(*np.argsort(_inner(logits)), logits.ndim - 1)
+
+
 def _log_softmax(logits: Array) -> Array:
     """Return `logits - log(sum(exp(logits)))` along the last axis, without overflow."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted
+    planes = np.array(_planes(logits), dtype=np.result_type(logits, np.float32), order="C")
+    planes -= planes.max(axis=0)
+    planes -= np.log(np.exp(planes).sum(axis=0))
+    log_pi = np.empty_like(logits, dtype=planes.dtype)
+    log_pi[...] = _from_planes(planes, logits)
+    return log_pi
 
 
 log_softmax = _kernel(_log_softmax)
@@ -159,28 +183,40 @@ def _log_prob_of(logits: Array, tokens: Array) -> Array:
 
     `logits` (..., N, T, V) and integer `tokens` (..., N, T) with leading axes that broadcast give (..., N, T).
     """
-    index = np.broadcast_to(tokens, logits.shape[:-1])[..., None]
-    return np.take_along_axis(_log_softmax(logits), index, axis=-1)[..., 0]
+    planes = _planes(logits)
+    memory = np.empty(planes.size + 2 * planes[0].size, dtype=np.result_type(planes, np.float32))
+    weights, total, log_pi = _parts(memory, logits)
+    weights[...] = planes
+    weights -= weights.max(axis=0)
+    chosen = weights.reshape(-1)[_place(tokens, logits)].reshape(total.shape)
+    np.exp(weights, out=weights)
+    weights.sum(axis=0, out=total)
+    log_pi.transpose(_inner(logits))[...] = chosen - np.log(total)
+    return log_pi
+
+
+def _parts(memory: Array, logits: Array) -> tuple[Array, Array, Array]:
+    *shape, vocab = logits.shape
+    inner = [shape[axis] for axis in _inner(logits)]
+    weights, total, log_pi = np.split(memory, [logits.size, logits.size + logits.size // vocab])
+    return weights.reshape(vocab, *inner), total.reshape(inner), log_pi.reshape(shape)
+
+
+def _place(tokens: Array, logits: Array) -> Array:
+    tokens = np.broadcast_to(tokens, logits.shape[:-1]).transpose(_inner(logits))
+    return tokens.ravel() * tokens.size + np.arange(tokens.size)
 
 
 def _log_prob_of_vjp(ans: Array, logits: Array, tokens: Array) -> Callable[[Array], Array]:
+    weights, total, _ = _parts(ans.base, logits)  # before the answer lie exp(logits) and their sum
+
     def vjp(g: Array) -> Array:
-        slope = _log_softmax(logits)
-        np.exp(slope, out=slope)
-        chosen = np.empty_like(slope, dtype=bool)
-        np.equal(_laid_out(tokens, slope)[..., None], np.arange(logits.shape[-1]), out=chosen)
-        np.subtract(chosen, slope, out=slope)
-        slope *= _laid_out(g, slope)[..., None]
-        return slope
+        g = g.transpose(_inner(logits))
+        slope = weights * (-g / total)
+        slope.reshape(-1)[_place(tokens, logits)] += g.ravel()
+        return _from_planes(slope, logits)
 
     return vjp
-
-
-def _laid_out(values: Array, like: Array) -> Array:
-    # Arithmetic between arrays of different memory order is slow; a copy in the order of the larger one is not.
-    copy = np.empty_like(like[..., 0], dtype=values.dtype)
-    copy[...] = values
-    return copy
 
 
 log_prob_of = _kernel(_log_prob_of)

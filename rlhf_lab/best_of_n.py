@@ -40,9 +40,10 @@ def log_best_of_n(log_pi: Array, reward: Array, n: int) -> Array:
 
 
 def kl_bound(n: int) -> float:
-    """log n - (n - 1) / n, which KL(pi_n || pi) reaches only if no two answers are worth the same (eq-best-of-n-kl).
+    """log n - (n - 1) / n, a bound of KL(pi_n || pi) (eq-best-of-n-kl).
 
-    Nats. Stiennon et al. 2020; that it is a bound, Beirami et al. 2024.
+    Reached in the limit of many unlikely answers of which no two are worth the same. Nats. Stiennon et al. 2020; that
+    it is a bound, Beirami et al. 2024.
     """
     return float(np.log(_draws(n)) - (n - 1) / n)
 
@@ -50,7 +51,7 @@ def kl_bound(n: int) -> float:
 def win_rate(log_p: Array, log_q: Array, reward: Array) -> Array:
     """P(R(y) > R(y')) + P(R(y) = R(y')) / 2 for y from p and y' from q, (..., A) to (...) (eq-win-rate).
 
-    Best-of-n against one draw wins n / (n + 1) of the time if no two answers are worth the same, and less if some are.
+    Best-of-n against one draw wins at most n / (n + 1) of the time, which is reached in the same limit as `kl_bound`.
     """
     at_most, equal = _distribution(log_q, reward)
     return np.sum(np.exp(log_p) * (at_most - equal / 2), axis=-1)

@@ -77,13 +77,10 @@ class RecurrentCritic:
         vocab = self.language.vocab
         prompt, response = checks.tokens("prompt", prompt, vocab), checks.tokens("response", response, vocab)
         checks.same_batch(prompt, response)
-        embed, value = params["embed"], params["value"][..., None]
-        # One more column of the readout is the value; the token that goes with it never occurs.
-        embed = np.concatenate([embed, np.zeros((*embed.shape[:-2], 1, embed.shape[-1]))], axis=-2)
-        readout = np.concatenate([params["readout"], value], axis=-1)
+        readout = np.concatenate([params["readout"], params["value"][..., None]], axis=-1)
         lead = np.broadcast_shapes(prompt.shape[:-2], response.shape[:-2])
         texts = [np.broadcast_to(part, lead + part.shape[-2:]) for part in (prompt, response[..., :-1])]
         read = np.concatenate(texts, axis=-1)
-        both = rnn_logits(params["recurrent"], embed, readout, params["start"], read, prompt.shape[-1])
+        both = rnn_logits(params["recurrent"], params["embed"], readout, params["start"], read, prompt.shape[-1])
         logits, values = np.split(both, [vocab], axis=-1)  # gradients of slices are slow
         return logits, np.reshape(values, values.shape[:-1])

@@ -219,8 +219,8 @@ def contrastive_loss(
 def _log_ratios(model: LanguageModel, params: Params, batch: Comparisons) -> tuple[Array, Array, Array, Array]:
     prompt, chosen, rejected, reference_chosen, reference_rejected, label, weight = batch
     twice, texts = np.concatenate([prompt, prompt], axis=-2), np.concatenate([chosen, rejected], axis=-2)
-    log_pi, count = log_prob(model, params, twice, texts), chosen.shape[-2]  # one pass costs less than two
-    return log_pi[..., :count] - reference_chosen, log_pi[..., count:] - reference_rejected, label, weight
+    log_pi_w, log_pi_l = np.split(log_prob(model, params, twice, texts), 2, axis=-1)  # one pass costs less than two
+    return log_pi_w - reference_chosen, log_pi_l - reference_rejected, label, weight
 
 
 def _mean(losses: Array, weight: Array) -> Array:

@@ -155,7 +155,7 @@ def _ipo_target_mistakes(p: Array, tau: float) -> dict[str, Any]:
         "That is half of it: divide p - 1/2 by tau, not by 2 tau.": (p - 0.5) / (2 * tau),
         "That is the target of DPO: a logit. IPO's is linear in p.": np.log(p / (1 - p)) / tau,
         "The sign is flipped: the preferred answer gains.": (0.5 - p) / tau,
-        "You return p itself; return the margin that it asks for.": p * 1.0,
+        "You return p itself; return the margin that it asks for.": p,
     }
 
 

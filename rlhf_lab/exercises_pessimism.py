@@ -164,7 +164,7 @@ def _coverage_mistakes(
         "You divide the sum in Sigma by n; the root of n stands outside already.": coefficient(
             gram / count + ridge, middle
         ),
-        "You forgot the reference: subtract phi(x, pi_0) first.": coefficient(gram + ridge, 0 * middle),
+        "You forgot the reference: subtract phi(x, pi_0) first.": coefficient(gram + ridge, np.zeros_like(middle)),
         "You forgot the root in the norm.": count**0.5
         * policy
         @ pessimism.uncertainty(features, middle, gram + ridge) ** 2,

@@ -70,9 +70,7 @@ def _rloo_mistakes(f: Array) -> dict[str, Any]:
             f - (f.sum(1, keepdims=True) - f) / k
         ),
         "Your baseline is the mean of the whole batch; take the others in the same group.": f - f.mean(),
-        "You average over the prompts; average over the answers to one prompt, the last axis.": (
-            f - f.mean(0, keepdims=True)
-        ),
+        "You average over the prompts; average over the answers to one prompt, the last axis.": (f - f.mean(0)),
         "You return the baseline; subtract it from f.": f - right,
         "The sign is flipped: an answer better than the others has a positive advantage.": -right,
         "You divide by the standard deviation: that is GRPO.": own / f.std(1, ddof=1, keepdims=True),

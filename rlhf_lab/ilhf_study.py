@@ -28,7 +28,6 @@ LAGS = 41
 PAPER = {f"reinforce {beta}": Agent(beta=float(beta)) for beta in BETAS} | {"ilhf": Agent()}
 PAPER |= {f"ensemble {members}": replace(LITERAL, members=members) for members in SIZES}
 FEWER = {name: agent for name, agent in PAPER.items() if agent.members in (1, 10, 50)}
-LONGER = {name: PAPER[name] for name in ("reinforce 0", "reinforce 10", "ilhf", "ensemble 10", "ensemble 30")}
 
 CONTROLS = {
     "ilhf": Agent(),
@@ -152,8 +151,8 @@ STUDIES = {
     "coin": Study(on_coin, ALL_SEEDS, {"rounds": 1500, "pairs": 64, "step_size": 0.001, "betas": list(BETAS)}),
     "memory": Study(memory, 5, {"length": 64, "long": 4096, "count": 500, "lags": LAGS}),
     "tau64": _tokens(THIRD, PAPER, DUELS),
-    "tau128": _tokens(replace(THIRD, length=128, episodes=150), LONGER),
-    "tau256": _tokens(replace(THIRD, length=256, episodes=150), LONGER),
+    "tau128": _tokens(replace(THIRD, length=128, episodes=150), PAPER),
+    "tau256": _tokens(replace(THIRD, length=256, episodes=150), PAPER),
     "scale1": _tokens(replace(THIRD, scale=1.0), FEWER, FEWER_DUELS),
     "scale3": _tokens(replace(THIRD, scale=3.0), FEWER, FEWER_DUELS),
     "controls": _tokens(THIRD, CONTROLS),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from scipy.special import expit
+from scipy.special import logit
 
 from . import ilhf, lm, optim, token_process
 from .autodiff import Array
@@ -22,6 +22,7 @@ from .token_process import TokenProcess
 
 Vjp = Callable[[Array], Array]
 BLOCK = 32_768  # numbers that are worked on at a time: they stay in the cache
+TOGETHER = 512  # tokens whose factors, at most 2 each, are multiplied: no overflow
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ def roll(params: Params, scale: float, state: Array, uniform: Array) -> tuple[Ar
 
     `readout` is (S, D, B), one for each text.
     """
-    tokens = np.empty(uniform.shape)
+    tokens, odds = np.empty(uniform.shape), logit(uniform)
     states = np.empty((len(uniform), state.shape[1], *uniform.shape[1:]))
     for t in range(uniform.shape[1]):
         states[:, :, t] = state
-        tokens[:, t] = uniform[:, t] < expit(scale * (params["readout"] * state).sum(1))
+        tokens[:, t] = odds[:, t] < scale * np.einsum("sdb,sdb->sb", params["readout"], state)
         state = _following(params, state, tokens[:, t])
     return tokens, states, state
 
@@ -82,26 +83,27 @@ def readout_log_prob(readout: Array, scale: float, states: Array, tokens: Array)
     """
     worlds, members = readout.shape[:2]
     length, batch = tokens.shape[1:]
-    # With v = (2 x - 1) z, log sigmoid(v) is what x_t adds, and 1 - sigmoid(v) is how much it surprises.
-    signed = np.swapaxes(scale * states * (2 * tokens[:, None] - 1), 1, 2)
-    log_pi, surprise = np.zeros((worlds, members, batch)), np.empty((worlds, length, members, batch))
-    step = max(1, BLOCK // (members * batch))
+    # With v = (2 x - 1) z and h = tanh(v / 2), what x_t adds is log sigmoid(v) = min(v, 0) + log(1 + |h|) - log 2, and
+    # how much it surprises is 1 - sigmoid(v) = (1 - h) / 2. One logarithm of a product serves several tokens.
+    signed = np.swapaxes(scale / 2 * states * (2 * tokens[:, None] - 1), 1, 2)  # v / 2 = phi . signed
+    total = signed.sum(1)
+    log_pi = np.matmul(readout, total) - length * np.log(2)
+    halves = np.empty((worlds, length, members, batch))
+    step = min(max(1, BLOCK // (members * batch)), TOGETHER)
     blocks = [(s, slice(t, t + step)) for s in range(worlds) for t in range(0, length, step)]
     for s, t in blocks:
-        v = np.matmul(readout[s], signed[s, t])
-        decay = np.abs(v)
-        np.exp(np.negative(decay, out=decay), out=decay)
-        share = np.where(v < 0, 1.0, decay)
-        decay += 1
-        np.divide(share, decay, out=surprise[s, t])
-        np.minimum(v, 0, out=v)
-        v -= np.log(decay, out=decay)
-        log_pi[s] += v.sum(0)
+        h = np.matmul(readout[s], signed[s, t], out=halves[s, t])
+        size = np.abs(h)
+        log_pi[s] -= size.sum(0)
+        np.tanh(h, out=h)
+        np.abs(h, out=size)
+        size += 1
+        log_pi[s] += np.log(size.prod(0))
 
     def vjp(g: Array) -> Array:
-        slopes = np.zeros(readout.shape)
+        slopes = np.matmul(g, np.swapaxes(total, 1, 2))
         for s, t in blocks:
-            slopes[s] += np.matmul(surprise[s, t] * g[s], np.swapaxes(signed[s, t], 1, 2)).sum(0)
+            slopes[s] -= np.matmul(halves[s, t] * g[s], np.swapaxes(signed[s, t], 1, 2)).sum(0)
         return slopes
 
     return log_pi, vjp

@@ -69,13 +69,13 @@ def leaderboard(comparisons: Comparisons, level: float = 0.95) -> Board:
         raise ValueError(f"level is the probability that an interval covers the strength, between 0 and 1; got {level}")
     names = comparisons.items
     winner, loser, tie, n = ranking.checked(comparisons.winner, comparisons.loser, comparisons.tie, len(names))
-    linked = sorted(ranking.groups(winner, loser, tie, n), key=lambda part: (-len(part), min(names[i] for i in part)))
+    linked = sorted(ranking.groups(winner, loser, items=n), key=lambda part: (-len(part), min(names[i] for i in part)))
     alone = [names[part[0]] for part in linked if len(part) == 1]
     linked = [part for part in linked if len(part) > 1]
     group_of, place, strength, error = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n), np.zeros(n)
     for group, part in enumerate(linked):
         group_of[part], place[part] = group, np.arange(len(part))
-    order = np.argsort(group_of[winner], kind="stable")
+    order = np.argsort(group_of[winner])
     ends = np.cumsum(np.bincount(group_of[winner]))
     won, lost = np.bincount(winner[~tie], minlength=n), np.bincount(loser[~tie], minlength=n)
     tied = np.bincount(winner[tie], minlength=n) + np.bincount(loser[tie], minlength=n)

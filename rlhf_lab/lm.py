@@ -75,25 +75,36 @@ def log_prob(model: LanguageModel, params: Params, prompt: Array, response: Arra
 
 def sample(model: LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator) -> Array:
     """Draw one response for each prompt, token by token: integers (..., N, T), padded with `eos`."""
+    return sample_with_log_prob(model, params, prompt, horizon, rng)[0]
+
+
+def sample_with_log_prob(
+    model: LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator
+) -> tuple[Array, Array]:
+    """Draw what `sample` draws; return also what `token_log_prob` says of it, (..., N, T): here it costs little."""
     prompt, horizon = checks.tokens("prompt", prompt, model.vocab), checks.horizon(horizon)
     checks.finite(params)
     cache, logits = model.start(params, prompt)
     response = np.full((*logits.shape[:-1], horizon), model.eos or 0)
+    log_pi = np.zeros(response.shape)
     alive = np.ones(logits.shape[:-1], dtype=bool)
     for t in range(horizon):
-        token = _choose(logits, rng)
+        token, log_p = _choose(logits, rng)
         response[..., t] = np.where(alive, token, response[..., t])
+        log_pi[..., t] = np.where(alive, log_p, 0.0)
         alive = response[..., t] != model.eos
         if t + 1 == horizon or not alive.any():
-            return response
+            break
         cache, logits = model.step(params, cache, response[..., t])
-    return response
+    return response, log_pi
 
 
-def _choose(logits: Array, rng: Generator) -> Array:
+def _choose(logits: Array, rng: Generator) -> tuple[Array, Array]:
     first = np.array(np.moveaxis(logits, -1, 0), order="C")  # reductions over a short last axis are slow
-    cumulative = np.cumsum(np.exp(first - np.max(first, axis=0)), axis=0)
-    return np.sum(rng.random(first.shape[1:]) * cumulative[-1] > cumulative[:-1], axis=0)
+    first -= np.max(first, axis=0)
+    cumulative = np.cumsum(np.exp(first), axis=0)
+    token = np.sum(rng.random(first.shape[1:]) * cumulative[-1] > cumulative[:-1], axis=0)
+    return token, np.take_along_axis(first, token[None], axis=0)[0] - np.log(cumulative[-1])
 
 
 def count_responses(vocab: int, horizon: int, eos: int | None) -> int:
@@ -225,8 +236,8 @@ def _draw(
     if samples < 2:
         raise ValueError(f"a standard error needs at least 2 samples for each prompt; got {samples}")
     repeated = np.repeat(checks.tokens("prompt", prompt, policy[0].vocab), samples, axis=-2)
-    response = sample(*policy, repeated, horizon, rng)
-    return repeated, response, log_prob(*policy, repeated, response)
+    response, log_pi = sample_with_log_prob(*policy, repeated, horizon, rng)
+    return repeated, response, np.sum(log_pi, axis=-1)
 
 
 def _mean(values: Array, samples: int) -> Estimate:

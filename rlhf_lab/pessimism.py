@@ -28,7 +28,7 @@ def merge(log_pi: Array, kind: Array) -> Array:
     `kind` (A,) holds integers from 0 to G - 1. If rewards depend on the kind alone, policies on kinds have the same
     expectations, divergences and optima as policies on answers.
     """
-    kind, log_pi = np.asarray(kind), np.asarray(log_pi, dtype=float)
+    kind, log_pi = np.asarray(kind), np.asarray(log_pi)
     if kind.ndim != 1 or kind.shape != log_pi.shape[-1:]:
         raise ValueError(f"kind (A,) must name the kind of each answer of log_pi (..., A); got {kind.shape}")
     rows = np.exp(log_pi.reshape(-1, len(kind)))

@@ -27,7 +27,7 @@ COLORS = {
     "ppo": "#7D194B",
     "best_of_n": "#969632",
     "dpo": "#009E73",
-    "ipo": "#64AF96",
+    "ipo": "#B40000",
     "slic": "#C34BFF",
     "nca": "#2D1EC3",
     "reward_model": "#000000",

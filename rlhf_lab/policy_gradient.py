@@ -69,7 +69,7 @@ def no_baseline(f: Array) -> Array:
 def batch_mean(f: Array) -> Array:
     """A_i = f_i - mean of the batch, (..., G, k): one constant for all prompts (eq-batch-baseline).
 
-    The mean holds f_i itself, which makes the gradient too small by a factor 1 - 1/N if all N prompts are alike.
+    The mean holds f_i itself, which makes the gradient too small by a factor 1 - 1/N.
     """
     return f - np.mean(f, axis=(-1, -2), keepdims=True)
 

@@ -119,7 +119,7 @@ class Batch(NamedTuple):
 
     def rows(self, chosen: Array) -> "Batch":
         """Return some of the N answers."""
-        return Batch(*(column[..., chosen, :] for column in self))
+        return Batch(*(np.take(column, chosen, axis=-2) for column in self))
 
 
 def advantages_of(critic: Critic, params: Params, seen: Rollout, beta: Array, gamma: float, lam: float) -> Batch:

@@ -82,7 +82,7 @@ def choose_with_ties(p: Array, rng: Generator) -> Array:
 
 
 def rate(reward: Array, noise: float, rng: Generator) -> Array:
-    """z = R(x, y) + sigma xi with xi ~ N(0, 1), a rating on an open scale; `noise` is sigma >= 0 (eq-rating)."""
+    """z = R(x, y) + sigma_z xi with xi ~ N(0, 1), a rating on an open scale; `noise` is sigma_z >= 0 (eq-rating)."""
     if not (np.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise is a standard deviation, finite and at least 0; got {noise}")
     return reward + noise * rng.normal(size=np.shape(reward))

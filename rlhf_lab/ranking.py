@@ -111,7 +111,7 @@ def counted(winner: IntArray, loser: IntArray, tie: NDArray[np.bool_], items: in
 
 
 def _parts(graph: csr_array, connection: str) -> list[IntArray]:
-    _, label = connected_components(graph, directed=True, connection=connection)
+    _, label = connected_components(graph, connection=connection)
     parts = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
     return sorted(parts, key=lambda part: (-len(part), part[0]))
 
@@ -178,13 +178,13 @@ def fit_pairs(pairs: Pairs, prior_precision: float) -> Fit:
         gradient[:n] += by_item((wins - losses - total * (win - loss)) / 2, -1)
         curvature = total * (win * loss + even * (win + loss) / 4)
         # The strengths' mean is free, or held by the prior alone: a curvature along it changes nothing else.
+        # Only the upper triangle is read.
         hessian[:n, :n] = 1 / n
         hessian[first, second] -= curvature
-        hessian[second, first] -= curvature
         hessian[np.arange(n), np.arange(n)] += by_item(curvature, 1) + prior_precision
         if davidson:
             gradient[n] += (ties - total * even).sum()
-            hessian[n, :n] = hessian[:n, n] = by_item(-total * even * (win - loss) / 2, -1)
+            hessian[:n, n] = by_item(-total * even * (win - loss) / 2, -1)
             hessian[n, n] = (total * even * (1 - even)).sum() + prior_precision
         factor = cho_factor(hessian, check_finite=False)
         step = cho_solve(factor, gradient, check_finite=False)

@@ -100,11 +100,10 @@ class Network:
         response = checks.tokens("response", response, language.vocab)
         checks.same_batch(prompt, response)
         checks.shapes(params, {"head": (language.hidden,), "embed": (language.vocab, language.hidden)})
-        head = params["head"]
-        column = np.concatenate([head[..., None], np.zeros((*head.shape, language.vocab - 1))], axis=-1)
         read = np.concatenate([prompt, response], axis=-1)
-        weights = params["recurrent"], params["embed"], column, params["start"]
-        each = rnn_logits(*weights, read, prompt.shape[-1] + 1)[..., 0]
+        weights = params["recurrent"], params["embed"], params["head"][..., None], params["start"]
+        each = rnn_logits(*weights, read, prompt.shape[-1] + 1)
+        each = np.reshape(each, each.shape[:-1])
         alive = response_mask(response, language.eos)
         return np.sum(
             each * (alive - np.concatenate([alive[..., 1:], np.zeros((*alive.shape[:-1], 1))], axis=-1)), axis=-1

@@ -121,14 +121,13 @@ def rollout(
     seeds = model.start(params, mdp.prompts[:1])[1].shape[:-2]
     rows = rng.choice(len(mdp.prompts), (*seeds, prompts), p=mdp.start)
     prompt = mdp.prompts[np.repeat(rows, answers, axis=len(seeds))]
-    response = lm.sample(model, params, prompt, mdp.horizon, rng)
+    response, log_pi = lm.sample_with_log_prob(model, params, prompt, mdp.horizon, rng)
     reward = np.asarray(mdp.reward(prompt, response), dtype=float)
     if reward.shape != response.shape[:-1] or not np.isfinite(reward).all():
         raise ValueError(
             f"the reward must be one finite number for each answer, shape {response.shape[:-1]}; got shape "
             f"{reward.shape}, with {int((~np.isfinite(reward)).sum())} entries that are NaN or infinite"
         )
-    log_pi = lm.token_log_prob(model, params, prompt, response)
     log_pi_0 = lm.token_log_prob(*task.reference, prompt, response)
     return Rollout(prompt, response, reward, lm.response_mask(response, mdp.eos), log_pi, log_pi_0)
 

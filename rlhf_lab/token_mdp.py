@@ -5,7 +5,7 @@ Beside the chapter "A language model is an MDP"; functions stand in the order of
     s state: prompt and the tokens so far    a action: the next token    r reward    gamma discount
     rho distribution of prompts    H horizon    pi policy    Q, V, A values    J performance
 
-Exact functions work on **levels**: `levels[t]` holds every state with t words after its prompt, shape (..., K, W^t,
+Exact functions work on levels: `levels[t]` holds every state with t words after its prompt, shape (..., K, W^t,
 ...), K prompts, W words (tokens other than `eos`), prefixes in the order of the tokens. Policies are levels of
 log-probabilities (..., K, W^t, V), as `lm.policy_levels` returns them for any language model.
 """

@@ -108,7 +108,7 @@ def network(shape):
     return (
         rng.normal(size=(*first, hidden, hidden)),
         rng.normal(size=(*second, vocab, hidden)),
-        rng.normal(size=(*third, hidden, vocab)),
+        rng.normal(size=(*third, hidden, 1 + seed % 4)),
         rng.normal(size=(*first, hidden)),
         rng.integers(vocab, size=(*fourth, batch, length)),
     )
@@ -137,7 +137,8 @@ def test_skip_may_be_named():
 def test_log_softmax(shape):
     first, _, _, _, vocab, _, batch, length, seed = shape
     logits = 3 * onp.random.default_rng(seed).normal(size=(*first, batch, length + 1, vocab))
-    agree(autodiff.log_softmax, log_softmax_twin, (logits,), [0])
+    for same in (logits, features_first(logits)):
+        agree(autodiff.log_softmax, log_softmax_twin, (same,), [0])
 
 
 @given(shapes())
@@ -148,7 +149,22 @@ def test_log_prob_of(shape):
     lead = onp.broadcast_shapes(first, second)
     logits = 3 * rng.normal(size=(*lead, batch, length + 1, vocab))
     tokens = rng.integers(vocab, size=(*second, batch, length + 1))
-    agree(autodiff.log_prob_of, log_prob_of_twin, (logits, tokens), [0])
+    for same in (logits, features_first(logits)):
+        agree(autodiff.log_prob_of, log_prob_of_twin, (same, tokens), [0])
+
+
+def features_first(logits):
+    """The same numbers, lying in memory as those of `rnn_logits` do."""
+    order = (logits.ndim - 2, *range(logits.ndim - 3), logits.ndim - 1, logits.ndim - 3)
+    return onp.ascontiguousarray(logits.transpose(order)).transpose(onp.argsort(order))
+
+
+def test_precision_is_that_of_the_logits_and_whole_numbers_are_numbers():
+    logits = onp.array([[[3, 1, 2]]])
+    for kernel in (autodiff.log_softmax, lambda z: autodiff.log_prob_of(z, onp.array([[1]]))):
+        assert kernel(logits.astype(onp.float32)).dtype == onp.float32
+        assert kernel(logits).dtype == onp.float64
+        onp.testing.assert_array_equal(kernel(logits), kernel(logits.astype(float)))
 
 
 RNG = onp.random.default_rng(1)

@@ -334,3 +334,11 @@ def test_docstrings_are_plain_text():
     lines = ["J*(x) = |a_| of `f(x_)` (eq-one)."]
     answer_key.docstring(None, "function", "f", None, None, lines)
     assert lines == [r"J\*(x) = \|a\_\| of ``f(x_)`` (:eq:`eq-one`)."]
+
+
+def test_a_legend_keeps_its_letters_apart():
+    import answer_key
+
+    lines = ["    x prompt    y_t token    V", "word  word"]
+    answer_key.docstring(None, "module", "m", None, None, lines)
+    assert lines == [r"    x prompt · y\_t token · V", "word  word"]

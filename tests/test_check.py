@@ -518,12 +518,19 @@ def test_cases_of_the_policy_gradients_come_in_all_sizes_too():
     assert (min(advantages), max(advantages), min(abs(advantages))) == (-2.9, 2.9, 0.1)
     ratios = np.concatenate([np.exp(p - q) for p, q, *_ in cases["ppo_loss"]])
     assert sorted(set(np.round(ratios, 9))) == [0.5, 0.7, 0.85, 0.95, 1.05, 1.15, 1.4, 1.8]
+    for log_pi, log_old, advantage, _ in cases["ppo_loss"]:
+        assert len(set(np.round(log_pi - log_old, 9))) > 1
+        assert len(set(abs(advantage))) > 1
+    assert any(min(a) < 0 < max(a) for _, _, a, _ in cases["ppo_loss"])
     old = np.concatenate([q for _, q, *_ in cases["ppo_loss"]])
     assert (min(old), max(old)) == (-2.9, -0.1)
     assert {beta for *_, beta in cases["gibbs_gap"]} == {0.4, 0.5, 2.0}
     assert {len(p) for p, *_ in cases["best_of_n_kl"]} == {3, 4, 5, 6}
     assert {n for *_, n in cases["best_of_n_kl"]} == {2, 3, 4, 5}
     assert all(len(set(r)) == len(r) for _, r, _ in cases["best_of_n_kl"])
+    rewards = np.concatenate([r for _, r, _ in cases["best_of_n_kl"]])
+    assert np.round(10 * rewards, 9).tolist() == np.round(10 * rewards).tolist()
+    assert (min(rewards), max(rewards)) == (-3, 3)
 
 
 def test_cases_of_reward_modeling_come_in_all_sizes_too():
@@ -537,7 +544,52 @@ def test_cases_of_reward_modeling_come_in_all_sizes_too():
     assert {len(matrix) for (matrix,) in cases["borda"]} == {2, 3, 4, 5}
     shares = np.concatenate([matrix.ravel() for (matrix,) in cases["borda"]])
     assert set(np.round(shares * 20, 9)) == set(range(1, 20))
+    above = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for (matrix,) in cases["borda"]])
+    assert (min(above), max(above)) == (0.05, 0.95)
     assert {len(p) for p, *_ in cases["expected_calibration_error"]} == set(range(2, 13))
     assert {bins for *_, bins in cases["expected_calibration_error"]} == {2, 4, 5, 10}
     said = np.concatenate([p for p, *_ in cases["expected_calibration_error"]])
     assert set(np.round(said[said < 1] * 40, 9)) == set(range(1, 40, 2))
+
+
+def test_cases_of_direct_preference_optimisation_come_in_all_sizes_too():
+    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_dpo").WRONG}
+    ratios = cases["implicit_reward"]
+    assert {p.shape for p, _, _ in ratios} == {(n, n + k) for n in (1, 2, 3, 4) for k in (1, 2)}
+    for name in ("implicit_reward", "dpo_loss", "dpo_weight", "gpo_loss"):
+        assert {beta for *_, beta in cases[name]} == {0.3, 0.5, 2.0}
+    for name in ("dpo_loss", "dpo_weight"):
+        assert {len(chosen) for chosen, *_ in cases[name]} == {1, 2, 3, 4, 5}
+        drawn = np.concatenate([np.ravel(case[:4]) for case in cases[name]])
+        assert sorted(set(np.round(10 * drawn, 9))) == list(range(-60, 0))
+    assert {len(p) for p, _ in cases["ipo_target"]} == {1, 2, 3, 4, 5, 6}
+    assert {tau for _, tau in cases["ipo_target"]} == {0.1, 0.25, 2.0}
+    shares = np.concatenate([p for p, _ in cases["ipo_target"]])
+    assert set(np.round(shares * 20, 9)) == set(range(1, 20))
+    losses = {f for f, *_ in cases["gpo_loss"]}
+    assert sorted(f(4.0) for f in losses) == pytest.approx([math.log1p(math.exp(-4.0)), math.exp(-4.0), 9.0])
+    assert {len(h) for _, h, *_ in cases["gpo_loss"]} == {1, 2, 3, 4, 5}
+    shares = np.concatenate([p for _, _, p, _ in cases["gpo_loss"]])
+    assert set(np.round(shares * 20, 9)) == set(range(21))
+    tenths = 10 * np.concatenate([h for _, h, *_ in cases["gpo_loss"]])
+    assert tenths == pytest.approx(np.round(tenths))
+    assert (tenths.min(), tenths.max()) == pytest.approx((-29, 30))
+
+
+def test_cases_of_pessimism_come_in_all_sizes_too():
+    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_pessimism").WRONG}
+    wide = {(n + k, n) for n in (1, 2, 3, 4) for k in (1, 2)}
+    for name in ("elliptical_bonus", "lcb_reward"):
+        assert {features.shape for features, *_ in cases[name]} == wide
+        assert all(reference.shape == features.shape[1:] for features, reference, *_ in cases[name])
+    covariances = [covariance for _, _, covariance in cases["elliptical_bonus"]]
+    assert 0.5 <= min(np.linalg.eigvalsh(covariance)[0] for covariance in covariances) < 1.5
+    assert all(np.round(covariance, 2).tolist() == covariance.tolist() for covariance in covariances)
+    assert any((covariance % 1).any() for covariance in covariances)
+    assert {c for *_, c in cases["lcb_reward"]} == {0.0, 0.5, 1.0, 2.0}
+    assert {r.shape for r, _ in cases["ensemble_minimum"]} == {(n + 1, n + k + 1) for n in (1, 2, 3, 4) for k in (1, 2)}
+    assert any(np.ptp(r) > 6 for r, _ in cases["ensemble_minimum"])  # members have constants of their own
+    coverage = cases["coverage_coefficient"]
+    assert {features.shape for _, _, features, *_ in coverage} == {(answers + 1, size) for answers, size in wide}
+    assert {difference.shape[0] - difference.shape[1] for *_, difference, _ in coverage} == {1, 2, 3}
+    assert {precision for *_, precision in coverage} == {0.5, 1.0, 2.0}

@@ -44,7 +44,7 @@ def test_the_verdicts():
     assert {claim: verdict.removeprefix("only under reading: ") for claim, verdict in found if "only" in verdict} == {
         "long-tailed dependence": "s = 3",
         "the divergence vanishes with ILHF": "all parameters tuned",
-        "REINFORCE diverges for every KL weight": "s = 3, β in [0, 1]",
+        "REINFORCE diverges for every KL weight": "s = 3, β = 0 and 1",
         "ensembles learn much faster than ILHF": "one torso for all members",
     }
     assert sum(verdict == "not reproduced" for _, verdict in found) == 9
@@ -152,3 +152,10 @@ def test_the_page_of_the_book_shows_the_table_of_the_stored_results():
     assert scoreboard.page(text) == text
     assert text.count("| **") == 22
     assert scoreboard.page(text.replace("**reproduced**", "**wrong**")) == text
+
+
+def test_the_summary_of_the_page_counts_the_verdicts():
+    text = (BOOK / "scoreboard.md").read_text(encoding="utf-8")
+    held, partly, failed = (text.count(f"| **{verdict}") for verdict in ("reproduced", "only", "not"))
+    assert f"Of {held + partly + failed} claims, {held} are reproduced, {partly} only under a reading" in text
+    assert f"and {failed} are not." in text

@@ -259,3 +259,30 @@ def test_the_notes_of_two_groups_read_as_sentences(tmp_path):
         "There are 2 groups, which cannot be compared with each other: no chain of comparisons links them. "
         "Ranks and strengths count inside a group only."
     )
+
+
+def test_the_stronger_item_stands_first_whatever_its_name_and_however_close(tmp_path):
+    rows = ["z,m"] * 6 + ["m,z"] * 5 + ["m,a"] * 6 + ["a,m"] * 5
+    board = leaderboard.leaderboard(read_text("\n".join(["winner,loser", *rows]), tmp_path))
+    assert [row.item for row in board.rows] == ["z", "m", "a"]
+    assert [row.strength for row in board.rows] == pytest.approx(np.log(6 / 5) * np.array([1, 0, -1]), abs=1e-9)
+
+
+def test_annotators_are_ordered_by_how_far_they_fall_short_of_what_is_expected():
+    # a beats b 9 times of 10, says one; c beats d 3 times of 5, of which one person says all 3 and another the rest.
+    winner = np.repeat([0, 1, 2, 3], [9, 1, 3, 2])
+    person = np.repeat([0, 1, 2], [10, 3, 2])
+    data = comparisons.Comparisons(
+        ("a", "b", "c", "d"), winner, winner ^ 1, np.zeros(15, bool), person, ("fair", "fan", "foe", "idle")
+    )
+    found = leaderboard.leaderboard(data).annotators
+    assert [(a.name, a.comparisons) for a in found] == [("foe", 2), ("fair", 10), ("fan", 3), ("idle", 0)]
+    assert [a.agreement for a in found[:3]] == pytest.approx([0, 0.9, 1])
+    assert [a.expected for a in found[:3]] == pytest.approx([0.6, 0.9, 0.6])
+    assert np.isnan(found[3].agreement)
+
+
+def test_notes_are_broken_at_eighty_letters():
+    fits, breaks = "a" * 40 + " " + "b" * 39, "a" * 40 + " " + "b" * 40
+    lines = leaderboard.format_table(leaderboard.Board((row(1, 1, "x"),), 0.95, (fits, breaks), ())).splitlines()
+    assert lines[-4:] == [fits, "", "a" * 40, "b" * 40]

@@ -368,6 +368,9 @@ def test_languages_of_every_shape_are_distributions_and_read_as_they_write(langu
     place = (drawn[..., None, :] == answers).all(-1).argmax(-1)
     expected = np.take_along_axis(log_pi, place[..., None], axis=-1)[..., 0]
     assert lm.log_prob(model, params, prompts, drawn) == pytest.approx(expected, abs=1e-11)
+    said, log_p = lm.sample_with_log_prob(model, params, prompts, horizon, np.random.default_rng(horizon))
+    assert (said == lm.sample(model, params, prompts, horizon, np.random.default_rng(horizon))).all()
+    assert log_p == pytest.approx(lm.token_log_prob(model, params, prompts, said), abs=1e-12)
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)

@@ -294,6 +294,17 @@ def test_the_suboptimality_is_the_difference_of_two_errors_whatever_was_learned(
         assert pessimism.errors(LOG_PI_0, REWARD, learned, BETA).target.tolist() == target.tolist()
 
 
+@pytest.mark.equation("eq-two-errors")
+def test_the_errors_of_several_learned_rewards_are_those_of_each():
+    learned = np.random.default_rng(16).normal(size=(4, 3, 6))
+    found = pessimism.errors(LOG_PI_0, REWARD, learned, BETA)
+    assert found.target.shape == found.own.shape == (4, 3)
+    for k in range(4):
+        alone = pessimism.errors(LOG_PI_0, REWARD, learned[k], BETA)
+        assert found.target[k] == pytest.approx(alone.target, abs=1e-12)
+        assert found.own[k] == pytest.approx(alone.own, abs=1e-12)
+
+
 @pytest.mark.equation("eq-coverage-coefficient")
 def test_coverage_by_hand_and_against_the_condition_of_the_lecture():
     features, log_pi = np.array([[3.0], [1.0], [0.0]]), np.log([0.5, 0.25, 0.25])
@@ -482,6 +493,23 @@ def test_an_ensemble_is_independent_draws_stacked_members_first():
     assert again["embed"].tolist() == params["embed"].tolist()
 
 
+def test_an_ensemble_of_one_is_its_member_with_an_axis_in_front():
+    def draw(rng):
+        return {"theta": rng.normal(size=2), "scale": rng.normal()}
+
+    found = pessimism.ensemble(draw, (1,), np.random.default_rng(17))
+    alone = draw(np.random.default_rng(17).spawn(1)[0])
+    assert {name: p.tolist() for name, p in found.items()} == {
+        "theta": [alone["theta"].tolist()],
+        "scale": [alone["scale"]],
+    }
+
+
+def test_rewards_of_members_may_be_lists_of_whole_numbers():
+    lowest = pessimism.minimum([[1, 5], [3, 1]])
+    assert (lowest.tolist(), lowest.dtype) == ([1, 1], float)
+
+
 def test_a_bootstrap_draws_with_replacement_and_anew_for_each_member():
     index = pessimism.bootstrap((400, 3, 50), np.random.default_rng(11))
     assert index.shape == (400, 3, 50)
@@ -643,3 +671,10 @@ def test_the_edges_of_what_is_allowed_are_allowed():
     assert pessimism.confidence_radius(2, 0.1, 0.25, 0.0, 1.0) > 0
     assert pessimism.coverage_coefficient(LOG_PI_0[0], FEATURES[0], np.zeros(2), np.eye(2), 1) > 0
     assert pessimism.bootstrap((1,), RNG).tolist() == [0]
+
+
+def test_numbers_in_single_precision_are_worked_with_in_double():
+    features, reference, covariance = FEATURES.astype(np.float32), np.ones(2, np.float32), np.eye(2, dtype=np.float32)
+    found = pessimism.uncertainty(features, reference, covariance)
+    assert found.dtype == np.float64
+    assert found.tolist() == pessimism.uncertainty(features.astype(float), np.ones(2), np.eye(2)).tolist()

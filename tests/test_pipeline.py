@@ -6,38 +6,44 @@ import tasks
 
 from rlhf_lab import lm, pipeline, preferences, rewards
 from rlhf_lab.critics import TabularCritic
+from rlhf_lab.recurrent import Recurrent
 
 CRITIC = TabularCritic(tasks.MODEL)
 TASK = tasks.task()
+SHOWN = np.array([[0], [0], [1]])
 SAID = np.array([[0, 1], [2, 2], [1, 0]])  # one demonstration and two more
 
 
-@pytest.fixture(scope="module")
-def stages():
-    demonstrations = np.array([[0], [0], [1]]), SAID
+def run(reward_model, seed, **options):
     return pipeline.rlhf(
         TASK.mdp,
         CRITIC,
         tasks.REFERENCE,
-        demonstrations,
+        (SHOWN, SAID),
         preferences.bradley_terry,
-        rewards.Table(tasks.MODEL),
-        comparisons=4000,
+        reward_model,
         beta=0.4,
-        rng=np.random.default_rng(0),
-        ppo_rounds=100,
+        rng=np.random.default_rng(seed),
+        **options,
     )
 
 
-def test_fine_tuning_makes_the_demonstrations_likelier(stages):
-    prompt = np.array([[0], [0], [1]])
-    before, after = (lm.log_prob(tasks.MODEL, p, prompt, SAID) for p in (tasks.REFERENCE, stages.sft))
+def test_each_stage_does_its_part():
+    stages = run(rewards.Table(tasks.MODEL), 0, comparisons=4000, ppo_rounds=100)
+    fine_tuning_makes_the_demonstrations_likelier(stages)
+    comparisons_follow_the_annotator(stages)
+    the_learned_reward_is_that_of_the_task_and_near_the_true_one(stages)
+    the_policy_is_near_the_optimum_of_the_learned_reward_and_better_at_the_true_one(stages)
+
+
+def fine_tuning_makes_the_demonstrations_likelier(stages):
+    before, after = (lm.log_prob(tasks.MODEL, p, SHOWN, SAID) for p in (tasks.REFERENCE, stages.sft))
     assert (after > before).all()
     assert stages.gold.reference[1] is stages.sft
     assert stages.task.reference[1] is stages.sft
 
 
-def test_comparisons_follow_the_annotator(stages):
+def comparisons_follow_the_annotator(stages):
     assert len(stages.pairs) == 4000
     prompt, chosen, rejected, _ = stages.pairs.columns
     margin = tasks.reward(prompt, chosen) - tasks.reward(prompt, rejected)
@@ -49,7 +55,7 @@ def test_comparisons_follow_the_annotator(stages):
     assert abs(share - 0.7) < 4 * np.sqrt(0.21 / 4000)
 
 
-def test_the_learned_reward_is_that_of_the_task_and_near_the_true_one(stages):
+def the_learned_reward_is_that_of_the_task_and_near_the_true_one(stages):
     learned = rewards.Table(tasks.MODEL).reward(stages.reward, tasks.PROMPTS[[0, 1]], SAID[[0, 2]])
     assert stages.task.mdp.reward(tasks.PROMPTS[[0, 1]], SAID[[0, 2]]).tolist() == learned.tolist()
     assert stages.gold.rewards.tolist() == tasks.REWARDS.tolist()
@@ -60,10 +66,23 @@ def test_the_learned_reward_is_that_of_the_task_and_near_the_true_one(stages):
     assert stages.task.beta == stages.gold.beta == 0.4
 
 
-def test_the_policy_is_near_the_optimum_of_the_learned_reward_and_better_at_the_true_one(stages):
+def the_policy_is_near_the_optimum_of_the_learned_reward_and_better_at_the_true_one(stages):
     log_pi = TASK.log_pi(tasks.MODEL, stages.policy)
     assert stages.task.gap(log_pi) < 0.02
     assert stages.gold.objective(log_pi) > stages.gold.objective(stages.gold.log_pi_0) + 0.1
     assert set(stages.losses) == {"sft", "reward", "ppo"}
     assert all(np.isfinite(v) for v in stages.losses.values())
     assert 0 < stages.losses["reward"] < np.log(2)
+
+
+def test_of_one_round_the_losses_are_those_of_the_beginning_and_no_number_moves_farther_than_its_step():
+    network = rewards.Network(Recurrent(3, 4, 2))  # its head, and so its rewards, begin at zero
+    stages = run(network, 1, comparisons=20, sft_rounds=1, reward_rounds=1, ppo_rounds=1)
+    start = lm.negative_log_likelihood(tasks.MODEL, tasks.REFERENCE, SHOWN, SAID)
+    assert stages.losses["sft"] == pytest.approx(start, rel=1e-12)
+    assert stages.losses["reward"] == pytest.approx(np.log(2), rel=1e-12)
+    assert np.isfinite(stages.losses["ppo"])
+    moved = np.abs(stages.sft["logits"] - tasks.REFERENCE["logits"]).max()
+    assert moved == pytest.approx(0.003, rel=1e-4)
+    assert np.abs(stages.reward["head"]).max() == pytest.approx(0.03, rel=1e-4)
+    assert 0 < np.abs(stages.policy["logits"] - stages.sft["logits"]).max() < 0.1

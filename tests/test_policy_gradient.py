@@ -202,7 +202,7 @@ def test_the_entropy_of_the_next_tokens_by_hand():
     one, two = (-p * np.log(p) - (1 - p) * np.log(1 - p) for p in (0.9, 0.2))
     assert pg.token_entropy(logits, mask) == pytest.approx([np.log(2) + one, two], rel=1e-13)
     seeds = pg.token_entropy(np.stack([logits, 0 * logits]), mask)
-    assert seeds[1] == pytest.approx([2 * np.log(2), np.log(2)], rel=1e-13)
+    assert seeds == pytest.approx(np.array([[np.log(2) + one, two], [2 * np.log(2), np.log(2)]]), rel=1e-13)
 
 
 @pytest.mark.equation("eq-entropy-bonus")

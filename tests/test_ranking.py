@@ -186,6 +186,10 @@ def test_cycles_with_counts_from_one_to_many_converge_where_plain_newton_steps_d
     assert tie.sum() == pytest.approx(ties.sum(), abs=1e-9 * counts.sum())
 
 
+EVEN = (
+    "^no finite strengths fit best: no item won against one that is as good or better, so that ties say nothing about "
+    "how far items are apart; collect more comparisons or pass prior_precision$"
+)
 LADDER = ([0, 1, 0, 1], [1, 2, 1, 2], [False, False, True, True])
 
 
@@ -207,8 +211,8 @@ LADDER = ([0, 1, 0, 1], [1, 2, 1, 2], [False, False, True, True])
         ),
         ([0], [1], None, "never lost against the rest: item 0; never won against the rest: item 1; collect"),
         ([0, 1, 2, 3], [1, 0, 3, 2], None, "no chain of comparisons links item 0, item 1 with item 2, item 3; collect"),
-        ([0], [1], [True], "no item won against one that is as good or better"),
-        (*LADDER, "no item won against one that is as good or better"),
+        ([0], [1], [True], EVEN),
+        (*LADDER, EVEN),
     ],
 )
 def test_where_no_strengths_fit_best_the_items_are_named_and_a_prior_helps(winner, loser, tie, message):
@@ -260,6 +264,15 @@ def test_a_fit_that_does_not_converge_says_so(monkeypatch):
 def test_groups_are_what_chains_of_comparisons_link():
     found = ranking.groups([5, 1, 3, 0], [1, 0, 2, 5], items=7)
     assert [group.tolist() for group in found] == [[0, 1, 5], [2, 3], [4], [6]]
+    with pytest.raises(ValueError, match=r"must have one shape .* got \(1,\), \(1,\) and \(2,\)$"):
+        ranking.groups([0], [1], [True, False])
+
+
+def test_groups_list_their_items_in_order_however_many():
+    ring = np.random.default_rng(0).permutation(300)
+    winner = np.concatenate([2 * ring, 2 * ring + 1])
+    loser = np.concatenate([2 * np.roll(ring, 1), 2 * np.roll(ring, 1) + 1])
+    assert [group.tolist() for group in ranking.groups(winner, loser)] == [[*range(0, 600, 2)], [*range(1, 600, 2)]]
 
 
 def test_ties_may_be_numbers_and_both_columns_must_hold_integers():
@@ -281,3 +294,28 @@ def test_ten_items_are_named_and_of_more_the_rest_is_counted():
 def test_the_smallest_prior_is_allowed():
     data = simulate(3)
     assert fitted(data, prior_precision=1e-6).strength == pytest.approx(fitted(data).strength, abs=1e-5)
+
+
+def test_an_item_that_was_never_compared_is_where_the_prior_puts_it():
+    found = ranking.fit([0, 1, 0], [1, 0, 1], items=3, prior_precision=0.5)
+    assert found.strength == pytest.approx([found.strength[0], -found.strength[0], 0], abs=1e-12)
+    assert found.comparisons.tolist() == [3, 3, 0]
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_comparisons_are_counted_in_whole_numbers(tie):
+    pairs = ranking.counted(np.array([0, 2, 1]), np.array([1, 1, 0]), np.array([False, False, tie]), 3)
+    counts = [column.tolist() for column in pairs[1:]]
+    assert counts == [[0, 1], [1, 2], [1, 0], [not tie, 1], [tie, 0]]
+    assert {column.dtype.kind for column in pairs[1:]} == {"i"}
+
+
+def test_five_thousand_items_are_not_too_many():
+    assert ranking.counted(np.array([4999]), np.array([0]), np.array([False]), 5_000).items == 5_000
+
+
+def test_strengths_sum_to_zero_though_wins_outnumber_losses_a_million_times():
+    first, ones = np.arange(9), np.ones(9, dtype=int)
+    strength = ranking.fit_pairs(ranking.Pairs(10, first, first + 1, 10**6 * ones, ones, 0 * ones), 0.0).strength
+    assert np.diff(strength) == pytest.approx(-np.log(1e6) * ones, abs=1e-8)
+    assert abs(strength.sum()) < 1e-12

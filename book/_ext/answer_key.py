@@ -44,6 +44,7 @@ def theme(app: Sphinx, config) -> None:
 def docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Turn a plain docstring into RST."""
     text = "" if lines and lines[0].startswith("Alias for field number") else "\n".join(lines)
+    text = re.sub(r"(?<=\S) {3,}(?=\S)", " · ", text)  # a legend keeps its letters apart
     parts = re.split(r"(`[^`]+`|\(eq-[\w-]+\))", text)
     lines[:] = "".join(_rst(part) for part in parts).split("\n")
 
