@@ -13,7 +13,7 @@ from .diagnosis import Case, Exercise, tenths
 
 def _loss_case(rng: Generator) -> Case:
     count = int(rng.integers(1, 7))
-    return -abs(tenths(rng, count)), -abs(tenths(rng, count)), rng.integers(0, 2, size=count).astype(float)
+    return -abs(tenths(rng, count)), -abs(tenths(rng, count)), rng.integers(2, size=count).astype(float)
 
 
 def _loss_mistakes(first: Array, second: Array, label: Array) -> dict[str, Any]:
@@ -129,7 +129,7 @@ MATCHING_BETA = Exercise(
 def _member_case(rng: Generator) -> Case:
     members, pairs, units = (int(rng.integers(low, 5)) for low in (1, 1, 2))
     double = rng.random((members, pairs)) < 0.5
-    eta = float(rng.choice([0.0, 0.5, 1.0, 3.0], p=[0.2, 0.3, 0.2, 0.3]))
+    eta = float(rng.choice([0.0, 0.5, 1.0, 3.0]))
     return abs(tenths(rng, pairs)) + 0.1, double, tenths(rng, members, units), tenths(rng, members, units), eta
 
 

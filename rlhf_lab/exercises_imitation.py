@@ -12,7 +12,7 @@ from .diagnosis import Case, Exercise, log_probs, tenths
 
 def _cloning_case(rng: Generator) -> Case:
     n, a = int(rng.integers(1, 5)), int(rng.integers(2, 5))
-    weight = rng.integers(0, 4, size=n).astype(float)
+    weight = rng.integers(4, size=n).astype(float)
     weight[0] = max(1.0, weight[0])
     return tenths(rng, n, a), rng.integers(a, size=n), weight
 

@@ -37,19 +37,17 @@ def curves(ax: Axes, x: Array, runs: dict[str, Array], ylabel: str) -> None:
 
 def fig1(load: Load) -> Figure:
     """Figure 1: the probability of the token that people want in one case of three."""
-    runs = load("coin")["p"]
-    figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
-    curves(ax, _episodes(runs, 1500), runs, "probability of saying 1")
+    figure = _lines(load("coin")["p"], 1500, "probability of saying 1")
+    (ax,) = figure.axes
     ax.axhline(coin.PEOPLE, color=plots.COLORS["human"], linewidth=1)
     ax.text(0, coin.PEOPLE, "people", color=plots.COLORS["human"], va="bottom", fontsize=10)
-    _legend(ax)
     return figure
 
 
 def fig2(load: Load) -> Figure:
     """Figure 2: autocorrelation of the logits, as printed and as usual, and what shuffled logits give."""
     found = load("memory")["alpha"]
-    figure, axes = plt.subplots(1, len(found), figsize=(8, 3.2), sharey=True, layout="constrained")
+    figure, axes = _sheet(len(found), 8, 3.2, sharey=True)
     colors = {"long": "exact", "pearson": "monte_carlo", "printed": "learned", "independent": "pretrained"}
     for ax, (scale, kinds) in zip(axes, found.items(), strict=True):
         for kind, color in colors.items():
@@ -63,10 +61,7 @@ def fig2(load: Load) -> Figure:
 def fig3(load: Load) -> Figure:
     """Figure 3: the divergence from people on the coin, exact."""
     runs = {name: coin_kl(p) for name, p in load("coin")["p"].items()}
-    figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
-    curves(ax, _episodes(runs, 1500), runs, "KL(people || agent), nats")
-    _legend(ax)
-    return figure
+    return _lines(runs, 1500, "KL(people || agent), nats")
 
 
 def fig4a(load: Load) -> Figure:
@@ -102,7 +97,7 @@ def fig7(load: Load) -> Figure:
 
 def scales(load: Load) -> Figure:
     """Figure 4a with other readings of the temperature."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+    figure, axes = _sheet(2, 8, 3.6)
     for ax, name, title in zip(axes, ("scale1", "scale3"), ("s = 1", "s = 3"), strict=True):
         runs = {agent: run for agent, run in load(name)["kl"].items() if agent != "ensemble 10"}
         curves(ax, _episodes(runs, THIRD.episodes), runs, "")
@@ -115,7 +110,7 @@ def scales(load: Load) -> Figure:
 def controls(load: Load) -> Figure:
     """Divergence from the ideal before and after 100 episodes, for every reading of the ensemble and its controls."""
     runs = load("controls")["kl"]
-    figure, ax = plt.subplots(figsize=(7, 5), layout="constrained")
+    figure, (ax,) = _sheet(1, 7, 5)
     for row, (name, run) in enumerate(runs.items()):
         for column, marker in ((0, "|"), (-1, "o")):
             error = run[:, column].std(ddof=1) / len(run) ** 0.5
@@ -136,20 +131,24 @@ def draw(figure: str, load: Load, folder: Path) -> None:
         drawn = globals()[figure](load)
         for kind in ("svg", "png"):
             with whole(folder / f"{figure}.{kind}", overwrite=True) as path:
-                drawn.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
+                drawn.savefig(path, format=kind, metadata={"Date": None})
         plt.close(drawn)
 
 
 def _divergences(runs: dict[str, Array], episodes: int) -> Figure:
-    figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
-    curves(ax, _episodes(runs, episodes), runs, "KL(ideal || agent), nats")
+    return _lines(runs, episodes, "KL(ideal || agent), nats")
+
+
+def _lines(runs: dict[str, Array], episodes: int, ylabel: str) -> Figure:
+    figure, (ax,) = _sheet(1, 6, 3.8)
+    curves(ax, _episodes(runs, episodes), runs, ylabel)
     _legend(ax)
     return figure
 
 
 def _ratios(duels: dict[str, Any], reference: str) -> Figure:
     found = {key.split(" vs ")[0]: duel["geometric"] for key, duel in duels.items() if key.endswith(f"vs {reference}")}
-    figure, ax = plt.subplots(figsize=(6, 0.9 + 0.36 * len(found)), layout="constrained")
+    figure, (ax,) = _sheet(1, 6, 0.9 + 0.36 * len(found))
     for row, (name, ratio) in enumerate(found.items()):
         error = ratio.std(ddof=1) / len(ratio) ** 0.5
         ax.errorbar(ratio.mean(), row, xerr=error, fmt="o", color=plots.COLORS[method(name)])
@@ -162,6 +161,11 @@ def _ratios(duels: dict[str, Any], reference: str) -> Figure:
 
 def _episodes(runs: dict[str, Array], last: int) -> Array:
     return np.linspace(0, last, next(iter(runs.values())).shape[1])
+
+
+def _sheet(columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, Array]:
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), sharey=sharey, squeeze=False, layout="constrained")
+    return figure, axes[0]
 
 
 def _legend(ax: Axes) -> None:

@@ -80,9 +80,7 @@ def _usable(path: Path, wanted: dict[str, Any], overwrite: bool) -> bool:
         raise
 
 
-def study(
-    name: str, seeds: int, folder: Path, *, jobs: int = 1, dask: str | None = None, overwrite: bool = False
-) -> dict[str, Any]:
+def study(name: str, seeds: int, folder: Path, *, jobs: int, dask: str | None, overwrite: bool) -> dict[str, Any]:
     """Return the results of a study, from its file in `folder` or from a run that makes the file."""
     path, parts = folder / f"ilhf_{name}.json", folder / f"ilhf_{name}.parts"
     wanted = _described(name, range(seeds))
@@ -111,7 +109,7 @@ def study(
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
-    array = np.asarray(value, dtype=float)
+    array = np.asarray(value)
     return np.reshape([float(f"{number:.6g}") for number in array.ravel()], array.shape)
 
 

@@ -24,7 +24,18 @@ KEEP = 5  # labelled steps of each episode, so that a demonstration is not 500 p
 MEMBERS, QUANTILE = 5, 0.98
 TRAINING = {"rounds": 100, "step_size": 0.03}
 DRIL = {"episodes": 8, "weight": 0.1, "discount": 0.99, "step_size": 0.02}
+ROUNDS = 70  # of DRIL
 TESTS = 20  # episodes that judge a policy
+SETTINGS = {
+    "hidden": NETWORK.hidden,
+    "horizon": HORIZON,
+    "keep": KEEP,
+    "members": MEMBERS,
+    "quantile": QUANTILE,
+    "training": TRAINING,
+    "dril": DRIL | {"rounds": ROUNDS},
+    "tests": TESTS,
+}
 
 
 def demonstrations(count: int, seeds: int, rng: Generator) -> Labels:
@@ -64,7 +75,7 @@ def limit(found: Clones) -> Array:
     return dril.threshold(dril.costs(NETWORK, found.ensemble, found.labels), found.labels.weight, QUANTILE)
 
 
-def improve(found: Clones, at: Array | None, rng: Generator, rounds: int = 70) -> Params:
+def improve(found: Clones, at: Array | None, rng: Generator, rounds: int = ROUNDS) -> Params:
     """Run DRIL from clones, with a cost that is clipped `at` some disagreement, (seeds,), or raw if that is None."""
     settings: Any = DRIL | {"rounds": rounds, "rng": rng}
     return dril.dril(WORLD, NETWORK, found.params, found.ensemble, found.labels, at, horizon=HORIZON, **settings)
@@ -106,10 +117,10 @@ def interactive(counts: tuple[int, ...], seeds: int, rng: Generator) -> dict[str
 
 
 def run(seeds: int = 10, counts: tuple[int, ...] = COUNTS, jobs: int = 2) -> dict[str, Any]:
-    """Return {"counts": ..., "returns": {method: (counts, seeds)}}; the same numbers whatever `jobs` is."""
+    """Return {"settings": ..., "counts": ..., "returns": {method: (counts, seeds)}}, the same whatever `jobs` is."""
     *each, last = np.random.default_rng(0).spawn(len(counts) + 1)
     tasks = [partial(offline, count, seeds, rng) for count, rng in zip(counts, each, strict=True)]
     tasks.append(partial(interactive, counts, seeds, last))
     together, *alone = Parallel(n_jobs=jobs)(delayed(task)() for task in reversed(tasks))
     returns = {name: np.stack([found[name] for found in reversed(alone)]) for name in alone[0]}
-    return {"counts": list(counts), "returns": returns | together}
+    return {"settings": SETTINGS, "counts": list(counts), "returns": returns | together}

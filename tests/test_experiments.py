@@ -19,7 +19,7 @@ def test_there_is_a_command_and_a_file_for_each_experiment():
 
 def test_an_experiment_is_stored_and_not_overwritten(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(experiments.EXPERIMENTS, "imitation", lambda: {"x": np.arange(2)})
-    path = tmp_path / "new" / "found.json"
+    path = tmp_path / "new" / "place" / "found.json"
     assert experiments.main(["imitation", "--out", str(path)]) == 0
     assert results.load(path) == {"x": [0, 1]}
     told = capsys.readouterr().out

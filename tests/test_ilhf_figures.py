@@ -51,6 +51,7 @@ def test_curves_are_means_of_what_is_stored(axes, figure, panels, episodes):
             assert lines[name].get_color() == plots.COLORS[ilhf_figures.method(name)]
         assert ax.get_xlabel() == "episodes"
     assert [text.get_text() for text in found[-1].get_legend().get_texts()] == list(panels[-1])
+    assert [ax.get_ylabel() for ax in found[1:]] == [""] * len(found[1:])
     unit = "probability of saying 1" if figure == "fig1" else "KL(people || agent), nats" if figure == "fig3" else None
     assert found[0].get_ylabel() == (unit or "KL(ideal || agent), nats")
 
@@ -59,6 +60,7 @@ def test_figure_1_shows_what_people_want(axes):
     (ax,) = axes("fig1")
     people = ax.lines[-1]
     assert list(people.get_ydata()) == [1 / 3, 1 / 3]
+    assert people.get_color() == ax.texts[0].get_color() == plots.COLORS["human"]
     assert [(text.get_text(), *text.get_position()) for text in ax.texts] == [("people", 0, 1 / 3)]
 
 
@@ -71,6 +73,7 @@ def test_figure_2_shows_four_curves_for_each_temperature(axes):
     assert [ax.get_title() for ax in found] == ["s = 0.333", "s = 1", "s = 3"]
     assert [ax.get_xlabel() for ax in found] == ["lag"] * 3
     assert found[0].get_ylabel() == "autocorrelation"
+    assert len({ax.get_ylim() for ax in found}) == 1
     for ax, kinds in zip(found, STORED["memory"]["alpha"].values(), strict=True):
         lines = named(ax)
         assert set(lines) == set(kinds)
@@ -88,6 +91,8 @@ def points(ax):
     for bar in ax.containers:
         mark, _, ends = bar.lines
         (x,), (row,) = mark.get_data()
+        assert mark.get_color() == plots.COLORS[ilhf_figures.method(names[int(row)])]
+        assert mark.get_marker() == ("o" if ends else "|")
         length = ends[0].get_segments()[0][:, 0] if ends else [x, x]
         found[names[int(row)]].append((x, (length[1] - length[0]) / 2))
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first on top
@@ -145,12 +150,12 @@ def test_agents_of_one_kind_have_one_colour_and_lines_of_their_own():
     assert ilhf_figures.method("all: ilhf") == "ilhf"
     assert ilhf_figures.method("reinforce 100") == "reinforce"
     fig, ax = plt.subplots()
-    names = ("reinforce 0", "reinforce 1", "ilhf", "reinforce 10", "reinforce 100", "ensemble 10")
-    runs = dict(zip(names, np.random.default_rng(0).random((6, 3, 5)), strict=True))
+    names = ("reinforce 0", "reinforce 1", "ilhf", "reinforce 10", "reinforce 100", "ensemble 10", "reinforce 1000")
+    runs = dict(zip(names, np.random.default_rng(0).random((7, 3, 5)), strict=True))
     ilhf_figures.curves(ax, np.arange(5), runs, "y")
     first, second, third, *_ = ax.lines
     assert first.get_color() == second.get_color() != third.get_color()
-    assert [line.get_linestyle() for line in ax.lines] == ["-", "--", "-", "-.", ":", "-"]
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "--", "-", "-.", ":", "-", "-"]
     assert first.get_ydata() == pytest.approx(runs["reinforce 0"].mean(0))
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("episodes", "y")
     plt.close(fig)

@@ -99,10 +99,12 @@ def test_what_was_made_otherwise_is_not_mixed_in(fake, monkeypatch, tmp_path, ca
 def test_parts_of_other_settings_are_refused(fake, monkeypatch, tmp_path, capsys):
     fake(stop=2)
     assert run("fig4a", "--seeds", "4") == 130
-    monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
+    study = Fake()
+    monkeypatch.setitem(STUDIES, "tau64", Study(study, 2, {"length": 65}))
     assert run("fig4a", "--seeds", "4") == 1
     assert "seeds_0-1.json is there and has other settings" in capsys.readouterr().out
     assert run("fig4a", "--seeds", "4", "--overwrite") == 0
+    assert study.ran == [0, 1, 2, 3]
     assert results.load(tmp_path / "ilhf_tau64.json")["settings"] == {"length": 65}
 
 
@@ -167,7 +169,8 @@ def test_dask_is_asked_for_by_name(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(importlib, "import_module", missing)
     assert run("fig2", "--seeds", "2", "--out", str(tmp_path), "--dask", "tcp://127.0.0.1:1") == 1
-    assert '--dask needs the package distributed: pip install "rlhf_lab[cluster]"' in capsys.readouterr().out
+    told = 'error: --dask needs the package distributed: pip install "rlhf_lab[cluster]"\n'
+    assert capsys.readouterr().out == told
 
 
 class Client:
@@ -223,8 +226,8 @@ def test_the_bar_counts_seeds_with_those_that_were_finished_before(fake, monkeyp
     bars = []
 
     class Bar:
-        def __init__(self, total, initial, **looks):
-            bars.append([total, initial])
+        def __init__(self, total, initial, desc, unit):
+            bars.append([total, initial, desc, unit])
 
         def __enter__(self):
             return self
@@ -238,7 +241,7 @@ def test_the_bar_counts_seeds_with_those_that_were_finished_before(fake, monkeyp
     monkeypatch.setattr(ilhf_runs, "tqdm", Bar)
     fake()
     assert run("fig4a", "--seeds", "5") == 0
-    assert bars == [[5, 4, 1]]
+    assert bars == [[5, 4, "tau64", "seed", 1]]
 
 
 @pytest.mark.parametrize("before", [None, "0"])
@@ -263,6 +266,20 @@ def test_figures_are_drawn_from_the_results_of_the_run(fake, monkeypatch, tmp_pa
     assert load("tau64")["shadow kl"].tolist() == [0, 1]
     assert run("fig4a", "--seeds", "2") == 0
     assert drawn == []
+
+
+def test_as_many_processes_run_as_are_asked_for(fake, monkeypatch, tmp_path):
+    settings = []
+
+    def parallel(**given):
+        settings.append(given)
+        return lambda tasks: (task(*arguments) for task, arguments, _ in tasks)
+
+    monkeypatch.setattr(ilhf_runs, "Parallel", parallel)
+    fake()
+    assert run("fig4a", "--seeds", "5", "--jobs", "3") == 0
+    assert settings == [{"n_jobs": 3, "return_as": "generator_unordered"}]
+    assert results.load(tmp_path / "ilhf_tau64.json")["numbers"]["shadow kl"] == [0, 1, 2, 3, 4]
 
 
 def test_blocks_hold_every_seed_once():

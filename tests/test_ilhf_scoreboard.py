@@ -95,6 +95,58 @@ def test_other_numbers_would_get_other_verdicts():
     assert found["the divergence vanishes with ILHF only"] == "not reproduced"
 
 
+NOISE = np.linspace(-0.001, 0.001, 20)
+IDEAL, LEAVES = "the divergence vanishes with ILHF", "REINFORCE diverges for every KL weight"
+BEHIND, APPROACH = "REINFORCE stays behind ILHF", "ILHF and ensembles approach the ideal"
+LONG, FASTER = (
+    f"at τ = 128 {what}" for what in ("ILHF learns the ideal, REINFORCE does not", "ensembles learn faster")
+)
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict", "places"),
+    [
+        ("the divergence vanishes with ILHF only", "not reproduced", {"coin p ilhf": 0.3}),
+        ("the divergence vanishes with ILHF only", "not reproduced", {"coin p reinforce 10": 0.25}),
+        (IDEAL, "reproduced", {"tau64 kl ilhf": 0.001}),
+        (IDEAL, "not reproduced", {"controls kl all: ilhf": 0.5}),
+        (APPROACH, "not reproduced", {"tau64 kl ilhf": 1.0}),
+        (APPROACH, "not reproduced", {"tau64 kl ensemble 50": 1.0}),
+        (LEAVES, "only under reading: s = 3, β in [1]", {"scale3 kl reinforce 0": 0.0}),
+        (LEAVES, "not reproduced", {"scale3 kl reinforce 0": 0.0, "scale3 kl reinforce 1": 0.0}),
+        (BEHIND, "not reproduced", {"tau64 kl reinforce 10": -1.0}),
+        (BEHIND, "not reproduced", {"tau64 kl ilhf": 1.0}),
+        (LONG, "not reproduced", {"tau128 kl ilhf": 0.1}),
+        (LONG, "not reproduced", {"tau128 kl reinforce 0": -1.0}),
+        (FASTER + " than ILHF", "reproduced", {"tau128 kl ensemble 30": -1.0}),
+    ],
+)
+def test_a_verdict_turns_with_the_numbers_that_it_rests_on(claim, verdict, places):
+    """The last column of some curves is replaced; differences of a thousandth between worlds stay."""
+    numbers = copy.deepcopy(STORED)
+    for place, value in places.items():
+        study, kind, name = place.split(" ", 2)
+        numbers[study][kind][name][:, -1] = value + NOISE
+    assert verdicts(STORED)[claim] != verdict
+    assert verdicts(numbers)[claim] == verdict
+
+
+def test_memory_counts_if_it_exceeds_that_of_independent_tokens():
+    numbers = copy.deepcopy(STORED)
+    numbers["memory"]["alpha"]["scale 3"]["long"][:, 10] = 0.015 + NOISE
+    assert verdicts(numbers)["long-tailed dependence"] == "not reproduced"
+    numbers["memory"]["alpha"]["scale 3"]["long"][:, 10] = 0.025 + NOISE
+    assert verdicts(numbers)["long-tailed dependence"] == "only under reading: s = 3"
+
+
+def test_agents_that_are_equally_good_are_told_apart_from_slower_ones():
+    numbers = copy.deepcopy(STORED)
+    numbers["tau64"]["duels"]["ensemble 15 vs ilhf"]["geometric"][:] = 1 + NOISE
+    found = {row.claim: (row.verdict, row.why) for row in rows(numbers) if row.where == "Table 3"}
+    assert found["Ensemble-ILHF 15 beats ILHF"] == ("not reproduced", "no difference")
+    assert found["Ensemble-ILHF 10 beats ILHF"][1] == "with the anchor, ensembles learn more slowly"
+
+
 def test_the_page_of_the_book_shows_the_table_of_the_stored_results():
     text = (BOOK / "scoreboard.md").read_text(encoding="utf-8")
     assert scoreboard.page(text) == text

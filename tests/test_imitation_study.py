@@ -6,7 +6,7 @@ import pytest
 from rlhf_lab import control, dril, experiments, imitation, imitation_study
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def found():
     return imitation_study.clones(2, 3, np.random.default_rng(0))
 
@@ -53,12 +53,12 @@ def test_improving_a_clone_changes_it_by_its_cost(found):
 
 def test_one_clone_of_several_seeds_is_trained_and_judged_by_three_costs(monkeypatch, found):
     asked = []
-    monkeypatch.setattr(imitation_study, "clones", lambda count, seeds, rng: asked.append((count, seeds)) or found)
+    monkeypatch.setattr(imitation_study, "clones", lambda *given: asked.append(given) or found)
     monkeypatch.setattr(imitation_study, "improve", lambda clones, at, rng: asked.append((clones, rng)) or at)
     monkeypatch.setattr(imitation_study, "judge", lambda params, seeds, rng: (params, seeds, rng))
     rng = np.random.default_rng(4)
     returns = imitation_study.offline(2, 3, rng)
-    assert asked == [(2, 3)] + [(found, rng)] * 3
+    assert asked == [(2, 3, rng)] + [(found, rng)] * 3
     assert list(returns) == ["clone", "dril", "raw", "survival"]
     judged = {name: params for name, (params, *rest) in returns.items() if rest == [3, rng]}
     assert judged["clone"] is found.params
@@ -86,6 +86,7 @@ def test_what_is_stored_for_dagger_is_what_the_study_finds_now():
     """The last part of `run`, from the same chance: numbers are stored as they are."""
     *_, last = np.random.default_rng(0).spawn(len(imitation_study.COUNTS) + 1)
     found, kept = imitation_study.interactive(imitation_study.COUNTS, 10, last), experiments.stored("imitation")
+    assert kept["settings"] == imitation_study.SETTINGS
     assert kept["counts"] == list(imitation_study.COUNTS)
     for name, returns in found.items():
         assert returns == pytest.approx(np.array(kept["returns"][name]), abs=1e-6)
@@ -107,6 +108,7 @@ def test_the_study_is_the_same_on_any_number_of_cores(monkeypatch):
     monkeypatch.setattr(imitation_study, "interactive", interactive)
     one = imitation_study.run(seeds=2, counts=(1, 3), jobs=1)
     assert began == [(1, 3), 3, 1]
+    assert one["settings"] == imitation_study.SETTINGS
     assert one["counts"] == [1, 3]
     assert list(one["returns"]) == ["clone", "dril", "raw", "survival", "dagger"]
     assert np.floor(one["returns"]["clone"]).tolist() == [[1, 1], [3, 3]]

@@ -82,6 +82,8 @@ def test_a_file_that_fails_half_way_leaves_nothing_behind(tmp_path):
         results.write_text(path, "other")
     with pytest.raises(RuntimeError, match="half way"):
         write_half(path, overwrite=True)
+    with pytest.raises(FileExistsError, match=r"t.txt is there already; pass overwrite=True"):
+        write_half(path)
     assert path.read_text(encoding="utf-8") == "süß\n"
     results.write_text(path, "other", overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["t.txt"]
