@@ -112,13 +112,13 @@ LONG, FASTER = (
         (IDEAL, "not reproduced", {"controls kl all: ilhf": 0.5}),
         (APPROACH, "not reproduced", {"tau64 kl ilhf": 1.0}),
         (APPROACH, "not reproduced", {"tau64 kl ensemble 50": 1.0}),
-        (LEAVES, "only under reading: s = 3, β in [1]", {"scale3 kl reinforce 0": 0.0}),
+        (LEAVES, "only under reading: s = 3, β = 1", {"scale3 kl reinforce 0": 0.0}),
         (LEAVES, "not reproduced", {"scale3 kl reinforce 0": 0.0, "scale3 kl reinforce 1": 0.0}),
         (BEHIND, "not reproduced", {"tau64 kl reinforce 10": -1.0}),
         (BEHIND, "not reproduced", {"tau64 kl ilhf": 1.0}),
         (LONG, "not reproduced", {"tau128 kl ilhf": 0.1}),
         (LONG, "not reproduced", {"tau128 kl reinforce 0": -1.0}),
-        (FASTER + " than ILHF", "reproduced", {"tau128 kl ensemble 30": -1.0}),
+        (FASTER + " than ILHF", "reproduced", {"tau128 kl ensemble 50": -1.0}),
     ],
 )
 def test_a_verdict_turns_with_the_numbers_that_it_rests_on(claim, verdict, places):
@@ -143,8 +143,9 @@ def test_agents_that_are_equally_good_are_told_apart_from_slower_ones():
     numbers = copy.deepcopy(STORED)
     numbers["tau64"]["duels"]["ensemble 15 vs ilhf"]["geometric"][:] = 1 + NOISE
     found = {row.claim: (row.verdict, row.why) for row in rows(numbers) if row.where == "Table 3"}
-    assert found["Ensemble-ILHF 15 beats ILHF"] == ("not reproduced", "no difference")
-    assert found["Ensemble-ILHF 10 beats ILHF"][1] == "with the anchor, ensembles learn more slowly"
+    assert found["Ensemble-ILHF 15 beats ILHF"][0] == "not reproduced"
+    assert found["Ensemble-ILHF 15 beats ILHF"][1].partition(";")[0] == "no difference"
+    assert found["Ensemble-ILHF 10 beats ILHF"][1].partition(";")[0] == "with the anchor, ensembles learn more slowly"
 
 
 def test_the_page_of_the_book_shows_the_table_of_the_stored_results():
