@@ -206,9 +206,11 @@ def test_certain_preferences_may_be_truth_values():
 
 @pytest.mark.equation("eq-gpo")
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
-def test_a_convex_loss_is_one_in_any_unit(scale):
+def test_a_loss_is_convex_or_not_in_any_unit(scale):
     loss = direct.gpo(lambda z: scale * anp.logaddexp(0.0, -z), BETA)
     assert loss(0.3) == pytest.approx(scale * direct.dpo(0.3, BETA), rel=1e-12)
+    with pytest.raises(ValueError, match="f must be convex"):
+        direct.gpo(lambda z: scale / (1 + anp.exp(z)), BETA)
 
 
 @pytest.mark.equation("eq-gpo")
