@@ -9,6 +9,16 @@ from . import comparisons, leaderboard
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 2 with a message on stderr if it was given what it cannot use."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rlhf_lab", description="Learning from human feedback.")
     commands = parser.add_subparsers(required=True, metavar="command")
     rank = commands.add_parser("rank", help="rank items from comparisons, with intervals")
@@ -18,13 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     rank.add_argument("--figure", type=Path, metavar="FILE", help="draw the intervals into this file, .svg or .png")
     rank.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     rank.set_defaults(run=_rank)
-    arguments = parser.parse_args(argv)
-    try:
-        arguments.run(arguments)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return parser
 
 
 def _rank(arguments: argparse.Namespace) -> None:

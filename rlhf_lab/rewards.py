@@ -177,8 +177,8 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
     """Find the most probable theta under the prior N(0, I / lambda) (eq-map), and a normal posterior (eq-laplace).
 
     `difference` (..., N, D) holds features of the first response minus those of the second, `label` (..., N) which was
-    preferred, `precision` is lambda >= 0. Fisher scoring, which without mis-clicks is Newton's method. Raises
-    `ValueError` if there is no finite maximum.
+    preferred, `precision` is lambda >= 0. Newton's method; where mis-clicks bend the posterior upwards, Fisher scoring.
+    Raises `ValueError` if there is no finite maximum.
     """
     difference, label = _comparisons(difference, label)
     if not (np.isfinite(precision) and precision >= 0):
@@ -192,7 +192,8 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
             break
         surprise = label * q - (1 - label) * p  # label - p, without rounding to 0 where a label is nearly certain
         score = _times(np.swapaxes(difference, -1, -2), surprise * slope / (p * q)) - precision * theta
-        step = np.linalg.solve(information, score[..., None])[..., 0]
+        curvature = _curvature(difference, label, margin, misclick, prior, information)
+        step = np.linalg.solve(curvature, score[..., None])[..., 0]
         if np.max(np.abs(step)) <= 1e-10 * max(1.0, np.max(np.abs(theta))):
             return Posterior(theta, np.linalg.inv(information))
         here = _cost(theta, difference, label, precision, misclick)
@@ -203,6 +204,19 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
         "no finite maximum was found: some direction of the features separates the comparisons, or none of them "
         "measures it; give a prior, precision > 0"
     )
+
+
+def _curvature(
+    difference: Array, label: Array, margin: Array, misclick: float, prior: Array, information: Array
+) -> Array:
+    """Return minus the second derivative of the log-posterior, or `information` where it is not positive definite."""
+    if not misclick:
+        return information
+    p, q, slope = _chances(margin, misclick)
+    bend = -slope * np.tanh(margin / 2)
+    weight = label * ((slope / p) ** 2 - bend / p) + (1 - label) * ((slope / q) ** 2 + bend / q)
+    found = np.matmul(np.swapaxes(difference, -1, -2), difference * weight[..., None]) + prior
+    return np.where(np.linalg.eigvalsh(found)[..., :1, None] > 0, found, information)
 
 
 def _cost(theta: Array, difference: Array, label: Array, precision: float, misclick: float) -> Array:

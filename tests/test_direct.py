@@ -195,8 +195,22 @@ def test_certain_preferences_have_no_finite_margin_for_dpo_and_one_for_ipo():
     for loss in (partial(direct.dpo, beta=0.01), direct.gpo(lambda z: anp.exp(-z), 0.74)):
         assert direct.optimal_margin(loss, sure).tolist() == [-np.inf, np.inf]
     assert direct.optimal_margin(partial(direct.ipo, tau=1 / 1800), sure) == pytest.approx([-900.0, 900.0])
+    assert direct.optimal_margin(partial(direct.ipo, tau=1 / 2001), sure).tolist() == [-np.inf, np.inf]  # 1,000.5
     assert direct.ipo_target(sure, TAU).tolist() == [-2.0, 2.0]
     assert direct.optimal_margin(partial(direct.ipo, tau=TAU), sure) == pytest.approx([-2.0, 2.0])
+
+
+def test_certain_preferences_may_be_truth_values():
+    assert direct.dpo_target([True, False], BETA).tolist() == [np.inf, -np.inf]
+
+
+@pytest.mark.equation("eq-gpo")
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_loss_is_convex_or_not_in_any_unit(scale):
+    loss = direct.gpo(lambda z: scale * anp.logaddexp(0.0, -z), BETA)
+    assert loss(0.3) == pytest.approx(scale * direct.dpo(0.3, BETA), rel=1e-12)
+    with pytest.raises(ValueError, match="f must be convex"):
+        direct.gpo(lambda z: scale / (1 + anp.exp(z)), BETA)
 
 
 @pytest.mark.equation("eq-gpo")
@@ -298,6 +312,14 @@ def test_contrastive_losses_by_hand():
     assert direct.info_nca(u, weight, 0.5) == pytest.approx([-0.75 * np.log(2 / 3) - 0.25 * np.log(1 / 3)])
     by_hand = -0.75 * np.log(2 / 3) - 0.25 * np.log(1 / 2) - 0.5 * np.log(1 / 3) - 0.5 * np.log(1 / 2)
     assert direct.nca(u, weight, 0.5) == pytest.approx([by_hand])
+
+
+@pytest.mark.equation("eq-info-nca", "eq-nca")
+@pytest.mark.parametrize("loss", [direct.info_nca, direct.nca])
+def test_contrastive_losses_of_seeds_and_rows_are_those_of_each(loss):
+    found = loss(np.stack([U, 2 * U]), WEIGHT, BETA)
+    each = [[loss(row, weight, BETA) for row, weight in zip(u, WEIGHT, strict=True)] for u in (U, 2 * U)]
+    assert found == pytest.approx(np.array(each), rel=1e-12)
 
 
 @pytest.mark.equation("eq-info-nca")
@@ -435,6 +457,8 @@ def test_diagnostics_are_those_that_trl_logs():
         }
     )
     assert direct.diagnostics(given[0][None], *given[1:], beta=0.5)["rewards/margins"].shape == (1,)
+    narrow = np.log([[0.5], [0.4], [0.5], [0.5]])  # a margin of log(1.25), far below a nat
+    assert direct.diagnostics(*narrow, beta=0.5)["rewards/accuracies"] == 1
 
 
 # What a reader can get wrong.
@@ -481,7 +505,7 @@ def test_a_function_that_is_no_member_of_the_family_is_refused():
         direct.gpo(anp.exp, BETA)
     with pytest.raises(ValueError, match=r"here f'\(0\) = -?0"):
         direct.gpo(lambda z: z**2, BETA)
-    with pytest.raises(ValueError, match="f must be convex"):
+    with pytest.raises(ValueError, match=r"^f must be convex; on \[-20, 20\] its slope falls somewhere$"):
         direct.gpo(lambda z: 1 / (1 + anp.exp(z)), BETA)
 
 

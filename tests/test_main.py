@@ -1,5 +1,6 @@
 """The command line does what the package does, and refuses before it begins."""
 
+import io
 import os
 import re
 import subprocess
@@ -79,6 +80,34 @@ def test_a_terminal_without_the_letters_gets_codes_and_no_figure_needs_no_matplo
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\u6771" in done.stdout
     assert done.stdout.split()[-1] == b"False"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"\\u6771"), ("utf-8", "東".encode())])
+def test_a_terminal_gets_the_letters_that_it_has(source, monkeypatch, encoding, shown):
+    source.write_text("winner,loser\n東,b\nb,東\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert main(["rank", str(source)]) == 0
+    sys.stdout.flush()
+    assert shown in sys.stdout.buffer.getvalue()
+
+
+def test_a_page_without_an_encoding_gets_every_letter(source, monkeypatch):
+    source.write_text("winner,loser\n東,b\nb,東\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert main(["rank", str(source)]) == 0
+    assert "東" in sys.stdout.getvalue()
+
+
+def test_without_a_command_or_with_a_wrong_one_the_usage_is_told(capsys):
+    for given in ([], ["sort"]):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main(given)
+        assert capsys.readouterr().err.startswith("usage: python -m rlhf_lab [-h] command ...\n")
+
+
+def test_the_level_is_95_percent_unless_told_otherwise(source, capsys):
+    assert main(["rank", str(source)]) == 0
+    assert capsys.readouterr().out == leaderboard.format_table(leaderboard.leaderboard(comparisons.read(source), 0.95))
 
 
 def test_the_package_runs_as_a_command(source):

@@ -224,6 +224,8 @@ def test_the_bonus_is_paid_for_each_answer():
     logits = tasks.MODEL.logits(many, batch.prompt, batch.response)
     bonus = pg.token_entropy(logits, lm.response_mask(batch.response, 2)).mean(-1)
     assert paid(many, batch) == pytest.approx(plain(many, batch) - 0.5 * bonus, rel=1e-13)
+    alone = pg.Batch(*(column[0] for column in batch))
+    assert paid(tasks.POLICY, alone) == pytest.approx(paid(many, batch)[0], rel=1e-13)
 
 
 RATIO = tasks.log_pi(tasks.POLICY) - TASK.log_pi_0

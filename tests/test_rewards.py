@@ -1,5 +1,6 @@
 """Rewards are learned as well as mathematics says that they can be."""
 
+import itertools
 from functools import partial
 
 import autograd.numpy as anp
@@ -148,6 +149,33 @@ def test_the_posterior_has_its_maximum_and_its_curvature_where_autograd_finds_th
         p = preferences.with_misclicks(expit(difference @ found.mean), misclick)
         target = partial(log_posterior, difference=difference, label=p, precision=precision, misclick=misclick)
     assert found.covariance == pytest.approx(np.linalg.inv(-hessian(target)(found.mean)), rel=1e-8)
+
+
+@pytest.mark.equation("eq-map")
+@pytest.mark.parametrize("misclick", [0.1, 0.5, 0.8])
+def test_with_a_prior_few_comparisons_and_many_misclicks_have_a_maximum_and_it_is_found(misclick):
+    rng = np.random.default_rng(9)
+    sizes = [(int(n), int(d)) for n, d in zip(rng.integers(2, 12, size=25), rng.integers(1, 4, size=25), strict=True)]
+    for (count, size), scale in itertools.product(sizes, (0.3, 3.0)):
+        difference, label = scale * rng.normal(size=(count, size)), rng.integers(2, size=count).astype(float)
+        found = rewards.fit_linear(difference, label, 0.02, misclick).mean
+        target = partial(log_posterior, difference=difference, label=label, precision=0.02, misclick=misclick)
+        assert grad(target)(found) == pytest.approx(np.zeros(size), abs=1e-7)
+        assert np.linalg.eigvalsh(hessian(target)(found)).max() < 0
+
+
+def test_steps_follow_the_curvature_of_the_posterior_where_it_bends_down_and_its_expectation_elsewhere():
+    difference, theta, label = design(4, 6, 2)
+    bent = 0
+    for scale in (-3.0, -2.0, -1.0, 0.0, 1.0):  # from far on the wrong side to where the labels come from
+        here, prior, margin = scale * theta, 0.1 * np.eye(2), difference @ (scale * theta)
+        target = partial(log_posterior, difference=difference, label=label, precision=0.1, misclick=0.4)
+        exact, fisher = -hessian(target)(here), rewards.fisher(difference, margin, 0.4) + prior
+        bends_down = np.linalg.eigvalsh(exact).min() > 0
+        found = rewards._curvature(difference, label, margin, 0.4, prior, fisher)
+        assert found == pytest.approx(exact if bends_down else fisher, rel=1e-10)
+        bent += not bends_down
+    assert 0 < bent < 5
 
 
 @pytest.mark.equation("eq-fisher")

@@ -73,6 +73,7 @@ def test_stack_puts_seeds_first():
     found = rollouts.stack([{"a": np.zeros(2), "b": np.ones(())}, {"a": np.ones(2), "b": np.ones(())}])
     assert found["a"].tolist() == [[0, 0], [1, 1]]
     assert found["b"].shape == (2,)
+    assert rollouts.stack([{"a": np.ones(2)}])["a"].tolist() == [[1, 1]]
 
 
 def test_a_sparse_record_looks_at_every_third_round():
