@@ -81,6 +81,8 @@ def test_seeds_lie_on_a_leading_axis_of_parameters_and_texts(critic):
         assert values[k] == pytest.approx(alone[1], abs=1e-14)
     shared = critic.judge(params, PROMPT, response)[1]
     assert shared[0] == pytest.approx(critic.judge({n: p[0] for n, p in params.items()}, PROMPT, RESPONSE)[1])
+    asked = critic.judge(params, prompt, RESPONSE)[1]
+    assert asked[1] == pytest.approx(critic.judge({n: p[1] for n, p in params.items()}, prompt[1], RESPONSE)[1])
 
 
 @every_critic

@@ -202,6 +202,12 @@ def test_certain_preferences_have_no_finite_margin_for_dpo_and_one_for_ipo():
 
 def test_certain_preferences_may_be_truth_values():
     assert direct.dpo_target([True, False], BETA).tolist() == [np.inf, -np.inf]
+    assert direct.optimal_margin(partial(direct.ipo, tau=TAU), [True, False]) == pytest.approx([2.0, -2.0])
+
+
+@pytest.mark.equation("eq-gpo-optimum")
+def test_of_many_optimal_margins_the_nearest_to_zero_is_told():
+    assert direct.optimal_margin(partial(direct.slic, beta=BETA), np.array([0.0, 1.0])) == pytest.approx([-2.0, 2.0])
 
 
 @pytest.mark.equation("eq-gpo")

@@ -188,7 +188,8 @@ def test_rejection_sampling_says_what_is_wrong():
     ):
         draw(ceiling=REWARD.min(), beta=BETA)
     with pytest.raises(
-        ValueError, match=r"2 prompt\(s\) got no answer in 1,000 draws: raise beta, or lower the ceiling"
+        ValueError,
+        match=r"2 prompt\(s\) got no answer in 1,000 draws: raise beta, or lower the ceiling to the largest reward$",
     ):
         draw(ceiling=1e3, beta=BETA)
     with pytest.raises(ValueError, match="beta must be finite and above 0; got 0"):

@@ -142,8 +142,8 @@ def test_a_clipped_value_takes_the_larger_error():
     ):
         found = ppo.clipped_value_loss(value * one, old * one, target * one, one, 0.2)
         assert found == pytest.approx(expected / 2, rel=1e-13)
-    values, mask = np.array([[1.0, 5.0], [0.1, 5.0]]), np.array([[1.0, 0], [1, 0]])
-    both = ppo.clipped_value_loss(values, np.zeros((2, 2)), np.full((2, 2), 3.0), mask, 0.2)
+    values, mask = np.array([[1.0, 5.0, 5.0], [0.1, 5.0, 5.0]]), np.array([[1.0, 0, 0], [1, 0, 0]])
+    both = ppo.clipped_value_loss(values, np.zeros((2, 3)), np.full((2, 3), 3.0), mask, 0.2)
     assert both == pytest.approx((2.8**2 + 2.9**2) / 4, rel=1e-13)
 
 
