@@ -1,7 +1,8 @@
 """Run all contests, print the ratios, and write the table that the book shows.
 
-Every repetition runs all contestants of a contest, in shuffled order, so that what else the machine does strikes all of
-them alike. A ratio is the time of another library divided by ours in the same repetition; above 1, ours is faster.
+Every repetition times all contestants of a contest, in shuffled order, so that what else the machine does strikes all
+of them alike. Each is called once to warm the caches, as a training loop does, and then again and again for a moment.
+A ratio is the time of another library divided by ours in the same repetition; above 1, ours is faster.
 """
 
 import platform
@@ -23,7 +24,8 @@ from rlhf_lab.ilhf_worlds import Setting
 from rlhf_lab.recurrent import Recurrent
 
 HERE = Path(__file__).parent
-THREADS = (1, 2)  # PyTorch runs with each; the faster one counts
+THREADS = {"1 thread": 1, "2 threads": 2}  # PyTorch runs with each, ours always with one
+MOMENT = 0.05  # seconds for which a contestant is called in one repetition
 LENGTHS = (64, 128, 256)
 HIDDEN = 10
 
@@ -46,6 +48,7 @@ def contests() -> dict[str, dict]:
             found[f"log-likelihood and gradient, batch {batch:,}, length {length}"] = {
                 "ours": c.ours(model, params, tokens),
                 "PyTorch eager": c.torch_eager(params, tokens),
+                "PyTorch plain": c.torch_plain(params, tokens),
                 "torch.nn.RNN": c.torch_rnn(params, tokens),
                 "jax.jit": c.jax_jit(params, tokens),
             }
@@ -119,25 +122,23 @@ def _flat(value) -> np.ndarray:
 
 
 def race(functions: dict, repetitions: int, rng: np.random.Generator) -> dict[str, list[float]]:
-    """Return seconds for each contestant and repetition; PyTorch stands in the list once for each number of threads."""
-    runners = {
-        (who, threads): function
-        for who, function in functions.items()
-        for threads in (THREADS if "orch" in who else (1,))
-    }
-    times: dict = {runner: [] for runner in runners}
+    """Return the seconds of a call for each contestant and repetition; PyTorch counts once for each of THREADS."""
+    runners = {}
+    for who, function in functions.items():
+        for label, threads in THREADS.items() if "orch" in who else [("", 1)]:
+            runners[f"{who}, {label}" if label else who] = function, threads
+    times: dict[str, list[float]] = {who: [] for who in runners}
     for _ in range(repetitions):
-        for k in rng.permutation(len(runners)):
-            who, threads = list(runners)[k]
+        for who in rng.permutation(list(runners)):
+            function, threads = runners[who]
             torch.set_num_threads(threads)
-            began = time.perf_counter()
-            runners[who, threads]()
-            times[who, threads].append(time.perf_counter() - began)
-    best = {}
-    for who in functions:
-        candidates = [times[who, n] for w, n in runners if w == who]
-        best[who] = min(candidates, key=np.median)
-    return best
+            function()
+            calls, began = 0, time.perf_counter()
+            while not calls or time.perf_counter() - began < MOMENT:
+                function()
+                calls += 1
+            times[who].append((time.perf_counter() - began) / calls)
+    return times
 
 
 def slope(times: dict[str, float], sizes: tuple[int, ...], pattern: str) -> float:
@@ -151,13 +152,13 @@ def main() -> None:
     with threadpool_limits(limits=1, user_api="blas"):
         for name, functions in tqdm(contests().items(), desc="contests"):
             agree(name, functions)
-            best = race(functions, 5 if name.startswith("Bradley-Terry") else 15, rng)  # a minute each time
-            ours[name] = float(np.median(best["ours"]))
-            for who in [who for who in best if who != "ours"]:
-                ratio = np.array(best[who]) / np.array(best["ours"])
+            times = race(functions, 3 if name.startswith("Bradley-Terry") else 15, rng)  # a minute each time
+            ours[name] = float(np.median(times["ours"]))
+            for who in [who for who in times if who != "ours"]:
+                ratio = np.array(times[who]) / np.array(times["ours"])
                 row = {"contest": name, "against": who, "median": float(np.median(ratio))}
                 rows.append(row | {"min": float(ratio.min()), "max": float(ratio.max())})
-                tqdm.write(f"{name:55s} {who:14s} {row['median']:6.1f}  ({ratio.min():.1f} to {ratio.max():.1f})")
+                tqdm.write(f"{name:55s} {who:24s} {row['median']:6.1f}  ({ratio.min():.1f} to {ratio.max():.1f})")
     pattern = "log-likelihood and gradient, batch {}, length {}"
     by_length = slope(ours, LENGTHS, pattern.replace("{}", "1,280", 1))
     in_batch = [ours[pattern.format(f"{b:,}", 128)] for b in (64, 1280)]

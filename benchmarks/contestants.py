@@ -43,6 +43,22 @@ def torch_eager(params: dict, tokens: np.ndarray):
     return _eager(_torch_params(params), params, tokens)
 
 
+def torch_plain(params: dict, tokens: np.ndarray):
+    """Return a function that computes the same as most people would write it: texts first, one slice for each step."""
+    leaves, x = _torch_params(params), torch.tensor(tokens)
+
+    def run():
+        w, e, r, start = leaves
+        h, drive = start.expand(len(x), -1), torch.nn.functional.embedding(x, e)
+        states = [h]
+        for t in range(x.shape[1] - 1):
+            h = torch.tanh(drive[:, t] + h @ w.T)
+            states.append(h)
+        return _torch_finish(torch.log_softmax(torch.stack(states, dim=1) @ r, dim=-1), x, leaves)
+
+    return run
+
+
 def _eager(leaves: list[torch.Tensor], params: dict, tokens: np.ndarray):
     log_pi, x = _eager_log_softmax(leaves, params, tokens)
     return lambda: _torch_finish(log_pi(), x, leaves)

@@ -32,7 +32,7 @@ def test_every_row_is_shown_with_its_numbers_and_a_contest_is_named_once():
     }
     page = table().page(data)
     assert "| a race | A | 2.0 | 1.0 | 3.5 |\n|  | B | 0.6 | 1.0 | 3.5 |\n" in page
-    assert "Ours is the slower one in: a race against B." in page
+    assert "Ours is the slower one in:\n\n- a race, against B\n" in page
     assert "to the power 1.00" in page
     assert "to\nthe power 0.70" in page
     assert "numpy 2.4 on Python\n3.11" in page
