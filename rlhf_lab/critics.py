@@ -53,9 +53,9 @@ class TabularCritic:
 
     def judge(self, params: Params, prompt: Array, response: Array) -> tuple[Array, Array]:
         """Look up the logits (..., N, T, V) and the values (..., N, T) of the state before each token."""
-        language, values = self.language, params["value"]
-        states = {"logits": values[..., None] + np.zeros(language.vocab)}
-        return language.logits(params, prompt, response), np.mean(language.logits(states, prompt, response), axis=-1)
+        places = self.language.places(prompt, response)
+        values = self.language.look_up(params["value"][..., None], places)
+        return self.language.look_up(params["logits"], places), np.reshape(values, values.shape[:-1])
 
 
 @dataclass(frozen=True)

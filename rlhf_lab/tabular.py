@@ -54,6 +54,10 @@ class Tabular:
 
     def logits(self, params: Params, prompt: Array, response: Array) -> Array:
         """Return the logits (..., N, T, V) of every token of the response, given what stands before it."""
+        return self.look_up(params["logits"], self.places(prompt, response))
+
+    def places(self, prompt: Array, response: Array) -> Array:
+        """Return which of the K S states stands before each token, integers (..., N, T)."""
         response = checks.tokens("response", response, self.vocab)
         if response.shape[-1] > self.horizon:
             raise ValueError(f"the table holds {self.horizon} tokens; the response has {response.shape[-1]}")
@@ -63,7 +67,11 @@ class Tabular:
         for t in range(response.shape[-1]):
             columns.append(rows * self.states + self._offset(t) + prefix)
             prefix = prefix * self.words + np.minimum(response[..., t], self.words - 1)
-        return embedding(self._table(params), np.stack(columns, axis=-1))
+        return np.stack(columns, axis=-1)
+
+    def look_up(self, table: Array, places: Array) -> Array:
+        """Return the rows of a table (..., K, S, W), W numbers for each state, at these places: (..., N, T, W)."""
+        return embedding(np.reshape(table, (*table.shape[:-3], -1, table.shape[-1])), places)
 
     def start(self, params: Params, prompt: Array) -> tuple[Place, Array]:
         """Look the prompt up: return where the reader stands and the logits (..., N, V) of the first token."""
@@ -96,11 +104,7 @@ class Tabular:
         if length >= self.horizon:
             raise ValueError(f"the table holds answers of {self.horizon} tokens and has no row behind the last of them")
         where = (rows * self.states + self._offset(length) + prefix)[..., None]
-        return (rows, length, prefix), embedding(self._table(params), where)[..., 0, :]
-
-    def _table(self, params: Params) -> Array:
-        logits = params["logits"]
-        return np.reshape(logits, (*logits.shape[:-3], -1, self.vocab))
+        return (rows, length, prefix), self.look_up(params["logits"], where)[..., 0, :]
 
     def _offset(self, length: int) -> int:
         return sum(self.words**t for t in range(length))
