@@ -212,6 +212,9 @@ def test_the_parts_of_a_likelihood_do_not_upcast():
 
     assert likelihood(params).dtype == onp.float32
     assert [g.dtype for g in grad(likelihood)(params)] == [onp.float32] * 4
+    for k in range(4):
+        vjp, logits = make_vjp(autodiff.rnn_logits, k)(*params, TOKENS, 1)
+        assert vjp(onp.ones_like(logits)).dtype == onp.float32
     assert grad(lambda t: np.sum(autodiff.embedding(t, TOKENS)))(single(3, 4)).dtype == onp.float32
 
 
