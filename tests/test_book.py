@@ -28,6 +28,10 @@ def test_every_module_follows_the_order_of_the_book():
     assert book_index.disordered(ROOT) == []
 
 
+def test_every_module_stands_in_the_reference_behind_those_that_it_uses():
+    assert book_index.unreferenced(ROOT) == []
+
+
 def test_every_equation_is_computed_by_a_function():
     functions = book_index.functions(ROOT)
     assert [label for label in book_index.equations(ROOT) if label not in functions] == []
@@ -142,7 +146,15 @@ def test_one():
 def test_two(x):
     assert True
 """
-TOC = "format: jb-book\nroot: book/preface\nparts:\n- chapters:\n  - file: notebooks/chapter\n"
+TOC = """format: jb-book
+root: book/preface
+parts:
+- chapters:
+  - file: notebooks/chapter
+  - file: book/api
+    sections:
+    - file: book/low
+"""
 
 
 @pytest.fixture
@@ -150,6 +162,8 @@ def project(tmp_path):
     files = {
         "book/_toc.yml": TOC,
         "book/preface.md": "# Preface\n",
+        "book/api.md": "# Reference\n\n```{modules}\n```\n",
+        "book/low.md": "# Low\n\n```{modules}\nleaf\n```\n",
         "notebooks/chapter.md": CHAPTER,
         "rlhf_lab/__init__.py": "",
         "rlhf_lab/leaf.py": MODULE,
@@ -175,6 +189,7 @@ def test_a_project_in_order_has_nothing_to_report(project):
     text = project / "notebooks/chapter.md"
     assert book_index.unasserted(project) == []
     assert book_index.disordered(project) == []
+    assert book_index.unreferenced(project) == []
     assert book_index.unchecked_sections(text) == []
     assert book_index.untold_figures(text) == []
     assert book_index.out_of_step(text) == []
@@ -217,6 +232,22 @@ def test_another_order_is_noticed(project):
 def test_a_label_that_the_book_does_not_have_is_noticed(project):
     edit(project / "rlhf_lab/leaf.py", "eq-two", "eq-too")
     assert book_index.disordered(project) == ["leaf: eq-too is not in the book"]
+
+
+def test_a_reference_that_is_not_that_of_the_package_is_noticed(project):
+    (project / "rlhf_lab/stem.py").write_text('"""A stem."""\n\nfrom . import root\nfrom .leaf import one\n')
+    (project / "rlhf_lab/root.py").write_text('"""A root that is\nlong. And deep."""\n')
+    (project / "rlhf_lab/exercises_leaf.py").write_text('"""Secrets."""\n')
+    assert book_index.unreferenced(project) == [f"{name}: on 0 pages of the reference" for name in ("root", "stem")]
+    edit(project / "book/low.md", "leaf", "stem\nleaf\nroot\nroot\nseed")
+    assert book_index.reference(project) == {"low": ["stem", "leaf", "root", "root", "seed"]}
+    assert book_index.unreferenced(project) == [
+        "root: on 2 pages of the reference",
+        "seed: the reference shows it, and there is no such module",
+        "stem: stands before leaf, which it uses",
+        "stem: stands before root, which it uses",
+    ]
+    assert book_index.summary(project / "rlhf_lab/root.py") == "A root that is long."
 
 
 def test_a_section_that_asserts_nothing_is_noticed(project):

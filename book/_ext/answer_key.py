@@ -13,6 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[2]
 INDEX = "book/equations"
+API, REFERENCE = "book/api", "book/reference/"
 
 
 class equation_index(nodes.General, nodes.Element):
@@ -58,12 +59,23 @@ def _rst(part: str) -> str:
 
 
 def reference_page(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Write the page of the reference: one section a module."""
-    if docname != "book/api":
-        return
-    # what checkers know of an exercise would give its answer away
-    for name in [name for name in book_index.modules(ROOT) if not name.startswith("exercises_")]:
-        source[0] += f"\n## `{name}`\n\n```{{eval-rst}}\n.. automodule:: rlhf_lab.{name}\n   :members:\n```\n"
+    """Write the pages of the reference, one section a module, and the list of all that stands before them."""
+    if docname == API:
+        listed = "\n\n".join(_listed(name, names) for name, names in book_index.reference(ROOT).items())
+        source[0] = book_index.MODULES.sub(lambda block: listed, source[0])
+    elif docname.startswith(REFERENCE):
+        source[0] = book_index.MODULES.sub(lambda block: "\n".join(map(_section, block[1].split())), source[0])
+
+
+def _listed(page: str, names: list[str]) -> str:
+    first = {name: book_index.summary(ROOT / f"rlhf_lab/{name}.py") for name in names}
+    rows = [f"- {{py:mod}}`{name} <rlhf_lab.{name}>`: {line}" for name, line in first.items()]
+    title = (ROOT / f"book/{page}.md").read_text().splitlines()[0]
+    return f"#{title}\n\n" + "\n".join(rows)
+
+
+def _section(name: str) -> str:
+    return f"\n## `{name}`\n\n```{{eval-rst}}\n.. automodule:: rlhf_lab.{name}\n   :members:\n```\n"
 
 
 def prepare(app: Sphinx) -> None:
@@ -89,7 +101,7 @@ def without_thebe(app: Sphinx, page: str, template: str, context: dict, doctree)
 
 def always_outdated(app: Sphinx, env, added, changed, removed) -> list[str]:
     """Rebuild the pages that are made from other files."""
-    return [name for name in ("book/api", INDEX) if name in env.found_docs]
+    return [name for name in env.found_docs if name in (API, INDEX) or name.startswith(REFERENCE)]
 
 
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:

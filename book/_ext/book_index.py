@@ -17,6 +17,7 @@ import yaml
 
 EQUATION = re.compile(r"^:label: (eq-[\w-]+)$", re.MULTILINE)
 NAMED = re.compile(r"\((eq-[\w-]+)\)")
+MODULES = re.compile(r"^```\{modules\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CELL = re.compile(
     r"^```\{code-cell\}[^\n]*\n(?:---\n(?P<options>.*?)\n---\n)?(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -44,6 +45,37 @@ def modules(root: Path) -> list[str]:
         ordered.append(free)
         del needs[free]
     return [name for name in ordered if not name.startswith("__")]
+
+
+def reference(root: Path) -> dict[str, list[str]]:
+    """Return the pages of the reference, in the order of the table of contents, each with its modules."""
+    toc = yaml.safe_load((root / "book/_toc.yml").read_text())
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    files = [section["file"] for chapter in chapters for section in chapter.get("sections", [])]
+    named = {name: MODULES.search((root / f"{name}.md").read_text()) for name in files}
+    return {name.removeprefix("book/"): block[1].split() for name, block in named.items() if block}
+
+
+def unreferenced(root: Path) -> list[str]:
+    """Say which modules stand on no page of the reference or on several, and which stand before one that they use.
+
+    The modules of the exercises stand on none: what checkers know of an exercise would give its answer away.
+    """
+    shown = [name for names in reference(root).values() for name in names]
+    wanted = [name for name in modules(root) if not name.startswith("exercises_")]
+    found = [f"{name}: on {shown.count(name)} pages of the reference" for name in wanted if shown.count(name) != 1]
+    found += [f"{name}: the reference shows it, and there is no such module" for name in shown if name not in wanted]
+    for name in [name for name in wanted if name in shown]:
+        needs = _imported(ast.parse((root / f"rlhf_lab/{name}.py").read_text()))
+        late = set(shown[shown.index(name) + 1 :]) & needs
+        found += [f"{name}: stands before {other}, which it uses" for other in sorted(late)]
+    return found
+
+
+def summary(module: Path) -> str:
+    """Return the first sentence of a module's docstring."""
+    paragraph = (ast.get_docstring(ast.parse(module.read_text())) or "").split("\n\n")[0]
+    return re.split(r"(?<=\.)\s", " ".join(paragraph.split()))[0]
 
 
 def _imported(tree: ast.Module) -> set[str]:
