@@ -128,7 +128,7 @@ def optimal_margin(loss: Loss, p: Array) -> Array:
     By bisection, for a convex loss and `p` of any shape. Of several such margins it is the one nearest to 0; infinite
     if the loss still falls at 1,000 nats.
     """
-    p = checks.share("p", np.asarray(p, dtype=float))
+    p = checks.share("p", np.asarray(p))
     sure, slope = np.maximum(p, 1 - p), elementwise_grad(loss)
     low, high = np.zeros(p.shape), np.full(p.shape, FAR)
     with np.errstate(over="ignore", invalid="ignore"):

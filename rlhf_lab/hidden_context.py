@@ -12,7 +12,7 @@ from scipy.special import expit
 from . import checks
 from .autodiff import Array, log_softmax
 
-STEPS = 200  # of Newton's method, each of at most one nat
+STEPS = 200  # of Newton's method
 SURE = 30.0  # nats; a share cannot be told from certainty much beyond
 
 
@@ -32,10 +32,10 @@ def fit_utility(matrix: Array) -> Array:
     for _ in range(STEPS):
         p = expit(utility[:, None] - utility)
         weight = p * (1 - p)
-        information = np.diag(weight.sum(1)) - weight + 1 / len(matrix)  # the last term keeps the mean at 0
+        information = np.diag(weight.sum(1)) - weight + 1  # the last term keeps the mean at 0
         step = np.linalg.solve(information, (matrix - p).sum(1))
-        utility = utility + step / max(1.0, np.abs(step).max())
-        if np.abs(step).max() < 1e-12 * max(1.0, np.abs(utility).max()):
+        utility = utility + step
+        if np.abs(step).max() < 1e-10:
             return utility
         if np.ptp(utility) > SURE:
             break

@@ -186,8 +186,8 @@ def fit_pairs(pairs: Pairs, prior_precision: float) -> Fit:
             gradient[n] += (ties - total * even).sum()
             hessian[:n, n] = by_item(-total * even * (win - loss) / 2, -1)
             hessian[n, n] = (total * even * (1 - even)).sum() + prior_precision
-        factor = cho_factor(hessian, check_finite=False)
-        step = cho_solve(factor, gradient, check_finite=False)
+        factor = cho_factor(hessian)
+        step = cho_solve(factor, gradient)
         # Along the step the curvature changes by at most a factor e^reach, so that this length never overshoots.
         lead = np.abs(step[first] - step[second]).max()
         reach = lead / 2 + max(lead / 2, abs(step[n]) if davidson else 0)
@@ -196,7 +196,7 @@ def fit_pairs(pairs: Pairs, prior_precision: float) -> Fit:
             break
     else:
         raise ValueError(f"the fit has not converged after {STEPS} steps; pass a larger prior_precision")
-    covariance = cho_solve(factor, np.eye(n + davidson), check_finite=False)[:n, :n] - 1 / (n * (1 + prior_precision))
+    covariance = cho_solve(factor, np.eye(n + davidson))[:n, :n] - 1 / (n * (1 + prior_precision))
     met = by_item(total, 1).astype(np.int64)
     return Fit(theta[:n] - theta[:n].mean(), covariance, float(np.exp(theta[n])) if davidson else 0.0, met)
 

@@ -54,12 +54,15 @@ def test_batches_are_joined_in_their_order():
 
 
 def test_what_cannot_be_compared_is_told():
-    with pytest.raises(ValueError, match="row 1 compares a response with itself, and so do 1 more: such pairs tell"):
+    told = "row 1 compares a response with itself, and so do 1 more: such pairs tell nothing; leave them out$"
+    with pytest.raises(ValueError, match=told):
         compare(PROMPT, FIRST, np.array([[1, 2], [1, 1], [2, 2]]))
     with pytest.raises(ValueError, match="row 2 compares a response with itself, and so do 0 more"):
         compare(PROMPT, np.stack([FIRST, FIRST]), np.stack([SECOND, np.array([[1, 2], [0, 0], [2, 2]])]))
     with pytest.raises(ValueError, match="chosen has 2 tokens, rejected 1: pad them to one length"):
         compare(PROMPT, FIRST, SECOND[:, :1])
+    with pytest.raises(ValueError, match="chosen has 2 tokens, rejected 1: pad them to one length"):
+        compare(PROMPT, FIRST[None], SECOND[None, :, :1])
     with pytest.raises(ValueError, match="3 prompts, but 2 responses"):
         compare(PROMPT, FIRST[:2], SECOND)
     with pytest.raises(ValueError, match="3 prompts, but 2 responses"):
@@ -73,9 +76,8 @@ def test_what_cannot_be_compared_is_told():
     with pytest.raises(ValueError, match=r"label must lie in \[0, 1\]; got 2"):
         compare(PROMPT, FIRST, SECOND, 2.0)
     for weight in (np.array([1, -1, 1]), np.array([1, np.inf, 1]), np.zeros(3), np.array([[1, 1, 1], [0, 0, 0]])):
-        with pytest.raises(
-            ValueError, match="weight is how often a comparison counts: finite, not negative, and not 0"
-        ):
+        told = "^weight is how often a comparison counts: finite, not negative, and not 0 everywhere$"
+        with pytest.raises(ValueError, match=told):
             compare(PROMPT, FIRST, SECOND, weight=weight)
     broken = {"logits": REFERENCE["logits"] * np.nan}
     with pytest.raises(ValueError, match="reference: log-probabilities are at most 0; got nan"):

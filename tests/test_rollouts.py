@@ -104,6 +104,20 @@ def test_bad_input_is_told():
             ValueError, match=r"one finite number for each answer, shape \(2,\); " + "g?o?t? ?.*" + told
         ):
             rollout(broken, tasks.MODEL, tasks.POLICY, 2, np.random.default_rng(0))
+    many = rollouts.stack([tasks.POLICY] * 3)
+    with pytest.raises(ValueError, match=r"one finite number for each answer, shape \(3, 2\); got shape \(2,\)"):
+        rollout(
+            replace(TASK, mdp=replace(TASK.mdp, reward=lambda x, y: np.zeros(2))),
+            tasks.MODEL,
+            many,
+            2,
+            np.random.default_rng(0),
+        )
+
+
+def test_rewards_become_floats():
+    whole = replace(TASK, mdp=replace(TASK.mdp, reward=lambda x, y: np.ones(len(x), dtype=int)))
+    assert rollout(whole, tasks.MODEL, tasks.POLICY, 2, np.random.default_rng(0)).reward.dtype == float
 
 
 def nan(prompt, response):
