@@ -23,7 +23,12 @@ def test_the_page_of_the_book_is_that_of_the_stored_results():
 def test_every_row_is_shown_with_its_numbers_and_a_contest_is_named_once():
     row = {"contest": "a race", "median": 2.04, "min": 1.0, "max": 3.456}
     data = {
-        "rows": [row | {"against": "A"}, row | {"against": "B", "median": 0.55}],
+        "rows": [
+            row | {"against": "A, 1 thread"},
+            row | {"against": "A, 2 threads", "median": 1.5},
+            row | {"against": "B", "median": 0.55},
+            row | {"against": "jax.jit", "max": 9.0},
+        ],
         "slope_length": 1.0,
         "slope_batch": 0.7,
         "versions": {"numpy": "2.4"},
@@ -31,7 +36,8 @@ def test_every_row_is_shown_with_its_numbers_and_a_contest_is_named_once():
         "machine": "x86_64",
     }
     page = table().page(data)
-    assert "| a race | A | 2.0 | 1.0 | 3.5 |\n|  | B | 0.6 | 1.0 | 3.5 |\n" in page
+    rows = ["| a race | A | 2.0 (1.0 to 3.5) | 1.5 (1.0 to 3.5) |", "|  | B | 0.6 (1.0 to 3.5) |  |"]
+    assert "\n".join([*rows, "|  | jax.jit |  | 2.0 (1.0 to 9.0) |\n"]) in page
     assert "Ours is the slower one in:\n\n- a race, against B\n" in page
     assert "to the power 1.00" in page
     assert "to\nthe power 0.70" in page
