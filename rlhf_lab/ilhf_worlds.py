@@ -7,6 +7,7 @@ Each world draws its chance from a generator of its own, so that its numbers do 
 it. Source: ILHF, section 4 and appendices C and D.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +47,11 @@ def read(params: Params, state: Array, tokens: Array) -> tuple[Array, Array]:
 
     The torso is one for each world, `recurrent` (S, D, D), or one for each text, (S, D, D, B).
     """
-    worlds, length, batch = tokens.shape
-    states = np.empty((worlds, state.shape[1], length, batch))
-    for t in range(length):
-        states[:, :, t] = state
-        state = _following(params, state, tokens[:, t])
-    return states, state
+    memory, follow = _memory(params, state, tokens.shape[1])
+    memory[:-1, :, -1] = np.moveaxis(2 * tokens - 1, 1, 0)
+    for before, after in itertools.pairwise(memory):
+        follow(before, after)
+    return _states(memory)
 
 
 def roll(params: Params, scale: float, state: Array, uniform: Array) -> tuple[Array, Array, Array]:
@@ -59,20 +59,35 @@ def roll(params: Params, scale: float, state: Array, uniform: Array) -> tuple[Ar
 
     `readout` is (S, D, B), one for each text.
     """
+    memory, follow = _memory(params, state, uniform.shape[1])
     tokens, odds = np.empty(uniform.shape), logit(uniform)
-    states = np.empty((len(uniform), state.shape[1], *uniform.shape[1:]))
-    for t in range(uniform.shape[1]):
-        states[:, :, t] = state
-        tokens[:, t] = odds[:, t] < scale * np.einsum("sdb,sdb->sb", params["readout"], state)
-        state = _following(params, state, tokens[:, t])
-    return tokens, states, state
+    for t, (before, after) in enumerate(itertools.pairwise(memory)):
+        tokens[:, t] = odds[:, t] < scale * np.einsum("sdb,sdb->sb", params["readout"], before[:, :-1])
+        before[:, -1] = 2 * tokens[:, t] - 1
+        follow(before, after)
+    return tokens, *_states(memory)
 
 
-def _following(params: Params, state: Array, token: Array) -> Array:
-    recurrent, embed, signed = params["recurrent"], params["embed"], 2 * token[:, None] - 1
-    if recurrent.ndim == 3:
-        return np.tanh(np.matmul(recurrent, state) + embed[..., None] * signed)
-    return np.tanh(np.einsum("sijb,sjb->sib", recurrent, state) + embed * signed)
+def _memory(params: Params, state: Array, length: int) -> tuple[Array, Callable[[Array, Array], None]]:
+    """Return room for states with the signed token below each, (T + 1, S, D + 1, B), and what fills the next ones."""
+    worlds, units, batch = state.shape
+    memory = np.empty((length + 1, worlds, units + 1, batch))  # time first, so that each step works in one piece
+    memory[0, :, :-1] = state
+    weights = np.concatenate([params["recurrent"], params["embed"][:, :, None]], axis=2)
+
+    def follow(before: Array, after: Array) -> None:
+        state = after[:, :-1]
+        if weights.ndim == 3:
+            np.matmul(weights, before, out=state)
+        else:
+            np.einsum("sijb,sjb->sib", weights, before, out=state)
+        np.tanh(state, out=state)
+
+    return memory, follow
+
+
+def _states(memory: Array) -> tuple[Array, Array]:
+    return np.moveaxis(memory[:-1, :, :-1], 0, 2), memory[-1, :, :-1]
 
 
 def readout_log_prob(readout: Array, scale: float, states: Array, tokens: Array) -> tuple[Array, Vjp]:
