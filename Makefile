@@ -1,17 +1,20 @@
 # Every target sets up what it needs in .venv; only Python >= 3.11, git and make must be there.
-PYTHON ?= python3
 ifeq ($(OS),Windows_NT)
+  PYTHON ?= python
   BIN := Scripts
 else
+  PYTHON ?= python3
   BIN := bin
 endif
 RUN := .venv/$(BIN)/python
 PEERS := .venv-peers/$(BIN)/python
+# An environment whose Python is gone, as after an upgrade, is made anew.
+BROKEN := $(foreach folder,.venv .venv-peers,$(if $(wildcard $(folder)/ready),$(if $(shell $(folder)/$(BIN)/python -c "print(1)"),,$(folder)/ready)))
 PIP := -m pip install --quiet --disable-pip-version-check
 # Old Pythons must be able to read this line, or the reader gets a syntax error for an answer.
 NEW_ENOUGH := import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make PYTHON=python3.12')
 
-.PHONY: help book test notebooks lint serve bench peers mutants lock clean
+.PHONY: $(BROKEN) help book test notebooks lint serve bench peers mutants lock clean
 
 help:
 	@echo "make book       execute what is out of date, render the book, print the file to open"
@@ -20,7 +23,7 @@ help:
 	@echo "make notebooks  for authors: bring the notebooks in step with their texts, store outputs"
 	@echo "make lint       style and types"
 	@echo "make bench      speed against PyTorch and JAX (installs them in .venv-peers)"
-	@echo "make peers      tests against PyTorch (installs it in .venv-peers)"
+	@echo "make peers      tests against PyTorch, JAX, TRL and others (installs them in .venv-peers)"
 	@echo "make mutants    break the code in many small ways and see that tests notice; MODULE=lm for one module"
 	@echo "make lock       choose the newest versions of all dependencies"
 	@echo "make clean      remove what was built, keep the environments"
@@ -28,7 +31,7 @@ help:
 .venv/ready: requirements/lock.txt pyproject.toml
 	@$(PYTHON) -c "$(NEW_ENOUGH)"
 	@echo "Setting up .venv: about a minute, once"
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv --clear .venv
 	@$(RUN) $(PIP) -r requirements/lock.txt
 	@$(RUN) $(PIP) --no-deps --no-build-isolation -e .
 	@$(PYTHON) -c "open('.venv/ready', 'w').close()"
@@ -36,7 +39,7 @@ help:
 .venv-peers/ready: requirements/lock.txt requirements/peers.txt pyproject.toml
 	@$(PYTHON) -c "$(NEW_ENOUGH)"
 	@echo "Setting up .venv-peers with PyTorch and JAX: a few minutes, once"
-	@$(PYTHON) -m venv .venv-peers
+	@$(PYTHON) -m venv --clear .venv-peers
 	@$(PEERS) $(PIP) -c requirements/lock.txt -r requirements/peers.txt setuptools
 	@$(PEERS) $(PIP) --no-deps --no-build-isolation -e .
 	@$(PYTHON) -c "open('.venv-peers/ready', 'w').close()"
@@ -74,4 +77,4 @@ lock: .venv/ready
 	  pyproject.toml --output-file requirements/lock.txt
 
 clean:
-	rm -rf _build mutants .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf _build .pytest_cache .hypothesis .mypy_cache .ruff_cache

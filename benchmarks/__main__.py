@@ -78,9 +78,12 @@ def contests() -> dict[str, dict]:
     found["Bradley-Terry, 100,000 comparisons of 100 items"] = feedback.contestants()
     model, params, texts = world(2, 128, 64)
     given = model, params, model.init(np.random.default_rng(1)), texts[:64], texts[64:]
-    found["a DPO step, 64 comparisons, length 64"] = {"ours": c.dpo_ours(*given), "PyTorch eager": c.dpo_torch(*given)}
+    found["a DPO step, loss and gradient, 64 comparisons, length 64"] = {
+        "ours": c.dpo_ours(*given),
+        "PyTorch eager": c.dpo_torch(*given),
+    }
     task, critic, params, batch = ppo_update()
-    found["one update of PPO, 10 seeds at once, 256 answers each"] = {
+    found["a PPO step, loss and gradient, 10 seeds at once, 256 answers each"] = {
         "ours": c.ppo_ours(task, critic, params, batch),
         "PyTorch eager": c.ppo_torch(params, batch),
     }

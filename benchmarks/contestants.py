@@ -1,4 +1,4 @@
-"""The same mathematics in four ways: ours, PyTorch eager, PyTorch's own RNN, JAX compiled. All in float64.
+"""The same mathematics in five ways: ours, PyTorch tuned and plain, its own RNN, JAX compiled. All in float64.
 
 h' = tanh(W h + E[token]), logits h R, the mean over a batch of log-likelihoods, and its gradient in W, E, R and the
 start state. Parameters and data are numpy arrays with leading axes for seeds, or none.

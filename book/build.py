@@ -1,7 +1,7 @@
 """Build the book: execute what is out of date, render, and say which file to open.
 
 Nothing outside `_build` is written. Executed cells are cached there; the cache is thrown away when the package or the
-lock file changes, so every number on the pages was computed by the code in this folder.
+lock file changes, so every number on the pages was computed by the code in this folder. All pages are rendered anew.
 """
 
 import hashlib
@@ -35,16 +35,18 @@ def main() -> int:
     """Build, and return the exit code."""
     began = time.time()
     forget_old_results(ROOT, BUILD)
+    for old in ("html", ".doctrees"):  # what a page tells of code, tests and other pages may be out of date
+        shutil.rmtree(BUILD / old, ignore_errors=True)
     environment = os.environ | {
         "TQDM_DISABLE": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
     }
-    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
-    command = [jupyter_book, "build", ".", "--config", "book/_config.yml"]
+    start = "from jupyter_book.cli.main import main; main()"  # its script holds the path at which it was installed
+    command = [sys.executable, "-c", start, "build", ".", "--config", "book/_config.yml"]
     command += ["--toc", "book/_toc.yml", "--warningiserror", "--nitpick", "--keep-going"]
-    print("Executing what is out of date, and rendering; the first time takes about a minute ...", flush=True)
+    print("Executing what is out of date, and rendering; the first time takes about two minutes ...", flush=True)
     log = BUILD / "book.log"
     with log.open("w") as out:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)

@@ -12,15 +12,16 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 Array = Any
+DRIVE = 14  # seconds that an animated car takes
 
 COLORS = {
     "pretrained": "#777777",
     "exact": "#0072B2",
-    "monte_carlo": "#56B4E9",
+    "monte_carlo": "#369BD6",
     "human": "#197D32",
     "learned": "#6633EE",
-    "sft": "#E69F00",
-    "reinforce": "#D55E00",
+    "sft": "#CD8400",
+    "reinforce": "#CE5A00",
     "rloo": "#C86464",
     "grpo": "#1E5AD2",
     "a2c": "#1E002D",
@@ -34,7 +35,7 @@ COLORS = {
     "ilhf": "#CC79A7",
     "ensemble": "#AF3296",
     "pessimism": "#32197D",
-    "dagger": "#7D96C8",
+    "dagger": "#7C92C0",
     "dril": "#641900",
 }
 
@@ -137,12 +138,14 @@ def bar_slider(labels: list[str], frames: Array, captions: list[str], key: Array
         f'<span style="text-align:right">{escape(label)}</span><div>'
         f'<div data-bar style="{bar.format(width=now, color=COLORS[method])}"></div>'
         f'<div style="{bar.format(width=round(100 * float(best), 1), color=COLORS["exact"])}"></div></div>'
+        f"<span><span data-told>{now}</span> of {100 * float(best):.1f}%</span>"
         for label, now, best in zip(labels, percent[0], key, strict=True)
     )
     move = (
-        "const s=JSON.parse(this.dataset.all),p=this.closest('figure');"
-        "p.querySelectorAll('[data-bar]').forEach((b,i)=>{b.style.width=s.frames[this.value][i]+'%'});"
-        "p.querySelector('output').textContent=s.captions[this.value]"
+        "const s=JSON.parse(this.dataset.all),p=this.closest('figure'),now=s.frames[this.value];"
+        "p.querySelectorAll('[data-bar]').forEach((b,i)=>{b.style.width=now[i]+'%'});"
+        "p.querySelectorAll('[data-told]').forEach((b,i)=>{b.textContent=now[i].toFixed(1)});"
+        "this.ariaValueText=p.querySelector('output').textContent=s.captions[this.value]"
     )
     data = escape(json.dumps({"frames": percent, "captions": captions}), quote=True)
     return (
@@ -150,8 +153,9 @@ def bar_slider(labels: list[str], frames: Array, captions: list[str], key: Array
         f'<b style="color:{COLORS["exact"]}">exact</b> '
         f'<label><b style="color:{COLORS[method]}">{escape(method)}</b> '
         f'<input type="range" min="0" max="{len(percent) - 1}" value="0" data-all="{data}" oninput="{escape(move)}" '
-        f'aria-label="training"></label> <output>{escape(captions[0])}</output>'
-        '<div style="display:grid;grid-template-columns:max-content 1fr;gap:0.3em 0.8em;align-items:center">'
+        f'aria-label="training" aria-valuetext="{escape(captions[0])}"></label> <output>{escape(captions[0])}</output>'
+        '<div style="display:grid;grid-template-columns:max-content 1fr max-content;gap:0.3em 0.8em;'
+        'align-items:center">'
         f"{rows}</div></figure>"
     )
 
@@ -168,10 +172,10 @@ def occupancy_map(ax: Axes, d: Array, method: str) -> None:
     ax.set_title(method)
 
 
-def road_animation(drives: dict[str, Array], methods: list[str], seconds: float = 14.0) -> str:
+def road_animation(drives: dict[str, Array], methods: list[str]) -> str:
     """Return an animation as HTML: one road for each name, and on it cars whose offsets are given, (cars, T) each.
 
-    It is a drawing that moves by itself, without scripts, and the same text on every machine.
+    It is a drawing that drives once when it is clicked, without scripts, and the same text on every machine.
     """
     length, left, wide, high = 640, 70, 7.0, 150
     parts = []
@@ -185,11 +189,12 @@ def road_animation(drives: dict[str, Array], methods: list[str], seconds: float 
         )
         for car in middle + wide * np.asarray(offsets):
             moves = "".join(
-                f'<animate attributeName="{axis}" dur="{seconds:g}s" repeatCount="indefinite" '
+                f'<animate attributeName="{axis}" dur="{DRIVE}s" begin="road.click" fill="freeze" '
                 f'values="{";".join(f"{v:.0f}" for v in where)}"/>'
                 for axis, where in (("cx", x), ("cy", car))
             )
-            parts.append(f'<circle r="5" fill="{COLORS[method]}" fill-opacity="0.7">{moves}</circle>')
-    told = f"Cars on a winding road: {', '.join(drives)}"
-    box = f'viewBox="0 0 {length} {high * len(drives)}" role="img" aria-label="{told}" style="max-width: 100%"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{"".join(parts)}</svg>'
+            start = f'cx="{x[0]:.0f}" cy="{car[0]:.0f}"'
+            parts.append(f'<circle {start} r="5" fill="{COLORS[method]}" fill-opacity="0.7">{moves}</circle>')
+    told = f"Cars on winding roads, which drive when clicked: {', '.join(drives)}"
+    box = f'id="road" viewBox="0 0 {length} {high * len(drives)}" style="max-width: 100%; cursor: pointer"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" aria-label="{told}">{"".join(parts)}</svg>'

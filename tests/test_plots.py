@@ -51,7 +51,7 @@ def test_no_two_methods_look_alike(eye):
 
 
 def test_every_colour_stands_out_from_the_page():
-    assert min(contrast_with_white(color) for color in plots.COLORS.values()) > 2
+    assert min(contrast_with_white(color) for color in plots.COLORS.values()) > 3  # as WCAG asks
 
 
 def test_a_mean_has_a_band_of_one_standard_error():
@@ -113,8 +113,10 @@ def test_a_slider_holds_every_frame_and_starts_with_the_first():
     data = json.loads(html.unescape(re.search(r'data-all="(.*?)"', page)[1]))
     assert data == {"frames": [[12.3, 50.0], [30.0, 60.0]], "captions": ["0 answers", "9 answers"]}
     assert re.findall(r"width:([\d.]+)%", page) == ["12.3", "25.0", "50.0", "75.0"]
+    assert re.findall(r"<span data-told>([\d.]+)</span> of ([\d.]+)%", page) == [("12.3", "25.0"), ("50.0", "75.0")]
     assert "a &lt; b" in page
     assert "<output>0 answers</output>" in page
+    assert 'aria-valuetext="0 answers"' in page
     assert 'max="1"' in page
     assert page.count(plots.COLORS["ppo"]) == page.count(plots.COLORS["exact"]) == 3
     assert re.findall(r"<b [^>]*>(\w+)</b>", page) == ["exact", "ppo"]
@@ -135,8 +137,8 @@ def test_an_occupancy_map_has_a_column_for_each_step_and_a_row_for_each_offset()
 
 def test_a_road_animation_drives_each_car_along_its_offsets():
     drives = {"clone": np.array([[0, 1, 2, 3], [0, -1, -1, 0]]), "home": np.zeros((1, 4))}
-    text = plots.road_animation(drives, ["sft", "dril"], seconds=3.0)
-    assert text == plots.road_animation(drives, ["sft", "dril"], seconds=3.0)
+    text = plots.road_animation(drives, ["sft", "dril"])
+    assert text == plots.road_animation(drives, ["sft", "dril"])
     root = ElementTree.fromstring(text)
     space = "{http://www.w3.org/2000/svg}"
     circles = root.findall(f"{space}circle")
@@ -144,10 +146,13 @@ def test_a_road_animation_drives_each_car_along_its_offsets():
     paths = []
     for circle in circles:
         across, down = circle.findall(f"{space}animate")
-        assert (across.get("attributeName"), down.get("attributeName"), across.get("dur")) == ("cx", "cy", "3s")
+        assert (across.get("attributeName"), down.get("attributeName"), across.get("dur")) == ("cx", "cy", "14s")
+        assert {move.get("begin") for move in (across, down)} == {"road.click"}, "nothing moves unasked"
         assert across.get("values") == "70;257;443;630"
         paths.append(np.array(down.get("values").split(";"), dtype=float))
+        assert (circle.get("cx"), float(circle.get("cy"))) == ("70", paths[-1][0])
     assert paths[0] - paths[2] + 150 == pytest.approx(7 * np.arange(4), abs=1)
     assert paths[1] - paths[2] + 150 == pytest.approx([0, -7, -7, 0], abs=1)
     assert [t.text for t in root.findall(f"{space}text")] == ["clone", "home"]
-    assert root.get("aria-label") == "Cars on a winding road: clone, home"
+    assert root.get("aria-label") == "Cars on winding roads, which drive when clicked: clone, home"
+    assert root.get("id") == "road"

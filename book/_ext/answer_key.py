@@ -99,11 +99,6 @@ def without_thebe(app: Sphinx, page: str, template: str, context: dict, doctree)
     ]
 
 
-def always_outdated(app: Sphinx, env, added, changed, removed) -> list[str]:
-    """Rebuild the pages that are made from other files."""
-    return [name for name in env.found_docs if name in (API, INDEX) or name.startswith(REFERENCE)]
-
-
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put a line below each labelled equation, and the index on its page."""
     for block in list(doctree.findall(nodes.math_block)):
@@ -184,7 +179,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("equation-index", EquationIndex)
     app.connect("config-inited", theme, priority=900)
     app.connect("builder-inited", prepare)
-    app.connect("env-get-outdated", always_outdated)
     app.connect("source-read", reference_page)
     app.connect("autodoc-process-docstring", docstring)
     app.connect("doctree-resolved", resolve, priority=900)
