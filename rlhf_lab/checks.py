@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+ILL = 1e12  # condition number beyond which a direction counts as not measured
 
 
 def tokens(name: str, value: Any, vocab: int) -> IntArray:
@@ -143,3 +144,8 @@ def same_batch(prompt: IntArray, response: IntArray) -> None:
         raise ValueError(
             f"{prompt.shape[-2]} prompts, but {response.shape[-2]} responses: repeat each prompt once for each response"
         )
+
+
+def ill_conditioned(matrix: Any) -> bool:
+    """Return whether one of the matrices (..., D, D) has a direction that counts as not measured."""
+    return bool(np.max(np.linalg.cond(matrix)) > ILL)

@@ -15,41 +15,54 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from . import gibbs, lm
+from . import checks, gibbs, lm
 from .autodiff import Array
 from .optim import Params
-
-ILL = 1e12  # condition number beyond which a direction counts as not measured
 
 
 def merge(log_pi: Array, kind: Array) -> Array:
     """log pi(k) = log sum of pi(y) over the answers y of kind k, (..., A) to (..., G) (eq-kinds).
 
-    `kind` (A,) holds integers from 0 to G - 1. If rewards depend on the kind alone, policies on kinds have the same
-    expectations, divergences and optima as policies on answers.
+    `kind` (A,) holds each integer from 0 to G - 1 at least once. If rewards depend on the kind alone, so do Gibbs
+    policies and best-of-n relative to pi_0, and their expectations and divergences from pi_0 are those over answers. Of
+    a policy that also prefers some answers of a kind to others, the divergence over kinds is smaller.
     """
     kind, log_pi = np.asarray(kind), np.asarray(log_pi)
-    if kind.ndim != 1 or kind.shape != log_pi.shape[-1:]:
-        raise ValueError(f"kind (A,) must name the kind of each answer of log_pi (..., A); got {kind.shape}")
-    rows = np.exp(log_pi.reshape(-1, len(kind)))
-    mass = np.stack([np.bincount(kind, weights=row) for row in rows])
-    if not (mass > 0).all():
-        raise ValueError("kind: a kind between the first and the last holds no probability; count the kinds from 0 on")
-    return np.log(mass).reshape(*log_pi.shape[:-1], -1)
+    if kind.ndim != 1 or not kind.size or kind.shape != log_pi.shape[-1:]:
+        raise ValueError(
+            f"kind (A,) must name the kind of each answer of log_pi (..., A), at least one; got {kind.shape} and "
+            f"{log_pi.shape}"
+        )
+    order = np.argsort(kind, kind="stable")
+    names, first = np.unique(kind[order], return_index=True)
+    if not np.issubdtype(kind.dtype, np.integer) or not np.array_equal(names, np.arange(len(names))):
+        raise ValueError(
+            f"kind must hold integers, each from 0 to G - 1 at least once; got {len(names)} different ones of type "
+            f"{kind.dtype}, {names[0]} to {names[-1]}. Number them with np.unique(..., return_inverse=True)"
+        )
+    checks.log_probs("log_pi", log_pi)
+    return np.logaddexp.reduceat(log_pi[..., order], first, axis=-1)
 
 
 def draw(log_pi: Array, row: Array, rng: Generator) -> Array:
     """Draw an answer (or kind) to the prompt `row` (...) from a policy over enumerated ones (K, A): integers (...).
 
-    `log_pi` need not be normalised. Raises `ValueError` if a row is none of the K prompts.
+    `log_pi` need not be normalised. Raises `ValueError` if `row` is none of the K prompts, or if some prompt has NaN in
+    `log_pi` or no answer of any probability.
     """
-    prompts, answers = log_pi.shape
-    if np.min(row) < 0 or np.max(row) >= prompts:
-        wrong = np.max(row) if np.min(row) >= 0 else np.min(row)
+    (prompts, answers), row = log_pi.shape, np.asarray(row)
+    if row.size and not np.issubdtype(row.dtype, np.integer):
+        raise ValueError(f"row must be integers, the numbers of prompts; got {row.dtype}")
+    if row.size and (row.min() < 0 or row.max() >= prompts):
+        wrong = row.max() if row.min() >= 0 else row.min()
         raise ValueError(f"row: there are {prompts} prompts, counted from 0; got {wrong}")
-    top = np.cumsum(np.exp(log_pi), axis=-1)
+    likeliest = np.max(log_pi, axis=-1, keepdims=True)
+    if not np.isfinite(likeliest).all():
+        raise ValueError("log_pi: each prompt needs an answer with some probability, and none that is NaN or infinite")
+    top = np.cumsum(np.exp(log_pi - likeliest), axis=-1)
     stairs = (top / top[:, -1:] + np.arange(prompts)[:, None]).ravel()
-    return np.searchsorted(stairs, row + rng.random(np.shape(row)), side="right") - row * answers
+    place = np.searchsorted(stairs, row + rng.random(row.shape), side="right")
+    return place - row.astype(np.int64) * answers
 
 
 def centred(reward: Array, log_pi_0: Array) -> Array:
@@ -64,13 +77,16 @@ def offline_covariance(difference: Array, precision: float) -> Array:
     """Sigma = lambda I + sum_i d_i d_i^T, (..., N, D) to (..., D, D): what was compared (eq-offline-covariance).
 
     `difference` holds the differences d of the features of two responses, `precision` is lambda >= 0. Raises
-    `ValueError` if it is 0 and some direction was never compared. Xiong, Theory to Algorithm for RLHF.
+    `ValueError` if, measured against the others, some direction was hardly compared, and the prior does not make up
+    for it. Xiong, Theory to Algorithm for RLHF.
     """
     difference = _finite("difference", difference)
-    if not (np.isfinite(precision) and precision >= 0):
-        raise ValueError(f"precision is lambda, finite and at least 0; got {precision}")
-    if difference.ndim < 2:
-        raise ValueError(f"difference must have shape (..., N, D), one row a comparison; got {difference.shape}")
+    _not_negative("precision is lambda", precision)
+    if difference.ndim < 2 or not difference.shape[-1]:
+        raise ValueError(
+            f"difference must have shape (..., N, D), one row a comparison, one column a feature, at least one; got "
+            f"{difference.shape}"
+        )
     covariance = np.matmul(np.swapaxes(difference, -1, -2), difference) + precision * np.eye(difference.shape[-1])
     _invertible(covariance)
     return covariance
@@ -84,12 +100,23 @@ def expected_features(log_pi: Array, features: Array) -> Array:
 def uncertainty(features: Array, reference: Array, covariance: Array) -> Array:
     """||phi(x, y) - phi(x, pi_0)|| in the norm of Sigma^-1, (..., A) (eq-elliptical-bonus).
 
-    `features` (..., A, D), `reference` (..., D), `covariance` (..., D, D); leading axes broadcast.
+    `features` (..., A, D), `reference` (..., D), `covariance` (..., D, D); leading axes broadcast. Raises `ValueError`
+    if the covariance is not symmetric and positive definite.
     """
-    covariance = _finite("covariance", covariance)
+    away, covariance = _away(features, reference), _finite("covariance", covariance)
+    size = away.shape[-1]
+    if covariance.shape[-2:] != (size, size):
+        raise ValueError(
+            f"covariance must be (..., {size}, {size}), as there are {size} features; got {covariance.shape}"
+        )
+    if np.abs(covariance - np.swapaxes(covariance, -1, -2)).max() > 1e-9 * np.abs(covariance).max():
+        raise ValueError("covariance is not symmetric; make it with offline_covariance")
     _invertible(covariance)
-    root = np.linalg.inv(np.linalg.cholesky(covariance))
-    return np.sqrt(np.sum(np.matmul(_away(features, reference), np.swapaxes(root, -1, -2)) ** 2, axis=-1))
+    try:
+        root = np.linalg.inv(np.linalg.cholesky(covariance))
+    except np.linalg.LinAlgError:
+        raise ValueError("covariance is not positive definite; make it with offline_covariance") from None
+    return np.sqrt(np.sum(np.matmul(away, np.swapaxes(root, -1, -2)) ** 2, axis=-1))
 
 
 def lower_confidence_bound(features: Array, reference: Array, theta: Array, covariance: Array, c: float) -> Array:
@@ -98,10 +125,12 @@ def lower_confidence_bound(features: Array, reference: Array, theta: Array, cova
     At most the centred true reward, everywhere at once, if c sqrt(d) is at least the error of theta (..., D) in the
     norm of Sigma (eq-pointwise). `c` = 0 is the plain reward. Xiong, Theory to Algorithm for RLHF.
     """
-    if not (np.isfinite(c) and c >= 0):
-        raise ValueError(f"c is how many times the uncertainty is subtracted, finite and at least 0; got {c}")
-    reward = np.matmul(_away(features, reference), _finite("theta", theta)[..., None])[..., 0]
-    return reward - c * np.shape(features)[-1] ** 0.5 * uncertainty(features, reference, covariance)
+    _not_negative("c is how many times the uncertainty is subtracted", c)
+    away, theta = _away(features, reference), _finite("theta", theta)
+    if theta.shape[-1:] != away.shape[-1:]:
+        raise ValueError(f"theta (..., D) must have a weight for each of {away.shape[-1]} features; got {theta.shape}")
+    reward = np.matmul(away, theta[..., None])[..., 0]
+    return reward - c * away.shape[-1] ** 0.5 * uncertainty(features, reference, covariance)
 
 
 def confidence_radius(size: int, delta: float, slope: float, precision: float, norm: float) -> float:
@@ -115,6 +144,9 @@ def confidence_radius(size: int, delta: float, slope: float, precision: float, n
         raise ValueError(f"delta is the probability to be wrong, in (0, 1); got {delta}")
     if not 0 < slope <= 0.25:
         raise ValueError(f"slope is the least p (1 - p), in (0, 1/4]; got {slope}")
+    _number("size is the number of features", size)
+    _not_negative("precision is lambda", precision)
+    _not_negative("norm is at least ||theta*||", norm)
     t = -np.log(delta)
     noise = 0.5 * np.sqrt(size + 2 * np.sqrt(size * t) + 2 * t)
     return float((noise + np.sqrt(precision) * norm) / slope)
@@ -144,8 +176,7 @@ def coverage_coefficient(log_pi: Array, features: Array, reference: Array, covar
 
     For each prompt. It stays bounded as the number n of comparisons, `count`, grows if they cover where pi goes.
     """
-    if count < 1:
-        raise ValueError(f"count is the number of comparisons, at least 1; got {count}")
+    _number("count is the number of comparisons", count)
     return count**0.5 * np.sum(np.exp(log_pi) * uncertainty(features, reference, covariance), axis=-1)
 
 
@@ -154,21 +185,25 @@ def guarantee(radius: float, coverage: Array, count: int) -> Array:
 
     `radius` is c sqrt(d), `coverage` C*, `count` n.
     """
+    _not_negative("radius is c sqrt(d)", radius)
+    _number("count is the number of comparisons", count)
     return 2 * radius * coverage / count**0.5
 
 
 def ensemble(init: Callable[[Generator], Params], shape: tuple[int, ...], rng: Generator) -> Params:
     """Draw independent parameters with `init` and stack them: members (and seeds) are the leading axes `shape`."""
-    if not shape or min(shape) < 1:
-        raise ValueError(f"shape is (K,) or (K, seeds), at least one of each; got {shape}")
+    _axes("(K,) or (K, seeds)", shape)
     drawn = [init(one) for one in rng.spawn(int(np.prod(shape)))]
+    sizes = [{name: np.shape(value) for name, value in params.items()} for params in drawn]
+    odd = next((each for each in sizes if each != sizes[0]), None)
+    if odd is not None:
+        raise ValueError(f"init: all members need the same shapes to be stacked; got {sizes[0]} and {odd}")
     return {name: np.stack([p[name] for p in drawn]).reshape(*shape, *np.shape(drawn[0][name])) for name in drawn[0]}
 
 
 def bootstrap(shape: tuple[int, ...], rng: Generator) -> Array:
     """Draw n of n comparisons with replacement: indices (..., n) of `shape`, another draw for each member."""
-    if not shape or min(shape) < 1:
-        raise ValueError(f"shape is (K, ..., n), at least one of each; got {shape}")
+    _axes("(K, ..., n)", shape)
     return rng.integers(shape[-1], size=shape)
 
 
@@ -182,8 +217,7 @@ def uncertainty_weighted(rewards: Array, weight: float) -> Array:
 
     Coste et al. 2024; the variance is that of the members, divided by K.
     """
-    if not (np.isfinite(weight) and weight >= 0):
-        raise ValueError(f"weight is lambda, how much variance costs, finite and at least 0; got {weight}")
+    _not_negative("weight is lambda, how much variance costs", weight)
     rewards = _members(rewards)
     return np.mean(rewards, axis=0) - weight * np.var(rewards, axis=0)
 
@@ -211,17 +245,36 @@ def _finite(name: str, value: Array) -> Array:
 
 
 def _invertible(covariance: Array) -> None:
-    if np.max(np.linalg.cond(covariance)) > ILL:
+    if checks.ill_conditioned(covariance):
         raise ValueError(
-            "the covariance is singular: some direction of the features was never compared; give precision > 0"
+            f"the covariance is singular, or nearly: its condition number is {np.max(np.linalg.cond(covariance)):.0e}. "
+            "Some direction of the features was hardly compared; give a larger precision, or rescale the features"
         )
+
+
+def _not_negative(meaning: str, value: float) -> None:
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{meaning}, finite and at least 0; got {value}")
+
+
+def _number(meaning: str, value: float) -> None:
+    if not (np.isfinite(value) and value >= 1):
+        raise ValueError(f"{meaning}, at least 1; got {value}")
+
+
+def _axes(meaning: str, shape: tuple[int, ...]) -> None:
+    sizes = np.asarray(shape)
+    if sizes.ndim != 1 or not np.issubdtype(sizes.dtype, np.integer) or sizes.min() < 1:
+        raise ValueError(f"shape is {meaning}, whole numbers, at least one of each; got {shape}")
 
 
 def _members(rewards: Array) -> Array:
     try:
-        array = np.asarray(rewards, dtype=float)
+        array = np.asarray(rewards)
     except ValueError:
         raise ValueError("rewards: the members have different shapes; judge the same answers with each") from None
     if array.ndim < 2 or not len(array):
         raise ValueError(f"rewards must have shape (K, ..., A), members first, at least one; got {array.shape}")
-    return array
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise ValueError(f"rewards must be finite numbers, without NaN or infinity; got an array of {array.dtype}")
+    return array.astype(float, copy=False)

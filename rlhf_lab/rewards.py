@@ -23,7 +23,6 @@ from .tabular import Tabular
 
 STEPS = 100  # of Newton's method; a maximum that exists is found in about ten
 SIDES = np.array([[1.0], [-1.0]])  # of a margin: chosen minus rejected
-ILL = 1e12  # condition number beyond which a direction counts as not measured
 
 
 class RewardModel(Protocol):
@@ -188,7 +187,7 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
         margin = _times(difference, theta)
         p, q, slope = _chances(margin, checks.share("misclick", misclick))
         information = fisher(difference, margin, misclick) + prior
-        if np.max(np.linalg.cond(information)) > ILL:
+        if checks.ill_conditioned(information):
             break
         surprise = label * q - (1 - label) * p  # label - p, without rounding to 0 where a label is nearly certain
         score = _times(np.swapaxes(difference, -1, -2), surprise * slope / (p * q)) - precision * theta

@@ -19,6 +19,8 @@ def test_good_values_pass_through():
     assert checks.share("p", [0.0, 1.0]) == [0.0, 1.0]
     assert checks.labels("label", [[0, 1], [0.5, 1]]).tolist() == [[0, 1], [0.5, 1]]
     assert checks.preference_matrix([[0.5, 0.3], [0.7, 0.5]]).tolist() == [[0.5, 0.3], [0.7, 0.5]]
+    assert checks.ill_conditioned(np.diag([1.0, 2e-12])) is False
+    assert checks.ill_conditioned(np.array([np.eye(2), np.diag([1.0, 5e-13])])) is True
     checks.finite({"w": np.ones(3)})
     checks.sizes(2, 1)
     checks.sizes(2, None)

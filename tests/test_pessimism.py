@@ -1,15 +1,18 @@
 """Pessimism: the bound is a bound, the theorem holds, and ensembles see what they can see."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tasks
 from scipy.stats import chi2
 
-from rlhf_lab import gibbs, lm, optim, pessimism, phrase_world, preferences, rewards
-from rlhf_lab.autodiff import log_softmax
+from rlhf_lab import best_of_n, gibbs, lm, optim, pessimism, phrase_world, ppo, preferences, rewards
+from rlhf_lab.critics import TabularCritic
 from rlhf_lab.phrase_world import START
 from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.rollouts import Task
 
 RNG = np.random.default_rng(0)
 LOG_PI_0 = np.log(RNG.dirichlet(np.ones(6), size=3))
@@ -39,6 +42,22 @@ def test_optimising_over_kinds_is_optimising_over_answers():
     assert lm.kl(best, LOG_PI_0) == pytest.approx(lm.kl(best_of_kinds, small), abs=1e-12)
     value = gibbs.objective(best, LOG_PI_0, reward[kind], BETA)
     assert value == pytest.approx(gibbs.objective(best_of_kinds, small, reward, BETA), abs=1e-12)
+    kept, kept_of_kinds = (best_of_n.log_best_of_n(p, r, 4) for p, r in ((LOG_PI_0, reward[kind]), (small, reward)))
+    assert pessimism.merge(kept, kind) == pytest.approx(kept_of_kinds, abs=1e-12)
+    assert lm.kl(kept, LOG_PI_0) == pytest.approx(lm.kl(kept_of_kinds, small), abs=1e-12)
+
+
+@pytest.mark.equation("eq-kinds")
+def test_a_policy_that_prefers_one_order_of_words_is_farther_away_than_its_kinds():
+    kind, policy = np.array([0, 2, 1, 2, 0, 1]), np.log(np.random.default_rng(18).dirichlet(np.ones(6), size=3))
+    apart = lm.kl(policy, LOG_PI_0) - lm.kl(pessimism.merge(policy, kind), pessimism.merge(LOG_PI_0, kind))
+    assert (apart > 0.01).all()
+
+
+def test_kinds_without_probability_to_speak_of_keep_their_logarithm():
+    log_pi = np.array([-800.0, -801.0, 0.0, -np.inf])
+    found = pessimism.merge(log_pi, np.array([0, 0, 1, 2]))
+    assert found == pytest.approx([-800 + np.log1p(np.exp(-1)), 0.0, -np.inf], rel=1e-14)
 
 
 @pytest.mark.equation("eq-kinds")
@@ -62,9 +81,15 @@ def test_answers_are_drawn_with_their_probabilities():
 
 def test_a_policy_that_is_drawn_from_need_not_be_normalised():
     row = np.tile([0, 1, 2], 100)
-    once, again = (pessimism.draw(LOG_PI_0 + shift, row, np.random.default_rng(15)) for shift in (0.0, 3.0))
-    assert once.tolist() == again.tolist()
+    shifts = (0.0, 3.0, 1e5, -1e5)
+    once, *others = (pessimism.draw(LOG_PI_0 + shift, row, np.random.default_rng(15)) for shift in shifts)
+    assert [drawn.tolist() for drawn in others] == [once.tolist()] * 3
     assert once.max() == 5
+
+
+def test_no_prompts_draw_no_answers():
+    drawn = pessimism.draw(LOG_PI_0, [], RNG)
+    assert (drawn.shape, drawn.dtype) == ((0,), np.int64)
 
 
 def test_an_answer_without_probability_is_never_drawn():
@@ -211,6 +236,14 @@ def error_norm(theta, covariance):
     return np.einsum("sd,sde,se->s", away, covariance, away) ** 0.5
 
 
+def needed(theta, covariance):
+    """The smallest radius with which the bound holds for every kind of answer to every prompt: (...)."""
+    features, log_pi_0, truth = WORLD
+    reference = pessimism.expected_features(log_pi_0, features)
+    too_high = (features - reference[:, None]) @ (theta - truth)[:, None, :, None]
+    return (too_high[..., 0] / pessimism.uncertainty(features, reference, covariance[:, None])).max((-1, -2))
+
+
 def holds(theta, covariance, radius):
     """In which replications the bound holds for every kind of answer to every prompt."""
     features, log_pi_0, truth = WORLD
@@ -224,10 +257,19 @@ def holds(theta, covariance, radius):
 def test_the_bound_of_the_theorem_holds_in_at_least_1_minus_delta_of_1000_data_sets(replications):
     difference, _, posterior, covariance = replications
     margin = np.abs(np.concatenate([difference @ WORLD[2], np.einsum("snd,sd->sn", difference, posterior.mean)], -1))
-    p = 1 / (1 + np.exp(-margin.max()))
-    radius = pessimism.confidence_radius(SIZE, 0.05, p * (1 - p), PRECISION, SIZE**0.5 / 4)
-    assert holds(posterior.mean, covariance, radius).mean() >= 0.95
+    p = 1 / (1 + np.exp(-margin.max(-1)))
+    slopes = p * (1 - p)
+    radius = np.array([pessimism.confidence_radius(SIZE, 0.05, g, PRECISION, SIZE**0.5 / 4) for g in slopes])
+    enough = needed(posterior.mean, covariance)
+    assert (enough <= radius).mean() >= 0.95
     assert (error_norm(posterior.mean, covariance) <= radius).mean() >= 0.95
+    # Several times too large, as the chapter says, and not hundreds of times.
+    assert 35 < np.median(radius) < 45
+    assert 6 < np.quantile(enough, 0.95) < 8
+    # And `enough` is where the bound itself begins to hold.
+    for scale in (0.9, 1.1):
+        held = holds(posterior.mean, covariance, scale * np.median(enough))
+        assert held.tolist() == (enough <= scale * np.median(enough)).tolist()
 
 
 @pytest.mark.equation("eq-pointwise")
@@ -321,6 +363,23 @@ def test_coverage_by_hand_and_against_the_condition_of_the_lecture():
     assert (ours < lecture).all()
 
 
+@pytest.mark.equation("eq-coverage-coefficient")
+@pytest.mark.parametrize(("source", "ours", "lecture"), [("full", 1.1, 1.4), ("partial", 0.9, 1.8)])
+def test_the_condition_of_the_lecture_asks_for_more_in_the_world_of_the_chapter(data_sources, source, ours, lecture):
+    features, log_pi_0, theta = WORLD
+    compared_100 = compared(WORLD, data_sources[source], (100,), np.random.default_rng(6))[0]
+    covariance, best = (
+        pessimism.offline_covariance(compared_100, PRECISION),
+        gibbs.log_policy(log_pi_0, features @ theta, 0.05),
+    )
+    reference = pessimism.expected_features(log_pi_0, features)
+    found = START @ pessimism.coverage_coefficient(best, features, reference, covariance, 100)
+    apart = features[:, None] - features
+    norm = np.einsum("abd,de,abe->ab", apart, np.linalg.inv(covariance), apart) ** 0.5
+    theirs = START @ (10 * np.einsum("ka,kb,ab->k", np.exp(best), np.exp(log_pi_0), norm))
+    assert (round(found, 1), round(theirs, 1)) == (ours, lecture)
+
+
 @pytest.mark.equation("eq-guarantee", "eq-coverage-coefficient", "eq-pointwise")
 def test_where_the_bound_holds_no_more_is_lost_than_the_theorem_allows(replications):
     _, _, posterior, covariance = replications
@@ -350,15 +409,29 @@ def test_the_guarantee_by_hand():
 GRID = np.array([32, 128, 512, 2048])
 
 
-def lost(world, policies, c, n, seeds, rng):
-    """What the policies of `seeds` data sets of n comparisons lose, mean over prompts: (seeds,)."""
+def learned(world, policies, radius, n, seeds, rng):
+    """`seeds` data sets of n comparisons, (seeds, 4) each but the last.
+
+    What their policies lose, with and without the divergence, the guarantee, and the error of theta, (seeds,).
+    """
     features, log_pi_0, theta = world
     reward, beta, reference = features @ theta, 0.2 * theta[0], pessimism.expected_features(log_pi_0, features)
     difference, label = compared(world, policies, (seeds, n), rng)
     mean = rewards.fit_linear(difference, label, PRECISION).mean
-    covariance = pessimism.offline_covariance(difference, PRECISION)[:, None]
-    learned = pessimism.lower_confidence_bound(features, reference, mean[:, None], covariance, c)
-    return gibbs.gap(gibbs.log_policy(log_pi_0, learned, beta), log_pi_0, reward, beta) @ START
+    covariance, away = pessimism.offline_covariance(difference, PRECISION), mean - theta
+    error = np.einsum("sd,sde,se->s", away, covariance, away) ** 0.5
+    covariance, c = covariance[:, None], radius / SIZE**0.5
+    hat = pessimism.lower_confidence_bound(features, reference, mean[:, None], covariance, c)
+    policy, best = (gibbs.log_policy(log_pi_0, r, beta) for r in (hat, reward))
+    coverage = pessimism.coverage_coefficient(best, features, reference, covariance, n)
+    lost = gibbs.gap(policy, log_pi_0, reward, beta)
+    delta = pessimism.suboptimality(policy, log_pi_0, reward, beta)
+    return lost, delta, pessimism.guarantee(radius, coverage, n), error
+
+
+def lost(world, policies, c, n, seeds, rng):
+    """What the policies of `seeds` data sets of n comparisons lose, mean over prompts: (seeds,)."""
+    return learned(world, policies, c * SIZE**0.5, n, seeds, rng)[0] @ START
 
 
 @pytest.fixture(scope="module")
@@ -373,14 +446,23 @@ def data_sources():
     return {"full": (every, every), "partial": (best, pi_0), "none": (plain, plain)}
 
 
-@pytest.mark.equation("eq-guarantee")
+@pytest.mark.equation("eq-guarantee", "eq-suboptimality")
 def test_the_hardest_problem_for_each_n_is_learned_at_the_rate_of_the_theorem(data_sources):
-    scales = 0.02 * 2.0 ** np.arange(7)
-    worlds = [(WORLD[0], WORLD[1], scale * np.ones(5)) for scale in scales]
-    rng = np.random.default_rng(5)
-    mean = np.array([[lost(world, data_sources["full"], 1.0, n, 60, rng).mean() for n in GRID] for world in worlds])
-    hardest = np.polyfit(np.log(GRID), np.log(mean.max(axis=0)), 1)[0]
-    assert -0.65 <= hardest <= -0.35
+    rng, radius, scales = np.random.default_rng(5), 14.0, 0.02 * 2.0 ** np.arange(6)
+    mean = np.empty((2, 6, len(GRID)))
+    for (i, scale), (j, n) in itertools.product(enumerate(scales), enumerate(GRID)):
+        world = (WORLD[0], WORLD[1], scale * np.ones(5))
+        lost, delta, bound, error = learned(world, data_sources["full"], radius, n, 60, rng)
+        assert (error <= radius).mean() >= 0.95  # so that the theorem speaks of them
+        assert (delta <= bound)[error <= radius].all()
+        mean[:, i, j] = (lost @ START).mean(), (bound @ START).mean()
+    share = mean[0] / mean[1]
+    assert abs(np.polyfit(np.log(GRID), np.log(mean[0].max(axis=0)), 1)[0] + 0.5) < 0.15
+    assert share.max(axis=0).max() < 1.5 * share.max(axis=0).min()  # the hardest keeps up with the bound
+    assert (share[4:, -1] < 0.2 * share[4:].max(axis=1)).all()  # and those that were hardest before left it
+    hardest = mean[0].argmax(axis=0)
+    assert (np.diff(hardest) <= 0).all()
+    assert hardest[0] > hardest[-1] + 1
 
 
 def test_one_problem_is_learned_faster_in_the_end_because_the_objective_is_flat_around_its_optimum(data_sources):
@@ -422,19 +504,23 @@ def test_without_coverage_no_number_of_comparisons_helps(data_sources):
 
 
 @pytest.mark.equation("eq-lcb")
-def test_the_exact_policy_of_the_pessimistic_reward_is_what_gradient_ascent_converges_to():
-    reference = pessimism.expected_features(LOG_PI_0, FEATURES)
-    learned = pessimism.lower_confidence_bound(FEATURES, reference, np.array([1.0, -0.5]), np.diag([2.0, 9.0]), 0.7)
-    rng = np.random.default_rng(9)
-    params, _ = optim.fit(
-        lambda p, batch: -gibbs.objective(log_softmax(p["logits"]), LOG_PI_0, learned, BETA).sum(),
-        {"logits": np.array(LOG_PI_0)},
-        lambda p, rng: [None],
-        rounds=600,
-        optimizer=optim.adam(0.05),
-        rng=rng,
+def test_ppo_converges_to_the_exact_policy_of_the_pessimistic_reward():
+    features = np.random.default_rng(9).normal(size=(2, 7, 2))
+    log_pi_0 = tasks.task().log_pi_0
+    reference = pessimism.expected_features(log_pi_0, features)
+    theta, covariance = np.array([1.0, -0.5]), np.diag([2.0, 9.0])
+    plain, hat = (pessimism.lower_confidence_bound(features, reference, theta, covariance, c) for c in (0.0, 0.7))
+    critic = TabularCritic(tasks.MODEL)
+    mdp = replace(
+        tasks.task().mdp, reward=lambda x, y: hat[x[..., 0], lm.answer_index(y, tasks.MODEL.vocab, tasks.MODEL.eos)]
     )
-    assert (gibbs.gap(log_softmax(params["logits"]), LOG_PI_0, learned, BETA) < 1e-4).all()
+    task = Task(mdp, (tasks.MODEL, tasks.REFERENCE), tasks.BETA)
+    loss, collect = ppo.ppo(task, critic, prompts=128, minibatch=64, epochs=4)
+    options = {"rounds": 250, "optimizer": optim.adam(0.02), "rng": np.random.default_rng(0)}
+    params, _ = optim.fit(loss, critic.head(tasks.REFERENCE), collect, **options)
+    log_pi = tasks.log_pi({"logits": params["logits"]})
+    assert tasks.START @ gibbs.gap(log_pi, log_pi_0, hat, tasks.BETA) < 1e-3
+    assert tasks.START @ gibbs.gap(log_pi, log_pi_0, plain, tasks.BETA) > 0.02
 
 
 # Ensembles.
@@ -542,11 +628,12 @@ def test_members_trained_in_one_call_are_members_trained_alone():
 
 # Bad input.
 
-ONE = np.ones((3, 2))
+ONE, SIZES = np.ones((3, 2)), itertools.count(3)
 BAD = {
     "singular": (
         lambda: pessimism.offline_covariance(np.array([[1.0, 1.0], [2.0, 2.0]]), 0.0),
-        "^the covariance is singular: some direction of the features was never compared; give precision > 0$",
+        r"^the covariance is singular, or nearly: its condition number is \S+\. Some direction of the "
+        "features was hardly compared; give a larger precision, or rescale the features$",
     ),
     "singular covariance": (
         lambda: pessimism.uncertainty(ONE, np.zeros(2), np.diag([1.0, 0.0])),
@@ -563,8 +650,79 @@ BAD = {
     "infinite": (lambda: pessimism.offline_covariance(ONE, np.inf), "^precision is lambda, finite and at least 0"),
     "one row": (
         lambda: pessimism.offline_covariance(np.ones(2), 1.0),
-        r"^difference must have shape \(\.\.\., N, D\), one row a comparison; got \(2,\)$",
+        r"^difference must have shape \(\.\.\., N, D\), one row a comparison, one column a feature, at least one; "
+        r"got \(2,\)$",
     ),
+    "no features": (lambda: pessimism.offline_covariance(np.ones((4, 0)), 1.0), r"at least one; got \(4, 0\)$"),
+    "scales apart": (
+        lambda: pessimism.offline_covariance(np.array([[1e6, 0.0]] * 10), 1.0),
+        r"^the covariance is singular, or nearly: its condition number is 1e\+13\. .* or rescale the features$",
+    ),
+    "indefinite": (
+        lambda: pessimism.uncertainty(ONE, np.zeros(2), np.diag([1.0, -1.0])),
+        "^covariance is not positive definite; make it with offline_covariance$",
+    ),
+    "asymmetric": (
+        lambda: pessimism.uncertainty(ONE, np.zeros(2), np.array([[1.0, 0.0], [0.5, 1.0]])),
+        "^covariance is not symmetric; make it with offline_covariance$",
+    ),
+    "size of the covariance": (
+        lambda: pessimism.uncertainty(ONE, np.zeros(2), np.eye(3)),
+        r"^covariance must be \(\.\.\., 2, 2\), as there are 2 features; got \(3, 3\)$",
+    ),
+    "a row for a covariance": (lambda: pessimism.uncertainty(ONE, np.zeros(2), np.ones(2)), r"got \(2,\)$"),
+    "theta": (
+        lambda: pessimism.lower_confidence_bound(ONE, np.zeros(2), np.ones(3), np.eye(2), 1.0),
+        r"^theta \(\.\.\., D\) must have a weight for each of 2 features; got \(3,\)$",
+    ),
+    "size": (
+        lambda: pessimism.confidence_radius(-3, 0.1, 0.1, 1.0, 1.0),
+        "^size is the number of features, at least 1; got -3$",
+    ),
+    "precision of the radius": (
+        lambda: pessimism.confidence_radius(2, 0.1, 0.1, -1.0, 1.0),
+        "^precision is lambda, finite and at least 0; got -1.0$",
+    ),
+    "norm": (
+        lambda: pessimism.confidence_radius(2, 0.1, 0.1, 1.0, -100.0),
+        r"^norm is at least \|\|theta\*\|\|, finite and at least 0; got -100.0$",
+    ),
+    "radius": (
+        lambda: pessimism.guarantee(-1.0, np.ones(2), 4),
+        r"^radius is c sqrt\(d\), finite and at least 0; got -1.0$",
+    ),
+    "count of the guarantee": (
+        lambda: pessimism.guarantee(1.0, np.ones(2), 0),
+        "^count is the number of comparisons, at least 1; got 0$",
+    ),
+    "NaN count": (
+        lambda: pessimism.coverage_coefficient(LOG_PI_0[0], FEATURES[0], np.zeros(2), np.eye(2), np.nan),
+        "^count is the number of comparisons, at least 1; got nan$",
+    ),
+    "infinite count": (lambda: pessimism.guarantee(1.0, np.ones(2), np.inf), "at least 1; got inf$"),
+    "NaN of a member": (
+        lambda: pessimism.minimum([[1.0, np.nan], [0.0, 1.0]]),
+        "^rewards must be finite numbers, without NaN or infinity; got an array of float64$",
+    ),
+    "NaN of an uncertain member": (
+        lambda: pessimism.uncertainty_weighted([[1.0, np.nan], [0.0, 1.0]], 1.0),
+        "^rewards must be finite numbers",
+    ),
+    "infinite disagreement": (
+        lambda: pessimism.disagreement([[1.0, -np.inf], [0.0, 1.0]], np.log([0.5, 0.5])),
+        "^rewards must be finite numbers",
+    ),
+    "words": (lambda: pessimism.minimum([["a", "b"]]), "^rewards must be finite numbers, .*; got an array of <U1$"),
+    "members apart": (
+        lambda: pessimism.ensemble(lambda rng: {"head": np.zeros(next(SIZES))}, (2,), RNG),
+        r"^init: all members need the same shapes to be stacked; got \{'head': \(3,\)\} and \{'head': \(4,\)\}$",
+    ),
+    "a number of members": (
+        lambda: pessimism.ensemble(lambda rng: {}, 5, RNG),
+        r"^shape is \(K,\) or \(K, seeds\), whole numbers, at least one of each; got 5$",
+    ),
+    "a number of comparisons": (lambda: pessimism.bootstrap(5, RNG), r"^shape is \(K, \.\.\., n\), .*; got 5$"),
+    "half a member": (lambda: pessimism.bootstrap((2.5, 4), RNG), r"^shape is .*; got \(2\.5, 4\)$"),
     "NaN difference": (
         lambda: pessimism.offline_covariance(np.full((3, 2), np.nan), 1.0),
         "^difference holds NaN or infinity; check the features$",
@@ -632,16 +790,54 @@ BAD = {
     "infinite weight": (lambda: pessimism.uncertainty_weighted(np.zeros((2, 4)), np.inf), "^weight is lambda"),
     "no ensemble": (
         lambda: pessimism.ensemble(lambda rng: {}, (0,), RNG),
-        r"^shape is \(K,\) or \(K, seeds\), at least one of each; got \(0,\)$",
+        r"^shape is \(K,\) or \(K, seeds\), whole numbers, at least one of each; got \(0,\)$",
     ),
     "no shape": (lambda: pessimism.ensemble(lambda rng: {}, (), RNG), r"^shape is \(K,\) or \(K, seeds\)"),
-    "no data": (lambda: pessimism.bootstrap((3, 0), RNG), r"^shape is \(K, \.\.\., n\), at least one of each"),
-    "no draw": (lambda: pessimism.bootstrap((), RNG), r"^shape is \(K, \.\.\., n\), at least one of each; got \(\)$"),
+    "no data": (
+        lambda: pessimism.bootstrap((3, 0), RNG),
+        r"^shape is \(K, \.\.\., n\), whole numbers, at least one of each",
+    ),
+    "no draw": (
+        lambda: pessimism.bootstrap((), RNG),
+        r"^shape is \(K, \.\.\., n\), whole numbers, at least one of each; got \(\)$",
+    ),
     "kinds": (
         lambda: pessimism.merge(LOG_PI_0, np.zeros(5, dtype=int)),
-        r"^kind \(A,\) must name the kind of each answer of log_pi \(\.\.\., A\); got \(5,\)$",
+        r"^kind \(A,\) must name the kind of each answer of log_pi \(\.\.\., A\), at least one; "
+        r"got \(5,\) and \(3, 6\)$",
     ),
-    "kind matrix": (lambda: pessimism.merge(LOG_PI_0, np.zeros((3, 6), dtype=int)), r"got \(3, 6\)$"),
+    "kind matrix": (
+        lambda: pessimism.merge(LOG_PI_0, np.zeros((3, 6), dtype=int)),
+        r"at least one; got \(3, 6\) and \(3, 6\)$",
+    ),
+    "no kinds": (
+        lambda: pessimism.merge(np.zeros((3, 0)), np.zeros(0, dtype=int)),
+        r"at least one; got \(0,\) and \(3, 0\)$",
+    ),
+    "negative kinds": (
+        lambda: pessimism.merge(LOG_PI_0, np.array([0, 1, 2, 0, 1, -1])),
+        "^kind must hold integers, .* got 4 different ones of type int64, -1 to 2",
+    ),
+    "kinds as floats": (
+        lambda: pessimism.merge(LOG_PI_0, np.array([0.0, 1.0, 0.0, 0.0, 1.0, 1.0])),
+        "^kind must hold integers, .* got 2 different ones of type float64, 0.0 to 1.0",
+    ),
+    "NaN in a policy": (
+        lambda: pessimism.merge(np.full(2, np.nan), np.array([0, 1])),
+        "^log_pi: log-probabilities are at most 0; got nan",
+    ),
+    "prompts as floats": (
+        lambda: pessimism.draw(LOG_PI_0, np.array([0.5]), RNG),
+        "^row must be integers, the numbers of prompts; got float64$",
+    ),
+    "NaN to draw from": (
+        lambda: pessimism.draw(np.array([[0.0, np.nan], [0.0, 0.0]]), np.array([1]), RNG),
+        "^log_pi: each prompt needs an answer with some probability, and none that is NaN or infinite$",
+    ),
+    "nothing to draw": (
+        lambda: pessimism.draw(np.full((1, 2), -np.inf), np.array([0]), RNG),
+        "^log_pi: each prompt needs an answer with some probability",
+    ),
     "rows": (
         lambda: pessimism.draw(LOG_PI_0, np.array([0, 3]), RNG),
         "^row: there are 3 prompts, counted from 0; got 3$",
@@ -649,7 +845,8 @@ BAD = {
     "negative row": (lambda: pessimism.draw(LOG_PI_0, np.array([-1, 2]), RNG), "counted from 0; got -1$"),
     "missing kind": (
         lambda: pessimism.merge(LOG_PI_0, np.array([0, 0, 2, 2, 2, 2])),
-        "^kind: a kind between the first and the last holds no probability; count the kinds from 0 on$",
+        r"^kind must hold integers, each from 0 to G - 1 at least once; got 2 different ones of type int64, 0 to 2\. "
+        r"Number them with np\.unique\(\.\.\., return_inverse=True\)$",
     ),
 }
 
@@ -668,6 +865,10 @@ def test_a_direction_counts_as_not_compared_if_it_was_a_million_million_times_le
 
 
 def test_the_edges_of_what_is_allowed_are_allowed():
+    assert pessimism.confidence_radius(1, 0.1, 0.25, 1.0, 0.0) > 0
+    assert pessimism.guarantee(0.0, np.ones(1), 1).tolist() == [0.0]
+    almost = np.array([[2.0, 0.5], [0.5 + 1e-12, 1.0]])  # rounding is no asymmetry
+    assert pessimism.uncertainty(ONE, np.zeros(2), almost).shape == (3,)
     assert pessimism.confidence_radius(2, 0.1, 0.25, 0.0, 1.0) > 0
     assert pessimism.coverage_coefficient(LOG_PI_0[0], FEATURES[0], np.zeros(2), np.eye(2), 1) > 0
     assert pessimism.bootstrap((1,), RNG).tolist() == [0]
