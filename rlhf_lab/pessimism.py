@@ -19,6 +19,8 @@ from . import checks, gibbs, lm
 from .autodiff import Array
 from .optim import Params
 
+FAINT = 1e-290  # a probability below which a sum of exponentials may have lost digits
+
 
 def merge(log_pi: Array, kind: Array) -> Array:
     """log pi(k) = log sum of pi(y) over the answers y of kind k, (..., A) to (..., G) (eq-kinds).
@@ -33,15 +35,24 @@ def merge(log_pi: Array, kind: Array) -> Array:
             f"kind (A,) must name the kind of each answer of log_pi (..., A), at least one; got {kind.shape} and "
             f"{log_pi.shape}"
         )
-    order = np.argsort(kind, kind="stable")
-    names, first = np.unique(kind[order], return_index=True)
-    if not np.issubdtype(kind.dtype, np.integer) or not np.array_equal(names, np.arange(len(names))):
+    if not np.issubdtype(kind.dtype, np.integer) or kind.min() < 0 or not np.bincount(kind).all():
+        names = np.unique(kind)
         raise ValueError(
             f"kind must hold integers, each from 0 to G - 1 at least once; got {len(names)} different ones of type "
             f"{kind.dtype}, {names[0]} to {names[-1]}. Number them with np.unique(..., return_inverse=True)"
         )
     checks.log_probs("log_pi", log_pi)
-    return np.logaddexp.reduceat(log_pi[..., order], first, axis=-1)
+    total = np.stack([_log_mass(row, kind) for row in log_pi.reshape(-1, len(kind))])
+    return total.reshape(*log_pi.shape[:-1], -1)
+
+
+def _log_mass(log_pi: Array, kind: Array) -> Array:
+    mass = np.bincount(kind, weights=np.exp(log_pi))
+    faint = mass < FAINT
+    total = np.where(faint, -np.inf, np.log(np.where(faint, 1.0, mass)))
+    again = faint[kind]  # exact for any numbers, and thirty times slower
+    np.logaddexp.at(total, kind[again], log_pi[again])
+    return total
 
 
 def draw(log_pi: Array, row: Array, rng: Generator) -> Array:
