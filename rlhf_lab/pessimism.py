@@ -49,7 +49,8 @@ def merge(log_pi: Array, kind: Array) -> Array:
 def _log_mass(log_pi: Array, kind: Array) -> Array:
     mass = np.bincount(kind, weights=np.exp(log_pi))
     faint = mass < FAINT
-    total = np.where(faint, -np.inf, np.log(np.where(faint, 1.0, mass)))
+    total = np.log(np.maximum(mass, FAINT))
+    total[faint] = -np.inf
     again = faint[kind]  # exact for any numbers, and thirty times slower
     np.logaddexp.at(total, kind[again], log_pi[again])
     return total

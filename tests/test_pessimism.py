@@ -81,9 +81,9 @@ def test_answers_are_drawn_with_their_probabilities():
 
 def test_a_policy_that_is_drawn_from_need_not_be_normalised():
     row = np.tile([0, 1, 2], 100)
-    shifts = (0.0, 3.0, 1e5, -1e5)
+    shifts = (0.0, 3.0, 1e5, -1e5, np.array([[0.0], [1e5], [-1e5]]))
     once, *others = (pessimism.draw(LOG_PI_0 + shift, row, np.random.default_rng(15)) for shift in shifts)
-    assert [drawn.tolist() for drawn in others] == [once.tolist()] * 3
+    assert [drawn.tolist() for drawn in others] == [once.tolist()] * 4
     assert once.max() == 5
 
 
@@ -868,7 +868,8 @@ def test_the_edges_of_what_is_allowed_are_allowed():
     assert pessimism.confidence_radius(1, 0.1, 0.25, 1.0, 0.0) > 0
     assert pessimism.guarantee(0.0, np.ones(1), 1).tolist() == [0.0]
     almost = np.array([[2.0, 0.5], [0.5 + 1e-12, 1.0]])  # rounding is no asymmetry
-    assert pessimism.uncertainty(ONE, np.zeros(2), almost).shape == (3,)
+    for scale in (1.0, 1e6):
+        assert pessimism.uncertainty(ONE, np.zeros(2), scale * almost).shape == (3,)
     assert pessimism.confidence_radius(2, 0.1, 0.25, 0.0, 1.0) > 0
     assert pessimism.coverage_coefficient(LOG_PI_0[0], FEATURES[0], np.zeros(2), np.eye(2), 1) > 0
     assert pessimism.bootstrap((1,), RNG).tolist() == [0]
