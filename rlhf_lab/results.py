@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,15 +39,17 @@ def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = Fal
 def whole(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
     """Yield a path to write to; if all goes well, what was written becomes `path`, otherwise it is removed.
 
-    Raises `FileExistsError` if `path` is there and `overwrite` is not set.
+    It is made in a hidden folder of its own beside `path`, so that no other file is touched. Raises `FileExistsError`
+    if `path` is there and `overwrite` is not set, and `FileNotFoundError` if there is no folder to write to.
     """
     _free(path, overwrite)
-    fresh = Path(path).with_name(Path(path).name + ".partial")
-    try:
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to; make it first")
+    with TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        fresh = Path(folder, path.name)
         yield fresh
         os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _free(path: str | os.PathLike[str], overwrite: bool) -> None:

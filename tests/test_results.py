@@ -71,6 +71,27 @@ def write_half(path, **options):
         raise RuntimeError("half way")
 
 
+def test_a_file_is_made_where_nothing_else_stands(tmp_path):
+    mine = tmp_path / "t.txt.partial"
+    mine.write_text("mine")
+    (tmp_path / "plain").write_text("as every file")
+    with results.whole(tmp_path / "t.txt") as fresh:
+        assert not fresh.exists()
+        fresh.write_text("half")
+        (hidden,) = {p.name for p in tmp_path.iterdir()} - {"t.txt.partial", "plain"}
+        assert hidden.startswith(".")
+        assert fresh.parent == tmp_path / hidden
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plain", "t.txt", "t.txt.partial"]
+    assert mine.read_text() == "mine"
+    assert (tmp_path / "t.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^there is no folder .*none to write t.txt to; make it first$"):
+        results.write_text(tmp_path / "none" / "t.txt", "text")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_fails_half_way_leaves_nothing_behind(tmp_path):
     path = tmp_path / "t.txt"
     with pytest.raises(RuntimeError, match="half way"):
