@@ -82,7 +82,7 @@ def choose_with_ties(p: Array, rng: Generator) -> Array:
 
 
 def rate(reward: Array, noise: float, rng: Generator) -> Array:
-    """z = R(x, y) + sigma_z xi with xi ~ N(0, 1), a rating on an open scale; `noise` is sigma_z >= 0 (eq-rating)."""
+    """z = R(x, y) + tau xi with xi ~ N(0, 1), a rating on an open scale; `noise` is tau >= 0 (eq-rating)."""
     if not (np.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise is a standard deviation, finite and at least 0; got {noise}")
     return reward + noise * rng.normal(size=np.shape(reward))
@@ -105,6 +105,27 @@ def rank(reward: Array, rng: Generator) -> Array:
     Sorting by reward plus Gumbel noise draws from just that distribution.
     """
     return np.argsort(-(reward + rng.gumbel(size=np.shape(reward))))
+
+
+def ranked(answers: Array, order: Array) -> Array:
+    """Put K answers (..., K, D), tokens or features, into the order (..., K) of a ranking, best first, as `rank` draws.
+
+    Raises `ValueError` unless each ranking names each of its answers once.
+    """
+    answers, order = np.asarray(answers), np.asarray(order)
+    if not np.issubdtype(order.dtype, np.integer) or order.shape != answers.shape[:-1]:
+        raise ValueError(
+            f"order must hold the indices (..., K) of answers (..., K, D); got {order.dtype} {order.shape} for "
+            f"{answers.shape}"
+        )
+    count = order.shape[-1]
+    wrong = (np.sort(order) != np.arange(count)).any(-1)
+    if wrong.any():
+        raise ValueError(
+            f"a ranking of {count} answers names each of 0 to {count - 1} once, best first; got "
+            f"{order[wrong][0].tolist()}"
+        )
+    return np.take_along_axis(answers, order[..., None], axis=-2)
 
 
 def agreement(p: Array) -> Array:
@@ -142,7 +163,8 @@ class Preferences:
     """Comparisons: `chosen` was preferred to `rejected` as a response to `prompt`, or tied with it.
 
     Integers `prompt` (N, P), `chosen` and `rejected` (N, T) of `vocab` tokens; `tie` (N,) is True where people saw no
-    difference. Raises `ValueError` if there are no comparisons or a response is compared with itself.
+    difference. What follows the first `eos` of a response must be `eos`: rows that differ behind it count as two
+    answers. Raises `ValueError` if there are no comparisons or a response is compared with itself.
     """
 
     prompt: Array
@@ -198,8 +220,14 @@ def _distinct(first: Array, second: Array) -> None:
 
 def from_labels(prompt: Array, first: Array, second: Array, label: Array, vocab: int) -> Preferences:
     """Return the comparisons of `first` with `second`, both (N, T), that were labelled 0, 1/2 or 1, `label` (N,)."""
-    label, first, second = checks.labels("label", label), np.asarray(first), np.asarray(second)
-    swap = (label == 0)[:, None]
+    label = checks.labels("label", label)
+    first, second = checks.tokens("first", first, vocab), checks.tokens("second", second, vocab)
+    if not first.shape == second.shape == (*label.shape, first.shape[-1]):
+        raise ValueError(
+            f"first {first.shape}, second {second.shape} and label {label.shape} must have one row for each "
+            "comparison, and the responses one length"
+        )
+    swap = (label == 0)[..., None]
     return Preferences(
         prompt, np.where(swap, second, first), np.where(swap, first, second), vocab, tie=np.equal(label, 0.5)
     )
@@ -231,16 +259,18 @@ def write(
 ) -> None:
     """Write comparisons as JSON lines with the columns that TRL and Hugging Face datasets read.
 
-    Explicit: text `prompt`, `chosen`, `rejected`. Implicit: `chosen` and `rejected`, each with the prompt in front.
-    A tie gets one column more, `tie`, which TRL ignores. `decode` turns a row of tokens into text. The file is
-    written whole or not at all.
+    Explicit: text `prompt`, `chosen`, `rejected`; a response begins with the space that parts it from the prompt, as
+    TRL puts nothing between them. Implicit: `chosen` and `rejected`, each with the prompt in front. A tie gets one
+    column more, `tie`. TRL does not read it and would take the tie for a win: leave ties out of a file for TRL
+    (`pairs[~pairs.tie]`). `decode` turns a row of tokens into text. The file is written whole or not at all.
     """
     lines = []
     for x, *both, label in zip(*pairs.columns, strict=True):
-        prompt, (chosen, rejected) = decode(x).removesuffix("…").strip(), map(decode, both)
+        prompt = decode(x).removesuffix("…").strip()
+        chosen, rejected = (f" {text}" if prompt and text else text for text in map(decode, both))
         line = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
         if implicit:
-            line = {"chosen": f"{prompt} {chosen}".strip(), "rejected": f"{prompt} {rejected}".strip()}
+            line = {"chosen": prompt + chosen, "rejected": prompt + rejected}
         lines.append(json.dumps(line | ({"tie": True} if label == 0.5 else {}), ensure_ascii=False) + "\n")
     write_text(path, "".join(lines), overwrite=overwrite)
 
@@ -259,19 +289,24 @@ def read(
     must list the known ones: two answers may begin alike, so what they share does not tell where the prompt ends.
     Raises `ValueError` with the number of the first line that cannot be read.
     """
-    rows: list[Any] = []
-    for number, text in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    path, rows = Path(path), list[Any]()
+    with path.open(encoding="utf-8-sig") as file:
+        try:
+            lines = list(file)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path.name} is not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    for number, text in enumerate(lines, start=1):
         if text.strip():
             try:
                 prompt, *both, tie = _fields(text, prompts)
                 first, second = (encode(response, horizon) for response in both)
                 _distinct(first[None], second[None])
                 rows.append((encode(prompt, None), first, second, tie))
-            except ValueError as error:
-                told = "not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
-                raise ValueError(f"{Path(path).name}, line {number}: {told}") from None
+            except (ValueError, RecursionError) as error:
+                told = "not JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)
+                raise ValueError(f"{path.name}, line {number}: {told}") from None
     if not rows:
-        raise ValueError(f"{Path(path).name} holds no comparisons")
+        raise ValueError(f"{path.name} holds no comparisons")
     prompts_read, chosen, rejected, ties = (list(column) for column in zip(*rows, strict=True))
     return Preferences(prompts_read, chosen, rejected, vocab, np.array(ties))
 

@@ -110,6 +110,17 @@ def test_rankings_come_as_often_as_plackett_and_luce_say():
     assert sure.tolist() == [[[2, 1, 0], [0, 2, 1]]]
 
 
+def test_answers_are_put_into_the_order_of_their_ranking():
+    answers = np.arange(24).reshape(2, 3, 4)
+    found = preferences.ranked(answers, [[2, 0, 1], [0, 1, 2]])
+    assert found[0].tolist() == [answers[0, 2].tolist(), answers[0, 0].tolist(), answers[0, 1].tolist()]
+    assert found[1].tolist() == answers[1].tolist()
+    reward = np.random.default_rng(0).normal(size=(7, 2, 5, 1))
+    order = preferences.rank(1e6 * reward[..., 0], np.random.default_rng(0))
+    assert (np.diff(preferences.ranked(reward, order)[..., 0]) < 0).all()
+    assert preferences.ranked([[7], [8]], [1, 0]).tolist() == [[8], [7]]
+
+
 @pytest.mark.equation("eq-agreement")
 def test_agreement_counts_equal_labels():
     labels = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [1, 0, 0, 1]])
@@ -159,6 +170,17 @@ def test_kappa_is_zero_for_those_who_ignore_the_answers_and_minus_one_for_opposi
         (lambda: preferences.rate([0.0], np.nan, None), "noise is a standard deviation"),
         (lambda: preferences.likert([0.0], []), r"at least one; got \[\]"),
         (lambda: preferences.likert([0.0], [1, 1]), r"thresholds must rise.* got \[1, 1\]"),
+        (
+            lambda: preferences.ranked(np.zeros((2, 3, 1)), [[0, 1, 2], [0, 1, 1]]),
+            r"^a ranking of 3 answers names each of 0 to 2 once, best first; got \[0, 1, 1\]$",
+        ),
+        (lambda: preferences.ranked(np.zeros((2, 1)), [0, 2]), r"0 to 1 once, best first; got \[0, 2\]"),
+        (lambda: preferences.ranked(np.zeros((2, 1)), [-1, 0]), r"best first; got \[-1, 0\]"),
+        (
+            lambda: preferences.ranked(np.zeros((2, 3, 1)), [[0, 1], [1, 0]]),
+            r"^order must hold the indices .* got int64 \(2, 2\) for \(2, 3, 1\)$",
+        ),
+        (lambda: preferences.ranked(np.zeros((2, 1)), [0.0, 1.0]), "order must hold the indices .* got float64"),
         (lambda: preferences.choose_with_ties([[0.5, 0.4, 0.2]], None), "p must sum to 1"),
         (lambda: preferences.agreement(np.array([0, 1])), r"p must have shape \(A, N\).* got \(2,\)"),
         (lambda: preferences.agreement(np.empty((2, 0))), r"a row for each annotator; got \(2, 0\)"),
@@ -212,9 +234,17 @@ def test_labels_say_which_of_two_was_chosen():
         (([[0]], [[1]], [[2]], [2]), r"label must be 1 \(the first is preferred\), 0 .* or 1/2 \(a tie\); got 2"),
         (([[0]], [[1]], [[2]], [np.nan]), "label must be .* got nan"),
         (([[0]], [[1]], [[2]], []), "label is empty; at least one comparison is needed"),
-        (([[0]], [[1]], [[5]], [1]), "rejected: token 5 is outside the vocabulary of 5 tokens"),
+        (([[0]], [[1]], [[5]], [1]), "second: token 5 is outside the vocabulary of 5 tokens"),
         (([[9]], [[1]], [[2]], [1]), "prompt: token 9 is outside"),
-        (([[0]], [[7]], [[2]], [1]), "chosen: token 7 is outside"),
+        (([[0]], [[7]], [[2]], [1]), "first: token 7 is outside"),
+        (
+            ([[0]], [[1]], [[2, 3]], [1]),
+            r"^first \(1, 1\), second \(1, 2\) and label \(1,\) must have one row for each",
+        ),
+        (([[0]], [[1]], [[2], [3]], [1]), r"second \(2, 1\) and label \(1,\) .* and the responses one length$"),
+        (([[0], [0]], [[1], [1]], [[2], [2]], [1, 0, 1]), r"second \(2, 1\) and label \(3,\) must have"),
+        (([[0]], [[1]], [[2]], 1), r"label \(\) must have one row for each comparison"),
+        (([[0]], [[1], [2, 3]], [[2], [3]], [1]), "first: the rows have different lengths"),
     ],
 )
 def test_comparisons_that_are_none_are_refused(arguments, message):
@@ -289,14 +319,30 @@ def test_the_columns_are_those_of_trl(tmp_path):
     prompt, answer, other = encode("is tea hot")[None], encode("yes", 5)[None], encode("no fool", 5)[None]
     data = preferences.Preferences(prompt, answer, other, VOCAB)
     preferences.write(tmp_path / "a", data, decode)
-    assert json.loads((tmp_path / "a").read_text()) == {"prompt": "is tea hot", "chosen": "yes", "rejected": "no fool"}
+    explicit = json.loads((tmp_path / "a").read_text())
+    assert explicit == {"prompt": "is tea hot", "chosen": " yes", "rejected": " no fool"}
     preferences.write(tmp_path / "b", data, decode, implicit=True)
-    assert json.loads((tmp_path / "b").read_text()) == {"chosen": "is tea hot yes", "rejected": "is tea hot no fool"}
+    implicit = json.loads((tmp_path / "b").read_text())
+    assert implicit == {"chosen": "is tea hot yes", "rejected": "is tea hot no fool"}
     tied = preferences.Preferences(prompt, answer, other, VOCAB, tie=[True])
     preferences.write(tmp_path / "a", tied, decode, overwrite=True)
     assert json.loads((tmp_path / "a").read_text())["tie"] is True
     preferences.write(tmp_path / "c", data, lambda row: "東…")
-    assert (tmp_path / "c").read_text(encoding="utf-8") == '{"prompt": "東", "chosen": "東…", "rejected": "東…"}\n'
+    assert (tmp_path / "c").read_text(encoding="utf-8") == '{"prompt": "東", "chosen": " 東…", "rejected": " 東…"}\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen", "rejected"),
+    [(("is tea hot …", "", "yes"), "is tea hot", "is tea hot yes"), (("", "no", "yes"), "no", "yes")],
+)
+def test_prompt_and_response_joined_are_the_implicit_response(tmp_path, words, chosen, rejected):
+    """TRL joins them without a space between."""
+    data = preferences.Preferences([[0]], [[1]], [[2]], 3)
+    for implicit in (False, True):
+        preferences.write(tmp_path / str(implicit), data, lambda row: words[row[0]], implicit=implicit)
+    explicit, implicit = (json.loads((tmp_path / name).read_text()) for name in ("False", "True"))
+    assert implicit == {"chosen": chosen, "rejected": rejected}
+    assert {name: explicit["prompt"] + explicit[name] for name in implicit} == implicit
 
 
 def test_nothing_is_overwritten_unless_asked(tmp_path):
@@ -322,6 +368,7 @@ GOOD = '{"prompt": "is tea hot", "chosen": "yes", "rejected": "no", "why": 3}'
     ("line", "message"),
     [
         ("{", "not JSON$"),
+        ("[" * 100_000, "not JSON$"),
         ("[1]", "a line is one JSON object, with chosen and rejected; got list"),
         ('{"prompt": "is tea hot", "chosen": "yes"}', "the column 'rejected' is missing; there are 'prompt', 'chosen'"),
         ("{}", "the column 'chosen' is missing; there are none"),
@@ -350,6 +397,30 @@ def test_a_line_that_cannot_be_read_is_told_by_its_number(tmp_path, line, messag
         preferences.read(path, encode, 5, VOCAB, prompts=("is tea hot",))
     path.write_text(f"{GOOD}\n\n{GOOD}\n")
     assert len(preferences.read(path, lambda text, length: encode(text, length), 5, VOCAB)) == 2
+
+
+def test_a_file_of_another_encoding_is_told_and_a_byte_order_mark_is_none(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes('{"prompt": "süß"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^pairs\.jsonl is not UTF-8 text \(invalid .*\); save it as UTF-8$"):
+        preferences.read(path, encode, 5, VOCAB)
+    path.write_text(GOOD, encoding="utf-8-sig")
+    assert len(preferences.read(path, encode, 5, VOCAB)) == 1
+
+
+def test_only_ends_of_lines_part_lines(tmp_path):
+    texts = iter(["is tea hot", "a\u2028b\x85c\u2029", "d"])
+    row = encode("is tea hot")[None]
+    data = preferences.Preferences(row, encode("yes", 5)[None], encode("no", 5)[None], VOCAB)
+    preferences.write(tmp_path / "pairs.jsonl", data, lambda row: next(texts))
+    read = []
+
+    def remember(text, length):
+        read.append(text)
+        return np.array([len(text)])
+
+    preferences.read(tmp_path / "pairs.jsonl", remember, 5, VOCAB)
+    assert read == [" a\u2028b\x85c\u2029", " d", "is tea hot"]
 
 
 def test_a_file_without_comparisons_is_told(tmp_path):
