@@ -22,13 +22,20 @@ def coverage(prompt: Array, response: Array, prompts: int, answers: int) -> Cove
     """Return kappa and rho: the shares of all prompts, and of all answers to those, that people saw (eq-coverage).
 
     `prompt` (N, P) and `response` (N, T) are what was judged, out of `prompts` prompts with `answers` answers each.
-    RLHF Deciphered, section 5.
+    Raises `ValueError` if more was judged than there is. RLHF Deciphered, section 5.
     """
-    seen = len(np.unique(prompt, axis=0))
-    pairs = len(np.unique(np.concatenate([prompt, response], axis=-1), axis=0))
-    if not seen:
+    prompt, response = np.asarray(prompt), np.asarray(response)
+    checks.same_batch(prompt, response)
+    if not len(prompt):
         raise ValueError("nothing was judged; coverage is a share of what was")
-    return Coverage(seen / prompts, pairs / (seen * answers))
+    pairs = np.unique(np.concatenate([prompt, response], axis=-1), axis=0)
+    judged = np.unique(pairs[:, : prompt.shape[-1]], axis=0, return_counts=True)[1]  # answers to each prompt
+    if len(judged) > prompts or judged.max() > answers:
+        raise ValueError(
+            f"{len(judged)} prompts were judged, and up to {judged.max()} answers to one of them; there cannot be only "
+            f"{prompts} prompts with {answers} answers each"
+        )
+    return Coverage(len(judged) / prompts, len(pairs) / (len(judged) * answers))
 
 
 class Gap(NamedTuple):
@@ -45,9 +52,19 @@ def performance_gap(log_pi_0: Array, reward: Array, learned: Array, beta: float,
     reference, `start` (K,) the distribution of prompts, `seen` (K,) True where people judged answers.
     RLHF Deciphered, section 6.2, with the normalisers that it leaves out.
     """
+    start, seen = checks.probabilities("start", start), np.asarray(seen)
+    if seen.dtype != bool:
+        raise ValueError(f"seen must hold True and False, one for each prompt; got {seen.dtype}")
+    log_pi_0, reward, learned = (np.asarray(table) for table in (log_pi_0, reward, learned))
+    tables, prompts = {log_pi_0.shape, reward.shape, learned.shape}, {start.shape, seen.shape, log_pi_0.shape[:-1]}
+    if log_pi_0.ndim != 2 or len(tables) > 1 or len(prompts) > 1:
+        raise ValueError(
+            f"log_pi_0 {log_pi_0.shape}, reward {reward.shape} and learned {learned.shape} must have one shape (K, A), "
+            f"start {start.shape} and seen {seen.shape} the shape (K,)"
+        )
     best, found = (np.exp(gibbs.log_policy(log_pi_0, r, beta)) for r in (reward, learned))
-    lost = checks.probabilities("start", start) * np.sum((best - found) * reward, axis=-1)
-    return Gap(float(lost[seen].sum()), float(lost[~np.asarray(seen)].sum()))
+    lost = start * np.sum((best - found) * reward, axis=-1)
+    return Gap(float(lost[seen].sum()), float(lost[~seen].sum()))
 
 
 def accuracy(p: Array, label: Array) -> Array:

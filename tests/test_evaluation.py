@@ -20,6 +20,21 @@ def test_coverage_counts_prompts_and_answers_once():
         evaluation.coverage(prompt[:0], response[:0], 5, 10)
 
 
+@pytest.mark.equation("eq-coverage")
+def test_nobody_can_judge_more_than_there_is():
+    prompt, response = [[0], [0], [1], [1], [0]], [[3], [4], [3], [3], [3]]
+    assert evaluation.coverage(prompt, response, 2, 2) == (1, 3 / 4)
+    message = (
+        "^2 prompts were judged, and up to 2 answers to one of them; there cannot be only 1 prompts with 5 answers"
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluation.coverage(prompt, response, 1, 5)
+    with pytest.raises(ValueError, match=r"there cannot be only 9 prompts with 1 answers each$"):
+        evaluation.coverage(prompt, response, 9, 1)
+    with pytest.raises(ValueError, match="4 prompts, but 5 responses"):
+        evaluation.coverage(prompt[1:], response, 9, 9)
+
+
 def world():
     rng = np.random.default_rng(0)
     log_pi_0 = np.log(rng.dirichlet(np.ones(5), size=4))
@@ -52,6 +67,38 @@ def test_an_exact_reward_and_infinite_beta_leave_no_gap():
         evaluation.performance_gap(log_pi_0, reward, learned, 0.3, 2 * start, seen)
     with pytest.raises(ValueError, match="beta must be finite and above 0"):
         evaluation.performance_gap(log_pi_0, reward, learned, 0.0, start, seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seen": [1, 0, 0, 1]}, "^seen must hold True and False, one for each prompt; got int64$"),
+        ({"seen": [True, False]}, r"start \(4,\) and seen \(2,\) the shape \(K,\)$"),
+        ({"start": [1.0]}, r"start \(1,\) and seen \(4,\)"),
+        (
+            {"learned": np.zeros(5)},
+            r"^log_pi_0 \(4, 5\), reward \(4, 5\) and learned \(5,\) must have one shape \(K, A\)",
+        ),
+        ({"reward": np.zeros((4, 1))}, r"reward \(4, 1\) and"),
+        ({"log_pi_0": np.zeros((1, 5))}, r"log_pi_0 \(1, 5\), reward"),
+        (dict.fromkeys(("log_pi_0", "reward", "learned"), np.full((2, 4, 5), -1.0)), r"log_pi_0 \(2, 4, 5\), reward"),
+        (dict.fromkeys(("log_pi_0", "reward", "learned"), np.full((5, 4), -1.0)), r"log_pi_0 \(5, 4\), reward"),
+    ],
+)
+def test_a_gap_of_things_that_do_not_fit_together_is_refused(change, message):
+    names = ("log_pi_0", "reward", "learned", "start", "seen")
+    given = dict(zip(names, world(), strict=True)) | change
+    with pytest.raises(ValueError, match=message):
+        evaluation.performance_gap(beta=0.3, **given)
+
+
+def test_the_gap_of_lists_is_that_of_arrays():
+    *arrays, start, seen = world()
+    lists = [array.tolist() for array in arrays]
+    found, again = (
+        evaluation.performance_gap(*tables, 0.3, start.tolist(), seen.tolist()) for tables in (arrays, lists)
+    )
+    assert found == again
 
 
 @pytest.mark.equation("eq-accuracy")
