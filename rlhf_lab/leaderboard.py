@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import NormalDist
 from textwrap import fill
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PRIOR_DEVIATION = 3.0  # nats; used only where the comparisons alone give no finite strengths
 FIGURE_SUFFIXES = (".svg", ".png")
 WIDTH = 80  # of the notes, in letters
+NOTED = 10  # groups with notes of their own; the largest come first
 HALF_FIGURE, MOST_DRAWN = 30, 240  # rows at each end of a group, and in all
 
 
@@ -91,7 +93,7 @@ def leaderboard(comparisons: Comparisons, level: float = 0.95) -> Board:
             pairs = ranking.counted(place[winner[mine]], place[loser[mine]], tie[mine], len(part))
             reason = ranking.unbounded(pairs, [names[index] for index in part])
             found_by_group.append((part, reason, ranking.fit_pairs(pairs, PRIOR_DEVIATION**-2 if reason else 0.0)))
-    for group, (part, reason, found) in enumerate(found_by_group, 1):
+    for group, (part, _, found) in enumerate(found_by_group, 1):
         strength[part] = found.strength
         error[part] = np.sqrt(found.covariance.diagonal()) * NormalDist().inv_cdf((1 + level) / 2)
         # Equal strengths differ by rounding; their order is that of the names, however the file is sorted.
@@ -100,16 +102,27 @@ def leaderboard(comparisons: Comparisons, level: float = 0.95) -> Board:
             r, e = float(strength[i]), float(error[i])
             counts = int(won[i]), int(lost[i]), int(tied[i])
             rows.append(Row(group, rank, names[i], r, r - e, r + e, *counts, float(expit(r))))
+    notes += _notes([(reason, found.tie) for _, reason, found in found_by_group])
+    return Board(tuple(rows), level, tuple(notes), _annotators(comparisons, strength))
+
+
+def _notes(groups: list[tuple[str, float]]) -> Iterator[str]:
+    for group, (reason, tie) in enumerate(groups[:NOTED], 1):
         if reason:
             prior = (
                 f"a Gaussian prior with standard deviation {PRIOR_DEVIATION:g} nats pulls its strengths to their mean"
             )
-            notes.append(f"Group {group} has no finite strengths by itself ({reason}); {prior}.")
-        if found.tie:
-            chance = found.tie / (2 + found.tie)
-            text = f"two equal items tie with probability nu / (2 + nu) = {chance:.2f}"
-            notes.append(f"Group {group} has ties: nu = {found.tie:.2f}, {text}.")
-    return Board(tuple(rows), level, tuple(notes), _annotators(comparisons, strength))
+            also = ", and log nu to 0" if tie else ""
+            yield f"Group {group} has no finite strengths by itself ({reason}); {prior}{also}."
+        if tie:
+            text = f"two equal items tie with probability nu / (2 + nu) = {tie / (2 + tie):.2f}"
+            yield f"Group {group} has ties: nu = {tie:.2f}, {text}."
+    if rest := groups[NOTED:]:
+        held, tying = (sum(map(bool, column)) for column in zip(*rest, strict=True))
+        yield (
+            f"Groups {NOTED + 1} to {len(groups):,}: {held:,} have no finite strengths by themselves and get the same "
+            f"prior, {tying:,} have ties."
+        )
 
 
 def _annotators(comparisons: Comparisons, strength: FloatArray) -> tuple[Annotator, ...]:
@@ -184,7 +197,8 @@ def figure_suffix(path: str | os.PathLike[str]) -> str:
 def draw(board: Board, target: "str | os.PathLike[str] | matplotlib.axes.Axes", overwrite: bool = False) -> None:
     """Draw one interval for each item, the best on top, into `target`: a path (.svg, .png) or matplotlib axes.
 
-    Of a group with more than 60 items the best 30 and the worst 30 are drawn, of all groups at most 240 rows.
+    Of a group with more than 60 items the best 30 and the worst 30 are drawn, of all groups at most 240 rows. A letter
+    that the font lacks is drawn as its code.
     """
     if not isinstance(target, str | os.PathLike):
         _draw(board, target)
@@ -204,8 +218,11 @@ def draw(board: Board, target: "str | os.PathLike[str] | matplotlib.axes.Axes", 
 
 
 def _draw(board: Board, ax: "matplotlib.axes.Axes") -> int:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
     from . import plots
 
+    font = get_font(findfont(FontProperties()))
     sizes = {row.group: row.rank for row in board.rows}
     near_an_end = [row for row in board.rows if min(row.rank, sizes[row.group] - row.rank + 1) <= HALF_FIGURE]
     drawn = near_an_end[:MOST_DRAWN]
@@ -214,7 +231,11 @@ def _draw(board: Board, ax: "matplotlib.axes.Axes") -> int:
         if row.rank == 1 and len(sizes) > 1:
             labels.append(f"group {row.group}")
         lines.append(len(labels))
-        labels.append(row.item if len(row.item) <= 40 else row.item[:39] + "\u2026")
+        known = ((letter, font.get_char_index(ord(letter))) for letter in row.item)
+        name = "".join(
+            letter if there else letter.encode("ascii", "backslashreplace").decode() for letter, there in known
+        )
+        labels.append(name if len(name) <= 40 else name[:39] + "\u2026")
     strength, low, high = np.array([(row.strength, row.low, row.high) for row in drawn]).T
     color = plots.COLORS["human"]
     ax.errorbar(strength, lines, xerr=[strength - low, high - strength], fmt="o", color=color, markersize=4)

@@ -83,6 +83,32 @@ def test_groups_are_ranked_apart_and_the_notes_say_why(tmp_path):
     assert [row.strength for row in board.rows[:3]] == pytest.approx(regularised)
 
 
+def test_the_prior_on_ties_is_told(tmp_path):
+    """Two ties and no win: nu would be infinite, and the prior on its logarithm makes it 12."""
+    board = leaderboard.leaderboard(read_text("winner,loser,tie\na,b,1\nb,a,1\n", tmp_path))
+    nu = ranking.fit([0, 1], [1, 0], [True, True], prior_precision=1 / 9).tie
+    assert board.notes[0].endswith(
+        "a Gaussian prior with standard deviation 3 nats pulls its strengths to their mean, and log nu to 0."
+    )
+    assert board.notes[1].startswith(f"Group 1 has ties: nu = {nu:.2f},")
+    assert len(board.notes) == 2
+
+
+def test_of_many_groups_the_first_ten_have_notes_and_the_others_one(tmp_path):
+    fine, bad, tied = "a{0},b{0},\nb{0},a{0},\n", "a{0},b{0},\n", "a{0},b{0},1\nb{0},a{0},1\n"
+    kinds = [bad] * 10 + [tied] * 2 + [fine] * 2
+    text = "winner,loser,tie\n" + "".join(kind.format(f"{k:02}") for k, kind in enumerate(kinds))
+    notes = leaderboard.leaderboard(read_text(text, tmp_path)).notes
+    assert [note.split(" has")[0] for note in notes[1:11]] == [f"Group {k}" for k in range(1, 11)]
+    assert notes[11:] == (
+        "Groups 11 to 14: 2 have no finite strengths by themselves and get the same prior, 2 have ties.",
+    )
+    ten = "winner,loser\n" + "".join(f"a{k},b{k}\n" for k in range(10))
+    notes = leaderboard.leaderboard(read_text(ten, tmp_path)).notes
+    assert len(notes) == 11
+    assert notes[-1].startswith("Group 10 has")
+
+
 def row(group, rank, item, strength=0.0):
     return leaderboard.Row(group, rank, item, strength, strength - 1, strength + 2, 1, 1, 0, 0.5)
 
@@ -173,6 +199,14 @@ def test_a_figure_has_one_interval_for_each_item_best_on_top():
     assert [path.vertices.tolist() for path in bars.get_paths()] == [[[0.5, 0], [3.5, 0]], [[-2.5, 1], [0.5, 1]]]
     assert ax.get_ylim() == (1.5, -0.5)
     assert ax.get_xlabel() == "strength in nats, 90% interval; 0 is the mean of the group"
+
+
+def test_letters_that_the_font_lacks_are_drawn_as_codes(tmp_path):
+    """And no warning is raised, which would fail the test."""
+    rows = [row(1, 1, "süß"), row(1, 2, "東é"), row(1, 3, "東" * 7)]
+    _, labels = drawn(rows)
+    assert labels == ["süß", r"\u6771é", r"\u6771" * 6 + r"\u6" + "…"]
+    leaderboard.draw(leaderboard.Board(tuple(rows), 0.9, (), ()), tmp_path / "b.svg")
 
 
 def test_groups_are_blocks_of_a_figure_and_long_ones_show_their_ends():
