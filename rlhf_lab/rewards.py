@@ -37,13 +37,14 @@ class RewardModel(Protocol):
 
 @dataclass(frozen=True)
 class Linear:
-    """R(x, y) = f(x, y) . theta with D features, `features(prompt, response)` (N, D).
+    """R(x, y) = f(x, y) . theta with D features, `features(prompt, response)` (N, D), of texts of `vocab` tokens.
 
     Parameters: theta, `weights` (..., D).
     """
 
     features: Callable[[Array, Array], Array]
     size: int
+    vocab: int
 
     def init(self, rng: Generator) -> Params:
         """Return weights of zero: every response is worth the same. The model needs no chance."""
@@ -51,6 +52,9 @@ class Linear:
 
     def reward(self, params: Params, prompt: Array, response: Array) -> Array:
         """Return R_phi(x, y), shape (..., N)."""
+        prompt = checks.tokens("prompt", prompt, self.vocab)
+        response = checks.tokens("response", response, self.vocab)
+        checks.same_batch(prompt, response)
         checks.shapes(params, {"weights": (self.size,)})
         return np.matmul(self.features(prompt, response), params["weights"][..., None])[..., 0]
 
@@ -63,15 +67,19 @@ class Table:
 
     def init(self, rng: Generator) -> Params:
         """Return rewards of zero. The table needs no chance."""
+        return {"rewards": np.zeros(self._shape())}
+
+    def _shape(self) -> tuple[int, int]:
         language = self.language
-        answers = count_responses(language.vocab, language.horizon, language.eos)
-        return {"rewards": np.zeros((len(language.prompts), answers))}
+        return len(language.prompts), count_responses(language.vocab, language.horizon, language.eos)
 
     def reward(self, params: Params, prompt: Array, response: Array) -> Array:
         """Look R_phi(x, y) up, shape (..., N)."""
         language, rewards = self.language, params["rewards"]
-        row = language.row(prompt)
-        index = answer_index(checks.tokens("response", response, language.vocab), language.vocab, language.eos)
+        row, response = language.row(prompt), checks.tokens("response", response, language.vocab)
+        checks.same_batch(np.asarray(prompt), response)
+        checks.shapes(params, {"rewards": self._shape()})
+        index = answer_index(response, language.vocab, language.eos)
         flat = np.reshape(rewards, (*rewards.shape[:-2], -1, 1))
         return embedding(flat, (row * rewards.shape[-1] + index)[..., None])[..., 0, 0]
 
@@ -253,6 +261,44 @@ def _weight(p: Array, q: Array, slope: Array) -> Array:
 def squared_error(reward: Array, rating: Array) -> Array:
     """(R(x, y) - z)^2, for ratings z (eq-mse). RLHF Deciphered, eq. 7."""
     return (reward - rating) ** 2
+
+
+class Ratings(NamedTuple):
+    """A linear model of ratings: `weights` (..., D) of the reward, and the `intercept` (..., P, 1) of each person.
+
+    With one intercept for all it has the shape (..., 1, 1).
+    """
+
+    weights: Array
+    intercept: Array
+
+
+def fit_ratings(features: Array, rating: Array, *, personal: bool) -> Ratings:
+    """Find theta with the least mean of `squared_error` (eq-mse), where P people rate K answers each.
+
+    `features` (..., P, K, D), `rating` (..., P, K). An intercept is added to the reward: one for all people, or with
+    `personal` one for each, which takes up how high a person rates in general. Raises `ValueError` if a direction of
+    the features is not measured.
+    """
+    features, rating = np.asarray(features), np.asarray(rating)
+    if rating.ndim < 2 or features.shape[:-1] != rating.shape:
+        raise ValueError(
+            f"features (..., P, K, D) and rating (..., P, K) must have an entry for each answer that a person rates; "
+            f"got {features.shape} and {rating.shape}"
+        )
+    if not (np.isfinite(features).all() and np.isfinite(rating).all()):
+        raise ValueError("features and ratings must be finite; these hold NaN or infinity")
+    over = (-1,) if personal else (-2, -1)
+    level = np.mean(rating, axis=over, keepdims=True)
+    usual = np.mean(features, axis=tuple(axis - 1 for axis in over), keepdims=True)
+    x = np.reshape(features - usual, (*rating.shape[:-2], -1, features.shape[-1]))
+    z = np.reshape(rating - level, (*rating.shape[:-2], -1))
+    turned = np.swapaxes(x, -1, -2)
+    information = np.matmul(turned, x)
+    if np.max(np.linalg.cond(information)) > ILL:
+        raise ValueError("a direction of the features does not vary: its weight cannot be told from the intercept")
+    weights = np.linalg.solve(information, _times(turned, z)[..., None])[..., 0]
+    return Ratings(weights, level - _times(usual, weights[..., None, :]))
 
 
 def ranking_loss(reward: Array) -> Array:

@@ -99,6 +99,64 @@ def test_squared_error_is_least_at_the_mean_rating():
     assert grad(lambda r: rewards.squared_error(r, rating).mean())(3.0) == pytest.approx(0, abs=1e-14)
 
 
+def rated(shape, spread, seed=12):
+    """Features, ratings and weights; the ratings of each person are shifted by an offset with this deviation."""
+    rng, theta = np.random.default_rng(seed), np.array([1.0, -0.5, 2.0])
+    features = rng.normal(size=(*shape, 3)) + rng.normal(size=(*shape[:-1], 1, 3))
+    offset = spread * rng.normal(size=(*shape[:-1], 1))
+    return features, preferences.rate(features @ theta + offset, 0.7, rng), theta, offset
+
+
+@pytest.mark.equation("eq-mse")
+@pytest.mark.parametrize("personal", [False, True])
+def test_the_fit_of_ratings_has_the_least_squared_error(personal):
+    features, rating, *_ = rated((2, 6, 4), 1.5)
+    found = rewards.fit_ratings(features, rating, personal=personal)
+    assert found.weights.shape == (2, 3)
+    assert found.intercept.shape == ((2, 6, 1) if personal else (2, 1, 1))
+
+    def error(weights, intercept):
+        reward = anp.matmul(features, weights[:, None, :, None])[..., 0] + intercept
+        return anp.mean(rewards.squared_error(reward, rating))
+
+    for argument in (0, 1):
+        assert np.abs(grad(error, argument)(*found)).max() < 1e-14
+    alone = rewards.fit_ratings(features[1].tolist(), rating[1].tolist(), personal=personal)
+    assert alone.weights == pytest.approx(found.weights[1], rel=1e-10)
+    assert alone.intercept == pytest.approx(found.intercept[1], rel=1e-10)
+
+
+@pytest.mark.equation("eq-mse", "eq-rating")
+def test_with_an_intercept_for_each_person_no_offset_matters_and_weights_are_found():
+    features, rating, theta, _ = rated((300, 40, 4), 0.0)
+    *_, far = rated((300, 40, 4), 9.0)
+    own = rewards.fit_ratings(features, rating, personal=True)
+    moved = rewards.fit_ratings(features, rating + far, personal=True)
+    assert moved.weights == pytest.approx(own.weights, abs=1e-10)
+    assert moved.intercept == pytest.approx(own.intercept + far, abs=1e-10)
+    error = own.weights.std(0, ddof=1) / 300**0.5
+    assert (np.abs(own.weights.mean(0) - theta) < 4 * error).all()
+    pooled = rewards.fit_ratings(features, rating + far, personal=False)
+    wrong, right = (np.mean((fit.weights - theta) ** 2) for fit in (pooled, own))
+    assert wrong > 20 * right
+    assert np.mean((rewards.fit_ratings(features, rating, personal=False).weights - theta) ** 2) < right
+
+
+@pytest.mark.parametrize(
+    ("features", "rating", "message"),
+    [
+        (np.zeros((2, 3, 1)), np.zeros((2, 4)), r"^features \(..., P, K, D\) .* got \(2, 3, 1\) and \(2, 4\)$"),
+        (np.zeros((3, 1)), np.zeros(3), r"for each answer that a person rates; got \(3, 1\) and \(3,\)"),
+        ([[[np.nan], [1.0]]], [[1.0, 2.0]], "^features and ratings must be finite; these hold NaN or infinity$"),
+        ([[[0.0], [1.0]]], [[1.0, np.inf]], "features and ratings must be finite"),
+        ([[[1.0], [1.0]], [[2.0], [2.0]]], [[1.0, 2.0], [0.0, 1.0]], "^a direction of the features does not vary: its"),
+    ],
+)
+def test_ratings_without_a_fit_are_refused(features, rating, message):
+    with pytest.raises(ValueError, match=message):
+        rewards.fit_ratings(features, rating, personal=True)
+
+
 @pytest.mark.equation("eq-ranking-loss", "eq-plackett-luce")
 def test_the_ranking_loss_is_the_product_of_choices():
     reward = np.array([[0.5, -1.0, 2.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
@@ -241,8 +299,8 @@ def test_rankings_are_fitted_as_choix_fits_them():
     rng = np.random.default_rng(4)
     truth = rng.normal(size=6)
     shown = np.array([rng.permutation(6)[:4] for _ in range(200)])
-    ranked = np.take_along_axis(shown, preferences.rank(truth[shown], rng), axis=1)
-    one_hot = np.eye(6)[ranked]
+    one_hot = preferences.ranked(np.eye(6)[shown], preferences.rank(truth[shown], rng))
+    ranked = one_hot.argmax(-1)
     loss = lambda r: anp.mean(rewards.ranking_loss(anp.matmul(one_hot, r)))  # noqa: E731
     found = minimize(loss, np.zeros(6), jac=grad(loss), tol=1e-12).x
     peer = choix.opt_rankings(6, [tuple(row) for row in ranked.tolist()], alpha=0, tol=1e-12)
@@ -389,7 +447,7 @@ def test_smoothing_refuses_impossible_settings(options, message):
 
 
 def linear():
-    model = rewards.Linear(lambda prompt, response: np.stack([response.sum(-1), prompt[..., 0]], -1) / 7, 2)
+    model = rewards.Linear(lambda prompt, response: np.stack([response.sum(-1), prompt[..., 0]], -1) / 7, 2, 4)
     return model, {"weights": np.array([0.5, -2.0])}
 
 
@@ -454,19 +512,19 @@ def test_the_preference_loss_is_the_mean_over_pairs_and_has_the_right_gradient(m
     check_grads(lambda p: objective(p, data), modes=["rev"], order=1)(params)
     seeds = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
     stacked = tuple(np.stack([column, column[::-1]]) for column in data)
-    if not isinstance(model, rewards.Linear):
-        found = objective(seeds, stacked)
-        assert found.shape == (2,)
-        assert found[0] == pytest.approx(by_hand / 12, rel=1e-10)
+    found = objective(seeds, stacked)
+    assert found.shape == (2,)
+    assert found[0] == pytest.approx(by_hand / 12, rel=1e-10)
 
 
 @every_model
 def test_responses_of_another_vocabulary_are_refused(model, params, eos):
-    if not isinstance(model, rewards.Linear):
-        with pytest.raises(ValueError, match=r"^response: token 4 is outside the vocabulary of 4 tokens"):
-            model.reward(params, PROMPTS, np.full((3, HORIZON), 4))
-        with pytest.raises(ValueError, match=r"^prompt: token 4 is outside"):
-            model.reward(params, PROMPTS + 4, np.zeros((3, HORIZON), int))
+    with pytest.raises(ValueError, match=r"^response: token 4 is outside the vocabulary of 4 tokens"):
+        model.reward(params, PROMPTS, np.full((3, HORIZON), 4))
+    with pytest.raises(ValueError, match=r"^prompt: token 4 is outside"):
+        model.reward(params, PROMPTS + 4, np.zeros((3, HORIZON), int))
+    with pytest.raises(ValueError, match="2 prompts, but 3 responses"):
+        model.reward(params, PROMPTS[:2], np.zeros((3, HORIZON), int))
 
 
 def test_parameters_of_another_model_are_refused():
@@ -475,8 +533,10 @@ def test_parameters_of_another_model_are_refused():
     model, params = network(3)
     with pytest.raises(ValueError, match=r"params\['head'\] has shape \(6,\); it must end in \(5,\)"):
         model.reward(params | {"head": np.zeros(6)}, PROMPTS, PROMPTS)
-    with pytest.raises(ValueError, match="2 prompts, but 3 responses"):
-        model.reward(params, PROMPTS[:2], PROMPTS)
+    model, params = table(3)
+    for wrong in (params["rewards"][:2], params["rewards"][:, :-1]):
+        with pytest.raises(ValueError, match=r"params\['rewards'\] has shape .*; it must end in \(3, 40\)"):
+            model.reward({"rewards": wrong}, PROMPTS, np.zeros((3, HORIZON), int))
 
 
 @pytest.mark.parametrize("eos", [3, None])
