@@ -402,6 +402,33 @@ def test_smoothing_is_a_prior(rate):
 
 
 @pytest.mark.equation("eq-smoothing-limit")
+def test_smoothing_sees_shares_not_numbers_so_that_no_amount_of_data_overcomes_it():
+    difference, _, label = design(7, 30, 3)
+    settings = {"step_size": 0.5, "rate": 0.1, "rounds": 50}
+    once = rewards.iterated_data_smoothing(difference, label, **settings)
+    often = rewards.iterated_data_smoothing(np.tile(difference, (20, 1)), np.tile(label, 20), **settings)
+    assert often.weights == pytest.approx(once.weights, abs=1e-12)
+    truth = np.array([1.0, -1.0, 0.5])
+    rng = np.random.default_rng(0)
+    difference = rng.normal(size=(20_000, 3))
+    label = preferences.choose(preferences.bradley_terry(difference @ truth), rng)
+    far = rewards.iterated_data_smoothing(difference, label, step_size=0.5, rate=0.1, rounds=300).weights[-1]
+    assert np.linalg.norm(far) < 0.6 * np.linalg.norm(rewards.fit_linear(difference, label, 0.0).mean)
+
+
+@pytest.mark.equation("eq-smoothing-limit")
+@pytest.mark.parametrize("count", [1, 40, 100])
+def test_the_margin_of_a_pair_that_always_wins_depends_on_its_share_and_stays_finite(count):
+    """The key of exercise ex-rare-pair: u = 2 alpha k / (s N) sigmoid(-u)."""
+    difference = np.array([[1.0, -1.0, 0.0]] * count + [[0.0, 0.0, 1.0]] * (100 - count))
+    settings = {"step_size": 0.5, "rate": 0.02, "rounds": 10_000}
+    theta = rewards.iterated_data_smoothing(difference, np.ones(100), **settings).weights[-1]
+    u = theta[0] - theta[1]
+    assert u == pytest.approx(2 * 0.5 * count / (0.02 * 100) * expit(-u), rel=1e-8)
+    assert theta[0] == pytest.approx(u / 2)
+
+
+@pytest.mark.equation("eq-smoothing-limit")
 def test_what_smoothing_conserves():
     difference, _, label = design(8, 20, 2)
     for rounds in (1, 7, 100):
