@@ -28,8 +28,8 @@ def coverage(prompt: Array, response: Array, prompts: int, answers: int) -> Cove
     checks.same_batch(prompt, response)
     if not len(prompt):
         raise ValueError("nothing was judged; coverage is a share of what was")
-    pairs = np.unique(np.concatenate([prompt, response], axis=-1), axis=0)
-    judged = np.unique(pairs[:, : prompt.shape[-1]], axis=0, return_counts=True)[1]  # answers to each prompt
+    pairs = np.unique(np.concatenate([prompt, response], axis=1), axis=0)
+    judged = np.unique(pairs[:, : prompt.shape[1]], axis=0, return_counts=True)[1]  # answers to each prompt
     if len(judged) > prompts or judged.max() > answers:
         raise ValueError(
             f"{len(judged)} prompts were judged, and up to {judged.max()} answers to one of them; there cannot be only "
@@ -56,14 +56,14 @@ def performance_gap(log_pi_0: Array, reward: Array, learned: Array, beta: float,
     if seen.dtype != bool:
         raise ValueError(f"seen must hold True and False, one for each prompt; got {seen.dtype}")
     log_pi_0, reward, learned = (np.asarray(table) for table in (log_pi_0, reward, learned))
-    tables, prompts = {log_pi_0.shape, reward.shape, learned.shape}, {start.shape, seen.shape, log_pi_0.shape[:-1]}
+    tables, prompts = {log_pi_0.shape, reward.shape, learned.shape}, {start.shape, seen.shape, log_pi_0.shape[:1]}
     if log_pi_0.ndim != 2 or len(tables) > 1 or len(prompts) > 1:
         raise ValueError(
             f"log_pi_0 {log_pi_0.shape}, reward {reward.shape} and learned {learned.shape} must have one shape (K, A), "
             f"start {start.shape} and seen {seen.shape} the shape (K,)"
         )
     best, found = (np.exp(gibbs.log_policy(log_pi_0, r, beta)) for r in (reward, learned))
-    lost = start * np.sum((best - found) * reward, axis=-1)
+    lost = start * np.sum((best - found) * reward, axis=1)
     return Gap(float(lost[seen].sum()), float(lost[~seen].sum()))
 
 

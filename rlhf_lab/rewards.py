@@ -292,7 +292,7 @@ def fit_ratings(features: Array, rating: Array, *, personal: bool) -> Ratings:
     level = np.mean(rating, axis=over, keepdims=True)
     usual = np.mean(features, axis=tuple(axis - 1 for axis in over), keepdims=True)
     x = np.reshape(features - usual, (*rating.shape[:-2], -1, features.shape[-1]))
-    z = np.reshape(rating - level, (*rating.shape[:-2], -1))
+    z = np.reshape(rating, (*rating.shape[:-2], -1))
     turned = np.swapaxes(x, -1, -2)
     information = np.matmul(turned, x)
     if np.max(np.linalg.cond(information)) > ILL:

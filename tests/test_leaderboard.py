@@ -78,7 +78,7 @@ def test_groups_are_ranked_apart_and_the_notes_say_why(tmp_path):
     two, prior = board.notes
     assert two.startswith("There are 2 groups, which cannot be compared with each other: no chain of comparisons links")
     assert "(never won against the rest: c)" in prior
-    assert "a Gaussian prior with standard deviation 3 nats pulls" in prior
+    assert prior.endswith("; a Gaussian prior with standard deviation 3 nats pulls its strengths to their mean.")
     regularised = ranking.fit([0, 1, 0], [1, 0, 2], prior_precision=1 / 9).strength
     assert [row.strength for row in board.rows[:3]] == pytest.approx(regularised)
 
