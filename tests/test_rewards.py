@@ -174,6 +174,16 @@ def test_a_ranking_of_two_is_a_comparison():
     assert rewards.ranking_loss(reward) == pytest.approx(rewards.bradley_terry_loss(reward[:, 0] - reward[:, 1]))
 
 
+@pytest.mark.equation("eq-ranking-loss", "eq-fisher")
+def test_a_ranking_of_four_equals_tells_less_than_six_comparisons():
+    scores = []
+    for order in itertools.permutations(range(4)):
+        places = np.eye(4)[list(order)]
+        scores.append(grad(lambda r, places=places: rewards.ranking_loss(anp.matmul(places, r)))(np.zeros(4)))
+    pairs = np.array([np.eye(4)[i] - np.eye(4)[j] for i, j in itertools.combinations(range(4), 2)])
+    assert np.transpose(scores) @ scores / 24 == pytest.approx(23 / 36 * rewards.fisher(pairs, np.zeros(6)))
+
+
 @pytest.mark.equation("eq-segments")
 def test_a_segment_is_worth_the_sum_of_its_steps():
     steps = np.array([[1.0, 2.0, 4.0], [-1.0, 5.0, 7.0]])
