@@ -295,7 +295,7 @@ def fit_ratings(features: Array, rating: Array, *, personal: bool) -> Ratings:
     z = np.reshape(rating, (*rating.shape[:-2], -1))
     turned = np.swapaxes(x, -1, -2)
     information = np.matmul(turned, x)
-    if np.max(np.linalg.cond(information)) > ILL:
+    if checks.ill_conditioned(information):
         raise ValueError("a direction of the features does not vary: its weight cannot be told from the intercept")
     weights = np.linalg.solve(information, _times(turned, z)[..., None])[..., 0]
     return Ratings(weights, level - _times(usual, weights[..., None, :]))
