@@ -176,7 +176,8 @@ def fisher(difference: Array, margin: Array, misclick: float = 0.0) -> Array:
     `difference` (..., N, D) are the differences d of features, `margin` (..., N) their products with theta. The weight
     is p'(m)^2 / (p (1 - p)) with p the probability of label 1; without mis-clicks that is p (1 - p).
     """
-    weighted = difference * _weight(*_chances(margin, misclick))[..., None]
+    _, _, slope, share = _chances(margin, misclick)
+    weighted = difference * (slope * share)[..., None]
     return np.matmul(np.swapaxes(difference, -1, -2), weighted)
 
 
@@ -193,12 +194,12 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
     prior, theta = precision * np.eye(difference.shape[-1]), np.zeros(difference.shape[-1])
     for _ in range(STEPS):
         margin = _times(difference, theta)
-        p, q, slope = _chances(margin, checks.share("misclick", misclick))
+        p, q, _, share = _chances(margin, checks.share("misclick", misclick))
         information = fisher(difference, margin, misclick) + prior
         if checks.ill_conditioned(information):
             break
         surprise = label * q - (1 - label) * p  # label - p, without rounding to 0 where a label is nearly certain
-        score = _times(np.swapaxes(difference, -1, -2), surprise * slope / (p * q)) - precision * theta
+        score = _times(np.swapaxes(difference, -1, -2), surprise * share) - precision * theta
         curvature = _curvature(difference, label, margin, misclick, prior, information)
         step = np.linalg.solve(curvature, score[..., None])[..., 0]
         if np.max(np.abs(step)) <= 1e-10 * max(1.0, np.max(np.abs(theta))):
@@ -219,7 +220,7 @@ def _curvature(
     """Return minus the second derivative of the log-posterior, or `information` where it is not positive definite."""
     if not misclick:
         return information
-    p, q, slope = _chances(margin, misclick)
+    p, q, slope, _ = _chances(margin, misclick)
     bend = -slope * np.tanh(margin / 2)
     weight = label * ((slope / p) ** 2 - bend / p) + (1 - label) * ((slope / q) ** 2 + bend / q)
     found = np.matmul(np.swapaxes(difference, -1, -2), difference * weight[..., None]) + prior
@@ -248,14 +249,12 @@ def _times(matrix: Array, vector: Array) -> Array:
     return np.matmul(matrix, vector[..., None])[..., 0]
 
 
-def _chances(margin: Array, misclick: float) -> tuple[Array, Array, Array]:
+def _chances(margin: Array, misclick: float) -> tuple[Array, Array, Array, Array]:
+    """Return p, 1 - p, the slope p' and p' / (p (1 - p)), which is 1 without mis-clicks, however small p is."""
     win, loss = expit(margin), expit(-margin)
     p, q = ((1 - misclick) * side + misclick / 2 for side in (win, loss))
-    return p, q, (1 - misclick) * win * loss
-
-
-def _weight(p: Array, q: Array, slope: Array) -> Array:
-    return slope**2 / (p * q)
+    slope = (1 - misclick) * win * loss
+    return p, q, slope, slope / (p * q) if misclick else np.ones_like(p)
 
 
 def squared_error(reward: Array, rating: Array) -> Array:

@@ -268,6 +268,10 @@ def test_many_data_sets_are_fitted_as_if_each_were_alone():
         alone = rewards.fit_linear(difference[k], label[k], 0.5)
         assert together.mean[k] == pytest.approx(alone.mean, abs=1e-9)
         assert together.covariance[k] == pytest.approx(alone.covariance, rel=1e-8)
+    steep = 10 * np.random.default_rng(1166).normal(size=(2, 6, 2))  # one of the two needs shorter steps, one does not
+    found = rewards.fit_linear(steep, label[:2, :6], 0.1).mean
+    for k in range(2):
+        assert found[k] == pytest.approx(rewards.fit_linear(steep[k], label[k, :6], 0.1).mean, abs=1e-9)
     shared = rewards.fit_linear(difference[0], label, 0.5)
     assert shared.mean[0] == pytest.approx(together.mean[0], abs=1e-9)
     assert shared.mean.shape == (4, 3)
@@ -289,6 +293,12 @@ def test_features_of_very_different_size_do_not_disturb_the_fit(difference, labe
     assert grad(target)(found) == pytest.approx(np.zeros(difference.shape[1]), abs=1e-6)
     together = rewards.fit_linear(np.stack([difference, 0.1 * difference]), label, precision).mean
     assert together[0] == pytest.approx(found, rel=1e-8)
+
+
+@pytest.mark.equation("eq-map")
+def test_what_is_certain_beyond_rounding_does_not_disturb_the_fit():
+    found = rewards.fit_linear([[2000.0], [1.0]], [1, 1], precision=1.0).mean  # the first has nothing more to say
+    assert preferences.bradley_terry(-found) == pytest.approx(found, rel=1e-9)
 
 
 @pytest.mark.equation("eq-map")
