@@ -192,6 +192,16 @@ def gpo_loss(function: Function) -> None:
     _report(_dpo.GPO_LOSS, function)
 
 
+def own_loss(function: Function) -> None:
+    """Check f(z): a loss of z = beta h, not the logistic one, that ends at the Gibbs policy.
+
+    `f` takes arrays (N,) and returns one number for each z; it is written with autograd's numpy.
+    """
+    wrong = _dpo.own_loss(function)
+    right = f"right on all {len(_dpo.SHARES)} cases."
+    print("own_loss: " + (right if wrong is None else f"not yet. {wrong}"))
+
+
 def reinforce_gradient(function: Function) -> None:
     """Check f(policy, drawn, advantage): the REINFORCE estimate of the gradient in the logits, shape (A,).
 

@@ -2,6 +2,7 @@
 
     pi policy    pi_0 reference    y_w chosen    y_l rejected    u log-ratio log pi(y|x) / pi_0(y|x)
     h margin u_w - u_l    beta, tau KL weights    p share that prefers the first    s, epsilon wrong labels
+    omega weights of K answers    g_w, g_l gradients of log pi(y_w|x) and log pi(y_l|x) in the parameters
 
 Losses are numbers in, numbers out: margins (..., N), in nats, give one loss for each comparison.
 """
@@ -35,18 +36,26 @@ def margin(policy_chosen: Array, policy_rejected: Array, reference_chosen: Array
     """h = log pi(y_w)/pi_0(y_w) - log pi(y_l)/pi_0(y_l), nats, shape (..., N) (eq-margin).
 
     Four arrays of log-probabilities of whole responses (..., N), in the order that the field uses. Raises `ValueError`
-    if one is positive or NaN, or if they differ in length.
+    if one is positive, NaN or infinite, if they differ in length, or if there is no comparison.
     """
-    given = (policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    lengths = [np.shape(array)[-1:] for array in given]
-    if len(set(lengths)) > 1 or not lengths[0]:
+    chosen, rejected, chosen_0, rejected_0 = _four(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
+    return chosen - chosen_0 - (rejected - rejected_0)
+
+
+def _four(*given: Array) -> list[Array]:
+    names = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
+    arrays = [np.array(array) for array in given]
+    lengths = {array.shape[-1:] for array in arrays}
+    if len(lengths) > 1 or lengths & {(), (0,)}:
         raise ValueError(
-            "policy_chosen, policy_rejected, reference_chosen and reference_rejected need one log-probability for each "
-            f"comparison; got shapes {', '.join(str(np.shape(array)) for array in given)}"
+            f"{', '.join(names[:3])} and {names[3]} need one log-probability for each comparison, and at least one "
+            f"comparison; got shapes {', '.join(str(array.shape) for array in arrays)}"
         )
-    for name, array in zip(("policy", "policy", "reference", "reference"), given, strict=True):
+    for name, array in zip(names, arrays, strict=True):
         checks.log_probs(name, array)
-    return policy_chosen - reference_chosen - (policy_rejected - reference_rejected)
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"{name} holds -inf: a response that a model rules out has no log-ratio")
+    return arrays
 
 
 def dpo(h: Array, beta: float) -> Array:
@@ -78,16 +87,15 @@ def diagnostics(
 
     An accuracy counts comparisons whose chosen response has the higher implicit reward; equal ones count as wrong.
     """
-    h = margin(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    chosen = implicit_reward(policy_chosen, reference_chosen, beta)
-    rejected = implicit_reward(policy_rejected, reference_rejected, beta)
+    given = _four(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
+    chosen, rejected = (implicit_reward(*pair, beta) for pair in zip(given[:2], given[2:], strict=True))
     columns = {
         "rewards/chosen": chosen,
         "rewards/rejected": rejected,
-        "rewards/accuracies": 1.0 * (h > 0),
-        "rewards/margins": beta * h,
-        "logps/chosen": policy_chosen,
-        "logps/rejected": policy_rejected,
+        "rewards/accuracies": 1.0 * (chosen > rejected),
+        "rewards/margins": chosen - rejected,
+        "logps/chosen": given[0],
+        "logps/rejected": given[1],
     }
     return {name: np.mean(column, axis=-1) for name, column in columns.items()}
 
@@ -104,7 +112,7 @@ def gpo(f: Callable[[Array], Array], beta: float) -> Loss:
     at_zero = float(slope(np.zeros(1))[0])
     if not at_zero < 0:
         raise ValueError(f"f must fall at 0, f'(0) < 0, so that a tie is pushed apart; here f'(0) = {at_zero:g}")
-    if not (np.diff(grid) >= -1e-9 * np.max(np.abs(grid))).all():
+    if not (np.diff(grid) >= -1e-9 * (np.abs(grid[1:]) + np.abs(grid[:-1]))).all():
         raise ValueError("f must be convex; on [-20, 20] its slope falls somewhere")
     return lambda h: f(beta * h)
 
@@ -146,7 +154,7 @@ def ipo_target(p: Array, tau: float) -> Array:
 
 
 def info_nca(log_ratio: Array, weight: Array, beta: float) -> Array:
-    """-sum_k w_k log softmax(beta u)_k over K answers, their log-ratios and weights (..., K) (eq-info-nca).
+    """-sum_k omega_k log softmax(beta u)_k over K answers, their log-ratios and weights (..., K) (eq-info-nca).
 
     The weights sum to 1: a softmax of rewards, or (1, 0) for chosen and rejected, which is DPO. Chen et al. 2024.
     """
@@ -154,7 +162,7 @@ def info_nca(log_ratio: Array, weight: Array, beta: float) -> Array:
 
 
 def nca(log_ratio: Array, weight: Array, beta: float) -> Array:
-    """-sum_k (w_k log sigmoid(beta u_k) + (1/K) log sigmoid(-beta u_k)), arguments as in `info_nca` (eq-nca).
+    """-sum_k (omega_k log sigmoid(beta u_k) + (1/K) log sigmoid(-beta u_k)), arguments as `info_nca` (eq-nca).
 
     Each log-ratio counts by itself, not only their difference. Chen et al. 2024.
     """
@@ -170,14 +178,17 @@ def smoothed_dpo(h: Array, beta: float, smoothing: float) -> Array:
 
 def robust_dpo(h: Array, beta: float, flip: float) -> Array:
     """((1 - s) dpo(h) - s dpo(-h)) / (1 - 2 s): if a share s of labels is flipped, its mean is that of DPO without
-    flips (eq-robust-dpo). Not convex, and not bounded below. Chowdhury et al. 2024.
+    flips (eq-robust-dpo). Convex, but not bounded below: dpo(h) - s beta h / (1 - 2 s). Chowdhury et al. 2024.
     """
     _below_half("flip", flip)
     return ((1 - flip) * dpo(h, beta) - flip * dpo(-h, beta)) / (1 - 2 * flip)
 
 
 def misclick_dpo(h: Array, beta: float, rate: float) -> Array:
-    """-log((1 - epsilon) sigmoid(beta h) + epsilon / 2): a share epsilon, `rate`, answers by coin (eq-misclick-dpo)."""
+    """-log((1 - epsilon) sigmoid(beta h) + epsilon / 2): a share epsilon, `rate`, answers by coin (eq-misclick-dpo).
+
+    Not convex: it is bounded on both sides, so that no comparison counts for more than a mis-click costs.
+    """
     if not 0 < rate < 1:
         raise ValueError(f"rate is the share of coin flips, in (0, 1); got {rate}; without any, use dpo")
     return -np.logaddexp(np.log1p(-rate) - dpo(h, beta), np.log(rate / 2))
@@ -232,17 +243,25 @@ def mean_log_ratio(log_pi: Array, log_pi_0: Array) -> Array:
     return -kl(log_pi_0, log_pi)
 
 
-class Pull(NamedTuple):
-    """Inner products of the gradients of log pi(y_w) and log pi(y_l) in the parameters."""
+class Overlap(NamedTuple):
+    """Inner products of the gradients of log pi(y_w) and log pi(y_l) in the parameters, (...)."""
 
-    own: float  # of the chosen's with itself
-    shared: float  # of the chosen's with the rejected's
+    own: Array  # of the chosen's with itself
+    shared: Array  # of the chosen's with the rejected's
 
 
-def pull(model: LanguageModel, params: Params, prompt: Array, chosen: Array, rejected: Array) -> Pull:
-    """Return g_w . g_w and g_w . g_l for one comparison, each text (1, T): a small step along the margin's gradient
-    changes log pi(y_w) in proportion to their difference (eq-pull).
+def gradient_overlap(model: LanguageModel, params: Params, prompt: Array, chosen: Array, rejected: Array) -> Overlap:
+    """Return g_w . g_w and g_w . g_l for one comparison, each text (..., 1, T): a small step along the margin's
+    gradient changes log pi(y_w) in proportion to their difference (eq-overlap).
+
+    Leading axes belong to texts and parameters alike. Raises `ValueError` if there is more than one comparison.
     """
-    g_w, g_l = (grad(lambda p, y=y: np.sum(log_prob(model, p, prompt, y)))(params) for y in (chosen, rejected))
-    own, shared = (sum(float(np.sum(g_w[name] * g[name])) for name in g_w) for g in (g_w, g_l))
-    return Pull(own, shared)
+    texts = [checks.tokens(name, y, model.vocab) for name, y in (("chosen", chosen), ("rejected", rejected))]
+    if any(y.shape[-2] != 1 for y in texts):
+        raise ValueError(
+            f"one comparison at a time, texts of shape (..., 1, T); got {', '.join(str(y.shape) for y in texts)}"
+        )
+    g_w, g_l = (grad(lambda p, y=y: np.sum(log_prob(model, p, prompt, y)))(params) for y in texts)
+    lead = texts[0].shape[:-2]
+    own, shared = (sum(np.sum(np.reshape(g_w[n] * g[n], (*lead, -1)), axis=-1) for n in g_w) for g in (g_w, g_l))
+    return Overlap(own, shared)

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from autograd import elementwise_grad
 from numpy.random import Generator
 
 from . import direct
@@ -209,3 +210,49 @@ GPO_LOSS = Exercise(
     _gpo_loss_mistakes,
     traits=lambda f, h, p, beta: {"f is the logistic loss": f is _logistic},
 )
+
+
+SHARES = np.array([0.6, 0.7, 0.75, 0.8, 0.9, 0.95])  # of people who prefer the first answer
+_MARGINS = np.linspace(-5.0, 5.0, 21)
+
+
+def own_loss(f: Function) -> str | None:
+    """Return what keeps f(z), a loss of the reader's own, from ending at the Gibbs policy, or None if nothing does.
+
+    There is no key: f must be a member of the family that asks for margins in proportion to logits, but not the
+    logistic function.
+    """
+    if not callable(f):
+        call = "check.own_loss(your_function)"
+        raise TypeError(f"pass the function itself, {call}, not what it returns; got {type(f).__name__}")
+    with np.errstate(all="ignore"):
+        try:
+            value = f(_MARGINS)
+        except Exception as error:
+            return f"It raises {type(error).__name__}: it must take an array of margins, (N,)."
+        if value is None:
+            return "It returns None: your code goes where the starter returns None."
+        if np.shape(value) != _MARGINS.shape:
+            return f"For z of shape {_MARGINS.shape} it returns shape {np.shape(value)}: one number for each z."
+        try:
+            asked = direct.optimal_margin(direct.gpo(f, 1.0), SHARES)
+        except ValueError as refused:
+            return f"It is no member of the family: {refused}."
+        except TypeError:
+            return "It cannot be differentiated: write it with anp, autograd's numpy."
+    if not np.isfinite(asked).all():
+        return "It asks for infinite margins where people disagree: far to the left it must fall more steeply."
+    logits = np.log(SHARES / (1 - SHARES))
+    of_ipo, of_slic = 2 * SHARES - 1, np.ones(len(SHARES))
+    for curve, told in ((of_ipo, "linear in the share, as those of IPO are"), (of_slic, "equal, as those of SLiC are")):
+        if np.allclose(asked / asked[0], curve / curve[0], rtol=1e-6):
+            return f"It asks for margins that are {told}; those of the Gibbs policy are logits."
+    if not np.allclose(asked / asked[0], logits / logits[0], rtol=1e-6):
+        return (
+            f"A share of {SHARES[-1]} asks for {asked[-1] / asked[0]:.2f} times the margin of a share of {SHARES[0]}; "
+            f"its logit is {logits[-1] / logits[0]:.2f} times as large."
+        )
+    slope, scale = elementwise_grad(f), logits[0] / asked[0]
+    if np.allclose(slope(_MARGINS) / slope(np.zeros(1)), 2 * _sigmoid(-scale * _MARGINS), rtol=1e-6):
+        return "It is the logistic function, which is DPO: find another."
+    return None

@@ -12,11 +12,11 @@ from numpy.random import Generator
 
 from . import checks
 from .autodiff import Array
-from .lm import LanguageModel, log_prob, sample
+from .lm import LanguageModel, log_prob, response_mask, sample
 from .optim import Params
-from .preferences import choose
+from .preferences import choose, draw_pairs
 
-TRIES = 1000  # how often a policy is asked again before it is said not to have what is wanted
+TRIES = 1000  # how many answers to a prompt may be turned down before it is said that none is accepted
 
 
 class Comparisons(NamedTuple):
@@ -45,7 +45,8 @@ def compare(
     """Return the batch that `preference_loss` reads; the log-probabilities of the reference are computed once, here.
 
     A label of 1 is an ordinary comparison, 1/2 a tie, 0 says that the second is preferred, and numbers between are
-    shares of people. Raises `ValueError` if a response is compared with itself or a weight is negative.
+    shares of people. Raises `ValueError` if there is no comparison, if a response is compared with itself (what follows
+    `eos` does not count), or if a weight is negative.
     """
     prompt = checks.tokens("prompt", prompt, model.vocab)
     chosen, rejected = checks.tokens("chosen", chosen, model.vocab), checks.tokens("rejected", rejected, model.vocab)
@@ -53,7 +54,15 @@ def compare(
     checks.same_batch(prompt, rejected)
     if chosen.shape[-1] != rejected.shape[-1]:
         raise ValueError(f"chosen has {chosen.shape[-1]} tokens, rejected {rejected.shape[-1]}: pad them to one length")
-    same = np.argwhere((chosen == rejected).all(-1))
+    if not chosen.size:
+        raise ValueError("there are no comparisons; at least one is needed")
+    for name, value in (("label", label), ("weight", weight)):
+        if np.shape(value)[-1:] not in ((), chosen.shape[-2:-1]):
+            raise ValueError(
+                f"{name} is one number, or one for each of {chosen.shape[-2]} comparisons; got shape {np.shape(value)}"
+            )
+    behind = response_mask(chosen, model.eos) == 0  # the end of both, wherever they are equal up to there
+    same = np.argwhere(((chosen == rejected) | behind).all(-1))
     if len(same):
         raise ValueError(
             f"row {same[0][-1]} compares a response with itself, and so do {len(same) - 1} more: such pairs tell "
@@ -92,28 +101,22 @@ def online(
     """
 
     def collect(params: Params, rng: Generator) -> list[Comparisons]:
-        first, second = _two(model, params, prompt, horizon, rng)
+        first, second = draw_pairs(model, params, prompt, horizon, rng)
         label = choose(annotator(prompt, first, second), rng)
         return [compare(model, reference, prompt, first, second, label)]
 
     return collect
 
 
-def _two(model: LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator) -> list[Array]:
-    pair = [sample(model, params, prompt, horizon, rng) for _ in range(2)]
-    for _ in range(TRIES):
-        same = (pair[0] == pair[1]).all(-1)[..., None]
-        if not same.any():
-            return pair
-        pair = [np.where(same, sample(model, params, prompt, horizon, rng), y) for y in pair]
-    raise ValueError(f"the policy gave the same answer twice, {TRIES} times in a row: it has nothing to compare")
-
-
 def acceptance(reward: Array, ceiling: Array, beta: float) -> Array:
     """exp((R(x, y) - c) / beta): accept an answer of pi_0 this often, and what is left comes from pi* (eq-acceptance).
 
-    Liu et al. 2023, section 3. Raises `ValueError` if a reward lies above the ceiling.
+    Liu et al. 2023, section 3. Raises `ValueError` if a reward lies above the ceiling, or is not finite.
     """
+    for name, value in (("reward", reward), ("ceiling", ceiling)):
+        if not np.isfinite(value).all():
+            bad = np.size(value) - np.isfinite(value).sum()
+            raise ValueError(f"{name} must be finite; {bad} of {np.size(value)} is NaN or infinite")
     if np.any(reward > ceiling):
         raise ValueError(
             "a reward lies above the ceiling, so that its answer could not be accepted often enough: raise the ceiling "

@@ -236,7 +236,7 @@ def from_labels(prompt: Array, first: Array, second: Array, label: Array, vocab:
 def draw_pairs(
     model: lm.LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator
 ) -> tuple[Array, Array]:
-    """Draw two different responses to each prompt (N, P) from a policy: first and second, each (N, T).
+    """Draw two different responses to each prompt (..., N, P) from a policy: first and second, each (..., N, T).
 
     Pairs are drawn until they differ: comparing an answer with itself would tell nothing.
     """
@@ -245,7 +245,10 @@ def draw_pairs(
         same = (first == second).all(-1)
         if not same.any():
             return first, second
-        first[same], second[same] = (lm.sample(model, params, prompt[same], horizon, rng) for _ in range(2))
+        rows = same.reshape(-1, same.shape[-1]).any(0)  # of any seed
+        for drawn in (first, second):
+            again = lm.sample(model, params, prompt[..., rows, :], horizon, rng)
+            drawn[..., rows, :] = np.where(same[..., rows, None], again, drawn[..., rows, :])
     raise ValueError(f"the policy gave the same answer twice, {TRIES} times in a row: it has nothing to compare")
 
 

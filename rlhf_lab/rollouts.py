@@ -24,8 +24,9 @@ from .token_mdp import TokenMDP
 class Task:
     """Earn the reward of `mdp`, at a price of `beta` for each nat of divergence from a reference.
 
-    `reference` is a language model with its parameters, without leading axes. Raises `ValueError` if it speaks another
-    language than the MDP, or if `beta` is not above 0.
+    `reference` is a language model with its parameters. Leading axes of these are seeds, each with a reference of its
+    own: `rollout` takes them, the exact numbers want one reference. Raises `ValueError` if it speaks another language
+    than the MDP, or if `beta` is not above 0.
     """
 
     mdp: TokenMDP

@@ -2,6 +2,7 @@
 
 import math
 
+import autograd.numpy as anp
 import numpy as np
 
 # Right solutions, as a reader who likes loops would write them.
@@ -146,3 +147,34 @@ WRONG = {
         (on_average(gpo_loss), "You averaged over the batch; return the loss"),
     ],
 }
+
+
+# Losses of the reader's own, which have no key: right ones, and wrong ones with what is said of them.
+
+OWN_LOSSES = [
+    lambda z: anp.exp(-z),
+    lambda z: 3 * anp.exp(-z / 2) - 1,
+    lambda z: anp.exp(-z) + anp.logaddexp(0.0, -2 * z),
+]
+WRONG_OWN_LOSSES = [
+    (lambda z: None, "It returns None: your code goes where the starter returns None."),
+    (lambda z: math.exp(-z), "It raises TypeError: it must take an array of margins, (N,)."),
+    (lambda z: anp.sum(anp.exp(-z)), "For z of shape (21,) it returns shape (): one number for each z."),
+    (
+        lambda z: anp.exp(z),
+        "It is no member of the family: f must fall at 0, f'(0) < 0, so that a tie is pushed apart; ",
+    ),
+    (lambda z: 1 / (1 + anp.exp(z)), "It is no member of the family: f must be convex; on [-20, 20] its slope falls "),
+    (
+        lambda z: np.array([math.exp(-x) for x in z]),
+        "It cannot be differentiated: write it with anp, autograd's numpy.",
+    ),
+    (lambda z: -z, "It asks for infinite margins where people disagree: far to the left it must fall more steeply."),
+    (lambda z: (1 - z) ** 2, "It asks for margins that are linear in the share, as those of IPO are; those of the Gi"),
+    (lambda z: anp.maximum(0, 1 - z), "It asks for margins that are equal, as those of SLiC are; those of the Gibbs "),
+    (
+        lambda z: (1 - z) ** 4,
+        "A share of 0.95 asks for 6.74 times the margin of a share of 0.6; its logit is 7.26 times as large.",
+    ),
+    (lambda z: 5 * anp.logaddexp(0.0, -3 * z), "It is the logistic function, which is DPO: find another."),
+]

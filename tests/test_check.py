@@ -6,6 +6,7 @@ import math
 from importlib import import_module
 from pathlib import Path
 
+import answers_dpo
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -574,6 +575,26 @@ def test_cases_of_direct_preference_optimisation_come_in_all_sizes_too():
     tenths = 10 * np.concatenate([h for _, h, *_ in cases["gpo_loss"]])
     assert tenths == pytest.approx(np.round(tenths))
     assert (tenths.min(), tenths.max()) == pytest.approx((-29, 30))
+
+
+@pytest.mark.parametrize("f", answers_dpo.OWN_LOSSES)
+def test_an_own_loss_that_ends_at_the_gibbs_policy_passes(f, capsys):
+    assert check.own_loss(f) is None
+    assert capsys.readouterr().out == "own_loss: right on all 6 cases.\n"
+
+
+@pytest.mark.parametrize(("f", "begin"), answers_dpo.WRONG_OWN_LOSSES)
+def test_an_own_loss_that_does_not_is_told_why(f, begin, capsys):
+    assert check.own_loss(f) is None
+    told = capsys.readouterr().out
+    assert told.startswith(f"own_loss: not yet. {begin}")
+    assert told.endswith(".\n")
+
+
+def test_an_own_loss_is_a_function():
+    wanted = r"^pass the function itself, check\.own_loss\(your_function\), not what it returns; got float$"
+    with pytest.raises(TypeError, match=wanted):
+        check.own_loss(0.5)
 
 
 def test_cases_of_pessimism_come_in_all_sizes_too():

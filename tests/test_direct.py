@@ -177,14 +177,20 @@ def test_optimal_margins_by_hand(scale):
 
 
 @pytest.mark.equation("eq-gpo-optimum")
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("p", [0.15, 0.5, 0.8])
 @every_loss
 def test_no_margin_beats_the_optimal_one(loss, p):
-    if loss.func in (direct.misclick_dpo, direct.robust_dpo) and not 0.1 < p < 0.9:
-        return  # more certain than wrong labels allow: there is no minimum
     best = direct.expected(loss, direct.optimal_margin(loss, p), p)
     near = np.linspace(-5, 5, 1001) if loss.func is direct.robust_dpo else np.linspace(-40, 40, 8001)
     assert (best <= direct.expected(loss, near, p) + 1e-12).all()
+
+
+@pytest.mark.equation("eq-robust-dpo", "eq-misclick-dpo")
+@pytest.mark.parametrize("name", ["robust", "misclick"])
+def test_people_as_sure_as_wrong_labels_allow_have_no_finite_margin(name):
+    loss = LOSSES[name][0]
+    assert (np.diff(direct.expected(loss, -np.linspace(0, 40, 21), 0.1)) < 0).all()
+    assert direct.optimal_margin(loss, 0.1) < -60  # rounding ends the fall, at the latest
 
 
 @pytest.mark.equation("eq-dpo-target", "eq-ipo-target", "eq-gpo-optimum")
@@ -226,11 +232,23 @@ def test_a_loss_is_convex_or_not_in_any_unit(scale):
         (lambda z: anp.logaddexp(0.0, -z), partial(direct.dpo, beta=BETA)),
         (lambda z: (z - 1) ** 2 * BETA**-2, partial(direct.ipo, tau=BETA / 2)),
         (lambda z: anp.maximum(0.0, 1 - z), partial(direct.slic, beta=BETA)),
+        (lambda z: anp.logaddexp(0.0, -z) + 0.1 * z, partial(direct.smoothed_dpo, beta=BETA, smoothing=0.1)),
+        (lambda z: anp.logaddexp(0.0, -z) - 0.1 * z / 0.8, partial(direct.robust_dpo, beta=BETA, flip=0.1)),
     ],
 )
 def test_the_named_losses_are_members_of_the_family(f, named):
     h = np.linspace(-9, 9, 200)
     assert direct.gpo(f, BETA)(h) == pytest.approx(named(h), abs=1e-12)
+    assert direct.gpo(named, 1.0)(h) == pytest.approx(named(h), abs=1e-12)
+
+
+@pytest.mark.equation("eq-gpo", "eq-misclick-dpo")
+def test_of_the_named_losses_of_the_margin_only_that_of_misclicks_is_not_convex():
+    for name, (loss, *_) in LOSSES.items():
+        slope = elementwise_grad(loss)(np.linspace(-20, 20, 401))
+        assert (np.diff(slope) > -1e-9).all() == (name != "misclick")
+    with pytest.raises(ValueError, match="f must be convex"):
+        direct.gpo(partial(direct.misclick_dpo, beta=1.0, rate=0.2), 1.0)
 
 
 @pytest.mark.equation("eq-slic")
@@ -427,26 +445,55 @@ def test_half_the_mean_margin_minus_the_divergence_is_the_log_ratio_of_the_chose
     assert chosen == pytest.approx((chosen - rejected) / 2 + drift, abs=1e-12)
 
 
-@pytest.mark.equation("eq-pull")
+@pytest.mark.equation("eq-overlap")
 def test_a_small_step_moves_the_chosen_by_what_it_does_not_share_with_the_rejected(policy):
     model, params, prompts = policy
     prompt, chosen, rejected = prompts[:1], np.array([[0, 1, 1]]), np.array([[1, 0, 1]])
-    found = direct.pull(model, params, prompt, chosen, rejected)
-    assert found.own == pytest.approx(direct.pull(model, params, prompt, chosen, chosen).shared, rel=1e-12)
+    found = direct.gradient_overlap(model, params, prompt, chosen, rejected)
+    assert found.own == pytest.approx(direct.gradient_overlap(model, params, prompt, chosen, chosen).shared, rel=1e-12)
     slope = grad(lambda p: (lm.log_prob(model, p, prompt, chosen) - lm.log_prob(model, p, prompt, rejected))[0])(params)
     moved = {name: params[name] + 1e-6 * slope[name] for name in params}
     change = lm.log_prob(model, moved, prompt, chosen) - lm.log_prob(model, params, prompt, chosen)
     assert change[0] / 1e-6 == pytest.approx(found.own - found.shared, rel=1e-4)
 
 
-@pytest.mark.equation("eq-pull")
+@pytest.mark.equation("eq-overlap", "eq-dpo-weight")
+def test_one_step_of_dpo_moves_the_chosen_by_the_weight_times_what_it_does_not_share(policy):
+    model, params, prompts = policy
+    batch = pairs.compare(model, params, prompts[:1], np.array([[0, 1, 1]]), np.array([[1, 0, 1]]))
+    loss = direct.preference_loss(model, partial(direct.dpo, beta=BETA))
+    params = {name: value + 0.1 * np.sin(np.arange(value.size)).reshape(value.shape) for name, value in params.items()}
+    slope, step = grad(loss)(params, batch), 1e-6
+    moved = {name: params[name] - step * slope[name] for name in params}
+    change = lm.log_prob(model, moved, *batch[:2]) - lm.log_prob(model, params, *batch[:2])
+    now = [lm.log_prob(model, params, batch.prompt, y) for y in (batch.chosen, batch.rejected)]
+    weight = direct.dpo_weight(direct.margin(*now, *batch[3:5]), BETA)
+    found = direct.gradient_overlap(model, params, *batch[:3])
+    assert change / step == pytest.approx(weight * (found.own - found.shared), rel=1e-4)
+
+
+@pytest.mark.equation("eq-overlap")
 def test_in_a_table_a_comparison_alone_never_costs_its_chosen_answer():
     params = {"logits": np.random.default_rng(7).normal(size=(2, 1, 4)) * 3}
     pi = np.exp(lm.log_softmax(params["logits"][0, 0]))
     for won, lost in [(0, 1), (2, 3), (3, 0)]:
-        found = direct.pull(MODEL, params, np.array([[0]]), np.array([[won]]), np.array([[lost]]))
+        found = direct.gradient_overlap(MODEL, params, np.array([[0]]), np.array([[won]]), np.array([[lost]]))
         assert found.own - found.shared == pytest.approx(1 - pi[won] + pi[lost], abs=1e-12)
         assert found.own > found.shared
+
+
+def test_overlaps_of_many_comparisons_are_those_of_each_and_rows_are_refused(policy):
+    model, params, prompts = policy
+    chosen, rejected = np.array([[[0, 1, 1]], [[1, 1, 0]]]), np.array([[[1, 0, 1]], [[0, 0, 1]]])
+    twice = {name: np.stack([value, value / 2]) for name, value in params.items()}
+    found = direct.gradient_overlap(model, twice, np.stack([prompts[:1], prompts[1:2]]), chosen, rejected)
+    for k in range(2):
+        one = {name: value[k] for name, value in twice.items()}
+        alone = direct.gradient_overlap(model, one, prompts[k : k + 1], chosen[k], rejected[k])
+        assert [each[k] for each in found] == pytest.approx(alone, rel=1e-10)
+    for wrong in ((chosen[:, 0], rejected[:1, 0]), (chosen[:1, 0], rejected[:, 0])):
+        with pytest.raises(ValueError, match=r"one comparison at a time, texts of shape \(..., 1, T\); got .*\(2, 3\)"):
+            direct.gradient_overlap(model, params, prompts[:1], *wrong)
 
 
 def test_diagnostics_are_those_that_trl_logs():
@@ -513,6 +560,9 @@ def test_a_function_that_is_no_member_of_the_family_is_refused():
         direct.gpo(lambda z: z**2, BETA)
     with pytest.raises(ValueError, match=r"^f must be convex; on \[-20, 20\] its slope falls somewhere$"):
         direct.gpo(lambda z: 1 / (1 + anp.exp(z)), BETA)
+    for bump in (lambda z: 2 * anp.exp(-((z - 6) ** 2)), lambda z: 0.2 * anp.sin(z)):  # small beside exp(20)
+        with pytest.raises(ValueError, match="f must be convex"):
+            direct.gpo(lambda z, bump=bump: anp.exp(-z) + bump(z), BETA)
 
 
 @pytest.mark.parametrize("call", [direct.dpo_target, direct.ipo_target])
@@ -529,17 +579,35 @@ GOOD = np.log([[0.5, 0.1], [0.2, 0.2], [0.25, 0.2], [0.4, 0.2]])
 @pytest.mark.parametrize("k", range(4))
 @pytest.mark.parametrize("call", [direct.margin, partial(direct.diagnostics, beta=BETA)])
 def test_the_four_arrays_hold_log_probabilities_one_for_each_comparison(call, k):
-    name = ("policy", "policy", "reference", "reference")[k]
+    name = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")[k]
     for wrong, shown in ((0.2, "0.2"), (np.nan, "nan")):
         given = GOOD.copy()
         given[k, 1] = wrong
-        with pytest.raises(ValueError, match=f"{name}: log-probabilities are at most 0; got {shown}. Take natural"):
+        with pytest.raises(ValueError, match=f"^{name}: log-probabilities are at most 0; got {shown}. Take natural"):
             call(*given)
+    given[k, 1] = -np.inf
+    with pytest.raises(ValueError, match=f"^{name} holds -inf: a response that a model rules out has no log-ratio$"):
+        call(*given)
     shorter = [row[:1] if i == k else row for i, row in enumerate(GOOD)]
-    with pytest.raises(ValueError, match=r"one log-probability for each comparison; got shapes .*\(1,\)"):
+    with pytest.raises(ValueError, match=r"one log-probability for each comparison, .*; got shapes .*\(1,\)"):
         call(*shorter)
-    with pytest.raises(ValueError, match=r"one log-probability for each comparison; got shapes \(\), \(\), \(\), \(\)"):
+    with pytest.raises(
+        ValueError, match=r"one log-probability for each comparison, .*; got shapes \(\), \(\), \(\), \(\)"
+    ):
         call(*GOOD[:, 0])
+    told = (
+        r"^policy_chosen, policy_rejected, reference_chosen and reference_rejected need one log-probability for each "
+    )
+    with pytest.raises(
+        ValueError, match=told + r"comparison, and at least one comparison; got shapes \(0,\), \(0,\), "
+    ):
+        call(*GOOD[:, :0])
+
+
+def test_the_four_arrays_may_be_lists_and_the_margin_has_a_gradient():
+    assert direct.margin(*GOOD.tolist()).tolist() == direct.margin(*GOOD).tolist()
+    assert direct.diagnostics(*GOOD.tolist(), beta=BETA) == direct.diagnostics(*GOOD, beta=BETA)
+    assert grad(lambda row: direct.margin(row, *GOOD[1:]).sum())(GOOD[0]).tolist() == [1.0, 1.0]
 
 
 def test_rounding_above_zero_is_no_error():

@@ -75,6 +75,14 @@ def test_what_cannot_be_compared_is_told():
         compare(PROMPT + 5, FIRST, SECOND)
     with pytest.raises(ValueError, match=r"label must lie in \[0, 1\]; got 2"):
         compare(PROMPT, FIRST, SECOND, 2.0)
+    with pytest.raises(ValueError, match=r"^there are no comparisons; at least one is needed$"):
+        compare(PROMPT[:0], FIRST[:0], SECOND[:0])
+    for name, wrong, shape in (("label", np.ones(2), r"\(2,\)"), ("weight", np.ones((2, 1)), r"\(2, 1\)")):
+        told = rf"^{name} is one number, or one for each of 3 comparisons; got shape {shape}$"
+        with pytest.raises(ValueError, match=told):
+            compare(PROMPT, FIRST, SECOND, **{name: wrong})
+    with pytest.raises(ValueError, match=r"label is one number, or one for each of 1 comparisons; got shape \(3,\)"):
+        compare(PROMPT[:1], FIRST[:1], SECOND[:1], np.ones(3))
     for weight in (np.array([1, -1, 1]), np.array([1, np.inf, 1]), np.zeros(3), np.array([[1, 1, 1], [0, 0, 0]])):
         told = "^weight is how often a comparison counts: finite, not negative, and not 0 everywhere$"
         with pytest.raises(ValueError, match=told):
@@ -86,6 +94,14 @@ def test_what_cannot_be_compared_is_told():
     for first, second in (FIRST[:1], SECOND[:1]), (SECOND[:1], FIRST[:1]):
         with pytest.raises(ValueError, match="reference: log-probabilities are at most 0; got nan"):
             pairs.compare(MODEL, half, PROMPT[:1], first, second)
+
+
+def test_what_follows_the_end_of_an_answer_makes_no_difference():
+    with pytest.raises(ValueError, match="row 1 compares a response with itself, and so do 0 more"):
+        compare(PROMPT[:2], [[0, 1], [2, 0]], [[0, 0], [2, 1]])
+    unended = Tabular(3, 2, ((0,), (1,)))
+    reference = {"logits": np.zeros((2, unended.states, 3))}
+    assert pairs.compare(unended, reference, PROMPT[:1], [[2, 0]], [[2, 1]]).chosen.tolist() == [[2, 0]]
 
 
 def test_online_asks_about_two_different_answers_of_the_current_policy_and_believes_what_it_hears():
@@ -199,3 +215,11 @@ def test_rejection_sampling_says_what_is_wrong():
     with pytest.raises(ValueError, match="the horizon is the greatest number of tokens"):
         pairs.rejection_sample(MODEL, REFERENCE, PROMPT, 0, reward, 10.0, BETA, np.random.default_rng(8))
     assert pairs.acceptance(np.array([1.0]), 1.0, BETA) == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_rewards_and_ceilings_are_finite(wrong):
+    with pytest.raises(ValueError, match=r"^reward must be finite; 1 of 2 is NaN or infinite$"):
+        pairs.acceptance(np.array([0.0, wrong]), 1.0, BETA)
+    with pytest.raises(ValueError, match=r"^ceiling must be finite; 1 of 1 is NaN or infinite$"):
+        pairs.acceptance(np.array([0.0, 0.0]), wrong, BETA)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from worlds import HORIZON, MODELS, PROMPTS
 
-from rlhf_lab import phrase_world, preferences
+from rlhf_lab import lm, phrase_world, preferences
 from rlhf_lab.phrase_world import QUESTIONS, VOCAB, decode, encode
 
 MARGIN = np.array([-2.0, -0.3, 0.0, 1.0, 4.0])
@@ -278,14 +278,27 @@ def test_pairs_are_drawn_from_the_policy_and_always_differ():
     prompt = np.repeat(PROMPTS[:1], 20_000, axis=0)
     first, second = preferences.draw_pairs(model, params, prompt, HORIZON, np.random.default_rng(0))
     assert (first != second).any(-1).all()
-    from rlhf_lab import lm
-
     p = np.exp(lm.answer_log_probs(model, params, PROMPTS[:1], HORIZON)[0])
     joint = np.outer(p, p) * (1 - np.eye(len(p)))
     expected = joint.sum(1) / joint.sum()
     for drawn in (first, second):
         share = np.bincount(lm.answer_index(drawn, 4, 3), minlength=len(p)) / len(drawn)
         assert within(share, expected, np.sqrt(expected * (1 - expected) / len(drawn)), times=5)
+
+
+def test_each_seed_draws_pairs_of_its_own():
+    model, params = MODELS["tabular"]
+    both = {"logits": np.stack([params["logits"], params["logits"] + 3.0 * (np.arange(4) == 3)])}
+    for prompt in (np.repeat(PROMPTS[:1], 2_000, axis=0), np.repeat(PROMPTS[None, :1], 2_000, axis=1)):
+        pair = preferences.draw_pairs(model, both, prompt, HORIZON, np.random.default_rng(0))
+        assert (pair[0] != pair[1]).any(-1).all()
+        for drawn in pair:
+            for k in range(2):
+                p = np.exp(lm.answer_log_probs(model, {"logits": both["logits"][k]}, PROMPTS[:1], HORIZON)[0])
+                expected = p * (1 - p) / (p * (1 - p)).sum()
+                share = np.bincount(lm.answer_index(drawn[k], 4, 3), minlength=len(p)) / 2_000
+                error, common = np.sqrt(expected * (1 - expected) / 2_000), expected > 0.01
+                assert within(share[common], expected[common], error[common], times=4)
 
 
 def test_a_policy_with_one_answer_has_nothing_to_compare(monkeypatch):

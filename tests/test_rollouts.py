@@ -122,3 +122,11 @@ def test_rewards_become_floats():
 
 def nan(prompt, response):
     return np.full(len(prompt), np.nan)
+
+
+def test_seeds_may_have_references_of_their_own():
+    both = {"logits": np.stack([tasks.REFERENCE["logits"], tasks.POLICY["logits"]])}
+    seen = rollout(replace(TASK, reference=(tasks.MODEL, both)), tasks.MODEL, both, 50, np.random.default_rng(2))
+    for k, params in enumerate((tasks.REFERENCE, tasks.POLICY)):
+        expected = lm.token_log_prob(tasks.MODEL, params, seen.prompt[k], seen.response[k])
+        assert seen.log_pi_0[k] == pytest.approx(expected, abs=1e-14)

@@ -23,18 +23,18 @@ GIVEN = -np.random.default_rng(0).gamma(2.0, 2.0, size=(4, COUNT))  # as in `dir
 LOSSES = {
     "sigmoid": lambda h: direct.dpo(h, BETA),
     "hinge": lambda h: direct.slic(h, BETA),
-    "ipo": lambda h: direct.ipo(h, BETA),
     "robust": lambda h: direct.robust_dpo(h, BETA, FLIP),
 }
 
 
 class Model:
-    """Two tokens a text, prompt and answer: the log-probabilities of the answers are given."""
+    """A prompt of one token and answers of `tokens`, among which their log-probabilities are divided unevenly."""
 
     training = True
 
-    def __init__(self, chosen, rejected):
-        self.log_probs = torch.cat([chosen, rejected])[:, None]
+    def __init__(self, chosen, rejected, tokens):
+        share = torch.arange(1.0, tokens + 1, dtype=torch.float64)
+        self.log_probs = torch.cat([chosen, rejected])[:, None] * share / share.sum()
 
     def __call__(self, **inputs):
         shape = self.log_probs.shape
@@ -46,10 +46,10 @@ class Model:
         )
 
 
-def trl(loss_type):
+def trl(loss_type, tokens=1):
     """Return the loss, its gradients in the policy's log-probabilities, and what the trainer logs."""
     chosen, rejected = (torch.tensor(row, requires_grad=True) for row in GIVEN[:2])
-    model = Model(chosen, rejected)
+    model = Model(chosen, rejected, tokens)
     accelerator = SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x)
     trainer = SimpleNamespace(
         model=model,
@@ -68,9 +68,9 @@ def trl(loss_type):
         _tp_size=1,
     )
     inputs = {
-        "input_ids": torch.ones((2 * COUNT, 2), dtype=torch.long),
-        "attention_mask": torch.ones((2 * COUNT, 2), dtype=torch.long),
-        "completion_mask": torch.tensor([[0, 1]] * (2 * COUNT)),
+        "input_ids": torch.ones((2 * COUNT, 1 + tokens), dtype=torch.long),
+        "attention_mask": torch.ones((2 * COUNT, 1 + tokens), dtype=torch.long),
+        "completion_mask": torch.tensor([[0] + [1] * tokens] * (2 * COUNT)),
         "ref_chosen_logps": torch.tensor(GIVEN[2]),
         "ref_rejected_logps": torch.tensor(GIVEN[3]),
     }
@@ -84,12 +84,25 @@ def ours(loss):
     return value_and_grad(lambda policy: anp.mean(loss(policy[0], policy[1])))(GIVEN[:2])
 
 
+def of_margin(loss):
+    return ours(lambda *policy: loss(policy[0] - GIVEN[2] - (policy[1] - GIVEN[3])))
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_of_the_margin(name):
-    value, grads = ours(lambda *policy: LOSSES[name](policy[0] - GIVEN[2] - (policy[1] - GIVEN[3])))
-    expected, slopes, _ = trl(name)
+def test_losses_of_the_margin(name, tokens):
+    value, grads = of_margin(LOSSES[name])
+    expected, slopes, _ = trl(name, tokens)
     assert value == pytest.approx(expected, abs=1e-6)
     assert grads == pytest.approx(slopes, abs=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_ipo_of_answers_of_one_length_is_the_same_but_for_a_factor(tokens):
+    value, grads = of_margin(lambda h: direct.ipo(h, BETA / tokens))
+    expected, slopes, _ = trl("ipo", tokens)
+    assert value == pytest.approx(tokens**2 * expected, abs=1e-6)
+    assert grads == pytest.approx(tokens**2 * slopes, abs=1e-6)
 
 
 def test_noise_contrastive_alignment():
