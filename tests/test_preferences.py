@@ -301,6 +301,13 @@ def test_each_seed_draws_pairs_of_its_own():
                 assert within(share[common], expected[common], error[common], times=4)
 
 
+def test_a_seed_whose_pair_differs_does_not_wait_for_the_others():
+    model, params = MODELS["tabular"]
+    sure = {"logits": np.zeros((15, *params["logits"].shape)) + 2.2 * (np.arange(4) == 3)}  # same in 3 of 5 draws
+    first, second = preferences.draw_pairs(model, sure, PROMPTS, HORIZON, np.random.default_rng(1))
+    assert (first != second).any(-1).all()
+
+
 def test_a_policy_with_one_answer_has_nothing_to_compare(monkeypatch):
     monkeypatch.setattr(preferences, "TRIES", 3)
     model, params = MODELS["tabular"]
