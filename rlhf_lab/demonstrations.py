@@ -4,9 +4,9 @@ s observation, D numbers    a action, one of A    N steps of all episodes, one a
 """
 
 import io
+import operator
 import os
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from .control import World, rollout
 from .policies import Act, Labels
 
 FORMAT = 1
+NAMES = ("observation", "action", "episode", "actions")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Demonstrations:
     """Steps of an expert: floats `observation` (N, D), integers `action` (N,) below `actions`, `episode` (N,).
 
     `episode` numbers the episodes 0, 1, 2, ... in the order of the rows. Raises `ValueError` if there are no steps,
-    if shapes do not match, or if an action is not one of the discrete actions.
+    if shapes do not match, if observations are not real numbers, or if an action is not one of the discrete actions.
     """
 
     observation: Array
@@ -36,14 +37,21 @@ class Demonstrations:
     actions: int
 
     def __post_init__(self) -> None:
-        observation = np.asarray(self.observation, dtype=float)
+        observation = np.asarray(self.observation)
+        if observation.dtype.kind not in "biuf":
+            raise ValueError(f"observation must hold real numbers; got {observation.dtype}")
+        observation = observation.astype(float, copy=False)
         if observation.ndim != 2:
             raise ValueError(f"observation must have shape (N, D), one row a step; got {observation.shape}")
         if not len(observation):
             raise ValueError("there are no demonstrations; at least one step is needed")
         if not np.isfinite(observation).all():
             raise ValueError("observation holds NaN or infinity")
-        action = checks.actions("action", self.action, self.actions)
+        try:
+            actions = operator.index(self.actions)
+        except TypeError:
+            raise ValueError(f"actions is the number of discrete actions, a whole one; got {self.actions}") from None
+        action = checks.actions("action", self.action, actions)
         episode = np.asarray(self.episode)
         if action.shape != (len(observation),) or episode.shape != action.shape:
             raise ValueError(
@@ -56,7 +64,8 @@ class Demonstrations:
             or not np.isin(np.diff(episode), (0, 1)).all()
         ):
             raise ValueError("episode must hold whole numbers that start at 0 and stay or grow by 1 from row to row")
-        for name, value in (("observation", observation), ("action", action), ("episode", episode)):
+        checked = {"observation": observation, "action": action, "episode": episode, "actions": actions}
+        for name, value in checked.items():
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -97,12 +106,7 @@ def save(path: str | os.PathLike[str], shown: Demonstrations, *, overwrite: bool
 
 
 def _arrays(shown: Demonstrations) -> dict[str, Any]:
-    return {
-        "observation": shown.observation,
-        "action": shown.action,
-        "episode": shown.episode,
-        "actions": np.array(shown.actions),
-    }
+    return {name: np.asarray(getattr(shown, name)) for name in NAMES}
 
 
 def load(path: str | os.PathLike[str]) -> Demonstrations:
@@ -112,20 +116,20 @@ def load(path: str | os.PathLike[str]) -> Demonstrations:
     try:
         with zipfile.ZipFile(data) as archive:
             found = {Path(name).stem: _array(archive.read(name)) for name in archive.namelist()}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a wrong byte can make zipfile and numpy raise nearly anything
         raise ValueError(f"{path} is damaged: {error}; record the demonstrations again") from None
     number = found.pop("format", None)
-    if number is None or number != FORMAT:
+    if number is None or number.tolist() != FORMAT:
         given = "no format number" if number is None else f"format {number}"
         raise ValueError(f"{path} has {given}, this package reads {FORMAT}")
-    missing = [name for name in ("observation", "action", "episode", "actions") if name not in found]
+    missing = [name for name in NAMES if name not in found]
     if missing:
         raise ValueError(f"{path} is damaged: {', '.join(missing)} missing")
     try:
-        return Demonstrations(found["observation"], found["action"], found["episode"], int(found["actions"]))
-    except (ValueError, TypeError) as error:
+        return Demonstrations(**{name: found[name] for name in NAMES})
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def _array(data: bytes) -> Array:
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)

@@ -1,6 +1,7 @@
 """Demonstrations are checked when made, and a file holds all of them or is refused."""
 
 import io
+import itertools
 import pickle
 import zipfile
 
@@ -61,6 +62,8 @@ def test_an_expert_is_recorded_step_by_step_and_survives_a_file(world, tmp_path)
             {"observation": np.ones((0, 2)), "action": np.array([], dtype=int), "episode": np.array([], dtype=int)},
             "^there are no demonstrations; at least one step is needed$",
         ),
+        ({"observation": [["1", "2"]] * 5}, "^observation must hold real numbers; got <U1$"),
+        ({"actions": 2.9}, "^actions is the number of discrete actions, a whole one; got 2.9$"),
         ({"observation": np.full((5, 2), np.nan)}, "^observation holds NaN or infinity$"),
         (
             {"action": np.array([0.1, 0, 0, 0, 0])},
@@ -132,7 +135,13 @@ def written(path, **changed):
         ({"action": None}, "is damaged: action missing"),
         ({"episode": None, "actions": None}, "is damaged: episode, actions missing"),
         ({"action": np.array([0, 9, 0, 0, 0])}, "is damaged: action: there are 3 actions, 0 to 2; got 9"),
-        ({"actions": np.array([1, 2])}, "is damaged: only"),
+        ({"format": np.array([1, 2])}, r"bad.npz has format \[1 2\], this package reads 1"),
+        ({"format": np.array("1")}, "bad.npz has format 1, this package reads 1"),
+        ({"actions": np.array([1, 2])}, r"bad.npz is damaged: actions is the number of discrete .* one; got \[1 2\]"),
+        ({"actions": np.array(3.0)}, r"bad.npz is damaged: actions is the number of discrete .*, a whole one; got 3.0"),
+        ({"actions": np.array(np.inf)}, r"bad.npz is damaged: actions is the number of .*, a whole one; got inf"),
+        ({"observation": np.full((5, 2), "1")}, "bad.npz is damaged: observation must hold real numbers; got <U1"),
+        ({"observation": np.full((5, 2), 1j)}, "bad.npz is damaged: observation must hold real numbers; got complex"),
     ],
 )
 def test_a_file_with_something_else_in_it_is_refused(tmp_path, changed, told):
@@ -159,6 +168,33 @@ def test_a_damaged_file_is_refused_and_stays(tmp_path):
         assert path.read_bytes() == bad
     with pytest.raises(FileNotFoundError):
         demonstrations.load(tmp_path / "nowhere.npz")
+
+
+def test_no_wrong_byte_is_believed(tmp_path):
+    """Each byte of a file in turn, changed in one of four ways: what is read is what was written, or nothing."""
+    path = tmp_path / "shown.npz"
+    demonstrations.save(path, SHOWN)
+    data, refused = path.read_bytes(), 0
+    for place, change in zip(range(len(data)), itertools.cycle((0x01, 0x08, 0x40, 0xFF)), strict=False):
+        wrong = bytearray(data)
+        wrong[place] ^= change
+        path.write_bytes(wrong)
+        try:
+            same(demonstrations.load(path), SHOWN)
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > len(data) / 2
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 2)}", "{'descr'"])
+def test_a_header_that_promises_too_much_is_refused(tmp_path, header):
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    path = written(tmp_path / "bad.npz", observation=None)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("observation.npy", array)
+    with pytest.raises(ValueError, match=r"bad.npz is damaged: .+; record the demonstrations again"):
+        demonstrations.load(path)
 
 
 class Trap:
