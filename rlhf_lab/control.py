@@ -7,16 +7,20 @@ A world is a few pure functions of a state; only `Gym` keeps its state in the en
 The trap: CartPole pays 1 for each step until the pole falls. Whatever keeps an episode going looks like skill there.
 """
 
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium.vector.utils import iterate
 from numpy.random import Generator
 
 from . import checks
 from .autodiff import Array
-from .policies import Act, Labels
+from .policies import Act, Labels, Network
 
 
 class World(Protocol):
@@ -75,18 +79,22 @@ class CartPole:
 
 @dataclass(frozen=True)
 class Gym:
-    """Any Gymnasium environment with discrete actions and observations that are rows of numbers, by its name."""
+    """Any Gymnasium environment with discrete actions, by its name.
+
+    Actions are counted from 0, whatever the environment calls its first. Observations are made rows of numbers by
+    `gymnasium.spaces.flatten`: what is one of several becomes a one-hot row, parts stand one after the other.
+    """
 
     name: str
 
     def __post_init__(self) -> None:
         action, seen = self._spaces
-        if not isinstance(action, gymnasium.spaces.Discrete) or action.start != 0:
-            raise ValueError(f"{self.name}: imitation needs a Discrete action space that starts at 0; got {action}")
-        if not isinstance(seen, gymnasium.spaces.Box) or len(seen.shape) != 1:
-            raise ValueError(f"{self.name}: observations must be a Box with one axis; got {seen}: flatten them first")
+        if not isinstance(action, gymnasium.spaces.Discrete):
+            raise ValueError(f"{self.name}: imitation needs a Discrete action space; got {action}")
+        if not seen.is_np_flattenable:
+            raise ValueError(f"{self.name}: observations must have a fixed number of entries; got {seen}")
 
-    @property
+    @cached_property
     def _spaces(self) -> tuple[Any, Any]:
         env = gymnasium.make(self.name)
         env.close()
@@ -95,7 +103,7 @@ class Gym:
     @property
     def observations(self) -> int:
         """Number D of an observation's entries."""
-        return int(self._spaces[1].shape[0])
+        return gymnasium.spaces.flatdim(self._spaces[1])
 
     @property
     def actions(self) -> int:
@@ -103,21 +111,42 @@ class Gym:
         return int(self._spaces[0].n)
 
     def reset(self, shape: tuple[int, ...], rng: Generator) -> list[Any]:
-        """Make one environment for each entry of `shape`, seeded from `rng`; time limits are those of the name."""
-        envs = gymnasium.make_vec(self.name, num_envs=int(np.prod(shape)), vectorization_mode="sync")
+        """Make one environment for each entry of `shape`, seeded from `rng`; time limits are those of the name.
+
+        They are closed when the state is forgotten.
+        """
+        envs: Any = gymnasium.make_vec(self.name, num_envs=int(np.prod(shape)), vectorization_mode="sync")
+        weakref.finalize(envs, _close, envs.envs)
         seen, _ = envs.reset(seed=int(rng.integers(2**31)))
         return [envs, shape, seen]
 
     def observe(self, state: list[Any]) -> Array:
         """Return what a policy sees, floats (..., D)."""
-        _, shape, seen = state
-        return seen.reshape(*shape, -1).astype(float)
+        envs, shape, seen = state
+        rows: list[Any] = [
+            gymnasium.spaces.flatten(self._spaces[1], one) for one in iterate(envs.observation_space, seen)
+        ]
+        return np.reshape(rows, (*shape, -1)).astype(float)
 
     def step(self, state: list[Any], action: Array, rng: Generator) -> tuple[list[Any], Array, Array]:
         """Take one action in each environment. An episode that reaches its time limit is over, too."""
         envs, shape, _ = state
-        seen, reward, terminated, truncated, _ = envs.step(np.ravel(action))
+        seen, reward, terminated, truncated, _ = envs.step(np.ravel(action) + self._spaces[0].start)
         return [envs, shape, seen], reward.reshape(shape), (terminated | truncated).reshape(shape)
+
+
+def _close(envs: Iterable[Any]) -> None:
+    for env in envs:
+        env.close()
+
+
+def check_sizes(world: World, network: Network) -> None:
+    """Raise unless a network was made for a world: as many numbers to see, and as many actions to choose among."""
+    if (world.observations, world.actions) != (network.observations, network.actions):
+        raise ValueError(
+            f"the world shows {world.observations} numbers and knows {world.actions} actions; this network was made "
+            f"for {network.observations} and {network.actions}"
+        )
 
 
 class Rollout(NamedTuple):
@@ -151,8 +180,8 @@ def rollout(world: World, act: Act, shape: tuple[int, ...], horizon: int, rng: G
 def draw_states(play: Rollout, count: int, rng: Generator) -> Labels:
     """Draw `count` of the steps of each episode, all equally likely, with what was done there.
 
-    For episodes of shape (..., E) returns labels with (..., E * count) rows; rows that an episode was too short for
-    have weight 0.
+    For a rollout of T steps and episodes of shape (..., E) returns labels with (..., E * min(count, T)) rows; rows
+    that an episode was too short for have weight 0.
     """
     if count < 1:
         raise ValueError(f"count is the number of steps to draw from each episode, at least 1; got {count}")
