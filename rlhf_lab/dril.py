@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import autograd.numpy as np
+from autograd import grad
 from numpy.random import Generator
 
 from . import checks, policies
 from .autodiff import Array, log_prob_of
-from .control import World, rollout
+from .control import World, check_sizes, rollout
 from .gridworlds import Grid, most_visits, occupancy
 from .optim import Params, adam, fit
 from .policies import Labels, Network, cloning_loss
@@ -25,10 +26,12 @@ def posterior_ensemble(counts: Array, members: int, rng: Generator, pseudo_count
     """Draw pi_m(. | s) ~ Dirichlet(c + n(s, .)), (M, ..., S, A) from counts (..., S, A) (eq-posterior-ensemble).
 
     The posterior of a table that begins with a pseudo-count c; in states without demonstrations, members are arbitrary.
+    Gamma variables are drawn as logarithms, that of shape a as one of shape a + 1 and an exponential one: for a small
+    c they would all be rounded to 0. Marsaglia and Tsang 2000.
     """
-    concentration = checks.positive("pseudo_count", pseudo_count) + np.asarray(counts)
-    draws = rng.standard_gamma(concentration, size=(_members(members), *concentration.shape))
-    return draws / draws.sum(-1, keepdims=True)
+    a = checks.positive("pseudo_count", pseudo_count) + np.asarray(counts)
+    size = (_members(members), *a.shape)
+    return policies.softmax(np.log(rng.standard_gamma(a + 1, size)) - rng.standard_exponential(size) / a)
 
 
 def bootstrap(weight: Array, members: int, rng: Generator) -> Array:
@@ -36,7 +39,9 @@ def bootstrap(weight: Array, members: int, rng: Generator) -> Array:
 
     `weight` (..., N) counts the pairs that are there. Efron 1979.
     """
-    total = np.sum(weight, axis=-1)
+    total = np.sum(policies.counted(weight), axis=-1)
+    if (np.mod(weight, 1) != 0).any():
+        raise ValueError("a bootstrap draws pairs: weights must be whole numbers, how often each pair is there")
     return rng.multinomial(total.astype(int), weight / total[..., None], size=(_members(members), *total.shape))
 
 
@@ -69,6 +74,7 @@ def threshold(cost: Array, weight: Array, quantile: float) -> Array:
     if not 0 < quantile < 1:
         raise ValueError(f"quantile is a share of the demonstrations, above 0 and below 1; got {quantile}")
     order = np.argsort(cost)
+    policies.counted(weight)
     share = np.cumsum(np.take_along_axis(weight, order, axis=-1), axis=-1) / np.sum(weight, axis=-1, keepdims=True)
     place = np.argmax(share >= quantile - 1e-12, axis=-1)
     return np.take_along_axis(cost, np.take_along_axis(order, place[..., None], axis=-1), axis=-1)[..., 0]
@@ -137,6 +143,16 @@ def dril(
     step, so that nothing counts but to go on. Each round plays `episodes` episodes for each seed and takes one step of
     Adam. Brantley, Sun and Henaff 2020, algorithm 1, with REINFORCE.
     """
+    check_sizes(world, network)
+    checks.positive("weight", weight)
+    checks.share("discount", discount)
+    if np.shape(ensemble["weights"])[1:] != np.shape(params["weights"]):
+        raise ValueError(
+            f"an ensemble has the shape of the parameters, behind an axis of members: weights "
+            f"{np.shape(params['weights'])}, of the ensemble {np.shape(ensemble['weights'])}"
+        )
+    if limit is not None and np.isnan(limit).any():
+        raise ValueError("limit is NaN: take it from `threshold`, or None for the raw cost")
     shown = policies.check(labels, network.actions)
     lead = shown.weight.shape[:-1]
 
@@ -165,31 +181,30 @@ def _rows(values: Array, lead: int) -> Array:
 
 
 def solve_table(
-    grid: Grid,
-    counts: Array,
-    cost: Array,
-    *,
-    horizon: int,
-    weight: Array,
-    rate: float,
-    rounds: int,
-    step_size: float,
-    rng: Generator,
+    grid: Grid, counts: Array, cost: Array, *, horizon: int, weight: Array, rate: float, rounds: int, step_size: float
 ) -> Array:
-    """Minimise (eq-dril-objective) by its exact gradient, for policies that tremble with `rate`: pi (..., S, A).
+    """Return the pi (..., S, A) that, trembling with `rate`, minimises (eq-dril-objective): exact natural gradient.
 
-    `counts` (..., S, A) are the demonstrations, `cost` (..., S, A) is C, `weight` (...) is lambda. Starts from a
-    policy that does not care.
+    `counts` (..., S, A) are the demonstrations, `cost` (..., S, A) is C, `weight` (...) is lambda, `rate` is above 0.
+    Each round adds to the logits what the objective gains from each action in a state, for a visit there, times
+    `step_size`: rare states learn as fast as frequent ones. Starts from a policy that does not care; what is returned
+    does not tremble. Kakade 2001.
     """
+    checks.positive("weight", np.min(weight))
+    checks.positive("rate", rate)
+    checks.positive("step_size", step_size)
 
-    def loss(params: Params, batch: None) -> Array:
-        policy = policies.trembling(policies.softmax(params["logits"]), rate)
-        imitate = -np.sum(counts * np.log(policy), axis=(-2, -1)) / np.sum(counts, axis=(-2, -1))
-        return objective(expected_cost(grid, policy, cost, horizon), imitate, weight)
+    def value(policy: Array) -> Array:
+        shaky = policies.trembling(policy, rate)
+        imitate = -np.sum(counts * np.log(shaky), axis=(-2, -1)) / np.sum(counts, axis=(-2, -1))
+        return np.sum(objective(expected_cost(grid, shaky, cost, horizon), imitate, weight))
 
-    start = {"logits": np.zeros(np.shape(cost))}
-    found, _ = fit(loss, start, lambda params, rng: [None], rounds=rounds, optimizer=adam(step_size), rng=rng)
-    return policies.trembling(policies.softmax(found["logits"]), rate)
+    slope, policy, logits = grad(value), policies.softmax(np.zeros(np.shape(cost))), 0.0
+    for _ in range(rounds):
+        visits = occupancy(grid, policies.trembling(policy, rate), horizon).mean(-2)[..., None]
+        logits = logits - step_size * slope(policy) / np.where(visits > 0, visits, 1.0)
+        policy = policies.softmax(logits)
+    return policy
 
 
 def concentrability(grid: Grid, shown: Array, horizon: int) -> Array:

@@ -16,7 +16,7 @@ from numpy.random import Generator
 
 from . import checks, policies
 from .autodiff import Array
-from .control import World, draw_states, rollout
+from .control import World, check_sizes, draw_states, rollout
 from .gridworlds import Grid, occupancy, values
 from .optim import Params
 from .policies import Act, Labels, Network
@@ -52,7 +52,10 @@ def cliff_dagger_gap(epsilon: Array, horizon: Array) -> Array:
 
 
 def expert_advantage(grid: Grid, expert: Array, horizon: int) -> Array:
-    """V*_t(s) - Q*_t(s, a) of the expert, (T, S, A): what it costs to do `a` once and then to follow it."""
+    """V*_t(s) - Q*_t(s, a) of the expert, (T, S, A): what it costs to do `a` once and then to follow it.
+
+    The answers that AggreVaTe asks an expert for. Ross and Bagnell 2014.
+    """
     v, q = values(grid, expert, horizon)
     return v[..., None] - q
 
@@ -60,7 +63,8 @@ def expert_advantage(grid: Grid, expert: Array, horizon: int) -> Array:
 def gap(grid: Grid, expert: Array, policy: Array, horizon: int) -> Array:
     """J(pi*) - J(pi) = sum_t sum_s d_t(s) sum_a pi(a | s) (V*_t(s) - Q*_t(s, a)), (...) (eq-expert-difference).
 
-    Kakade and Langford 2002: what a policy loses is the sum of what its actions cost, where *it* takes them.
+    Kakade and Langford 2002: what a policy loses is the sum of what its actions cost, where *it* takes them. As a
+    function of the policy it is what AggreVaTeD minimises. Sun et al. 2017.
     """
     cost = np.sum(policy[..., None, :, :] * expert_advantage(grid, expert, horizon), axis=-1)
     return np.sum(occupancy(grid, policy, horizon) * cost, axis=(-2, -1))
@@ -144,9 +148,9 @@ def when_unsure(network: Network, expert: Act, b: float) -> Ask:
 class Guided:
     """Ask as in (eq-guided-query): where the policy is unsure, a free `guide` answers unless it is likely to be wrong.
 
-    For observations that are one-hot rows. delta(s) = (PRIOR + k) / (1 + n) if the expert, asked n times in s,
-    contradicted the guide k times; PRIOR is high, because a wrong label that is believed stays in the data. Each run
-    needs an object of its own, since it remembers the answers.
+    States are counted, so observations must be one-hot rows. delta(s) = (PRIOR + k) / (1 + n) if the expert, asked n
+    times in s, contradicted the guide k times; PRIOR is high, because a wrong label that is believed stays in the data.
+    Each run needs an object of its own, since it remembers the answers.
     """
 
     network: Network
@@ -159,6 +163,8 @@ class Guided:
     def __call__(self, params: Params, seen: Labels, rng: Generator) -> Answers:
         """Return the labels of one round: the expert's, the guide's, and weight 0 where nobody was asked."""
         state = seen.observation
+        if not (np.isin(state, (0, 1)).all() and (np.sum(state, axis=-1) == 1).all()):
+            raise ValueError("a guide is checked state by state: observations must be one-hot rows, as those of a grid")
         q = query_probability(self.network.log_policy(params, state), self.b)
         delta = np.sum(state * (PRIOR + self.wrong) / (1 + self.asked), axis=-1)
         draw = rng.random(q.shape)
@@ -197,9 +203,11 @@ def dagger(
     """Roll in with the mixture, ask about `keep` states of each episode, aggregate, train: `rounds` times.
 
     `params` are a clone of the demonstrations `labels`; in round i = 1, 2, ... the expert's share is beta^i. `ask` is
-    one of the ways to ask above, `train(params, labels, rng)` fits the policy to all labels so far. Roll-ins tremble
-    with `rate`. Returns the clone and the policy of every round. Ross, Gordon and Bagnell 2011, algorithm 3.1.
+    one of the ways to ask above, `train(params, labels, rng)` fits the policy to all labels so far. While it drives,
+    the policy trembles with `rate`; the expert does not. Returns the clone and the policy of every round. Ross, Gordon
+    and Bagnell 2011, algorithm 3.1.
     """
+    check_sizes(world, network)
     if rounds < 1 or episodes < 1:
         raise ValueError(f"DAgger needs at least 1 round of 1 episode; got {rounds} rounds of {episodes}")
     checks.share("beta", beta)

@@ -43,10 +43,10 @@ def demonstrations(count: int, seeds: int, rng: Generator) -> Labels:
     return draw_states(rollout(WORLD, cartpole_expert, (seeds, count), HORIZON, rng), KEEP, rng)
 
 
-def train(params: Params, labels: Labels, rng: Generator) -> Params:
-    """Clone from fresh parameters, whatever `params` were: no method trains longer than another."""
+def train(labels: Labels, rng: Generator) -> Params:
+    """Clone from fresh parameters: no method trains longer than another."""
     fresh = NETWORK.init(rng, labels.weight.shape[:-1])
-    return policies.clone(NETWORK, fresh, labels, **TRAINING, rng=rng)  # type: ignore[arg-type]
+    return policies.clone(NETWORK, fresh, labels, **TRAINING)  # type: ignore[arg-type]
 
 
 def judge(params: Params, seeds: int, rng: Generator) -> Array:
@@ -67,7 +67,7 @@ def clones(count: int, seeds: int, rng: Generator) -> Clones:
     labels = demonstrations(count, seeds, rng)
     observation, action = (np.broadcast_to(part, (MEMBERS, *part.shape)) for part in labels[:2])
     resampled = Labels(observation, action, dril.bootstrap(labels.weight, MEMBERS, rng))
-    return Clones(labels, train({}, labels, rng), train({}, resampled, rng))
+    return Clones(labels, train(labels, rng), train(resampled, rng))
 
 
 def limit(found: Clones) -> Array:
@@ -93,24 +93,27 @@ def offline(count: int, seeds: int, rng: Generator) -> dict[str, Array]:
     return {name: judge(params, seeds, rng) for name, params in {"clone": found.params, **better}.items()}
 
 
+def dagger(labels: Labels, rounds: int, rng: Generator) -> list[imitation.Round]:
+    """Run DAgger from the labels of one demonstration; each round labels `KEEP` states of one episode of its own."""
+    settings: Any = {"rounds": rounds, "episodes": 1, "keep": KEEP, "horizon": HORIZON, "beta": 0.0, "rng": rng}
+    return imitation.dagger(
+        WORLD,
+        cartpole_expert,
+        NETWORK,
+        train(labels, rng),
+        labels,
+        imitation.always(cartpole_expert),
+        lambda params, labels, rng: train(labels, rng),
+        **settings,
+    )
+
+
 def interactive(counts: tuple[int, ...], seeds: int, rng: Generator) -> dict[str, Array]:
     """Return the returns of DAgger, (counts, seeds), after as many labels as `counts` demonstrations hold.
 
     The first episode is the expert's, each further one the student's own, with `KEEP` of its states labelled.
     """
-    labels = demonstrations(1, seeds, rng)
-    settings: Any = {"episodes": 1, "keep": KEEP, "horizon": HORIZON, "beta": 0.0, "rng": rng}
-    rounds = imitation.dagger(
-        WORLD,
-        cartpole_expert,
-        NETWORK,
-        train({}, labels, rng),
-        labels,
-        imitation.always(cartpole_expert),
-        train,
-        rounds=max(counts) - 1,
-        **settings,
-    )
+    rounds = dagger(demonstrations(1, seeds, rng), max(counts) - 1, rng)
     expert = rollout(WORLD, cartpole_expert, (seeds, TESTS), HORIZON, rng).returns.mean(-1)
     learned = [judge(rounds[count - 1].params, seeds, rng) for count in counts]
     return {"dagger": np.stack(learned), "expert": np.stack([expert] * len(counts))}

@@ -1,7 +1,7 @@
 """Policies of a few numbers: a small network from an observation to an action, and how it is cloned from an expert.
 
     pi policy    phi parameters    s observation, D numbers    a action, one of A    w weight    N pairs
-    epsilon chance of any action
+    eta chance of any action
 
 Parameters and data may carry leading axes `...` (seeds, ensemble members); they do not touch each other.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import autograd.numpy as np
-from numpy.random import Generator
+from numpy.random import Generator, default_rng
 
 from . import checks
 from .autodiff import Array, log_prob_of, log_softmax
@@ -91,9 +91,9 @@ def cloning_loss(logits: Array, action: Array, weight: Array) -> Array:
 
 
 def trembling(policy: Array, rate: float) -> Array:
-    """(1 - epsilon) pi(a | s) + epsilon / A: now and then, any action; `policy` (..., A) (eq-trembling).
+    """(1 - eta) pi(a | s) + eta / A: now and then, any action; `policy` (..., A), `rate` is eta (eq-trembling).
 
-    No policy that is learned is perfect. Here all err equally often, so that only *where* they go can differ.
+    Where `policy` does as a deterministic expert does, it then errs with probability eta (A - 1) / A.
     """
     return (1 - checks.share("rate", rate)) * policy + rate / policy.shape[-1]
 
@@ -124,8 +124,8 @@ def join(first: Labels, second: Labels) -> Labels:
     )
 
 
-def clone(network: Network, params: Params, labels: Labels, *, rounds: int, step_size: float, rng: Generator) -> Params:
-    """Fit a policy to what an expert did: `rounds` steps of Adam on the cloning loss.
+def clone(network: Network, params: Params, labels: Labels, *, rounds: int, step_size: float) -> Params:
+    """Fit a policy to what an expert did: `rounds` steps of Adam on the cloning loss of all pairs, without chance.
 
     A weight counts a pair, 0 leaves it out: seeds with different numbers of pairs train in one call.
     """
@@ -134,18 +134,26 @@ def clone(network: Network, params: Params, labels: Labels, *, rounds: int, step
     def loss(params: Params, batch: Labels) -> Array:
         return cloning_loss(network.logits(params, batch.observation), batch.action, batch.weight)
 
-    return fit(loss, params, lambda params, rng: [checked], rounds=rounds, optimizer=adam(step_size), rng=rng)[0]
+    optimizer = adam(step_size)
+    return fit(loss, params, lambda params, rng: [checked], rounds=rounds, optimizer=optimizer, rng=default_rng())[0]
 
 
 def check(labels: Labels, actions: int) -> Labels:
-    """Return labels whose actions are integers and whose weights are floats, or say what is wrong with them."""
-    observation, action, weight = labels
-    action, weight = checks.actions("action", action, actions), np.asarray(weight, dtype=float)
+    """Return labels as arrays, with integers for actions and floats for the rest, or say what is wrong with them."""
+    observation, weight = (np.asarray(part, dtype=float) for part in (labels.observation, labels.weight))
+    action = checks.actions("action", labels.action, actions)
     if action.shape != observation.shape[:-1] or weight.shape != action.shape:
         raise ValueError(
             f"observation {observation.shape}, action {action.shape} and weight {weight.shape} must have one action "
             "and one weight for each observation"
         )
+    if not np.isfinite(observation).all():
+        raise ValueError("observation holds NaN or infinity")
+    return Labels(observation, action, counted(weight))
+
+
+def counted(weight: Array) -> Array:
+    """Return the weights (..., N) of pairs, if they are finite and not negative, and in no row all 0."""
     if not np.isfinite(weight).all() or (weight < 0).any() or not (weight.sum(-1) > 0).all():
         raise ValueError("weights must be finite and not negative, and not all 0: there is nothing to imitate")
-    return Labels(observation, action, weight)
+    return weight

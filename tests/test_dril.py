@@ -87,6 +87,24 @@ def test_a_small_pseudo_count_makes_members_extreme():
     counts = np.zeros((1, 2))
     drawn = dril.posterior_ensemble(counts, 20_000, np.random.default_rng(12), pseudo_count=0.1)
     assert dril.disagreement(drawn) == pytest.approx(np.full((1, 2), 0.25 / 1.2), rel=0.02)
+    smallest = dril.posterior_ensemble(counts, 20_000, np.random.default_rng(12), pseudo_count=1e-6)
+    assert smallest.sum(-1) == pytest.approx(np.ones((20_000, 1)), abs=1e-12)
+    assert smallest[..., 0].mean() == pytest.approx(0.5, abs=4 * 0.5 / 20_000**0.5)
+
+
+@pytest.mark.parametrize("weight", [np.array([]), np.zeros(2), np.array([1.0, -1.0]), np.array([1.0, np.nan])])
+def test_without_pairs_there_is_nothing_to_draw_from_and_no_quantile(weight):
+    for function in (
+        lambda: dril.threshold(np.ones(len(weight)), weight, 0.9),
+        lambda: dril.bootstrap(weight, 3, np.random.default_rng(0)),
+    ):
+        with pytest.raises(ValueError, match="weights must be finite and not negative, and not all 0"):
+            function()
+
+
+def test_a_bootstrap_draws_whole_pairs():
+    with pytest.raises(ValueError, match="a bootstrap draws pairs: weights must be whole numbers"):
+        dril.bootstrap(np.array([1.0, 0.5, 0.5]), 3, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("quantile", [0.0, 1.0, -0.5, 98, np.nan])
@@ -163,10 +181,8 @@ def solved(width=WIDTH, wind=0.0, counts=SHOWN, members=20, weight=0.1, seed=0):
     rng = np.random.default_rng(seed)
     grid = gridworlds.track(width, wind)
     cost = dril.disagreement(dril.posterior_ensemble(counts, members, rng))
-    policy = dril.solve_table(
-        grid, counts, cost, horizon=HORIZON, weight=weight, rate=RATE, rounds=150, step_size=0.1, rng=rng
-    )
-    return grid, cost, policy
+    found = dril.solve_table(grid, counts, cost, horizon=HORIZON, weight=weight, rate=RATE, rounds=30, step_size=30.0)
+    return grid, cost, policies.trembling(found, RATE)
 
 
 @pytest.mark.equation("eq-dril-objective")
@@ -179,27 +195,57 @@ def test_on_the_track_dril_loses_linearly_without_asking_anybody():
     assert (policy[:, WIDTH + 1, gridworlds.LEFT] > 0.9).all()
 
 
+def least_cost(grid, cost, horizon):
+    """The least mean cost of any policy that trembles with RATE, also one that changes with the step."""
+    v = np.zeros(grid.observations)
+    for _ in range(horizon):
+        q = cost + grid.transition @ v
+        v = (1 - RATE) * q.min(-1) + RATE * q.mean(-1)
+    return v @ grid.start / horizon
+
+
 @pytest.mark.equation("eq-dril-objective")
-def test_the_table_that_is_found_is_a_minimum():
-    grid, cost, policy = solved(width=2, counts=SHOWN[6:11])
+@pytest.mark.parametrize(("width", "wind"), [(2, 0.0), (WIDTH, 0.0), (WIDTH, 0.1)])
+@pytest.mark.parametrize("weight", [0.01, 0.1, 1.0])
+def test_the_table_that_is_found_is_a_minimum(width, wind, weight):
+    """No policy that trembles has a smaller cost, and none a smaller loss: their sum cannot be undercut."""
+    shown = SHOWN[WIDTH - width : WIDTH + width + 1]
+    grid, cost, policy = solved(width, wind, shown, weight=weight)
+    cloning = -np.sum(shown * np.log(policy)) / SHOWN.sum()
+    found = dril.objective(dril.expected_cost(grid, policy, cost, HORIZON), cloning, weight)
+    least = dril.objective(least_cost(grid, cost, HORIZON), -np.log(1 - RATE * 2 / 3), weight)
+    assert found >= least - 1e-12
+    assert found == pytest.approx(least, rel=0.01)
 
-    def value(p):
-        cloning = -np.sum(SHOWN[6:11] * np.log(p)) / SHOWN.sum()
-        return dril.objective(dril.expected_cost(grid, p, cost, HORIZON), cloning, 0.1)
 
-    rng = np.random.default_rng(4)
-    other = policies.trembling(rng.dirichlet(np.ones(3), size=5), RATE)
-    assert value(policy) < value(0.95 * policy + 0.05 * other)
-    assert value(policy) < value(policies.trembling(EXPERT[6:11], 0.1))
-    assert value(policy) < value(policies.trembling(EXPERT[6:11], RATE)) + 1e-3
-    assert policy.min() >= RATE / 3 - 1e-12
+def test_states_that_nobody_can_reach_in_time_are_left_alone():
+    cost = dril.disagreement(dril.posterior_ensemble(SHOWN, 20, np.random.default_rng(0)))
+    policy = dril.solve_table(TRACK, SHOWN, cost, horizon=4, weight=0.1, rate=RATE, rounds=30, step_size=30.0)
+    assert policy[[0, 4, 12, 16]] == pytest.approx(np.full((4, 3), 1 / 3), abs=1e-12)
+    assert policy[7:10] == pytest.approx(EXPERT[7:10], abs=1e-3)
+    still = dril.solve_table(TRACK, SHOWN, cost, horizon=4, weight=0.1, rate=RATE, rounds=0, step_size=30.0)
+    assert still == pytest.approx(np.full((17, 3), 1 / 3), abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"weight": np.array([0.1, 0.0])}, "weight must be finite and above 0; got 0.0"),
+        ({"rate": 0.0}, "rate must be finite and above 0; got 0.0"),
+        ({"step_size": -1.0}, "step_size must be finite and above 0; got -1.0"),
+    ],
+)
+def test_a_table_is_not_solved_with_settings_without_sense(changed, told):
+    settings = {"horizon": 4, "weight": 0.1, "rate": RATE, "rounds": 1, "step_size": 1.0} | changed
+    with pytest.raises(ValueError, match=told):
+        dril.solve_table(TRACK, SHOWN, np.ones((2, 17, 3)), **settings)
 
 
 def test_weights_of_cloning_along_a_leading_axis_are_solved_side_by_side():
     rng = np.random.default_rng(11)
     grid, shown = gridworlds.track(2), SHOWN[6:11]
     cost = dril.disagreement(dril.posterior_ensemble(shown, 5, rng))
-    settings = {"horizon": 8, "rate": 0.01, "rounds": 5, "step_size": 0.1, "rng": rng}
+    settings = {"horizon": 8, "rate": 0.01, "rounds": 5, "step_size": 0.1}
     both = dril.solve_table(grid, shown, np.stack([cost] * 2), weight=np.array([0.1, 2.0]), **settings)
     for policy, weight in zip(both, (0.1, 2.0), strict=True):
         assert policy == pytest.approx(dril.solve_table(grid, shown, cost, weight=weight, **settings), abs=1e-12)
@@ -209,7 +255,7 @@ def test_the_cloning_term_is_a_mean_for_each_seed():
     rng = np.random.default_rng(13)
     counts = np.stack([SHOWN[6:11], 7 * SHOWN[6:11]])
     cost = dril.disagreement(dril.posterior_ensemble(SHOWN[6:11], 5, rng))
-    settings = {"horizon": 8, "weight": 0.5, "rate": 0.01, "rounds": 20, "step_size": 0.1, "rng": rng}
+    settings = {"horizon": 8, "weight": 0.5, "rate": 0.01, "rounds": 20, "step_size": 0.1}
     one, other = dril.solve_table(gridworlds.track(2), counts, np.stack([cost] * 2), **settings)
     assert one == pytest.approx(other, abs=1e-12)
 
@@ -331,9 +377,38 @@ def test_dril_of_no_rounds_is_the_clone_and_labels_are_checked():
     bad = Labels(np.eye(5), np.array([0, 1, 2, 3, 0]), np.ones(5))
     with pytest.raises(ValueError, match="action: there are 3 actions, 0 to 2; got 3"):
         dril.dril(
-            grid, NETWORK, clone, clone, bad, None, rounds=1, episodes=2, horizon=3, weight=1.0, discount=1.0,
-            step_size=0.1, rng=rng,
+            grid, NETWORK, clone, {"weights": np.zeros((2, 3, 5, 3))}, bad, None, rounds=1, episodes=2, horizon=3,
+            weight=1.0, discount=1.0, step_size=0.1, rng=rng,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (
+            {"network": Network(5, 2)},
+            "the world shows 5 numbers and knows 3 actions; this network was made for 5 and 2",
+        ),
+        (
+            {"network": Network(4, 3)},
+            "the world shows 5 numbers and knows 3 actions; this network was made for 4 and 3",
+        ),
+        ({"weight": -1.0}, "weight must be finite and above 0; got -1.0"),
+        ({"discount": 2.0}, r"discount must lie in \[0, 1\]; got 2.0"),
+        ({"limit": np.nan}, "limit is NaN: take it from `threshold`, or None for the raw cost"),
+        (
+            {"ensemble": {"weights": np.zeros((5, 3))}},
+            r"behind an axis of members: weights \(5, 3\), of the ensemble \(5, 3\)",
+        ),
+        ({"ensemble": {"weights": np.zeros((1, 5, 3))}}, "an ensemble of 1 cannot disagree with itself"),
+    ],
+)
+def test_dril_refuses_what_does_not_fit_together(changed, told):
+    params, rows = {"weights": np.zeros((5, 3))}, Labels(np.eye(5), np.ones(5, dtype=int), np.ones(5))
+    given = {"network": NETWORK, "params": params, "ensemble": {"weights": np.zeros((4, 5, 3))}, "labels": rows}
+    settings = {"limit": None, "rounds": 1, "episodes": 2, "horizon": 3, "weight": 1.0, "discount": 1.0, "step_size": 1}
+    with pytest.raises(ValueError, match=told):
+        dril.dril(gridworlds.track(2), **given | settings | changed, rng=np.random.default_rng(0))
 
 
 def test_what_one_round_of_dril_sees():

@@ -112,7 +112,7 @@ def expert(seen, rng):
 
 
 def train(params, labels, rng):
-    return policies.clone(NETWORK, params, labels, rounds=40, step_size=0.3, rng=rng)
+    return policies.clone(NETWORK, params, labels, rounds=40, step_size=0.3)
 
 
 def start(seeds, rng):
@@ -329,6 +329,25 @@ def test_settings_without_sense_are_refused(changed, told):
         run(imitation.always(expert), seeds=1, **changed)
 
 
+def test_dagger_needs_a_network_that_was_made_for_its_world():
+    rng, network = np.random.default_rng(0), Network(4, 5)
+    rows = Labels(np.ones((1, 2, 4)), np.zeros((1, 2), dtype=int), np.ones((1, 2)))
+    with pytest.raises(ValueError, match=r"the world shows 4 numbers and knows 2 actions; .* made for 4 and 5"):
+        imitation.dagger(
+            control.CartPole(), control.cartpole_expert, network, network.init(rng, (1,)), rows,
+            imitation.always(control.cartpole_expert), train, rounds=1, episodes=1, keep=1, horizon=5, beta=0.0,
+            rng=rng,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("row", [[0.5, 0.5], [1.0, 1.0], [0.0, 0.0], [2.0, -1.0]])
+def test_a_guide_is_counted_in_states_and_wants_one_hot_rows(row):
+    ask = imitation.Guided(TWO, right, wrong_in_one, 1.0)
+    rows = Labels(np.array([[[1.0, 0.0], row]]), np.zeros((1, 2), dtype=int), np.ones((1, 2)))
+    with pytest.raises(ValueError, match="observations must be one-hot rows"):
+        ask({"weights": np.zeros((1, 2, 2))}, rows, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("epsilon", [0.0, 1.0, -0.1, np.nan])
 def test_an_error_is_a_probability(epsilon):
     with pytest.raises(ValueError, match="epsilon is a chance to err, above 0 and below 1; got"):
@@ -341,7 +360,7 @@ def test_an_error_is_a_probability(epsilon):
 def test_dagger_runs_on_an_environment_of_gymnasium():
     world, rng = control.Gym("CartPole-v1"), np.random.default_rng(5)
     network = Network(4, 2, hidden=8, scale=control.CartPole().scale)
-    fit = lambda params, labels, rng: policies.clone(network, params, labels, rounds=40, step_size=0.05, rng=rng)  # noqa: E731
+    fit = lambda params, labels, rng: policies.clone(network, params, labels, rounds=40, step_size=0.05)  # noqa: E731
     labels = control.draw_states(rollout(world, control.cartpole_expert, (1, 1), 500, rng), 50, rng)
     params = fit(network.init(rng, (1,)), labels, rng)
     found = imitation.dagger(

@@ -93,7 +93,7 @@ def test_the_clone_of_a_noisy_expert_is_its_frequencies():
     action = np.array([0] * 7 + [1] * 3 + [1] * 4 + [0])
     labels = Labels(np.eye(2)[state], action, np.ones(15))
     network, rng = Network(2, 2), np.random.default_rng(7)
-    params = policies.clone(network, network.init(rng), labels, rounds=400, step_size=0.1, rng=rng)
+    params = policies.clone(network, network.init(rng), labels, rounds=400, step_size=0.1)
     assert policies.softmax(params["weights"]) == pytest.approx(np.array([[0.7, 0.3], [0.2, 0.8]]), abs=1e-4)
 
 
@@ -102,10 +102,10 @@ def test_weights_leave_pairs_out_and_seeds_train_as_if_alone():
     rows, action = rng.normal(size=(2, 6, 3)), rng.integers(2, size=(2, 6))
     weight = np.array([[1, 1, 1, 0, 0, 0], [1, 2, 0, 1, 1, 0.0]])
     params = DEEP.init(rng, (2,))
-    both = policies.clone(DEEP, params, Labels(rows, action, weight), rounds=20, step_size=0.1, rng=rng)
+    both = policies.clone(DEEP, params, Labels(rows, action, weight), rounds=20, step_size=0.1)
     one = {name: value[0] for name, value in params.items()}
     few = Labels(rows[0, :3], action[0, :3], np.ones(3))
-    alone = policies.clone(DEEP, one, few, rounds=20, step_size=0.1, rng=rng)
+    alone = policies.clone(DEEP, one, few, rounds=20, step_size=0.1)
     for name in one:
         assert both[name][0] == pytest.approx(alone[name], abs=1e-10)
         assert not np.allclose(alone[name], one[name])
@@ -134,6 +134,8 @@ def test_a_network_acts_as_it_says_and_trembles_if_asked():
 def test_labels_are_joined_row_after_row():
     deep = Labels(np.ones((2, 3, 5, 4)), np.ones((2, 3, 5), dtype=int), np.ones((2, 3, 5)))
     assert [part.shape for part in policies.join(deep, deep)] == [(2, 3, 10, 4), (2, 3, 10), (2, 3, 10)]
+    lists = policies.check(Labels([[1, 2], [3, 4]], [0, 1], [1, 1]), 2)
+    assert [part.dtype for part in lists] == [float, np.int64, float]
     one = policies.check(Labels(np.ones((2, 1, 4)), [[0], [1]], [[1], [1]]), 2)
     assert one.weight.dtype == float
     with pytest.raises(ValueError, match=r"^weights must be finite and not negative, and not all 0: .* to imitate$"):
@@ -149,7 +151,7 @@ def test_labels_are_joined_row_after_row():
 def clone_with(**changed):
     labels = Labels(np.ones((2, 3)), np.array([0, 1]), np.ones(2))._replace(**changed)
     rng = np.random.default_rng(0)
-    return policies.clone(DEEP, DEEP.init(rng), labels, rounds=1, step_size=0.1, rng=rng)
+    return policies.clone(DEEP, DEEP.init(rng), labels, rounds=1, step_size=0.1)
 
 
 def test_what_is_not_a_demonstration_is_refused():
@@ -161,6 +163,9 @@ def test_what_is_not_a_demonstration_is_refused():
     for changed in ({"action": np.array([0])}, {"weight": np.ones(3)}, {"observation": np.ones((3, 3))}):
         with pytest.raises(ValueError, match="must have one action and one weight for each observation"):
             clone_with(**changed)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^observation holds NaN or infinity$"):
+            clone_with(observation=np.array([[1.0, wrong, 0], [0, 0, 0]]))
     for weight in ([0, 0], [1, -0.5], [1, np.nan]):
         with pytest.raises(
             ValueError, match="weights must be finite and not negative, and not all 0: there is nothing"
