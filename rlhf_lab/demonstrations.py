@@ -38,9 +38,9 @@ class Demonstrations:
 
     def __post_init__(self) -> None:
         observation = np.asarray(self.observation)
-        if observation.dtype.kind not in "biuf":
+        if not np.can_cast(observation.dtype, float):
             raise ValueError(f"observation must hold real numbers; got {observation.dtype}")
-        observation = observation.astype(float, copy=False)
+        observation = np.asarray(observation, dtype=float)
         if observation.ndim != 2:
             raise ValueError(f"observation must have shape (N, D), one row a step; got {observation.shape}")
         if not len(observation):

@@ -199,12 +199,12 @@ def solve_table(
         imitate = -np.sum(counts * np.log(shaky), axis=(-2, -1)) / np.sum(counts, axis=(-2, -1))
         return np.sum(objective(expected_cost(grid, shaky, cost, horizon), imitate, weight))
 
-    slope, policy, logits = grad(value), policies.softmax(np.zeros(np.shape(cost))), 0.0
+    slope, logits = grad(value), np.zeros(np.shape(cost))
     for _ in range(rounds):
+        policy = policies.softmax(logits)
         visits = occupancy(grid, policies.trembling(policy, rate), horizon).mean(-2)[..., None]
         logits = logits - step_size * slope(policy) / np.where(visits > 0, visits, 1.0)
-        policy = policies.softmax(logits)
-    return policy
+    return policies.softmax(logits)
 
 
 def concentrability(grid: Grid, shown: Array, horizon: int) -> Array:

@@ -26,6 +26,7 @@ def test_lists_become_arrays_and_one_step_is_enough():
     one = Demonstrations([[1, 2]], [1], [0], 2)
     assert [part.dtype for part in (one.observation, one.action, one.episode)] == [float, np.int64, np.int64]
     assert (len(one), one.observation.tolist()) == (1, [[1.0, 2.0]])
+    assert type(Demonstrations([[1, 2]], [1], [0], np.array(2)).actions) is int
 
 
 def test_what_was_shown():
