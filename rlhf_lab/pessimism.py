@@ -1,8 +1,8 @@
 """Pessimism: what a learned reward does not know should count against an answer, not for it.
 
-    r* reward that people have in mind    r_hat learned or pessimistic reward    phi features, D of them, d in formulas
+    R* reward that people have in mind    r_hat learned or pessimistic reward    phi features, D of them, d in formulas
     theta weights    Sigma offline covariance    lambda precision    c caution    beta KL weight    n comparisons
-    pi_0 reference    pi* Gibbs policy of r*    pi_hat Gibbs policy of r_hat    K members of an ensemble
+    pi_0 reference    pi* Gibbs policy of R*    pi_hat Gibbs policy of r_hat    K members of an ensemble
 
 Rewards are arrays over enumerated answers, (..., A), features (..., A, D). Every kind of pessimism here is a function
 from rewards to a reward: whatever optimises a reward takes it without change. Ensembles have their members first,
@@ -178,7 +178,7 @@ class Errors(NamedTuple):
 
 
 def errors(log_pi_0: Array, reward: Array, learned: Array, beta: float) -> Errors:
-    """E[r* - r_hat] under pi* and under pi_hat; their difference is the suboptimality of pi_hat (eq-two-errors)."""
+    """E[R* - r_hat] under pi* and under pi_hat; their difference is the suboptimality of pi_hat (eq-two-errors)."""
     policies = (gibbs.log_policy(log_pi_0, r, beta) for r in (reward, learned))
     return Errors(*(np.sum(np.exp(log_pi) * (reward - learned), axis=-1) for log_pi in policies))
 

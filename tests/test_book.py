@@ -58,8 +58,10 @@ def test_a_notebook_was_executed_from_top_to_bottom_without_errors(text):
 
 
 @every_chapter
-def test_cells_are_short(text):
-    assert [cell["code"] for cell in book_index.cells(text.read_text()) if len(cell["code"].splitlines()) > 20] == []
+def test_cells_are_short_and_narrow(text):
+    cells = [cell["code"].splitlines() for cell in book_index.cells(text.read_text())]
+    assert [lines for lines in cells if len(lines) > 20] == []
+    assert [line for lines in cells for line in lines if len(line) > 88] == []
 
 
 @every_chapter
