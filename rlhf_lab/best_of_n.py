@@ -7,20 +7,16 @@ Beside the chapter "RLHF with policy gradients"; functions stand in the order of
 Exact functions work on all A answers to a prompt, log-probabilities and rewards (..., A).
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import autograd.numpy as anp
 import numpy as np
 from numpy.random import Generator
 
-from . import lm
+from . import checks, lm
 from .autodiff import Array, log_softmax
 from .optim import Params
-from .rollouts import Task, rollout
-
-Loss = Callable[[Params, Any], Array]
-Collect = Callable[[Params, Generator], Iterable[Any]]
+from .rollouts import Collect, Loss, Task, rollout
 
 
 def log_best_of_n(log_pi: Array, reward: Array, n: int) -> Array:
@@ -58,13 +54,12 @@ def win_rate(log_p: Array, log_q: Array, reward: Array) -> Array:
 
 
 def _draws(n: int) -> int:
-    if not np.isfinite(n) or n != int(n) or n < 1:
-        raise ValueError(f"n is the number of draws of which the best is kept, a whole number from 1 on; got {n}")
-    return int(n)
+    return checks.count("n", n, "the number of draws of which the best is kept")
 
 
 def _distribution(log_pi: Array, reward: Array) -> tuple[Array, Array]:
     """Return, for each answer, the probabilities of a reward of at most its own, and of just its own."""
+    checks.answer_rewards(reward, log_pi.shape)
     log_pi, reward = np.broadcast_arrays(log_pi, reward)
     at_most, equal = np.empty(log_pi.shape), np.empty(log_pi.shape)
     for row in np.ndindex(log_pi.shape[:-1]):
@@ -76,6 +71,7 @@ def _distribution(log_pi: Array, reward: Array) -> tuple[Array, Array]:
 
 def keep_best(response: Array, reward: Array) -> Array:
     """Return from each group the answer with the highest reward, the first of equals: (..., G, n, T) to (..., G, T)."""
+    checks.answer_rewards(reward, response.shape[:-1])
     best = np.argmax(reward, axis=-1)[..., None, None]
     return np.take_along_axis(response, best, axis=-2)[..., 0, :]
 
@@ -106,6 +102,7 @@ def ranking_loss(log_pi: Array, length: Array, reward: Array) -> Array:
 
     `log_pi`, `length` and `reward` (..., n) of n answers to one prompt give (...). Yuan et al. 2023.
     """
+    checks.answer_rewards(reward, log_pi.shape)
     p = log_pi / length
     worse = reward[..., :, None] < reward[..., None, :]
     wrong = anp.sum(anp.maximum(0.0, p[..., :, None] - p[..., None, :]) * worse, axis=(-1, -2))

@@ -53,6 +53,30 @@ def positive(name: str, value: float) -> float:
     return value
 
 
+def not_negative(name: str, value: float) -> float:
+    """Return `value` if it is finite and not below 0."""
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be finite and not below 0; got {value}")
+    return value
+
+
+def count(name: str, value: float, what: str) -> int:
+    """Return `value`, the number of `what` (a noun and what is done with it), if it is a whole number from 1 on."""
+    if not np.isfinite(value) or value != int(value) or value < 1:
+        raise ValueError(f"{name} is {what}, a whole number from 1 on; got {value}")
+    return int(value)
+
+
+def answer_rewards(value: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless `value` holds finite rewards, and one for each of the last axis of `shape`, the answers."""
+    found = np.shape(value)
+    if found[-1:] != tuple(shape[-1:]):
+        raise ValueError(f"there must be one reward for each of the {shape[-1]} answers, last axis; got shape {found}")
+    wrong = ~np.isfinite(value)
+    if wrong.any():
+        raise ValueError(f"rewards must be finite; {int(wrong.sum())} of {wrong.size} are NaN or infinite")
+
+
 def share(name: str, value: Any) -> Any:
     """Return `value`, a number or an array of numbers, if all lie in [0, 1]."""
     if not (np.greater_equal(value, 0) & np.less_equal(value, 1)).all():

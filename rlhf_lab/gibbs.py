@@ -6,6 +6,7 @@ Everything is an array over enumerated answers, last axis; the axes before it (s
 """
 
 import autograd.numpy as np
+from autograd.tracer import getval
 
 from . import checks
 from .autodiff import Array, log_softmax
@@ -30,7 +31,9 @@ def log_normaliser(log_pi_0: Array, reward: Array, beta: float) -> Array:
 
 
 def _tilted(log_pi_0: Array, reward: Array, beta: float) -> Array:
-    return log_pi_0 + reward / checks.positive("beta", beta)
+    checks.positive("beta", beta)
+    checks.answer_rewards(getval(reward), log_pi_0.shape)
+    return log_pi_0 + reward / beta
 
 
 def gap(log_pi: Array, log_pi_0: Array, reward: Array, beta: float) -> Array:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from numpy.random import Generator
 
-from . import lm, optim, ppo, preferences, rewards
+from . import checks, lm, optim, ppo, preferences, rewards
 from .autodiff import Array
 from .critics import Critic
 from .optim import Params
@@ -50,15 +50,25 @@ def rlhf(
 ) -> Stages:
     """Run SFT, collect comparisons, fit the reward model, and optimise it with PPO (InstructGPT, Ouyang et al. 2022).
 
-    `demonstrations` are prompts and answers; `annotator` maps the margins R(x, y) - R(x, y') of the true reward to the
-    probability that the first is preferred, as `preferences.bradley_terry` does.
+    `demonstrations` are prompts and answers, of at most H tokens; `annotator` maps the margins R(x, y) - R(x, y') of
+    the true reward to the probability that the first is preferred, as `preferences.bradley_terry` does. Raises
+    `ValueError`, before any work, if a number of rounds or of comparisons is below 1, if beta is not above 0, if the
+    critic speaks another language or if the demonstrations do not fit the MDP.
     """
     model = critic.language
+    start = Task(mdp, (model, pretrained), beta)
+    counts = {"sft_rounds": sft_rounds, "reward_rounds": reward_rounds, "ppo_rounds": ppo_rounds}
+    for name, count in (counts | {"comparisons": comparisons}).items():
+        checks.count(name, count, "how many there are to be")
+    shown, said = (checks.tokens("demonstrations", part, mdp.vocab) for part in demonstrations)
+    checks.same_batch(shown, said)
+    if said.shape[-1] > mdp.horizon:
+        raise ValueError(f"a demonstration has {said.shape[-1]} tokens; the horizon of the MDP is {mdp.horizon}")
 
     def imitate(params: Params, batch: tuple[Array, Array]) -> Array:
         return lm.negative_log_likelihood(model, params, *batch)
 
-    demonstrated = optim.minibatches(demonstrations, 64)
+    demonstrated = optim.minibatches((shown, said), 64)
     sft, told = optim.fit(imitate, pretrained, demonstrated, rounds=sft_rounds, optimizer=optim.adam(0.003), rng=rng)
 
     prompt = mdp.prompts[rng.choice(len(mdp.prompts), comparisons, p=mdp.start)]
@@ -77,9 +87,9 @@ def rlhf(
         rng=rng,
     )
 
-    gold = Task(mdp, (model, sft), beta)
+    gold = replace(start, reference=(model, sft))
     learned = replace(mdp, reward=lambda prompt, response: reward_model.reward(reward, prompt, response))
-    task = Task(learned, (model, sft), beta)
+    task = replace(gold, mdp=learned)
     gain, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
     policy, earned = optim.fit(
         gain,

@@ -10,19 +10,17 @@ Advantages and losses are numbers in, numbers out; `reinforce` is what touches a
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import autograd.numpy as np
 from autograd.tracer import getval
 from numpy.random import Generator
 
-from . import lm
+from . import checks, lm
 from .autodiff import Array, log_prob_of, log_softmax
 from .optim import Params
-from .rollouts import Task, rollout
+from .rollouts import Collect, Loss, Task, rollout
 
-Loss = Callable[[Params, Any], Array]
-Collect = Callable[[Params, Generator], Iterable[Any]]
 Advantages = Callable[[Array], Array]
 
 
@@ -100,7 +98,10 @@ def _group(f: Array) -> int:
 
 
 def token_entropy(logits: Array, mask: Array) -> Array:
-    """Sum over the tokens of an answer of H(pi(. | s_t)), nats, (..., N, T, V) to (..., N) (eq-entropy-bonus)."""
+    """Sum over the tokens of an answer of H(pi(. | s_t)), nats, (..., N, T, V) to (..., N) (eq-entropy-bonus).
+
+    Its mean over answers of pi is the entropy of the answers; the mean of its gradient is not the gradient of that.
+    """
     log_pi = log_softmax(logits)
     return np.sum(mask * lm.entropy(log_pi), axis=-1)
 
@@ -125,9 +126,13 @@ def reinforce(
     """Return a loss and a `collect` for `optim.fit`: REINFORCE with the advantages of one's choice.
 
     Each round draws `prompts` prompts and `answers` answers to each, and takes one step. `advantages` maps f, in
-    groups (..., G, k), to advantages of that shape. `entropy_weight` pays for the entropy of each next token.
+    groups (..., G, k), to advantages of that shape. `entropy_weight` w pays for the entropy of each next token: the
+    loss is less w times the mean of (eq-entropy-bonus) on the answers that were drawn, as A2C and PPO have it. That
+    makes each next token less certain, but no token earns the entropy of what it leads to, so that it is not the
+    gradient of J_beta + w H(pi). For that, pay -w log pi(y | x) with the reward.
     """
     task.same_language("policy", model)
+    checks.not_negative("entropy_weight", entropy_weight)
 
     def collect(params: Params, rng: Generator) -> Iterable[Batch]:
         seen = rollout(task, model, params, prompts, rng, answers)

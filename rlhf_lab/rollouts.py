@@ -6,7 +6,7 @@ A `Task` is an MDP of text with a reference policy and a price on the divergence
 every algorithm that samples can be held against it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,6 +18,9 @@ from . import checks, gibbs, lm
 from .autodiff import Array
 from .optim import Params
 from .token_mdp import TokenMDP
+
+Loss = Callable[[Params, Any], Array]
+Collect = Callable[[Params, Generator], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,8 @@ def rollout(
     """
     mdp = task.mdp
     task.same_language("policy", model)
-    for name, count in (("prompts", prompts), ("answers", answers)):
-        if count != int(count) or count < 1:
-            raise ValueError(f"{name} is a number of texts to draw, at least 1; got {count}")
+    prompts = checks.count("prompts", prompts, "a number of texts to draw")
+    answers = checks.count("answers", answers, "a number of texts to draw")
     seeds = model.start(params, mdp.prompts[:1])[1].shape[:-2]
     rows = rng.choice(len(mdp.prompts), (*seeds, prompts), p=mdp.start)
     prompt = mdp.prompts[np.repeat(rows, answers, axis=len(seeds))]

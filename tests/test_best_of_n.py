@@ -185,6 +185,18 @@ def test_bad_input_is_told():
         ):
             with pytest.raises(ValueError, match=told):
                 call(n)
+    broken = np.where(np.arange(7) == 3, np.nan, TIED)
+    for call in (
+        lambda r: bon.log_best_of_n(LOG_PI, r, 2),
+        lambda r: bon.win_rate(LOG_PI, LOG_PI, r),
+        lambda r: bon.ranking_loss(LOG_PI, np.ones((2, 7)), r),
+        lambda r: bon.keep_best(np.zeros((2, 7, 3), dtype=int), r),
+    ):
+        with pytest.raises(ValueError, match="rewards must be finite; 2 of 14 are NaN or infinite"):
+            call(broken)
+        with pytest.raises(ValueError, match=r"one reward for each of the 7 answers, last axis; got shape \(2, 1\)"):
+            call(TIED[:, :1])
+
     from rlhf_lab.recurrent import Recurrent
 
     for make in (bon.rejection_sampling, bon.rank_responses):

@@ -13,6 +13,10 @@ def test_good_values_pass_through():
     assert isinstance(checks.horizon(3.0), int)
     assert checks.horizon(1) == 1
     assert checks.positive("beta", 0.1) == 0.1
+    assert checks.not_negative("w", 0) == 0
+    assert checks.count("n", 3.0, "a number") == 3
+    assert isinstance(checks.count("n", 1.0, "a number"), int)
+    checks.answer_rewards([[1, 2], [3, 4]], (5, 7, 2))
     assert checks.probabilities("p", [0.25, 0.75]).tolist() == [0.25, 0.75]
     assert checks.probabilities("p", [[0.0, 1.0], [0.5, 0.5 + 1e-10]]).shape == (2, 2)
     assert checks.share("p", 0.3) == 0.3
@@ -50,6 +54,22 @@ BAD = {
     "beta 0": (lambda: checks.positive("beta", 0), "beta must be finite and above 0; got 0"),
     "beta inf": (lambda: checks.positive("beta", np.inf), "beta must be finite and above 0; got inf"),
     "beta nan": (lambda: checks.positive("beta", np.nan), "beta must be finite and above 0; got nan"),
+    "below 0": (lambda: checks.not_negative("w", -0.1), r"^w must be finite and not below 0; got -0\.1$"),
+    "w nan": (lambda: checks.not_negative("w", np.nan), "w must be finite and not below 0; got nan"),
+    "w inf": (lambda: checks.not_negative("w", np.inf), "w must be finite and not below 0; got inf"),
+    "no count": (lambda: checks.count("n", 0, "so many"), "^n is so many, a whole number from 1 on; got 0$"),
+    "half a count": (lambda: checks.count("n", 1.5, "so many"), "got 1.5"),
+    "count nan": (lambda: checks.count("n", np.nan, "so many"), "got nan"),
+    "count inf": (lambda: checks.count("n", np.inf, "so many"), "got inf"),
+    "a reward for all": (
+        lambda: checks.answer_rewards(np.ones((3, 1)), (3, 4)),
+        r"^there must be one reward for each of the 4 answers, last axis; got shape \(3, 1\)$",
+    ),
+    "no axis": (lambda: checks.answer_rewards(1.0, (4,)), r"of the 4 answers, last axis; got shape \(\)"),
+    "reward nan": (
+        lambda: checks.answer_rewards([np.nan, 0, -np.inf], (3,)),
+        "^rewards must be finite; 2 of 3 are NaN or infinite$",
+    ),
     "sum": (lambda: checks.probabilities("p", [0.5, 0.6]), "p must sum to 1; the sum is 1.1: divide by it"),
     "worst sum": (lambda: checks.probabilities("p", [[0.5, 0.5], [1, 1], [0.5, 0.6]]), "the sum is 2: divide by it"),
     "negative p": (

@@ -85,6 +85,22 @@ def test_beta_must_be_positive(beta):
         gibbs.gap(LOG_PI_0, LOG_PI_0, REWARD, beta)
 
 
+def test_rewards_that_are_none_are_told():
+    broken = REWARD.copy()
+    broken[0, 2] = np.nan
+    for call in (
+        lambda r: gibbs.log_policy(LOG_PI_0, r, 0.5),
+        lambda r: gibbs.log_normaliser(LOG_PI_0, r, 0.5),
+        lambda r: gibbs.gap(LOG_PI_0, LOG_PI_0, r, 0.5),
+    ):
+        with pytest.raises(ValueError, match="rewards must be finite; 1 of 18 are NaN or infinite"):
+            call(broken)
+        with pytest.raises(ValueError, match=r"one reward for each of the 6 answers, last axis; got shape \(3, 1\)"):
+            call(REWARD[:, :1])
+    slope = grad(lambda r: gibbs.log_normaliser(LOG_PI_0, r, 0.5).sum())(REWARD)
+    assert slope == pytest.approx(np.exp(gibbs.log_policy(LOG_PI_0, REWARD, 0.5)) / 0.5, rel=1e-12)
+
+
 def test_each_row_has_its_own_scale():
     reward = np.array([[[1e4, 0.0], [-1e4, -2e4]], [[3.0, 1.0], [0.0, 2e3]], [[1.0, 1.0], [5.0, -7e3]]])
     found = gibbs.log_normaliser(np.log([0.5, 0.5]), reward, 1.0)

@@ -5,7 +5,7 @@ import pytest
 import tasks
 
 from rlhf_lab import lm, pipeline, preferences, rewards
-from rlhf_lab.critics import TabularCritic
+from rlhf_lab.critics import RecurrentCritic, TabularCritic
 from rlhf_lab.recurrent import Recurrent
 
 CRITIC = TabularCritic(tasks.MODEL)
@@ -73,6 +73,42 @@ def the_policy_is_near_the_optimum_of_the_learned_reward_and_better_at_the_true_
     assert set(stages.losses) == {"sft", "reward", "ppo"}
     assert all(np.isfinite(v) for v in stages.losses.values())
     assert 0 < stages.losses["reward"] < np.log(2)
+
+
+BAD = {
+    "comparisons": ({"comparisons": 0}, "comparisons is how many there are to be, a whole number from 1 on; got 0"),
+    "half": ({"comparisons": 2.5}, "comparisons is how many there are to be, a whole number from 1 on; got 2.5"),
+    "sft": ({"sft_rounds": 0}, "sft_rounds is how many there are to be"),
+    "reward": ({"reward_rounds": -1}, "reward_rounds is how many there are to be"),
+    "ppo": ({"ppo_rounds": 0}, "ppo_rounds is how many there are to be"),
+    "beta": ({"beta": 0}, "beta must be finite and above 0; got 0"),
+    "beta nan": ({"beta": np.nan}, "beta must be finite and above 0; got nan"),
+    "critic": ({"critic": RecurrentCritic(Recurrent(5, 2, 4))}, "the reference has 5 tokens and eos 4"),
+    "token": ({"demonstrations": (SHOWN, SAID + 1)}, "demonstrations: token 3 is outside the vocabulary of 3 tokens"),
+    "rows": ({"demonstrations": (SHOWN[:2], SAID)}, "2 prompts, but 3 responses"),
+    "long": (
+        {"demonstrations": (SHOWN, np.zeros((3, 3), dtype=int))},
+        "a demonstration has 3 tokens; the horizon of the MDP is 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_told_before_any_work(name, monkeypatch):
+    changed, told = BAD[name]
+    monkeypatch.setattr(pipeline.optim, "fit", None)
+    given = {"critic": CRITIC, "demonstrations": (SHOWN, SAID), "beta": 0.4, "comparisons": 5} | changed
+    with pytest.raises(ValueError, match=told):
+        pipeline.rlhf(
+            TASK.mdp,
+            given.pop("critic"),
+            tasks.REFERENCE,
+            given.pop("demonstrations"),
+            preferences.bradley_terry,
+            rewards.Table(tasks.MODEL),
+            rng=np.random.default_rng(0),
+            **given,
+        )
 
 
 def test_of_one_round_the_losses_are_those_of_the_beginning_and_no_number_moves_farther_than_its_step():

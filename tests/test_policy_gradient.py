@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tasks
 from autograd import grad
+from autograd.tracer import getval
 
 from rlhf_lab import gibbs, lm, optim
 from rlhf_lab import policy_gradient as pg
+from rlhf_lab.autodiff import log_softmax
 from rlhf_lab.recurrent import Recurrent
 
 TASK = tasks.task()
@@ -178,11 +180,15 @@ def test_at_the_optimum_the_noise_is_gone(advantages, k):
     assert np.abs(grad(plain)(best, batch)["logits"]).max() > 1e-2
 
 
-def test_rloo_reaches_the_gibbs_policy():
-    loss, collect = pg.reinforce(TASK, tasks.MODEL, pg.rloo_advantages, prompts=16, answers=4)
-    start = {"logits": np.stack([tasks.REFERENCE["logits"], tasks.POLICY["logits"]])}
+@pytest.mark.parametrize(
+    "advantages", [pg.no_baseline, pg.batch_mean, pg.rloo_advantages, pg.group_advantages], ids=lambda f: f.__name__
+)
+def test_with_every_baseline_it_comes_to_rest_at_the_gibbs_policy(advantages):
+    loss, collect = pg.reinforce(TASK, tasks.MODEL, advantages, prompts=16, answers=4)
+    params = {"logits": np.stack([tasks.REFERENCE["logits"], tasks.POLICY["logits"]])}
     rng = np.random.default_rng(0)
-    params, _ = optim.fit(loss, start, collect, rounds=800, optimizer=optim.adam(0.05), rng=rng)
+    for step_size in (0.05, 0.02, 0.005):  # without a baseline the noise does not die away, so the steps must
+        params, _ = optim.fit(loss, params, collect, rounds=400, optimizer=optim.adam(step_size), rng=rng)
     assert (TASK.gap(tasks.log_pi(params)) < 1e-3).all()
 
 
@@ -212,6 +218,75 @@ def test_in_the_mean_over_answers_the_entropies_of_the_tokens_are_that_of_the_an
     each = pg.token_entropy(logits, lm.response_mask(response, 2)).reshape(2, 7)
     exact = lm.entropy(tasks.log_pi(tasks.POLICY))
     assert (np.exp(tasks.log_pi(tasks.POLICY)) * each).sum(-1) == pytest.approx(exact, rel=1e-12)
+
+
+def states_held_constant(params, weight):
+    """J_beta plus the entropies of the next tokens, in which no token earns the entropy of what it leads to."""
+    prompt, response = np.repeat(tasks.PROMPTS, 7, axis=0), np.tile(tasks.ANSWERS, (2, 1))
+    logits = tasks.MODEL.logits(params, prompt, response)
+    each = anp.reshape(pg.token_entropy(logits, lm.response_mask(response, 2)), (2, 7))
+    drawn = tasks.START[:, None] * np.exp(getval(tasks.log_pi(params)))
+    return TASK.objective(tasks.log_pi(params)) + weight * anp.sum(drawn * each)
+
+
+def entropy_of_answers(params):
+    return TASK.mean(lm.entropy(tasks.log_pi(params)))
+
+
+@pytest.mark.equation("eq-entropy-bonus")
+def test_in_the_mean_the_bonus_moves_the_entropies_of_the_next_tokens_and_not_that_of_the_answers():
+    loss, collect = pg.reinforce(TASK, tasks.MODEL, lambda f: 0 * f, prompts=4, entropy_weight=0.3)
+    many = {"logits": np.repeat(tasks.POLICY["logits"][None], 4000, axis=0)}
+    (batch,) = collect(many, np.random.default_rng(12))
+    each = -grad(lambda p: anp.sum(loss(p, batch)))(many)["logits"].reshape(4000, -1)
+    error = each.std(0, ddof=1) / 4000**0.5
+    held = grad(lambda p: states_held_constant(p, 0.3))(tasks.POLICY)["logits"] - exact_gradient()
+    assert (np.abs(each.mean(0) - held.ravel()) < 4 * error + 1e-12).all()
+    full = 0.3 * grad(entropy_of_answers)(tasks.POLICY)["logits"]
+    assert np.linalg.norm(held - full) / np.linalg.norm(full) == pytest.approx(0.72, abs=0.005)
+
+
+def end_of_the_bonus(weight):
+    """The policy at which J_beta with the bonus is at rest, from the last token backwards; parameters."""
+    reference = lm.policy_levels(tasks.MODEL, tasks.REFERENCE, tasks.PROMPTS, 2)
+    first, last = TASK.mdp.token_rewards()
+    price = tasks.BETA + weight
+    second = log_softmax((tasks.BETA * reference[1] + last) / price)
+    value = (np.exp(second) * (last - tasks.BETA * (second - reference[1]))).sum(-1)
+    promised = first + np.concatenate([value, np.zeros((2, 1))], axis=-1).reshape(first.shape)
+    begin = log_softmax((tasks.BETA * reference[0] + promised) / price)
+    return {"logits": np.concatenate([begin, second], axis=1)}
+
+
+@pytest.mark.equation("eq-entropy-bonus")
+def test_the_bonus_does_not_end_where_the_objective_with_entropy_has_its_optimum():
+    for weight, apart in ((0.0, 0.0), (0.1, 0.0005), (0.5, 0.0045)):
+        end = end_of_the_bonus(weight)
+        slope = grad(lambda p, w=weight: states_held_constant(p, w))(end)["logits"]
+        assert slope == pytest.approx(np.zeros((2, 3, 3)), abs=1e-12)
+        optimum = gibbs.log_policy(*tilted(weight))
+        assert TASK.mean(lm.kl(tasks.log_pi(end), optimum)) == pytest.approx(apart, abs=5e-5)
+    paid = grad(lambda p: TASK.objective(tasks.log_pi(p)) + 0.5 * entropy_of_answers(p))(end)["logits"]
+    assert np.abs(paid).max() > 0.01
+
+
+def tilted(weight):
+    """A reference, a reward and a price whose Gibbs policy maximises J_beta + weight * entropy."""
+    price = tasks.BETA + weight
+    return log_softmax(tasks.BETA / price * TASK.log_pi_0), tasks.REWARDS, price
+
+
+@pytest.mark.equation("eq-entropy-bonus")
+def test_paid_with_the_reward_the_entropy_is_that_of_the_answers():
+    """With -w log pi in the reward, the estimate has the gradient of J_beta + w H(pi) as its mean."""
+
+    def loss(p):
+        weight = tasks.START[:, None] * PI
+        return anp.sum(weight[..., None] * pg.reinforce_loss(tasks.log_pi(p)[..., None], paid[..., None])[..., None])
+
+    paid = f_of(tasks.POLICY) - 0.3 * tasks.log_pi(tasks.POLICY)
+    expected = grad(lambda p: TASK.objective(tasks.log_pi(p)) + 0.3 * entropy_of_answers(p))(tasks.POLICY)["logits"]
+    assert -grad(loss)(tasks.POLICY)["logits"] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.equation("eq-entropy-bonus")
@@ -270,6 +345,9 @@ def test_bad_input_is_told():
             ValueError, match=r"^a group needs at least 2 answers to each prompt: pass answers=2 or more$"
         ):
             advantages(np.zeros((4, 1)))
+    for weight in (-1.0, np.nan):
+        with pytest.raises(ValueError, match=f"entropy_weight must be finite and not below 0; got {weight}"):
+            pg.reinforce(TASK, tasks.MODEL, pg.no_baseline, prompts=2, entropy_weight=weight)
     other = Recurrent(5, 2)
     for make in (partial(pg.exact_loss, TASK), lambda m: pg.reinforce(TASK, m, pg.no_baseline, prompts=2)):
         with pytest.raises(ValueError, match="the policy has 5 tokens and eos None, the task 3 tokens and eos 2"):

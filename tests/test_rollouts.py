@@ -64,6 +64,13 @@ def test_a_rollout_follows_rho_and_pi_in_each_seed():
         assert (np.abs(share - p) < 4 * np.sqrt(p * (1 - p) / count)).all()
 
 
+def test_counts_may_come_as_floats():
+    one, other = (
+        rollout(TASK, tasks.MODEL, tasks.POLICY, n, np.random.default_rng(3), k) for n, k in ((2, 3), (2.0, 3.0))
+    )
+    assert all((a == b).all() for a, b in zip(one, other, strict=True))
+
+
 def test_the_same_generator_gives_the_same_rollout():
     one, other = (rollout(TASK, tasks.MODEL, tasks.POLICY, 9, np.random.default_rng(3)) for _ in range(2))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
@@ -93,10 +100,11 @@ def test_bad_input_is_told():
     for model in (other, without):
         with pytest.raises(ValueError, match=f"the policy has {model.vocab} tokens and eos {model.eos}, the task 3"):
             rollout(TASK, model, model.init(np.random.default_rng(0)), 2, np.random.default_rng(0))
-    for count in (0, 1.5):
-        with pytest.raises(ValueError, match=f"prompts is a number of texts to draw, at least 1; got {count}"):
+    for count in (0, 1.5, np.nan, np.inf):
+        told = f"is a number of texts to draw, a whole number from 1 on; got {count}"
+        with pytest.raises(ValueError, match=f"prompts {told}"):
             rollout(TASK, tasks.MODEL, tasks.POLICY, count, np.random.default_rng(0))
-        with pytest.raises(ValueError, match=f"answers is a number of texts to draw, at least 1; got {count}"):
+        with pytest.raises(ValueError, match=f"answers {told}"):
             rollout(TASK, tasks.MODEL, tasks.POLICY, 2, np.random.default_rng(0), answers=count)
     for wrong, told in ((lambda x, y: np.zeros(3), r"got shape \(3,\), with 0 en"), (nan, r"\(2,\), with 2 entries")):
         broken = replace(TASK, mdp=replace(TASK.mdp, reward=wrong))
