@@ -54,6 +54,35 @@ def adam(step_size: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
     return Optimizer(init, update)
 
 
+def resting(optimizer: Optimizer, seeds: int | None = None) -> Optimizer:
+    """Return an optimiser under which a seed whose gradient is zero rests: its parameters and its state stay.
+
+    Without it the momentum of Adam moves on where the gradient is zero. Each of the `seeds` along the leading axis of
+    the parameters has a state of its own; None stands for parameters without such an axis. Raises `ValueError` if an
+    array has another leading axis.
+    """
+
+    def parts(params: Params) -> list[Params]:
+        if seeds is None:
+            return [params]
+        for name, value in params.items():
+            if np.shape(value)[:1] != (seeds,):
+                raise ValueError(f"params[{name!r}] has shape {np.shape(value)}; its first axis must be {seeds} seeds")
+        return [{name: value[k] for name, value in params.items()} for k in range(seeds)]
+
+    def update(params: Params, grads: Params, state: State) -> tuple[Params, State]:
+        moved = [
+            optimizer.update(p, g, s) if any(np.any(value) for value in g.values()) else (p, s)
+            for p, g, s in zip(parts(params), parts(grads), state, strict=True)
+        ]
+        states = [s for _, s in moved]
+        if seeds is None:
+            return moved[0][0], states
+        return {name: np.stack([p[name] for p, _ in moved]) for name in params}, states
+
+    return Optimizer(lambda params: [optimizer.init(p) for p in parts(params)], update)
+
+
 def minibatches(arrays: tuple[Any, ...], size: int) -> Callable[[Params, Generator], Iterable[tuple[Any, ...]]]:
     """Return a `collect` for `fit` that goes once through the rows of `arrays`, shuffled, `size` rows at a time."""
     rows = {len(array) for array in arrays}

@@ -20,10 +20,7 @@ from . import checks, lm
 from .autodiff import Array, log_prob_of
 from .critics import Critic
 from .optim import Params
-from .rollouts import Rollout, Task, rollout
-
-Loss = Callable[[Params, Any], Array]
-Collect = Callable[[Params, Generator], Iterable[Any]]
+from .rollouts import Collect, Loss, Rollout, Task, rollout
 
 
 def kl_rewards(reward: Array, log_pi: Array, log_pi_0: Array, mask: Array, beta: Array) -> Array:
@@ -48,7 +45,7 @@ def gae(rewards: Array, values: Array, mask: Array, gamma: float = 1.0, lam: flo
     lambda = 1 is the return minus the value, lambda = 0 the TD error.
     """
     errors = td_errors(rewards, values, mask, gamma)
-    decay, advantages = gamma * checks.share("lambda", lam), np.zeros_like(errors)
+    decay, advantages = gamma * checks.share("lambda", lam), np.zeros(errors.shape)
     carried = np.zeros(errors.shape[:-1])
     for t in reversed(range(errors.shape[-1])):
         carried = errors[..., t] + decay * carried
@@ -84,18 +81,25 @@ def ppo_loss(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_
 
     Schulman et al. 2017; RLHF Deciphered, eq. 16. Raises `ValueError` unless epsilon is in (0, 1).
     """
-    if not 0 < clip_range < 1:
-        raise ValueError(f"clip_range is epsilon, in (0, 1); got {clip_range}")
+    _epsilon(clip_range)
     ratio = np.exp(log_pi - log_old)
     held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
     return -np.mean(np.sum(np.minimum(ratio * advantage, held * advantage) * mask, axis=-1), axis=-1)
 
 
+def _epsilon(clip_range: float) -> None:
+    if not 0 < clip_range < 1:
+        raise ValueError(f"clip_range is epsilon, in (0, 1); got {clip_range}")
+
+
 def adapt_beta(beta: Array, kl: Array, *, target: float, rate: float = 0.1) -> Array:
     """beta <- beta (1 + K clip(KL / target - 1, -0.2, 0.2)), K is `rate` (eq-adaptive-beta).
 
-    Dearer if the policy strays farther than `target` nats, cheaper if less. Ziegler et al. 2019, section 2.2.
+    Dearer if the policy strays farther than `target` nats, cheaper if less. Ziegler et al. 2019, section 2.2. Raises
+    `ValueError` unless `target` is above 0 and `rate` in (0, 5): from 5 on, a price could fall to 0 and below.
     """
+    if not 0 < rate < 5:
+        raise ValueError(f"rate must lie in (0, 5), so that the price stays above 0; got {rate}")
     return beta * (1 + rate * np.clip(kl / checks.positive("target", target) - 1, -0.2, 0.2))
 
 
@@ -136,9 +140,11 @@ def a2c(
 ) -> tuple[Loss, Collect]:
     """Return a loss and a `collect` for `optim.fit`: advantage actor-critic, one step on fresh answers.
 
-    Each round draws `prompts` answers. With lambda = 1 it is REINFORCE with a learned baseline.
+    Each round draws `prompts` answers. The loss is that of the policy plus `value_weight` c_V times that of the value
+    (eq-weighted-loss). With lambda = 1 it is REINFORCE with a learned baseline.
     """
     task.same_language("policy", critic.language)
+    prompts = _settings(prompts, gamma, lam, value_weight)
 
     def collect(params: Params, rng: Generator) -> Iterable[Batch]:
         seen = rollout(task, critic.language, params, prompts, rng)
@@ -150,6 +156,13 @@ def a2c(
         return actor_critic_loss(log_pi, batch.advantage, batch.mask) + value_weight * wrong
 
     return loss, collect
+
+
+def _settings(prompts: int, gamma: float, lam: float, value_weight: float) -> int:
+    checks.share("gamma", gamma)
+    checks.share("lambda", lam)
+    checks.not_negative("value_weight", value_weight)
+    return checks.count("prompts", prompts, "a number of texts to draw")
 
 
 def _judge(critic: Critic, params: Params, batch: Batch) -> tuple[Array, Array]:
@@ -175,23 +188,36 @@ def ppo(
 ) -> tuple[Loss, Collect]:
     """Return a loss and a `collect` for `optim.fit`: PPO.
 
-    Each round draws `prompts` answers and goes through them `epochs` times, `minibatch` answers at a time. A seed whose
-    policy is `stop_kl` nats per token away from the one that wrote the answers stops learning from them. `normalised`
-    gives each batch advantages of mean 0 and deviation 1. `control(beta, kl)` returns a new beta after each round, as
-    `adapt_beta` does; the pair that is returned remembers it, so take a fresh pair for each run.
+    Each round draws `prompts` answers and goes through them `epochs` times, `minibatch` answers at a time. The loss is
+    that of the policy plus `value_weight` c_V times that of the value (eq-weighted-loss). `normalised` gives each batch
+    advantages of mean 0 and deviation 1. `control(beta, kl)` returns a new beta after each round, as `adapt_beta` does.
+
+    A seed whose policy is found, on a minibatch, more than `stop_kl` nats per token away from the one that wrote the
+    answers has loss 0 from there on to the end of the round. Train it with `optim.resting`, or the momentum of the
+    optimiser carries it on. The pair that is returned remembers who has stopped, and the price: take a fresh one for
+    each run. Raises `ValueError` if a setting is not one that can be meant.
     """
     task.same_language("policy", critic.language)
-    for name, count in (("minibatch", minibatch), ("epochs", epochs)):
-        if count < 1:
-            raise ValueError(f"{name} is a whole number, at least 1; got {count}")
+    prompts = _settings(prompts, gamma, lam, value_weight)
+    minibatch = checks.count("minibatch", minibatch, "the number of answers in a batch")
+    epochs = checks.count("epochs", epochs, "how often to go through the answers")
+    _epsilon(clip_range)
+    if value_clip is not None:
+        checks.positive("value_clip", value_clip)
+    if not stop_kl >= 0:
+        raise ValueError(f"stop_kl is a divergence in nats, not below 0; got {stop_kl}")
     beta: Any = task.beta
+    stopped: Any = False
 
     def collect(params: Params, rng: Generator) -> Iterable[Batch]:
-        nonlocal beta
+        nonlocal beta, stopped
+        stopped = False
         seen = rollout(task, critic.language, params, prompts, rng)
         batch = advantages_of(critic, params, seen, beta, gamma, lam)
         if control:
             beta = control(beta, np.mean(np.sum(seen.log_pi - seen.log_pi_0, axis=-1), axis=-1))
+            if not (np.isfinite(beta) & np.greater(beta, 0)).all():
+                raise ValueError(f"control must return a beta that is finite and above 0; got {beta}")
         if normalised:
             batch = batch._replace(advantage=normalise(batch.advantage, batch.mask))
         for _ in range(epochs):
@@ -200,6 +226,7 @@ def ppo(
                 yield batch.rows(order[first : first + minibatch])
 
     def loss(params: Params, batch: Batch) -> Array:
+        nonlocal stopped
         log_pi, values = _judge(critic, params, batch)
         gain = ppo_loss(log_pi, batch.log_old, batch.advantage, batch.mask, clip_range)
         wrong = (
@@ -207,9 +234,13 @@ def ppo(
             if value_clip is None
             else clipped_value_loss(values, batch.value_old, batch.returns, batch.mask, value_clip)
         )
+        total = gain + value_weight * wrong
+        if np.isinf(stop_kl):
+            return total
         log_ratio = getval(log_pi) - batch.log_old
         strayed = np.sum(np.expm1(log_ratio) - log_ratio, axis=(-1, -2)) / np.sum(batch.mask, axis=(-1, -2))
-        return gain * (strayed <= stop_kl) + value_weight * wrong
+        stopped = stopped | (strayed > stop_kl)
+        return total * ~stopped
 
     return loss, collect
 
@@ -224,10 +255,16 @@ def with_pretraining(
 ) -> tuple[Loss, Collect]:
     """Return loss and `collect` of PPO-ptx: the loss plus `weight` times that of pretraining (eq-ppo-ptx).
 
-    Each batch comes with `size` rows of `texts`, prompts and answers. Ouyang et al. 2022, eq. 2.
+    Each batch comes with `size` rows of `texts`, prompts and answers. Ouyang et al. 2022, eq. 2. Raises `ValueError` if
+    the texts are not prompts (M, P) with an answer each, (M, T), in the vocabulary of the model.
     """
     inner, gather = pair
-    prompt, answer = texts
+    checks.not_negative("weight", weight)
+    size = checks.count("size", size, "the number of texts that go with a batch")
+    prompt, answer = (checks.tokens("texts", part, model.vocab) for part in texts)
+    checks.same_batch(prompt, answer)
+    if not len(prompt):
+        raise ValueError("there is no text: PPO-ptx needs at least one prompt with its answer")
 
     def collect(params: Params, rng: Generator) -> Iterable[Any]:
         for batch in gather(params, rng):

@@ -96,6 +96,38 @@ def test_seeds_on_a_leading_axis_train_as_if_alone():
         assert [r["loss"][k] for r in history] == pytest.approx([r["loss"] for r in own], rel=1e-13)
 
 
+def with_a_pause(optimizer, seeds):
+    """Train on gradients that are zero in the second of three rounds, for all seeds or for the first."""
+    scale = iter([1.0, 0.0, 1.0] if seeds is None else [np.ones(2), np.array([0.0, 1.0]), np.ones(2)])
+    start = {"x": np.array([1.0, -2.0]) if seeds is None else np.array([[1.0, -2.0], [3.0, 0.5]])}
+    params, _ = run(start, rounds=3, optimizer=optimizer, collect=lambda params, rng: [next(scale)])
+    return params["x"]
+
+
+def test_a_seed_whose_gradient_is_zero_rests_and_its_momentum_with_it():
+    adam = optim.adam(0.1)
+    twice, _ = run({"x": np.array([1.0, -2.0])}, rounds=2, optimizer=adam)
+    assert with_a_pause(optim.resting(adam), None).tolist() == twice["x"].tolist()
+    assert np.abs(with_a_pause(adam, None) - twice["x"]).min() > 1e-3
+    resting, going = with_a_pause(optim.resting(adam, seeds=2), 2)
+    assert resting == pytest.approx(twice["x"], rel=1e-14)
+    assert going == pytest.approx(run({"x": np.array([3.0, 0.5])}, rounds=3, optimizer=adam)[0]["x"], rel=1e-14)
+
+
+def test_one_number_that_has_a_gradient_is_enough_to_move():
+    start = {"x": np.array([1.0, 2.0]), "y": np.array([3.0])}
+    found, _ = run(
+        start, rounds=1, optimizer=optim.resting(optim.sgd(0.1)), loss=lambda p, b: p["x"][1] + 0 * p["y"][0]
+    )
+    assert [found["x"].tolist(), found["y"].tolist()] == [[1.0, 1.9], [3.0]]
+
+
+def test_resting_seeds_have_an_axis_of_their_own():
+    told = r"params\['x'\] has shape \(3, 2\); its first axis must be 2 seeds"
+    with pytest.raises(ValueError, match=told):
+        run({"x": np.ones((3, 2))}, optimizer=optim.resting(optim.adam(0.1), seeds=2))
+
+
 def test_records_are_of_the_parameters_after_the_round():
     _, history = run({"x": np.array([1.0])}, rounds=2, record=lambda p: {"x": p["x"].item()})
     assert [sorted(r) for r in history] == [["loss", "x"]] * 2

@@ -8,6 +8,7 @@ import pytest
 import tasks
 from autograd import elementwise_grad, grad
 from autograd.test_util import check_grads
+from autograd.tracer import getval
 
 from rlhf_lab import lm, optim, ppo, token_mdp
 from rlhf_lab.critics import RecurrentCritic, TabularCritic
@@ -59,6 +60,12 @@ def test_gae_is_the_discounted_sum_of_td_errors(gamma, lam):
     errors = ppo.td_errors(REWARDS, VALUES, MASK, gamma)
     found = ppo.gae(REWARDS, VALUES, MASK, gamma, lam)
     assert found == pytest.approx(token_mdp.return_to_go(errors, gamma * lam), abs=1e-13)
+
+
+@pytest.mark.equation("eq-gae")
+def test_gae_of_whole_numbers_is_no_whole_number():
+    found = ppo.gae(np.array([[1, 2, 3]]), np.zeros((1, 3), dtype=int), np.ones((1, 3), dtype=int), 1, 0.5)
+    assert found.tolist() == [[2.75, 3.5, 3.0]]
 
 
 @pytest.mark.equation("eq-gae")
@@ -242,9 +249,10 @@ def test_a2c_reaches_the_gibbs_policy(lam):
     assert (gap(params) < 1e-3).all()
 
 
-@pytest.mark.parametrize("settings", [{}, {"lam": 1.0, "value_clip": 0.5, "stop_kl": 0.02}])
+@pytest.mark.parametrize("settings", [{}, {"lam": 1.0, "value_clip": 0.5, "stop_kl": 0.02}, {"normalised": True}])
 def test_ppo_reaches_the_gibbs_policy(settings):
-    params, _ = trained(ppo.ppo, STARTS, 250, 0.02, prompts=128, minibatch=64, epochs=4, **settings)
+    params, _ = trained(ppo.ppo, STARTS, 200, 0.02, prompts=128, minibatch=64, epochs=4, **settings)
+    params, _ = trained(ppo.ppo, params, 50, 0.005, 1, prompts=128, minibatch=64, epochs=4, **settings)
     assert (gap(params) < 1e-3).all()
 
 
@@ -290,6 +298,7 @@ def test_a_batch_holds_gae_of_the_kl_rewards_and_the_returns_that_go_with_it():
     assert np.sort(other.advantage, axis=1) == pytest.approx(np.sort(batch.advantage, axis=1), abs=1e-13)
 
 
+@pytest.mark.equation("eq-weighted-loss")
 def test_the_loss_is_the_clipped_gain_plus_the_weighted_value_loss():
     batch = batches(ppo.ppo(TASK, CRITIC, prompts=12, minibatch=12, epochs=1))[0]
     moved = {name: p + np.random.default_rng(9).normal(size=p.shape) for name, p in STARTS.items()}
@@ -310,20 +319,53 @@ def test_the_loss_is_the_clipped_gain_plus_the_weighted_value_loss():
     assert ppo.a2c(TASK, CRITIC, prompts=12)[0](moved, batch) == pytest.approx(plain + wrong / 2, rel=1e-12)
 
 
-def test_a_seed_that_has_strayed_learns_only_its_values():
+def test_a_seed_that_has_strayed_has_no_loss_to_the_end_of_the_round():
     batch = batches(ppo.ppo(TASK, CRITIC, prompts=30, minibatch=30, epochs=1))[0]
     far = {"logits": STARTS["logits"].copy(), "value": STARTS["value"]}
     far["logits"][1] += np.random.default_rng(2).normal(size=(2, 3, 3))
     log_ratio = lm.token_log_prob(tasks.MODEL, far, batch.prompt, batch.response) - batch.log_old
     strayed = (np.exp(log_ratio) - 1 - log_ratio).sum((-1, -2)) / batch.mask.sum((-1, -2))
     assert strayed[1] > 0.01 > strayed[0] == 0
+    plain, _ = ppo.ppo(TASK, CRITIC, prompts=30, minibatch=30, epochs=1)
     loss, _ = ppo.ppo(TASK, CRITIC, prompts=30, minibatch=30, epochs=1, stop_kl=0.0)
-    assert np.abs(grad(lambda p: anp.sum(loss(p, batch)))(STARTS)["logits"]).max((1, 2, 3)).min() > 0
+    assert loss(STARTS, batch).tolist() == plain(STARTS, batch).tolist()
     for limit, moves in ((strayed[1] * 0.99, False), (strayed[1] * 1.01, True)):
-        loss, _ = ppo.ppo(TASK, CRITIC, prompts=30, minibatch=30, epochs=1, stop_kl=limit)
+        loss, collect = ppo.ppo(TASK, CRITIC, prompts=30, minibatch=30, epochs=1, stop_kl=limit)
+        assert loss(far, batch).tolist() == (plain(far, batch) * [1, moves, 1]).tolist()
         slope = grad(lambda p, loss=loss: anp.sum(loss(p, batch)))(far)
-        assert [bool(np.abs(g).max() > 0) for g in slope["logits"]] == [True, moves, True]
-        assert all(np.abs(g).max() > 0 for g in slope["value"])
+        for name in slope:
+            assert [bool(np.abs(g).max() > 0) for g in slope[name]] == [True, moves, True]
+        assert loss(STARTS, batch).tolist() == (plain(STARTS, batch) * [1, moves, 1]).tolist()
+        next(iter(collect(STARTS, np.random.default_rng(0))))
+        assert loss(STARTS, batch).tolist() == plain(STARTS, batch).tolist()
+    alone = {name: p[1] for name, p in far.items()}
+    row = ppo.Batch(*(column[1] for column in batch))
+    loss, _ = ppo.ppo(TASK, CRITIC, prompts=30, minibatch=30, epochs=1, stop_kl=strayed[1] * 0.99)
+    assert (loss(alone, row), plain(alone, row) != 0) == (0.0, True)
+
+
+def test_with_an_optimiser_that_rests_a_seed_that_has_strayed_stays_where_it_is():
+    settings = {"prompts": 64, "minibatch": 16, "epochs": 4}
+    moved, ended = [], []
+    for limit in (np.inf, 0.01):
+        loss, collect = ppo.ppo(TASK, CRITIC, **settings, stop_kl=limit)
+        steps = []
+
+        def watched(params, batch, loss=loss, steps=steps):
+            values = loss(params, batch)
+            steps.append((getval(values).copy(), getval(params["logits"]).copy()))
+            return values
+
+        optimizer, rng = optim.resting(optim.adam(0.05), seeds=3), np.random.default_rng(0)
+        params, _ = optim.fit(watched, STARTS, collect, rounds=1, optimizer=optimizer, rng=rng)
+        losses, places = (np.array(column) for column in zip(*steps, strict=True))
+        moved.append(np.abs(np.diff([*places, params["logits"]], axis=0)).max((2, 3, 4)) > 0)
+        ended.append(losses == 0)
+    assert moved[0].all()
+    assert ended[1][-1].all()
+    assert not ended[1][0].any()
+    assert (moved[1] == ~ended[1]).all()
+    assert (np.diff(ended[1].astype(int), axis=0) >= 0).all()
 
 
 def test_normalised_batches_are_normalised_before_they_are_split():
@@ -385,11 +427,81 @@ def test_bad_input_is_told():
             ppo.gae(REWARDS, VALUES, MASK, 1.0, bad)
     with pytest.raises(ValueError, match="target must be finite and above 0; got 0"):
         ppo.adapt_beta(1.0, 1.0, target=0)
-    for name in ("minibatch", "epochs"):
-        settings = {"prompts": 4, "minibatch": 4, "epochs": 1} | {name: 0}
-        with pytest.raises(ValueError, match=f"{name} is a whole number, at least 1; got 0"):
-            ppo.ppo(TASK, CRITIC, **settings)
     other = RecurrentCritic(Recurrent(4, 2))
     for make in (partial(ppo.a2c, prompts=2), partial(ppo.ppo, prompts=2, minibatch=2, epochs=1)):
         with pytest.raises(ValueError, match="the policy has 4 tokens"):
             make(TASK, other)
+
+
+BOTH = {
+    "prompts 0": ({"prompts": 0}, "prompts is a number of texts to draw, a whole number from 1 on; got 0"),
+    "prompts nan": ({"prompts": np.nan}, "prompts is a number of texts to draw, a whole number from 1 on; got nan"),
+    "gamma": ({"gamma": 1.1}, r"gamma must lie in \[0, 1\]; got 1.1"),
+    "lambda": ({"lam": -0.1}, r"lambda must lie in \[0, 1\]; got -0.1"),
+    "value_weight": ({"value_weight": -1}, "value_weight must be finite and not below 0; got -1"),
+}
+PPO_ONLY = {
+    "minibatch 0": ({"minibatch": 0}, "minibatch is the number of answers in a batch, a whole number .*; got 0"),
+    "minibatch 2.5": ({"minibatch": 2.5}, "minibatch is the number of answers in a batch, a whole number .*; got 2.5"),
+    "epochs": ({"epochs": 1.5}, "epochs is how often to go through the answers, a whole number from 1 on; got 1.5"),
+    "clip_range": ({"clip_range": 1.0}, r"clip_range is epsilon, in \(0, 1\); got 1.0"),
+    "value_clip 0": ({"value_clip": 0.0}, "value_clip must be finite and above 0; got 0.0"),
+    "value_clip": ({"value_clip": -0.2}, "value_clip must be finite and above 0; got -0.2"),
+    "stop_kl": ({"stop_kl": -1.0}, "stop_kl is a divergence in nats, not below 0; got -1.0"),
+    "stop_kl nan": ({"stop_kl": np.nan}, "stop_kl is a divergence in nats, not below 0; got nan"),
+}
+
+
+@pytest.mark.parametrize("name", BOTH | PPO_ONLY)
+def test_bad_settings_are_told_before_any_work(name):
+    changed, told = (BOTH | PPO_ONLY)[name]
+    with pytest.raises(ValueError, match=told):
+        ppo.ppo(TASK, CRITIC, **({"prompts": 4, "minibatch": 4, "epochs": 1} | changed))
+    if name in BOTH:
+        with pytest.raises(ValueError, match=told):
+            ppo.a2c(TASK, CRITIC, **({"prompts": 4} | changed))
+
+
+def test_a_whole_number_may_come_as_a_float():
+    given = [
+        batches(ppo.ppo(TASK, CRITIC, prompts=kind(6), minibatch=kind(4), epochs=kind(2))) for kind in (int, float)
+    ]
+    for whole, point in zip(*given, strict=True):
+        assert all((a == b).all() for a, b in zip(whole, point, strict=True))
+    texts = np.zeros((3, 1), int), np.zeros((3, 2), int)
+    pair = ppo.with_pretraining(ppo.a2c(TASK, CRITIC, prompts=2.0), tasks.MODEL, texts, weight=0, size=2.0)
+    assert [len(prompt) for _, prompt, _ in batches(pair)] == [2]
+
+
+@pytest.mark.parametrize("answer", [-1.0, 0.0, np.nan, np.inf, np.array([1.0, -1.0, 1.0])])
+def test_a_control_that_returns_no_price_is_told(answer):
+    pair = ppo.ppo(TASK, CRITIC, prompts=4, minibatch=4, epochs=1, control=lambda beta, kl: answer)
+    with pytest.raises(ValueError, match="control must return a beta that is finite and above 0; got "):
+        batches(pair)
+
+
+@pytest.mark.equation("eq-adaptive-beta")
+@pytest.mark.parametrize("rate", [0, 5, -1, np.nan])
+def test_a_rate_that_could_make_the_price_negative_is_told(rate):
+    with pytest.raises(ValueError, match=rf"rate must lie in \(0, 5\), so that the price stays above 0; got {rate}"):
+        ppo.adapt_beta(1.0, 0.0, target=1.0, rate=rate)
+    assert ppo.adapt_beta(1.0, 0.0, target=1.0, rate=4.9) == pytest.approx(0.02)
+
+
+PTX = {
+    "weight": ({"weight": -1}, "weight must be finite and not below 0; got -1"),
+    "size": ({"size": 0}, "size is the number of texts that go with a batch, a whole number from 1 on; got 0"),
+    "fewer answers": ({"texts": (np.zeros((3, 1), int), np.zeros((2, 2), int))}, "3 prompts, but 2 responses"),
+    "more answers": ({"texts": (np.zeros((2, 1), int), np.zeros((3, 2), int))}, "2 prompts, but 3 responses"),
+    "token": ({"texts": (np.zeros((1, 1), int), np.full((1, 2), 3))}, "texts: token 3 is outside the vocabulary of 3"),
+    "none": ({"texts": (np.zeros((0, 1), int), np.zeros((0, 2), int))}, "there is no text: PPO-ptx needs at least one"),
+}
+
+
+@pytest.mark.parametrize("name", PTX)
+def test_bad_texts_are_told_before_any_work(name):
+    changed, told = PTX[name]
+    given = {"texts": (np.zeros((3, 1), int), np.zeros((3, 2), int)), "weight": 1.0, "size": 2} | changed
+    pair = ppo.ppo(TASK, CRITIC, prompts=4, minibatch=4, epochs=1)
+    with pytest.raises(ValueError, match=told):
+        ppo.with_pretraining(pair, tasks.MODEL, given.pop("texts"), **given)
