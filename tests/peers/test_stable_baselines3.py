@@ -65,6 +65,12 @@ def test_one_step_of_ppo_has_the_same_gradient(value_clip):
     state, action = rng.integers(STATES, size=COUNT), rng.integers(ACTIONS, size=COUNT)
     advantage, returns, old_values = rng.normal(size=(3, COUNT)).astype(np.float32)
     log_old = np.log(rng.dirichlet(np.ones(ACTIONS), size=STATES))[state, action].astype(np.float32)
+    if value_clip is not None:
+        # SB3 takes the error of the clipped value where ours is the larger of the two: they agree where the return lies
+        # beyond the new value, seen from the old one.
+        new_values = agent.policy.predict_values(torch.as_tensor(state)).detach().numpy()[:, 0]
+        returns = new_values + np.sign(new_values - old_values) * np.abs(returns)
+        assert 0.2 < (np.abs(new_values - old_values) > value_clip).mean() < 1
     weights = {
         name: p.detach().numpy().astype(float).copy()
         for name, p in agent.policy.named_parameters()
@@ -89,9 +95,7 @@ def test_one_step_of_ppo_has_the_same_gradient(value_clip):
         gain = ppo.ppo_loss(log_pi, log_old[:, None], advantage[:, None], one, 0.2)
         if value_clip is None:
             return gain + ppo.value_loss(value, returns[:, None], one)
-        # SB3 takes the error of the clipped value, not the larger of the two errors.
-        near = old_values[:, None] + np.clip(value - old_values[:, None], -value_clip, value_clip)
-        return gain + ppo.value_loss(near, returns[:, None], one)
+        return gain + ppo.clipped_value_loss(value, old_values[:, None], returns[:, None], one, value_clip)
 
     found = grad(loss)(weights)
     for name, p in agent.policy.named_parameters():
