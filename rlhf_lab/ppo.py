@@ -62,7 +62,10 @@ def actor_critic_loss(log_pi: Array, advantage: Array, mask: Array) -> Array:
 
 
 def value_loss(values: Array, returns: Array, mask: Array) -> Array:
-    """(1/N) sum_i sum_t (V(s_t) - G_t)^2 / 2, (..., N, T) to (...) (eq-value-loss)."""
+    """(1/N) sum_i sum_t (V(s_t) - G_t)^2 / 2, (..., N, T) to (...) (eq-value-loss).
+
+    The loss of an actor-critic is that of the policy plus c_V times this one (eq-weighted-loss).
+    """
     return np.mean(np.sum((values - returns) ** 2 * mask, axis=-1), axis=-1) / 2
 
 
@@ -93,7 +96,7 @@ def _epsilon(clip_range: float) -> None:
 
 
 def adapt_beta(beta: Array, kl: Array, *, target: float, rate: float = 0.1) -> Array:
-    """beta <- beta (1 + K clip(KL / target - 1, -0.2, 0.2)), K is `rate` (eq-adaptive-beta).
+    """beta <- beta (1 + alpha clip(KL / target - 1, -0.2, 0.2)), alpha is `rate` (eq-adaptive-beta).
 
     Dearer if the policy strays farther than `target` nats, cheaper if less. Ziegler et al. 2019, section 2.2. Raises
     `ValueError` unless `target` is above 0 and `rate` in (0, 5): from 5 on, a price could fall to 0 and below.

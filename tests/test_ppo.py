@@ -10,10 +10,11 @@ from autograd import elementwise_grad, grad
 from autograd.test_util import check_grads
 from autograd.tracer import getval
 
-from rlhf_lab import lm, optim, ppo, token_mdp
+from rlhf_lab import environments, lm, optim, phrase_world, ppo, token_mdp
 from rlhf_lab.critics import RecurrentCritic, TabularCritic
+from rlhf_lab.phrase_world import EOS, VOCAB
 from rlhf_lab.recurrent import Recurrent
-from rlhf_lab.rollouts import rollout, stack
+from rlhf_lab.rollouts import Task, rollout, stack
 
 TASK = tasks.task()
 CRITIC = TabularCritic(tasks.MODEL)
@@ -264,6 +265,24 @@ def test_ppo_runs_unchanged_on_a_recurrent_network():
     assert TASK.gap(TASK.log_pi(critic.language, params)) < 0.02
 
 
+def test_ten_runs_of_ppo_on_phrase_world_come_within_a_twentieth_of_the_optimum():
+    network, corpus = Recurrent(VOCAB, 16, EOS), phrase_world.corpus()
+    pretrained, _ = optim.fit(
+        lambda params, batch: lm.negative_log_likelihood(network, params, *batch),
+        network.init(np.random.default_rng(4)),
+        optim.minibatches(corpus, 149),
+        rounds=150,
+        optimizer=optim.adam(0.02),
+        rng=np.random.default_rng(5),
+    )
+    task, critic = Task(environments.phrases(), (network, pretrained), 0.5), RecurrentCritic(network)
+    loss, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
+    starts, rng = critic.head(stack([pretrained] * 10)), np.random.default_rng(1)
+    params, _ = optim.fit(loss, starts, collect, rounds=60, optimizer=optim.adam(0.01), rng=rng)
+    gaps = task.each(network, params, task.gap)
+    assert gaps.mean() + 4 * gaps.std(ddof=1) / 10**0.5 < 0.05
+
+
 def test_the_learned_value_is_the_value_of_the_optimum():
     params, _ = trained(ppo.a2c, STARTS, 700, 0.05, prompts=64)
     best = tasks.optimum()
@@ -366,6 +385,27 @@ def test_with_an_optimiser_that_rests_a_seed_that_has_strayed_stays_where_it_is(
     assert not ended[1][0].any()
     assert (moved[1] == ~ended[1]).all()
     assert (np.diff(ended[1].astype(int), axis=0) >= 0).all()
+
+
+def test_a_seed_that_has_stopped_walks_on_with_adam_alone():
+    def strays(optimizer):
+        loss, collect = ppo.ppo(TASK, CRITIC, prompts=64, minibatch=16, epochs=8, stop_kl=0.01)
+        params, _ = optim.fit(loss, STARTS, collect, rounds=1, optimizer=optimizer, rng=np.random.default_rng(0))
+        (batch,) = batches(ppo.ppo(TASK, CRITIC, prompts=64, minibatch=64, epochs=1))
+        log_ratio = lm.token_log_prob(tasks.MODEL, params, batch.prompt, batch.response) - batch.log_old
+        return (np.expm1(log_ratio) - log_ratio).sum((-1, -2)) / batch.mask.sum((-1, -2))
+
+    rests, walks = (strays(optimizer) for optimizer in (optim.resting(optim.adam(0.05), 3), optim.adam(0.05)))
+    assert (rests < 0.02).all()
+    assert (walks > 3 * rests).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_normalised_advantages_keep_the_policy_restless(seed):
+    settings = {"prompts": 128, "minibatch": 64, "epochs": 4, "seed": seed}
+    plain, _ = trained(ppo.ppo, STARTS, 250, 0.02, **settings)
+    restless, _ = trained(ppo.ppo, STARTS, 250, 0.02, **settings, normalised=True)
+    assert gap(restless).mean() > 2 * gap(plain).mean()
 
 
 def test_normalised_batches_are_normalised_before_they_are_split():
