@@ -534,7 +534,10 @@ PTX = {
     "fewer answers": ({"texts": (np.zeros((3, 1), int), np.zeros((2, 2), int))}, "3 prompts, but 2 responses"),
     "more answers": ({"texts": (np.zeros((2, 1), int), np.zeros((3, 2), int))}, "2 prompts, but 3 responses"),
     "token": ({"texts": (np.zeros((1, 1), int), np.full((1, 2), 3))}, "texts: token 3 is outside the vocabulary of 3"),
-    "none": ({"texts": (np.zeros((0, 1), int), np.zeros((0, 2), int))}, "there is no text: PPO-ptx needs at least one"),
+    "none": (
+        {"texts": (np.zeros((0, 1), int), np.zeros((0, 2), int))},
+        "^there is no text: PPO-ptx needs at least one prompt with its answer$",
+    ),
 }
 
 
