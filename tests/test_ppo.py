@@ -520,6 +520,11 @@ def test_a_control_that_returns_no_price_is_told(answer):
         batches(pair)
 
 
+def test_a_price_may_be_as_low_as_one_likes():
+    found = batches(ppo.ppo(TASK, CRITIC, prompts=4, minibatch=4, epochs=1, control=lambda beta, kl: 1e-9))
+    assert len(found) == 1
+
+
 @pytest.mark.equation("eq-adaptive-beta")
 @pytest.mark.parametrize("rate", [0, 5, -1, np.nan])
 def test_a_rate_that_could_make_the_price_negative_is_told(rate):
