@@ -31,7 +31,8 @@ and only what lies between them can be saved.
 The networks are as small as those of this book; other sizes were not measured. Measured with {versions} on Python
 {python} ({machine}, two cores). To measure on your machine, run `make bench`; it writes this page anew. `python -m
 benchmarks.ensembles` (in the environment `.venv-peers`) tells what five reward models cost beside one, `python -m
-benchmarks.ilhf` how long the ILHF experiment takes.
+benchmarks.feedback` how long ten runs of PPO take to the optimum, `python -m benchmarks.ilhf` how long the ILHF
+experiment takes.
 """
 
 

@@ -53,10 +53,10 @@ def positive(name: str, value: float) -> float:
     return value
 
 
-def not_negative(name: str, value: float) -> float:
-    """Return `value` if it is finite and not below 0."""
+def not_negative(name: str, value: float, what: str) -> float:
+    """Return `value`, which is `what` (a noun and what it does), if it is finite and at least 0."""
     if not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be finite and not below 0; got {value}")
+        raise ValueError(f"{name} is {what}, finite and at least 0; got {value}")
     return value
 
 

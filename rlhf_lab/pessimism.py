@@ -93,7 +93,7 @@ def offline_covariance(difference: Array, precision: float) -> Array:
     for it. Xiong, Theory to Algorithm for RLHF.
     """
     difference = _finite("difference", difference)
-    _not_negative("precision is lambda", precision)
+    checks.not_negative("precision", precision, "lambda")
     if difference.ndim < 2 or not difference.shape[-1]:
         raise ValueError(
             f"difference must have shape (..., N, D), one row a comparison, one column a feature, at least one; got "
@@ -137,7 +137,7 @@ def lower_confidence_bound(features: Array, reference: Array, theta: Array, cova
     At most the centred true reward, everywhere at once, if c sqrt(d) is at least the error of theta (..., D) in the
     norm of Sigma (eq-pointwise). `c` = 0 is the plain reward. Xiong, Theory to Algorithm for RLHF.
     """
-    _not_negative("c is how many times the uncertainty is subtracted", c)
+    checks.not_negative("c", c, "how many times the uncertainty is subtracted")
     away, theta = _away(features, reference), _finite("theta", theta)
     if theta.shape[-1:] != away.shape[-1:]:
         raise ValueError(f"theta (..., D) must have a weight for each of {away.shape[-1]} features; got {theta.shape}")
@@ -156,9 +156,9 @@ def confidence_radius(size: int, delta: float, slope: float, precision: float, n
         raise ValueError(f"delta is the probability to be wrong, in (0, 1); got {delta}")
     if not 0 < slope <= 0.25:
         raise ValueError(f"slope is the least p (1 - p), in (0, 1/4]; got {slope}")
-    _number("size is the number of features", size)
-    _not_negative("precision is lambda", precision)
-    _not_negative("norm is at least ||theta*||", norm)
+    checks.count("size", size, "the number of features")
+    checks.not_negative("precision", precision, "lambda")
+    checks.not_negative("norm", norm, "at least ||theta*||")
     t = -np.log(delta)
     noise = 0.5 * np.sqrt(size + 2 * np.sqrt(size * t) + 2 * t)
     return float((noise + np.sqrt(precision) * norm) / slope)
@@ -188,7 +188,7 @@ def coverage_coefficient(log_pi: Array, features: Array, reference: Array, covar
 
     For each prompt. It stays bounded as the number n of comparisons, `count`, grows if they cover where pi goes.
     """
-    _number("count is the number of comparisons", count)
+    checks.count("count", count, "the number of comparisons")
     return count**0.5 * np.sum(np.exp(log_pi) * uncertainty(features, reference, covariance), axis=-1)
 
 
@@ -197,8 +197,8 @@ def guarantee(radius: float, coverage: Array, count: int) -> Array:
 
     `radius` is c sqrt(d), `coverage` C*, `count` n.
     """
-    _not_negative("radius is c sqrt(d)", radius)
-    _number("count is the number of comparisons", count)
+    checks.not_negative("radius", radius, "c sqrt(d)")
+    checks.count("count", count, "the number of comparisons")
     return 2 * radius * coverage / count**0.5
 
 
@@ -229,7 +229,7 @@ def uncertainty_weighted(rewards: Array, weight: float) -> Array:
 
     Coste et al. 2024; the variance is that of the members, divided by K.
     """
-    _not_negative("weight is lambda, how much variance costs", weight)
+    checks.not_negative("weight", weight, "lambda, how much variance costs")
     rewards = _members(rewards)
     return np.mean(rewards, axis=0) - weight * np.var(rewards, axis=0)
 
@@ -262,16 +262,6 @@ def _invertible(covariance: Array) -> None:
             f"the covariance is singular, or nearly: its condition number is {np.max(np.linalg.cond(covariance)):.0e}. "
             "Some direction of the features was hardly compared; give a larger precision, or rescale the features"
         )
-
-
-def _not_negative(meaning: str, value: float) -> None:
-    if not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{meaning}, finite and at least 0; got {value}")
-
-
-def _number(meaning: str, value: float) -> None:
-    if not (np.isfinite(value) and value >= 1):
-        raise ValueError(f"{meaning}, at least 1; got {value}")
 
 
 def _axes(meaning: str, shape: tuple[int, ...]) -> None:

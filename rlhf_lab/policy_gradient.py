@@ -132,7 +132,7 @@ def reinforce(
     gradient of J_beta + w H(pi). For that, pay -w log pi(y | x) with the reward.
     """
     task.same_language("policy", model)
-    checks.not_negative("entropy_weight", entropy_weight)
+    checks.not_negative("entropy_weight", entropy_weight, "w, what a nat of entropy is paid")
 
     def collect(params: Params, rng: Generator) -> Iterable[Batch]:
         seen = rollout(task, model, params, prompts, rng, answers)

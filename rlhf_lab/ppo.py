@@ -164,7 +164,7 @@ def a2c(
 def _settings(prompts: int, gamma: float, lam: float, value_weight: float) -> int:
     checks.share("gamma", gamma)
     checks.share("lambda", lam)
-    checks.not_negative("value_weight", value_weight)
+    checks.not_negative("value_weight", value_weight, "c_V, the weight of the value loss")
     return checks.count("prompts", prompts, "a number of texts to draw")
 
 
@@ -262,7 +262,7 @@ def with_pretraining(
     the texts are not prompts (M, P) with an answer each, (M, T), in the vocabulary of the model.
     """
     inner, gather = pair
-    checks.not_negative("weight", weight)
+    checks.not_negative("weight", weight, "eta, the weight of the pretraining loss")
     size = checks.count("size", size, "the number of texts that go with a batch")
     prompt, answer = (checks.tokens("texts", part, model.vocab) for part in texts)
     checks.same_batch(prompt, answer)

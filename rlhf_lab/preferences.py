@@ -46,8 +46,7 @@ def with_ties(margin: Array, tie: float) -> Array:
 
     `tie` is nu >= 0; two equal answers tie with probability nu / (2 + nu). Davidson 1970.
     """
-    if not (np.isfinite(tie) and tie >= 0):
-        raise ValueError(f"tie is the weight nu of a tie, finite and at least 0; got {tie}")
+    checks.not_negative("tie", tie, "the weight nu of a tie")
     half = np.abs(margin) / 2  # the largest of the three weights becomes 1
     weight = np.stack([np.exp(-margin / 2 - half), tie * np.exp(-half), np.exp(margin / 2 - half)], axis=-1)
     return weight / weight.sum(-1, keepdims=True)
@@ -83,9 +82,7 @@ def choose_with_ties(p: Array, rng: Generator) -> Array:
 
 def rate(reward: Array, noise: float, rng: Generator) -> Array:
     """z = R(x, y) + tau xi with xi ~ N(0, 1), a rating on an open scale; `noise` is tau >= 0 (eq-rating)."""
-    if not (np.isfinite(noise) and noise >= 0):
-        raise ValueError(f"noise is a standard deviation, finite and at least 0; got {noise}")
-    return reward + noise * rng.normal(size=np.shape(reward))
+    return reward + checks.not_negative("noise", noise, "a standard deviation") * rng.normal(size=np.shape(reward))
 
 
 def likert(rating: Array, thresholds: Sequence[float]) -> Array:

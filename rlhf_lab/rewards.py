@@ -189,8 +189,7 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
     Raises `ValueError` if there is no finite maximum.
     """
     difference, label = _comparisons(difference, label)
-    if not (np.isfinite(precision) and precision >= 0):
-        raise ValueError(f"precision is lambda of the prior N(0, I / lambda), finite and at least 0; got {precision}")
+    checks.not_negative("precision", precision, "lambda of the prior N(0, I / lambda)")
     prior, theta = precision * np.eye(difference.shape[-1]), np.zeros(difference.shape[-1])
     for _ in range(STEPS):
         margin = _times(difference, theta)

@@ -13,7 +13,7 @@ def test_good_values_pass_through():
     assert isinstance(checks.horizon(3.0), int)
     assert checks.horizon(1) == 1
     assert checks.positive("beta", 0.1) == 0.1
-    assert checks.not_negative("w", 0) == 0
+    assert checks.not_negative("w", 0, "a weight") == 0
     assert checks.count("n", 3.0, "a number") == 3
     assert isinstance(checks.count("n", 1.0, "a number"), int)
     checks.answer_rewards([[1, 2], [3, 4]], (5, 7, 2))
@@ -54,9 +54,12 @@ BAD = {
     "beta 0": (lambda: checks.positive("beta", 0), "beta must be finite and above 0; got 0"),
     "beta inf": (lambda: checks.positive("beta", np.inf), "beta must be finite and above 0; got inf"),
     "beta nan": (lambda: checks.positive("beta", np.nan), "beta must be finite and above 0; got nan"),
-    "below 0": (lambda: checks.not_negative("w", -0.1), r"^w must be finite and not below 0; got -0\.1$"),
-    "w nan": (lambda: checks.not_negative("w", np.nan), "w must be finite and not below 0; got nan"),
-    "w inf": (lambda: checks.not_negative("w", np.inf), "w must be finite and not below 0; got inf"),
+    "below 0": (lambda: checks.not_negative("w", -0.1, "a w"), r"^w is a w, finite and at least 0; got -0\.1$"),
+        lambda: checks.not_negative("w", -0.1, "a weight"),
+        r"^w is a weight, finite and at least 0; got -0\.1$",
+    ),
+    "w nan": (lambda: checks.not_negative("w", np.nan, "a weight"), "finite and at least 0; got nan"),
+    "w inf": (lambda: checks.not_negative("w", np.inf, "a weight"), "finite and at least 0; got inf"),
     "no count": (lambda: checks.count("n", 0, "so many"), "^n is so many, a whole number from 1 on; got 0$"),
     "half a count": (lambda: checks.count("n", 1.5, "so many"), "got 1.5"),
     "count nan": (lambda: checks.count("n", np.nan, "so many"), "got nan"),

@@ -677,7 +677,7 @@ BAD = {
     ),
     "size": (
         lambda: pessimism.confidence_radius(-3, 0.1, 0.1, 1.0, 1.0),
-        "^size is the number of features, at least 1; got -3$",
+        "^size is the number of features, a whole number from 1 on; got -3$",
     ),
     "precision of the radius": (
         lambda: pessimism.confidence_radius(2, 0.1, 0.1, -1.0, 1.0),
@@ -693,13 +693,13 @@ BAD = {
     ),
     "count of the guarantee": (
         lambda: pessimism.guarantee(1.0, np.ones(2), 0),
-        "^count is the number of comparisons, at least 1; got 0$",
+        "^count is the number of comparisons, a whole number from 1 on; got 0$",
     ),
     "NaN count": (
         lambda: pessimism.coverage_coefficient(LOG_PI_0[0], FEATURES[0], np.zeros(2), np.eye(2), np.nan),
-        "^count is the number of comparisons, at least 1; got nan$",
+        "^count is the number of comparisons, a whole number from 1 on; got nan$",
     ),
-    "infinite count": (lambda: pessimism.guarantee(1.0, np.ones(2), np.inf), "at least 1; got inf$"),
+    "infinite count": (lambda: pessimism.guarantee(1.0, np.ones(2), np.inf), "a whole number from 1 on; got inf$"),
     "NaN of a member": (
         lambda: pessimism.minimum([[1.0, np.nan], [0.0, 1.0]]),
         "^rewards must be finite numbers, without NaN or infinity; got an array of float64$",
@@ -771,7 +771,7 @@ BAD = {
     "slope 0": (lambda: pessimism.confidence_radius(2, 0.1, 0.0, 1.0, 1.0), "^slope is the least"),
     "count": (
         lambda: pessimism.coverage_coefficient(LOG_PI_0[0], FEATURES[0], np.zeros(2), np.eye(2), 0),
-        "^count is the number of comparisons, at least 1; got 0$",
+        "^count is the number of comparisons, a whole number from 1 on; got 0$",
     ),
     "no members": (
         lambda: pessimism.minimum([]),

@@ -346,7 +346,7 @@ def test_bad_input_is_told():
         ):
             advantages(np.zeros((4, 1)))
     for weight in (-1.0, np.nan):
-        with pytest.raises(ValueError, match=f"entropy_weight must be finite and not below 0; got {weight}"):
+        with pytest.raises(ValueError, match=f"entropy_weight is w, .* finite and at least 0; got {weight}"):
             pg.reinforce(TASK, tasks.MODEL, pg.no_baseline, prompts=2, entropy_weight=weight)
     other = Recurrent(5, 2)
     for make in (partial(pg.exact_loss, TASK), lambda m: pg.reinforce(TASK, m, pg.no_baseline, prompts=2)):

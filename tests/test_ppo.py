@@ -478,7 +478,10 @@ BOTH = {
     "prompts nan": ({"prompts": np.nan}, "prompts is a number of texts to draw, a whole number from 1 on; got nan"),
     "gamma": ({"gamma": 1.1}, r"gamma must lie in \[0, 1\]; got 1.1"),
     "lambda": ({"lam": -0.1}, r"lambda must lie in \[0, 1\]; got -0.1"),
-    "value_weight": ({"value_weight": -1}, "value_weight must be finite and not below 0; got -1"),
+    "value_weight": (
+        {"value_weight": -1},
+        "value_weight is c_V, the weight of the value loss, finite and at least 0; got -1",
+    ),
 }
 PPO_ONLY = {
     "minibatch 0": ({"minibatch": 0}, "minibatch is the number of answers in a batch, a whole number .*; got 0"),
@@ -534,7 +537,7 @@ def test_a_rate_that_could_make_the_price_negative_is_told(rate):
 
 
 PTX = {
-    "weight": ({"weight": -1}, "weight must be finite and not below 0; got -1"),
+    "weight": ({"weight": -1}, "weight is eta, the weight of the pretraining loss, finite and at least 0; got -1"),
     "size": ({"size": 0}, "size is the number of texts that go with a batch, a whole number from 1 on; got 0"),
     "fewer answers": ({"texts": (np.zeros((3, 1), int), np.zeros((2, 2), int))}, "3 prompts, but 2 responses"),
     "more answers": ({"texts": (np.zeros((2, 1), int), np.zeros((3, 2), int))}, "2 prompts, but 3 responses"),
