@@ -1,5 +1,6 @@
 """Adam and gradient descent as pure functions, and the only training loop of the book."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -100,7 +101,9 @@ def minibatches(arrays: tuple[Any, ...], size: int) -> Callable[[Params, Generat
 
 
 def _with_progress(rounds: int) -> Iterable[int]:
-    return tqdm(range(rounds), delay=2, leave=False, desc="fit", unit="round")
+    # tqdm reads this variable once, when it is imported; studies set it later, for their own bar to stand alone.
+    quiet = bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(range(rounds), delay=2, leave=False, desc="fit", unit="round", disable=quiet)
 
 
 def fit(

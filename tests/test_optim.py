@@ -3,6 +3,7 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from rlhf_lab import optim
 
@@ -84,6 +85,16 @@ def test_the_data_of_a_round_is_collected_with_the_parameters_of_its_start():
 
     run({"x": np.array([1.0])}, rounds=2, collect=collect)
     assert seen == pytest.approx([1.0] * 3 + [0.8**3] * 3, rel=1e-13)
+
+
+@pytest.mark.parametrize("variable", [None, "1"])
+def test_a_bar_is_drawn_unless_the_environment_of_the_moment_says_no(monkeypatch, capsys, variable):
+    monkeypatch.setattr(optim, "tqdm", lambda *given, **settings: tqdm(*given, **settings | {"delay": 0}))
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    if variable:
+        monkeypatch.setenv("TQDM_DISABLE", variable)
+    run({"x": np.ones(1)})
+    assert ("fit: " in capsys.readouterr().err) == (variable is None)
 
 
 def test_seeds_on_a_leading_axis_train_as_if_alone():
