@@ -68,7 +68,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     if number != FORMAT:
         given = "no format number" if number is None else f"format {number}"
         raise ValueError(f"{path} has {given}, this package reads {FORMAT}; delete it and run its command again")
-    results: dict[str, Any] = data["results"]
+    results = data.get("results")
+    if not isinstance(results, dict):
+        raise ValueError(f"{path} is damaged: it holds no results; delete it and run its command again")
     return results
 
 

@@ -51,6 +51,9 @@ def test_other_things_are_refused(tmp_path):
         ("{}", "has no format number, this package reads 1"),
         ('{"format": 0, "results": {}}', "has format 0, this package reads 1; delete it and run its command again"),
         ('{"format": 2, "results": {}}', "has format 2, this package reads 1"),
+        ('{"format": 1}', "is damaged: it holds no results; delete it and run its command again$"),
+        ('{"format": 1, "results": [1]}', "is damaged: it holds no results"),
+        ('{"format": 1, "results": null}', "is damaged: it holds no results"),
     ],
 )
 def test_damaged_and_foreign_files_are_told(tmp_path, text, message):
