@@ -8,7 +8,7 @@ import argparse
 import importlib
 import os
 import platform
-import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import ilhf_figures, results
 from .ilhf_study import FIGURES, STUDIES
 
-PATIENCE = 8  # seconds in which a cluster must answer
+PATIENCE = 6  # seconds in which a cluster must answer; with what comes before and after, ten
 Block = tuple[int, ...]
 
 
@@ -41,19 +41,42 @@ def on_cores(name: str, todo: list[Block], jobs: int) -> Iterator[tuple[Block, d
 
 
 def on_dask(name: str, todo: list[Block], address: str) -> Iterator[tuple[Block, dict[str, Any]]]:
-    """Yield the blocks as a Dask cluster finishes them. Raises `ValueError` if there is none at `address`."""
+    """Yield the blocks as a Dask cluster finishes them. Raises `ValueError` if there is none, or if it fails."""
     try:
         distributed: Any = importlib.import_module("distributed")
     except ImportError:
         raise ValueError('--dask needs the package distributed: pip install "rlhf_lab[cluster]"') from None
-    try:
-        client = distributed.Client(address, timeout=PATIENCE)
-    except (OSError, ValueError) as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"no Dask scheduler answers at {address} ({told})") from None
-    with client:
-        for future in distributed.as_completed([client.submit(block, name, seeds, pure=False) for seeds in todo]):
-            yield future.result()
+    with _connected(distributed, address) as client:
+        try:
+            for future in distributed.as_completed([client.submit(block, name, seeds, pure=False) for seeds in todo]):
+                yield future.result()
+        except Exception as error:
+            raise ValueError(
+                f"the Dask cluster at {address} failed ({_told(error)}); finished seeds are kept"
+            ) from None
+
+
+def _connected(distributed: Any, address: str) -> Any:
+    # A port may accept and then say nothing, or something else: only a thread can be left behind in time.
+    found: list[Any] = []
+
+    def connect() -> None:
+        try:
+            found.append(distributed.Client(address, timeout=PATIENCE))
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    answer = found[0] if found else TimeoutError(f"nothing within {PATIENCE} s")
+    if isinstance(answer, Exception):
+        raise ValueError(f"no Dask scheduler answers at {address!r} ({_told(answer)})")
+    return answer
+
+
+def _told(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _described(name: str, seeds: Sequence[int]) -> dict[str, Any]:
@@ -68,7 +91,20 @@ def _read(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
                 f"{path} is there and has other {what} than this command asks for: add --overwrite to replace it, or "
                 "--out to store results elsewhere"
             )
+    numbers = found.get("numbers")
+    try:
+        complete = isinstance(numbers, dict) and _seeds(numbers) == {(len(wanted["seeds"]),)}
+    except (TypeError, ValueError):
+        complete = False
+    if not complete:
+        raise ValueError(f"{path} is damaged: it lacks numbers of its seeds; delete it and run its command again")
     return found
+
+
+def _seeds(numbers: Any) -> set[tuple[int, ...]]:
+    if isinstance(numbers, dict):
+        return {length for part in numbers.values() for length in _seeds(part)}
+    return {np.asarray(numbers, dtype=float).shape[:1]}
 
 
 def _usable(path: Path, wanted: dict[str, Any], overwrite: bool) -> bool:
@@ -96,13 +132,16 @@ def study(name: str, seeds: int, folder: Path, *, jobs: int, dask: str | None, o
     if done:
         print(f"{path.name}: {sum(map(len, done))} of {seeds} seeds were finished before")
     with tqdm(total=seeds, initial=sum(map(len, done)), desc=name, unit="seed") as bar:
-        for each, numbers in on_dask(name, todo, dask) if dask else on_cores(name, todo, jobs):
+        for each, numbers in on_cores(name, todo, jobs) if dask is None else on_dask(name, todo, dask):
             results.save(files[each], _described(name, each) | {"numbers": _rounded(numbers)}, overwrite=True)
             bar.update(len(each))
     together = _joined([results.load(files[each])["numbers"] for each in every])
     versions = {"python": platform.python_version(), "numpy": np.__version__}
     results.save(path, wanted | {"versions": versions, "numbers": together}, overwrite=overwrite)
-    shutil.rmtree(parts)
+    for file in files.values():
+        file.unlink()
+    if not any(parts.iterdir()):  # a run with more seeds may have left some of its own
+        parts.rmdir()
     return results.load(path)
 
 
@@ -138,7 +177,7 @@ def main(arguments: Sequence[str], folder: Path) -> int:
         parser.error(f"--jobs is a number of processes, at least 1; got {given.jobs}")
     figures = list(FIGURES) if given.figure == "all" else [given.figure]
     names = list(dict.fromkeys(name for figure in figures for name in FIGURES[figure]))
-    # Short trainings inside the workers would draw bars of their own; processes read this when they begin.
+    # Short trainings inside would draw bars of their own, here and in the processes that inherit this.
     before, os.environ["TQDM_DISABLE"] = os.environ.get("TQDM_DISABLE"), "1"
     try:
         for name in names:

@@ -1,15 +1,19 @@
 """Runs of the ILHF studies: blocks that resume, files that are whole, and clusters that answer or do not."""
 
 import importlib
+import json
 import os
 import platform
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
+from tqdm import tqdm
 
-from rlhf_lab import experiments, ilhf_figures, ilhf_runs, results
+from rlhf_lab import experiments, ilhf_figures, ilhf_runs, optim, results
 from rlhf_lab.ilhf_study import STUDIES, Study
 
 
@@ -114,6 +118,7 @@ def test_parts_of_other_settings_are_refused(fake, monkeypatch, tmp_path, capsys
         ("no json", "is damaged: it is not JSON"),
         ('{"format": 99}', "has format 99, this package reads 1"),
         ('{"format": 1, "results": {"counts": []}}', "has other contents than this command asks for"),
+        ('{"format": 1}', "is damaged: it holds no results"),
     ],
 )
 def test_foreign_files_are_told_and_left_alone(fake, tmp_path, capsys, text, message):
@@ -122,6 +127,50 @@ def test_foreign_files_are_told_and_left_alone(fake, tmp_path, capsys, text, mes
     assert run("fig4a", "--seeds", "4") == 1
     assert message in capsys.readouterr().out
     assert (study.ran, path.read_text(), names(tmp_path)) == ([], text, ["ilhf_tau64.json"])
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        None,
+        {},
+        {"kl": {}},
+        [1, 2],
+        3,
+        {"kl": {"ilhf": [[1, 2], [3]]}},
+        {"kl": {"ilhf": [[1]] * 4, "ensemble": [[1]] * 3}},
+        {"kl": {"ilhf": ["a"] * 4}},
+        {"shadow kl": 4},
+    ],
+)
+@pytest.mark.parametrize("part", [False, True])
+def test_files_without_the_numbers_of_all_their_seeds_are_told(fake, tmp_path, capsys, numbers, part):
+    fake(stop=2 if part else None)
+    run("fig4a", "--seeds", "4")
+    path = tmp_path / ("ilhf_tau64.parts/seeds_0-1.json" if part else "ilhf_tau64.json")
+    stored = json.loads(path.read_text())
+    stored["results"]["numbers"] = numbers
+    path.write_text(json.dumps(stored))
+    study = fake()
+    capsys.readouterr()
+    assert run("fig4a", "--seeds", "4", "--draw", str(tmp_path / "figures")) == 1
+    told = f"error: {path} is damaged: it lacks numbers of its seeds; delete it and run its command again\n"
+    assert capsys.readouterr().out == told
+    assert study.ran == []
+    path.unlink()
+    assert run("fig4a", "--seeds", "4") == 0
+
+
+def test_parts_of_a_larger_run_stay(fake, tmp_path):
+    fake(stop=4)
+    assert run("fig4a", "--seeds", "6") == 130
+    study = fake()
+    assert run("fig4a", "--seeds", "2") == 0
+    assert study.ran == []
+    assert names(tmp_path / "ilhf_tau64.parts") == ["seeds_2-3.json"]
+    assert run("fig4a", "--seeds", "6", "--overwrite") == 0
+    assert study.ran == [0, 1, 4, 5]
+    assert names(tmp_path) == ["ilhf_tau64.json"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(fake, monkeypatch, tmp_path, capsys):
@@ -203,12 +252,17 @@ def test_a_cluster_gets_the_blocks_and_gives_them_back_in_any_order(fake, monkey
     assert run("fig4a", "--seeds", "5", "--dask", "tcp://here") == 0
     assert study.ran == [4, 2, 3, 0, 1]
     assert results.load(tmp_path / "ilhf_tau64.json")["numbers"]["shadow kl"] == [0, 1, 2, 3, 4]
-    assert [(client.address, client.timeout, client.closed) for client in clients] == [("tcp://here", 8, True)]
+    assert [(client.address, client.timeout, client.closed) for client in clients] == [("tcp://here", 6, True)]
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(OSError("Timed out\nafter 8 s"), "Timed out"), (ValueError("no port"), "no port"), (OSError(), "OSError")],
+    [
+        (OSError("Timed out\nafter 6 s"), "Timed out"),
+        (ValueError("no port"), "no port"),
+        (OSError(), "OSError"),
+        (MemoryError("no scheduler, and its first bytes were read as a length"), "no scheduler, and its"),
+    ],
 )
 def test_a_cluster_that_cannot_be_reached_is_told(fake, monkeypatch, capsys, error, told):
     def connect(address, timeout):
@@ -216,8 +270,34 @@ def test_a_cluster_that_cannot_be_reached_is_told(fake, monkeypatch, capsys, err
 
     monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(Client=connect))
     fake()
-    assert run("fig4a", "--seeds", "2", "--dask", "nowhere") == 1
-    assert capsys.readouterr().out == f"error: no Dask scheduler answers at nowhere ({told})\n"
+    for address in ("nowhere", ""):
+        assert run("fig4a", "--seeds", "2", "--dask", address) == 1
+        assert capsys.readouterr().out.startswith(f"error: no Dask scheduler answers at {address!r} ({told}")
+
+
+def test_a_port_that_stays_silent_is_left_behind(fake, monkeypatch, capsys):
+    silence, before = threading.Event(), set(threading.enumerate())
+    cluster = SimpleNamespace(Client=lambda address, timeout: silence.wait())
+    monkeypatch.setattr(importlib, "import_module", {"distributed": cluster}.__getitem__)
+    monkeypatch.setattr(ilhf_runs, "PATIENCE", 0.1)
+    fake()
+    assert run("fig4a", "--seeds", "2", "--dask", "silent") == 1
+    assert capsys.readouterr().out == "error: no Dask scheduler answers at 'silent' (nothing within 0.1 s)\n"
+    (left,) = set(threading.enumerate()) - before
+    assert left.daemon  # it does not keep the program from ending
+    silence.set()
+
+
+def test_a_cluster_that_fails_is_told_and_finished_seeds_stay(fake, monkeypatch, tmp_path, capsys):
+    cluster = SimpleNamespace(Client=Client, as_completed=iter)
+    monkeypatch.setattr(importlib, "import_module", {"distributed": cluster}.__getitem__)
+    fake(stop=2, error=RuntimeError("lost dependencies"))
+    assert run("fig4a", "--seeds", "4", "--dask", "here") == 1
+    assert (
+        capsys.readouterr().out
+        == "error: the Dask cluster at here failed (lost dependencies); finished seeds are kept\n"
+    )
+    assert names(tmp_path / "ilhf_tau64.parts") == ["seeds_0-1.json"]
 
 
 def test_the_bar_counts_seeds_with_those_that_were_finished_before(fake, monkeypatch):
@@ -256,6 +336,24 @@ def test_trainings_inside_draw_no_bars_and_the_setting_is_put_back(fake, monkeyp
     assert os.environ.get("TQDM_DISABLE") == before
 
 
+def test_the_bar_of_a_study_stands_alone(fake, monkeypatch, capsys):
+    """Bars of trainings appear after two seconds; here they appear at once, if they are drawn at all."""
+
+    def train(seeds):
+        settings = {"rounds": 3, "optimizer": optim.sgd(0.1), "rng": np.random.default_rng(0)}
+        optim.fit(lambda params, batch: anp.sum(params["x"] ** 2), {"x": np.ones(1)}, lambda p, r: [1], **settings)
+        return {"shadow kl": np.array(seeds, dtype=float)}
+
+    fake()
+    monkeypatch.setitem(STUDIES, "tau64", Study(train, 2, {"length": 64}))
+    monkeypatch.setattr(optim, "tqdm", lambda *given, **settings: tqdm(*given, **settings | {"delay": 0}))
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    train([0])
+    assert "fit: " in capsys.readouterr().err
+    assert run("fig4a", "--seeds", "4") == 0
+    assert "fit" not in capsys.readouterr().err
+
+
 def test_figures_are_drawn_from_the_results_of_the_run(fake, monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setattr(ilhf_figures, "draw", lambda figure, load, folder: drawn.append((figure, load, folder)))
@@ -285,4 +383,4 @@ def test_as_many_processes_run_as_are_asked_for(fake, monkeypatch, tmp_path):
 def test_blocks_hold_every_seed_once():
     assert ilhf_runs.blocks("memory", 12) == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11)]
     assert ilhf_runs.blocks("memory", 5) == [(0, 1, 2, 3, 4)]
-    assert ilhf_runs.blocks("coin", 20) == [tuple(range(20))]
+    assert ilhf_runs.blocks("coin", 20) == [tuple(range(10)), tuple(range(10, 20))]
