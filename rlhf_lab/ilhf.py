@@ -67,7 +67,7 @@ def loss(first: Array, second: Array, label: Array, weight: Array = 1.0) -> Arra
     `first` and `second` (..., N) hold log pi(y | x) and log pi(y' | x), `label` l lies in [0, 1], a vote or the share
     of people who prefer y.
     """
-    log_q = choice_log_probs(first, second)
+    log_q, label = choice_log_probs(first, second), checks.share("label", label)
     certain = -entr(label) - entr(1 - label)
     return np.mean(weight * (certain - label * log_q[0] - (1 - label) * log_q[1]), axis=-1)
 
@@ -116,12 +116,12 @@ def mixture(log_pi: Array) -> Array:
 
 
 def agglomerative_score(label: Array) -> Array:
-    """Return the share of comparisons that the first agent's answer wins, `label` (..., N) (eq-agglomerative)."""
+    """Return the share of comparisons that the challenger's answer wins, `label` (..., N) (eq-agglomerative)."""
     return np.mean(checks.labels("label", label), axis=-1)
 
 
 def inclusive_score(chosen: Array, rejected: Array) -> Array:
-    """S = mean of log Q(c) with Q as in the loss, nats, from an agent's log pi of both answers (eq-inclusive-score).
+    """I = mean of log Q(c) with Q as in the loss, nats, from an agent's log pi of both answers (eq-inclusive-score).
 
     At most 0; the expected score is highest for the agent whose Q is the share of people. Our reading of ILHF, 5.2.
     """
@@ -137,7 +137,7 @@ class Ratios(NamedTuple):
 
 
 def score_ratios(challenger: tuple[Array, Array], reference: tuple[Array, Array]) -> Ratios:
-    """exp(S_Z - S_ref), S_ref / S_Z, and the ratio of the means of Q(c) (eq-score-ratio).
+    """exp(I_Z - I_ref), I_ref / I_Z, and the ratio of the means of Q(c) (eq-score-ratio).
 
     Each agent is given as its log pi of the chosen and of the rejected answers (..., N). The first is the one that the
     book calls inclusive score ratio; the last is not a proper score: an agent gains by overstating the majority.

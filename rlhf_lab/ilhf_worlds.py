@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.special import logit
 
-from . import ilhf, lm, optim, token_process
+from . import checks, ilhf, lm, optim, token_process
 from .autodiff import Array
 from .optim import Params
 from .token_process import TokenProcess
@@ -28,7 +28,10 @@ TOGETHER = 512  # tokens whose factors, at most 2 each, are multiplied: no overf
 
 @dataclass(frozen=True)
 class Setting:
-    """The numbers of the paper: lengths, the factor `scale` of all logits, episodes, and sizes of data."""
+    """The numbers of the paper: lengths, the factor `scale` of all logits, episodes, and sizes of data.
+
+    Agents are judged after each `every` episodes.
+    """
 
     length: int = 64
     scale: float = 1.0
@@ -40,6 +43,16 @@ class Setting:
     batch: int = 64
     evaluation: int = 500
     every: int = 5
+
+    def __post_init__(self) -> None:
+        checks.positive("scale", self.scale)
+        for name, value in vars(self).items():
+            if name != "scale" and (value % 1 or value < 1):
+                raise ValueError(f"{name} is a whole number, at least 1; got {value}")
+        if self.batch > self.documents:
+            raise ValueError(f"a batch of {self.batch} texts needs as many documents; got {self.documents}")
+        if self.episodes % self.every:
+            raise ValueError(f"every must divide episodes, to show the last; got {self.every} and {self.episodes}")
 
 
 def read(params: Params, state: Array, tokens: Array) -> tuple[Array, Array]:
@@ -214,7 +227,10 @@ def first_weights(hidden: int, rng: Generator) -> Params:
 
 
 def pretrain(setting: Setting, shadow: Params, rngs: Sequence[Generator]) -> Params:
-    """Fit one agent a world to `documents` shadow texts of twice the length, by Adam (ILHF, section 4.1)."""
+    """Fit one agent a world to `documents` shadow texts of twice the length, by Adam (ILHF, section 4.1).
+
+    Each pass goes through them in a new order and leaves out those that do not fill a batch.
+    """
     texts = write(shadow, setting.scale, uniform(rngs, 2 * setting.length, setting.documents))[0]
     texts = np.swapaxes(texts, 1, 2).astype(np.int64)
     model, empty = TokenProcess(setting.hidden, setting.scale), texts[0, : setting.batch, :0]

@@ -269,6 +269,7 @@ def test_a_round_asks_people_about_answers_of_the_policy():
         (lambda: ilhf.anchor(np.zeros(1), np.zeros(1), -0.5), "eta is the weight .* got -0.5"),
         (lambda: ilhf.anchor(np.zeros(1), np.zeros(1), np.inf), "eta is the weight .* got inf"),
         (lambda: ilhf.agglomerative_score(np.array([0.3])), "label must be 1 .* got 0.3"),
+        (lambda: ilhf.loss(np.zeros(1), np.zeros(1), np.array([2.0])), r"label must lie in \[0, 1\]; got 2.0"),
     ],
 )
 def test_bad_input_is_told(call, message):

@@ -134,6 +134,28 @@ def test_the_setting_is_that_of_the_paper():
     assert paper.evaluation == 500
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scale": 0.0}, "scale must be finite and above 0; got 0.0"),
+        ({"scale": np.nan}, "scale must be finite and above 0"),
+        ({"documents": 63}, "a batch of 64 texts needs as many documents; got 63"),
+        ({"documents": 0}, "documents is a whole number, at least 1; got 0"),
+        ({"pairs": 0}, "pairs is a whole number, at least 1; got 0"),
+        ({"pairs": 1.5}, "pairs is a whole number, at least 1; got 1.5"),
+        ({"length": np.inf}, "length is a whole number, at least 1; got inf"),
+        ({"every": 0}, "every is a whole number, at least 1; got 0"),
+        ({"evaluation": 0}, "evaluation is a whole number, at least 1; got 0"),
+        ({"epochs": -1}, "epochs is a whole number, at least 1; got -1"),
+        ({"episodes": 5, "every": 3}, "every must divide episodes, to show the last; got 3 and 5"),
+    ],
+)
+def test_bad_settings_are_told(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Setting(**settings)
+    assert Setting(documents=64, episodes=5, every=5, length=1).batch == 64
+
+
 @pytest.mark.parametrize(("documents", "batches"), [(40, 2), (39, 1), (41, 2)])
 def test_an_epoch_shows_each_text_once_in_whole_batches(monkeypatch, documents, batches):
     epochs, original = [], optim.fit
