@@ -1,7 +1,8 @@
 """Build the book: execute what is out of date, render, and say which file to open.
 
-Nothing outside `_build` is written. Executed cells are cached there; the cache is thrown away when the package or the
-lock file changes, so every number on the pages was computed by the code in this folder. All pages are rendered anew.
+Nothing outside `_build` is written. Executed cells are cached there; the cache is thrown away when the package, the
+stored results or the lock file change, so every number on the pages was computed by the code in this folder. All pages
+are rendered anew.
 """
 
 import hashlib
@@ -18,7 +19,8 @@ BUILD = ROOT / "_build"
 
 def package_hash(root: Path) -> str:
     """Return a fingerprint of everything that a notebook's result depends on, beside its own cells."""
-    files = sorted(root.glob("rlhf_lab/**/*.py")) + sorted(root.glob("requirements/lock.txt"))
+    patterns = ("rlhf_lab/**/*.py", "results/*.json", "requirements/lock.txt")
+    files = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
 
 

@@ -6,7 +6,7 @@
 All agents of a world meet the same prompts and the same luck. Source: ILHF, section 4 and appendix E.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,7 +31,8 @@ class Agent:
     `beta` None is ILHF, a number REINFORCE with that KL weight. `prior` is the variance of the start of members,
     `eta` the weight of their anchor, `perturb` double-or-nothing. `tuned` is "readout" or "all"; `shared` says what
     members share beside data: "nothing", one "optimizer" for all readouts, or the "torso", which then takes a step
-    after each member's gradient. `passes` is the number of optimiser steps on the data of one episode.
+    after each member's gradient. `minibatch` is the number of pairs of an optimiser step, None for all of an episode,
+    and `passes` says how often an agent goes through them.
     """
 
     beta: float | None = None
@@ -41,6 +42,7 @@ class Agent:
     perturb: bool = False
     tuned: str = "readout"
     shared: str = "nothing"
+    minibatch: int | None = None
     passes: int = 1
     step_size: float = 0.001
 
@@ -52,10 +54,13 @@ class Agent:
             )
         if self.shared == ("torso" if self.tuned == "readout" else "optimizer"):
             raise ValueError(f"with {self.tuned!r} tuned, shared={self.shared!r} has no meaning here")
-        if min(self.members, self.passes) < 1 or min(self.prior, self.eta) < 0:
+        if any(number is not None and number < 1 for number in (self.members, self.passes, self.minibatch)):
             raise ValueError(
-                "members and passes are at least 1, prior and eta at least 0; got "
-                f"{self.members}, {self.passes}, {self.prior} and {self.eta}"
+                f"members, passes and minibatch are at least 1; got {self.members}, {self.passes} and {self.minibatch}"
+            )
+        if any(value is not None and not 0 <= value < np.inf for value in (self.prior, self.eta, self.beta)):
+            raise ValueError(
+                f"prior, eta and beta are finite and at least 0; got {self.prior}, {self.eta} and {self.beta}"
             )
         checks.positive("step_size", self.step_size)
 
@@ -122,6 +127,21 @@ def interact(agent: Agent, params: Params, worlds: Worlds, luck: Sequence[Sequen
     return Episode(prompt, answer, states, label, reward, weight)
 
 
+def minibatches(episode: Episode, size: int | None) -> Iterator[Episode]:
+    """Yield the pairs of an episode with all that belongs to them, `size` at a time; all at once if it is None."""
+    if size is None:
+        yield episode
+        return
+    pairs = episode.label.shape[1]
+    for first in range(0, pairs, size):
+        rows = np.arange(first, min(first + size, pairs))
+        both = np.concatenate([rows, pairs + rows])
+        weight = episode.weight if episode.weight.ndim == 1 else episode.weight[..., rows]
+        prompt, label = (part[..., rows] for part in (episode.prompt, episode.label))
+        answer, states, reward = (part[..., both] for part in (episode.answer, episode.states, episode.reward))
+        yield Episode(prompt, answer, states, label, reward, weight)
+
+
 def objective(agent: Agent, log_pi: Array, log_pi_0: Array, episode: Episode, weight: Array) -> Array:
     """The agent's loss, summed over worlds and members, of log pi (S, M, 2 N) of its answers."""
     pairs = log_pi.shape[-1] // 2
@@ -145,13 +165,17 @@ class _Learner:
 
     def learn(self, episode: Episode) -> None:
         for _ in range(self.agent.passes):
-            if self.agent.shared == "torso":
-                self._by_turns(episode)
-            elif self.agent.tuned == "all":
-                slopes = self._through(self.params, self.first, episode, episode.weight)
-                self.params, self.state = self.adam.update(self.params, slopes, self.state)
-            else:
-                self._frozen(episode)
+            for part in minibatches(episode, self.agent.minibatch):
+                self._step(part)
+
+    def _step(self, episode: Episode) -> None:
+        if self.agent.shared == "torso":
+            self._by_turns(episode)
+        elif self.agent.tuned == "all":
+            slopes = self._through(self.params, self.first, episode, episode.weight)
+            self.params, self.state = self.adam.update(self.params, slopes, self.state)
+        else:
+            self._frozen(episode)
 
     def _frozen(self, episode: Episode) -> None:
         phi, scale, agent = self.params["readout"], self.worlds.setting.scale, self.agent

@@ -109,8 +109,8 @@ def scales(load: Load) -> Figure:
 
 def controls(load: Load) -> Figure:
     """Divergence from the ideal before and after 100 episodes, for every reading of the ensemble and its controls."""
-    runs = load("controls")["kl"]
-    figure, (ax,) = _sheet(1, 7, 5)
+    runs = load("controls")["kl"] | load("readings")["kl"]
+    figure, (ax,) = _sheet(1, 7, 6)
     for row, (name, run) in enumerate(runs.items()):
         for column, marker in ((0, "|"), (-1, "o")):
             error = run[:, column].std(ddof=1) / len(run) ** 0.5

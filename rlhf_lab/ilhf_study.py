@@ -24,6 +24,7 @@ SIZES = (10, 15, 30, 50)
 LITERAL = Agent(members=10, prior=0.01, eta=1.0, perturb=True)
 BEST = "ensemble 50"
 LAGS = 41
+WARM, STEADY = 100, 8  # of the long texts that show memory: tokens that are left out, and how many texts
 
 PAPER = {f"reinforce {beta}": Agent(beta=float(beta)) for beta in BETAS} | {"ilhf": Agent()}
 PAPER |= {f"ensemble {members}": replace(LITERAL, members=members) for members in SIZES}
@@ -46,6 +47,12 @@ CONTROLS = {
     "all: one torso, no diversity": Agent(members=10, tuned="all", shared="torso"),
 }
 
+READINGS = {
+    "ilhf, batches of 16": Agent(minibatch=16),
+    "ensemble, batches of 16": replace(LITERAL, minibatch=16),
+    "all: one torso": replace(LITERAL, tuned="all", shared="torso"),
+}
+
 
 @dataclass(frozen=True)
 class Study:
@@ -56,8 +63,21 @@ class Study:
     settings: dict[str, Any]
 
 
+class _Each:
+    """A generator for each seed, which together draw arrays whose first axis is the seed."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.rngs = [np.random.default_rng([seed, 0]) for seed in seeds]
+
+    def random(self, size: tuple[int, ...]) -> Array:
+        return ilhf_worlds.uniform(self.rngs, *size[1:])
+
+
 def on_coin(seeds: Sequence[int], rounds: int = 1500, pairs: int = 64, every: int = 25) -> Numbers:
-    """Fine-tune on the coin (ILHF, figures 1 and 3): the probability of saying 1 after each few episodes, (S, K)."""
+    """Fine-tune on the coin (ILHF, figures 1 and 3): the probability of saying 1 after each few episodes, (S, K).
+
+    Seeds run side by side, and each draws from a generator of its own.
+    """
     model, reference = coin.model(), (coin.model(), coin.params(coin.PRETRAINED))
     prompts = np.repeat(coin.PROMPTS, pairs, axis=0)
     objectives = {f"reinforce {beta}": ilhf.rewarded(reference, float(beta)) for beta in BETAS}
@@ -72,7 +92,7 @@ def on_coin(seeds: Sequence[int], rounds: int = 1500, pairs: int = 64, every: in
             horizon=coin.HORIZON,
             rounds=rounds,
             optimizer=optim.adam(0.001),
-            rng=np.random.default_rng(list(seeds)),
+            rng=_Each(seeds),  # type: ignore[arg-type]
             record=lambda params: {"p": coin.probability(params)},
         )
         curves[name] = np.stack([np.full(len(seeds), coin.PRETRAINED), *(entry["p"] for entry in history)], axis=-1)
@@ -86,27 +106,32 @@ def coin_kl(p: Array) -> Array:
 
 
 def memory(seeds: Sequence[int], length: int = 64, long: int = 4096, count: int = 500) -> Numbers:
-    """Autocorrelations of the logits of ideal processes (ILHF, figure 2), for each temperature, (S, lags).
+    """Autocorrelations of the logits of ideal processes (ILHF, figure 2), for each temperature, `alpha` (S, lags).
 
     `printed` is the formula of the paper, `pearson` the plain one, both over texts of `length` tokens, and `long` the
     plain one over texts so long that its bias is small. `independent` is the plain one for shuffled logits. A text
-    that stays in one state all the time has no autocorrelation and is left out.
+    that stays in one state all the time has no autocorrelation and is left out. `constant` and `alternating` (S,) are
+    the shares of the short texts whose second half is one token again and again, or two by turns (appendix C).
     """
-    found: Numbers = {}
+    found: Numbers = {"alpha": {}, "constant": {}, "alternating": {}}
     for scale in (1 / 3, 1.0, 3.0):
         kinds: dict[str, list[Array]] = {"printed": [], "pearson": [], "long": [], "independent": []}
+        stuck = []
         for seed in seeds:
             rng = np.random.default_rng([seed, 0])
             params = ilhf_worlds.stack([token_process.draw(rng).ideal])
-            values = _logits(params, scale, rng.random((1, length, count)))
+            values, tokens = _written(params, scale, rng.random((1, length, count)))
+            stuck.append([_repeats(tokens[length // 2 :], period) for period in (1, 2)])
             kinds["printed"].append(_mean(token_process.autocorrelation_as_printed, values))
             kinds["pearson"].append(_mean(token_process.autocorrelation, values))
             shuffled = rng.permuted(values, axis=-1)
             kinds["independent"].append(_mean(token_process.autocorrelation, shuffled))
-            steady = _logits(params, scale, rng.random((1, long, 8)))[:, 100:]
+            steady = _written(params, scale, rng.random((1, long, STEADY)))[0][:, WARM:]
             kinds["long"].append(_mean(token_process.autocorrelation, steady))
-        found[f"scale {scale:.3g}"] = {name: np.stack(curves) for name, curves in kinds.items()}
-    return {"alpha": found}
+        name, (one, two) = f"scale {scale:.3g}", np.transpose(stuck)
+        found["alpha"][name] = {kind: np.stack(curves) for kind, curves in kinds.items()}
+        found["constant"][name], found["alternating"][name] = one, two - one
+    return found
 
 
 def _mean(alpha: Callable[[Array, int], Array], values: Array) -> Array:
@@ -114,9 +139,13 @@ def _mean(alpha: Callable[[Array, int], Array], values: Array) -> Array:
         return np.nanmean(alpha(values, LAGS), axis=0)
 
 
-def _logits(params: dict[str, Any], scale: float, chance: Array) -> Array:
-    _, states, _ = ilhf_worlds.write(params, scale, chance)
-    return scale * np.einsum("d,dtb->bt", params["readout"][0], states[0])
+def _repeats(tokens: Array, period: int) -> float:
+    return float((tokens[period:] == tokens[:-period]).all(0).mean())
+
+
+def _written(params: dict[str, Any], scale: float, chance: Array) -> tuple[Array, Array]:
+    tokens, states, _ = ilhf_worlds.write(params, scale, chance)
+    return scale * np.einsum("d,dtb->bt", params["readout"][0], states[0]), tokens[0]
 
 
 def on_tokens(
@@ -145,10 +174,9 @@ def _tokens(setting: Setting, agents: dict[str, Agent], duels: Sequence[tuple[st
 DUELS = [(name, BEST) for name in PAPER if name != BEST] + [(f"ensemble {members}", "ilhf") for members in SIZES]
 FEWER_DUELS = [pair for pair in DUELS if set(pair) <= set(FEWER)]
 THIRD = Setting(scale=1 / 3, every=10)
-ALL_SEEDS = 1_000_000
 
 STUDIES = {
-    "coin": Study(on_coin, ALL_SEEDS, {"rounds": 1500, "pairs": 64, "step_size": 0.001, "betas": list(BETAS)}),
+    "coin": Study(on_coin, 10, {"rounds": 1500, "pairs": 64, "step_size": 0.001, "betas": list(BETAS)}),
     "memory": Study(memory, 5, {"length": 64, "long": 4096, "count": 500, "lags": LAGS}),
     "tau64": _tokens(THIRD, PAPER, DUELS),
     "tau128": _tokens(replace(THIRD, length=128, episodes=150), PAPER),
@@ -156,6 +184,7 @@ STUDIES = {
     "scale1": _tokens(replace(THIRD, scale=1.0), FEWER, FEWER_DUELS),
     "scale3": _tokens(replace(THIRD, scale=3.0), FEWER, FEWER_DUELS),
     "controls": _tokens(THIRD, CONTROLS),
+    "readings": _tokens(THIRD, READINGS),
 }
 FIGURES = {
     "fig1": ("coin",),
@@ -168,5 +197,5 @@ FIGURES = {
     "fig6": ("tau128",),
     "fig7": ("tau256",),
     "scales": ("scale1", "scale3"),
-    "controls": ("controls",),
+    "controls": ("controls", "readings"),
 }

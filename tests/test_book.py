@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
@@ -45,6 +46,19 @@ def test_every_section_with_code_asserts_something(text):
 @every_chapter
 def test_every_figure_has_a_name_a_caption_and_an_alternative_text(text):
     assert book_index.untold_figures(text) == []
+
+
+def test_the_scoreboard_draws_the_figures_that_the_chapter_does_not(monkeypatch):
+    page = ROOT / "book/scoreboard.md"
+    assert book_index.untold_figures(page) == []
+    shown, cells = [], book_index.cells(page.read_text(encoding="utf-8"))
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+    code = "".join(cell["code"] for cell in cells)
+    with plt.rc_context():
+        exec(re.sub("^:tags:.*$", "", code, flags=re.MULTILINE), {})
+    assert re.findall(r"ilhf_figures\.(\w+)\(load\)", code) == ["fig1", "fig3", "fig2", "table3", "fig6", "fig7"]
+    assert len(set(shown)) == 6
+    plt.close("all")
 
 
 @every_chapter
@@ -323,6 +337,11 @@ def test_old_results_are_forgotten_when_the_package_changes(project):
     build.forget_old_results(project, project / "_build")
     assert cache.exists()
     edit(project / "rlhf_lab/leaf.py", "One", "Eins")
+    build.forget_old_results(project, project / "_build")
+    assert not cache.exists()
+    cache.mkdir()
+    (project / "results").mkdir()
+    (project / "results/study.json").write_text("{}")
     build.forget_old_results(project, project / "_build")
     assert not cache.exists()
 

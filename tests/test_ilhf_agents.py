@@ -210,6 +210,27 @@ def test_passes_are_steps_on_the_same_episode(worlds):
     assert 0.002 < abs(moved).max() < 0.0031
 
 
+@pytest.mark.parametrize("agent", [ENSEMBLE, Agent(), replace(ENSEMBLE, tuned="all"), Agent(beta=1.0)])
+def test_a_minibatch_is_a_step_on_the_loss_of_its_pairs(worlds, agent):
+    """Forty pairs, fifteen a step: the last ten are a step of their own, and no pair meets the answers of another."""
+    learner = ilhf_agents._Learner(replace(agent, minibatch=15), worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    params, adam, state = one(learner.params, 1), optim.adam(0.001), None
+    first, names = params, ("readout",) if agent.tuned == "readout" else tuple(params)
+    episode = ilhf_agents.interact(agent, learner.params, worlds, luck())
+    learner.learn(episode)
+    for pairs in (slice(0, 15), slice(15, 30), slice(30, 40)):
+        halves = [(part[..., :40][..., pairs], part[..., 40:][..., pairs]) for part in (episode.answer, episode.reward)]
+        answer, reward = (np.concatenate(half, axis=-1) for half in halves)
+        weight = episode.weight[..., pairs] if agent.perturb else episode.weight
+        part = ilhf_agents.Episode(episode.prompt[..., pairs], answer, None, episode.label[:, pairs], reward, weight)
+        slope = readable_slope(agent, worlds, params, first, part, 1, 0)
+        moving = {name: params[name] for name in names}
+        moving, state = adam.update(moving, slope, adam.init(moving) if state is None else state)
+        params = params | moving
+    for name, value in params.items():
+        assert one(learner.params, 1)[name] == pytest.approx(value, abs=1e-8), name
+
+
 @pytest.mark.parametrize("tuned", ["readout", "all"])
 def test_agents_of_a_world_do_not_depend_on_the_worlds_beside_it(worlds, tuned):
     agent = replace(ENSEMBLE, tuned=tuned)
@@ -256,10 +277,17 @@ def test_a_duel_is_even_between_equals_and_lost_by_the_worse(worlds):
         ({"shared": "all"}, "got 'readout' and 'all'"),
         ({"shared": "torso"}, "with 'readout' tuned, shared='torso' has no meaning here"),
         ({"tuned": "all", "shared": "optimizer"}, "with 'all' tuned, shared='optimizer' has no meaning"),
-        ({"members": 0}, "members and passes are at least 1, .* got 0, 1, 0.0 and 0.0"),
-        ({"passes": 0}, "members and passes are at least 1"),
-        ({"prior": -0.1}, "prior and eta at least 0"),
-        ({"eta": -0.1}, "prior and eta at least 0"),
+        ({"members": 0}, "members, passes and minibatch are at least 1; got 0, 1 and None"),
+        ({"passes": 0}, "members, passes and minibatch are at least 1"),
+        ({"minibatch": -1}, "members, passes and minibatch are at least 1; got 1, 1 and -1"),
+        ({"minibatch": 0}, "members, passes and minibatch are at least 1; got 1, 1 and 0"),
+        ({"prior": -0.1}, "prior, eta and beta are finite and at least 0; got -0.1, 0.0 and None"),
+        ({"prior": np.inf}, "prior, eta and beta are finite and at least 0"),
+        ({"prior": np.nan}, "prior, eta and beta are finite and at least 0"),
+        ({"eta": -0.1}, "prior, eta and beta are finite and at least 0"),
+        ({"eta": np.nan}, "prior, eta and beta are finite and at least 0"),
+        ({"beta": -1.0}, "prior, eta and beta are finite and at least 0; got 0.0, 0.0 and -1.0"),
+        ({"beta": np.inf}, "prior, eta and beta are finite and at least 0"),
         ({"step_size": 0.0}, "step_size must be finite and above 0"),
     ],
 )

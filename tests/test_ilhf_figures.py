@@ -114,7 +114,7 @@ def test_ratios_are_drawn_with_their_errors(axes, figure, reference):
 
 def test_controls_are_drawn_before_and_after(axes):
     (ax,) = axes("controls")
-    runs, found = STORED["controls"]["kl"], points(ax)
+    runs, found = STORED["controls"]["kl"] | STORED["readings"]["kl"], points(ax)
     assert list(found) == list(runs)
     for name, (before, after) in found.items():
         first, last = runs[name][:, 0], runs[name][:, -1]

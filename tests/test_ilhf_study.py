@@ -41,7 +41,7 @@ def test_the_settings_are_those_of_the_paper():
     assert {name for names in FIGURES.values() for name in names} == set(STUDIES)
 
 
-@pytest.mark.parametrize("name", ["tau64", "tau128", "tau256", "scale1", "scale3", "controls"])
+@pytest.mark.parametrize("name", ["tau64", "tau128", "tau256", "scale1", "scale3", "controls", "readings"])
 def test_every_agent_and_every_duel_of_a_study_is_stored(name):
     study, found = STUDIES[name], stored(name)
     given = study.run.keywords
@@ -63,7 +63,7 @@ def test_who_meets_whom():
         run = STUDIES[scale].run.keywords
         assert set(run["agents"]) == {name for name in PAPER if name not in ("ensemble 15", "ensemble 30")}
         assert set(run["duels"]) == {pair for pair in duels if set(pair) <= set(run["agents"])}
-    for name in ("tau128", "tau256", "controls"):
+    for name in ("tau128", "tau256", "controls", "readings"):
         assert not STUDIES[name].run.keywords["duels"]
     assert STUDIES["tau128"].run.keywords["agents"] == STUDIES["tau256"].run.keywords["agents"] == PAPER
 
@@ -78,10 +78,18 @@ def test_what_is_told_of_a_study_is_what_it_runs(name, function):
 
 
 def test_the_coin_made_anew_is_the_stored_one():
-    """The first 25 of 1500 episodes, from the same chance: numbers are stored with six digits."""
+    """The first 25 of 1500 episodes, from the same chance: numbers are stored with six digits.
+
+    Each seed has chance of its own: who runs beside it does not matter.
+    """
     found, kept = ilhf_study.on_coin(range(20), rounds=25)["p"], stored("coin")["p"]
     for name, curve in found.items():
         assert curve == pytest.approx(kept[name][:, :2], rel=1e-5)
+        assert len(set(curve[:, 1])) > 15
+    alone = ilhf_study.on_coin([7], rounds=25)["p"]
+    assert {name: curve[0].tolist() for name, curve in alone.items()} == {
+        name: curve[7].tolist() for name, curve in found.items()
+    }
 
 
 def test_controls_take_one_thing_away_at_a_time():
@@ -95,11 +103,22 @@ def test_controls_take_one_thing_away_at_a_time():
     assert replace(torso, prior=0.0, perturb=False) == same
     assert replace(torso, shared="nothing") == agents["all: ensemble, eta 0"]
     assert agents["ilhf, 10 passes"].passes == torso.members
+    readings = ilhf_study.READINGS
+    assert readings["all: one torso"] == replace(torso, eta=1.0)
+    assert readings["ensemble, batches of 16"] == replace(ensemble, minibatch=16)
+    assert readings["ilhf, batches of 16"] == Agent(minibatch=16)
+    assert set(readings).isdisjoint(agents)
+    assert STUDIES["readings"].run.keywords["setting"] == STUDIES["controls"].run.keywords["setting"]
 
 
 def test_one_figure_made_anew_is_the_stored_one():
     """Figure 2, from scratch: numbers are stored with six digits."""
-    found, kept = STUDIES["memory"].run(range(20))["alpha"], stored("memory")["alpha"]
+    made, there = STUDIES["memory"].run(range(20)), stored("memory")
+    for kind in ("constant", "alternating"):
+        assert {scale: share.tolist() for scale, share in made[kind].items()} == {
+            scale: share.tolist() for scale, share in there[kind].items()
+        }
+    found, kept = made["alpha"], there["alpha"]
     assert set(found) == set(kept) == {"scale 0.333", "scale 1", "scale 3"}
     for scale, kinds in found.items():
         for kind, curves in kinds.items():
@@ -144,6 +163,12 @@ def test_memory_is_measured_on_the_logits_of_the_ideal_process():
     assert found["pearson"][0] == pytest.approx(alpha.mean(0), abs=1e-10)
     assert found["printed"][0, 0] == pytest.approx(1 / 50, rel=0.05)
     assert found["long"].shape == (1, 41)
+    rng = np.random.default_rng([4, 0])
+    rng = (token_process.draw(rng), rng.random((1, 50, 6)), rng)[2]
+    rng.permuted(np.zeros((6, 50)), axis=-1)
+    steady = ilhf_worlds.write(ilhf_worlds.stack([params]), 3.0, rng.random((1, 400, 8)))[0][0].T.astype(int)
+    logits = token_process.series(process, params, steady)[:, 100:]
+    assert found["long"][0] == pytest.approx(token_process.autocorrelation(logits, 41).mean(0), abs=1e-10)
     stuck = ilhf_study.memory([3], length=50, long=400, count=6)["alpha"]["scale 3"]
     assert np.isfinite(stuck["pearson"]).all()  # some of its texts stay in one state, and are left out
 
