@@ -23,7 +23,7 @@ help:
 	@echo "make notebooks  for authors: bring the notebooks in step with their texts, store outputs"
 	@echo "make lint       style and types"
 	@echo "make bench      speed against PyTorch and JAX (installs them in .venv-peers)"
-	@echo "make peers      tests against PyTorch, JAX, TRL and others (installs them in .venv-peers)"
+	@echo "make peers      tests against PyTorch and others, and on a Dask cluster (installs them in .venv-peers)"
 	@echo "make mutants    break the code in many small ways and see that tests notice; MODULE=lm for one module"
 	@echo "make lock       choose the newest versions of all dependencies"
 	@echo "make clean      remove what was built, keep the environments"

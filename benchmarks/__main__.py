@@ -91,6 +91,9 @@ def contests() -> dict[str, dict]:
         given = Setting(scale=1 / 3, evaluation=10), members, 5
         name = f"ILHF in 5 worlds, {members} member{'s' * (members > 1)}, 5 episodes"
         found[name] = {"ours": ilhf.ours(*given), "PyTorch eager": ilhf.eager(*given)}
+    given = Setting(scale=1 / 3, evaluation=10), 1, 5, "all"
+    name = "ILHF in 5 worlds, all parameters tuned, 5 episodes"
+    found[name] = {"ours": ilhf.ours(*given), "PyTorch eager": ilhf.eager(*given)}
     return found
 
 
