@@ -221,8 +221,8 @@ def _divergence(load: Load) -> list[Row]:
             "a figure",
             "change " + ", ".join(told(change(kl[f"reinforce {beta}"])) for beta in BETAS) + " (β = 0, 1, 10, 100)",
             _under(grows["1/3"] == [*BETAS], [f"s = {s}" for s, betas in grows.items() if betas == [*BETAS]]),
-            f"with these it does: {elsewhere}. At s = 1/3 rewards are too flat to move it in 100 steps; large weights "
-            "pin it to its start, as they must",
+            f"β with which it does: {elsewhere}. At s = 1/3 rewards are too flat to move it in 100 steps; large "
+            "weights pin it to its start, as they must",
         ),
         Row(
             "REINFORCE stays behind ILHF",

@@ -214,7 +214,7 @@ def test_a_gain_decreases_if_there_is_one_and_the_last_is_smaller():
 
 def test_the_weights_with_which_reinforce_diverges_are_named():
     (row,) = (row for row in rows(STORED) if row.claim == LEAVES)
-    assert row.why.startswith("with these it does: none at s = 1/3, 0 and 1 at s = 1, 0 and 1 at s = 3. ")
+    assert row.why.startswith("β with which it does: none at s = 1/3, 0 and 1 at s = 1, 0 and 1 at s = 3. ")
 
 
 def test_what_one_torso_gains_is_told_for_both_anchors():
