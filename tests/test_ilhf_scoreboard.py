@@ -199,7 +199,7 @@ def test_more_members_must_fall_further_and_not_only_begin_lower():
     assert verdicts(numbers)[claim] == "not reproduced"
     few[:, 0] = many[:, 0]
     assert verdicts(numbers)[claim] == "reproduced"
-    few[:, 0], few[:, -1] = many[:, 0] - 2, many[:, -1] - 1
+    few[:, 0], few[:, -1] = many[:, 0] - 0.02, many[:, -1] - 0.01
     assert verdicts(numbers)[claim] == "not reproduced"
 
 
@@ -217,6 +217,13 @@ def test_the_weights_with_which_reinforce_diverges_are_named():
     assert row.why.startswith("β with which it does: none at s = 1/3, 0 and 1 at s = 1, 0 and 1 at s = 3. ")
 
 
+def test_the_gap_of_reinforce_is_measured_from_ilhf():
+    numbers = copy.deepcopy(STORED)
+    numbers["coin"]["p"]["ilhf"][:, -1] = numbers["coin"]["p"]["reinforce 100"][:, -1]
+    (row,) = (row for row in rows(numbers) if row.claim == GAP)
+    assert "0.000 ± 0.000 [0.000] (β = 0, 1, 10, 100), for a divergence of 0.028" in row.ours
+
+
 def test_what_one_torso_gains_is_told_for_both_anchors():
     (row,) = (row for row in rows(STORED) if row.claim == EARLIER)
     kl = STORED["controls"]["kl"] | STORED["readings"]["kl"]
@@ -224,7 +231,11 @@ def test_what_one_torso_gains_is_told_for_both_anchors():
     for torso in (kl["all: one torso"], kl["all: one torso, eta 0"]):
         by_20, by_100 = (ilhf_scoreboard.brief((plain - torso)[:, column]) for column in (2, 10))
         assert f"{by_20} by episode 20 and {by_100} by 100" in row.why or f"{by_20} and {by_100}, of" in row.why
+    numbers = copy.deepcopy(STORED)
+    same = numbers["controls"]["kl"]["all: one torso, no diversity"]
+    same[:, -1] += 0.5
     by_20, by_100 = (ilhf_scoreboard.brief((same - torso)[:, column]) for column in (2, 10))
+    (row,) = (row for row in rows(numbers) if row.claim == EARLIER)
     assert f"diversity gives {by_20} and {by_100}: it is steps" in row.why
 
 
