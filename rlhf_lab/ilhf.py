@@ -82,9 +82,7 @@ def coin_slope(p: Array, p_people: Array) -> Array:
 
 def penalised(reward: Array, log_pi: Array, log_pi_0: Array, beta: float) -> Array:
     """R(y) - beta (log pi(y) - log pi_0(y)): a reward that charges for leaving the start (eq-penalised-reward)."""
-    if not (beta >= 0 and np.isfinite(beta)):
-        raise ValueError(f"beta is the weight of the KL penalty, finite and at least 0; got {beta}")
-    return reward - beta * (log_pi - log_pi_0)
+    return reward - checks.not_negative("beta", beta, "the weight of the KL penalty") * (log_pi - log_pi_0)
 
 
 def reinforce_loss(first: Array, second: Array, rewards: tuple[Array, Array]) -> Array:
@@ -102,9 +100,7 @@ def double_or_nothing(shape: tuple[int, ...], rng: Generator) -> Array:
 
 def anchor(params: Array, start: Array, eta: float) -> Array:
     """eta || phi - phi_0 ||^2 over the last axis: what holds a member near its own start (eq-anchor)."""
-    if not (eta >= 0 and np.isfinite(eta)):
-        raise ValueError(f"eta is the weight of the anchor, finite and at least 0; got {eta}")
-    return eta * np.sum((params - start) ** 2, axis=-1)
+    return checks.not_negative("eta", eta, "the weight of the anchor") * np.sum((params - start) ** 2, axis=-1)
 
 
 def mixture(log_pi: Array) -> Array:
