@@ -138,13 +138,14 @@ def bar_slider(labels: list[str], frames: Array, captions: list[str], key: Array
         f'<span style="text-align:right">{escape(label)}</span><div>'
         f'<div data-bar style="{bar.format(width=now, color=COLORS[method])}"></div>'
         f'<div style="{bar.format(width=round(100 * float(best), 1), color=COLORS["exact"])}"></div></div>'
-        f"<span><span data-told>{now}</span> of {100 * float(best):.1f}%</span>"
+        f'<span style="text-align:right"><span style="color:{COLORS[method]}" data-told>{now:.1f}%</span> '
+        f'<span style="color:{COLORS["exact"]}">{100 * float(best):.1f}%</span></span>'
         for label, now, best in zip(labels, percent[0], key, strict=True)
     )
     move = (
         "const s=JSON.parse(this.dataset.all),p=this.closest('figure'),now=s.frames[this.value];"
         "p.querySelectorAll('[data-bar]').forEach((b,i)=>{b.style.width=now[i]+'%'});"
-        "p.querySelectorAll('[data-told]').forEach((b,i)=>{b.textContent=now[i].toFixed(1)});"
+        "p.querySelectorAll('[data-told]').forEach((b,i)=>{b.textContent=now[i].toFixed(1)+'%'});"
         "this.ariaValueText=p.querySelector('output').textContent=s.captions[this.value]"
     )
     data = escape(json.dumps({"frames": percent, "captions": captions}), quote=True)

@@ -76,6 +76,9 @@ def test_cells_are_short_and_narrow(text):
     cells = [cell["code"].splitlines() for cell in book_index.cells(text.read_text())]
     assert [lines for lines in cells if len(lines) > 20] == []
     assert [line for lines in cells for line in lines if len(line) > 88] == []
+    notebook = nbformat.read(text.with_suffix(".ipynb"), 4)
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert [line for line in printed.splitlines() if len(line) > 88 and "your code goes" not in line] == []
 
 
 @every_chapter

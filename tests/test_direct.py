@@ -491,8 +491,13 @@ def test_overlaps_of_many_comparisons_are_those_of_each_and_rows_are_refused(pol
         one = {name: value[k] for name, value in twice.items()}
         alone = direct.gradient_overlap(model, one, prompts[k : k + 1], chosen[k], rejected[k])
         assert [each[k] for each in found] == pytest.approx(alone, rel=1e-10)
-    for wrong in ((chosen[:, 0], rejected[:1, 0]), (chosen[:1, 0], rejected[:, 0])):
-        with pytest.raises(ValueError, match=r"one comparison at a time, texts of shape \(..., 1, T\); got .*\(2, 3\)"):
+    for wrong, got in (
+        ((chosen[:, 0], rejected[:1, 0]), r"got \(2, 3\), \(1, 3\)$"),
+        ((chosen[:1, 0], rejected[:, 0]), r"got \(1, 3\), \(2, 3\)$"),
+        ((chosen[:1, 0] + 9, rejected[:1, 0]), "^chosen: token"),
+        ((chosen[:1, 0], rejected[:1, 0] + 9), "^rejected: token"),
+    ):
+        with pytest.raises(ValueError, match=got):
             direct.gradient_overlap(model, params, prompts[:1], *wrong)
 
 
