@@ -133,6 +133,7 @@ def test_actions_are_counted_from_zero_and_environments_are_closed(monkeypatch):
     monkeypatch.setitem(
         gymnasium.registry, "Corridor-v0", gymnasium.envs.registration.EnvSpec("Corridor-v0", entry_point=Corridor)
     )
+    monkeypatch.setattr(Corridor, "closed", 0)
     world = Gym("Corridor-v0")
     assert (world.observations, world.actions, Corridor.closed) == (7, 3, 1)
     made = []

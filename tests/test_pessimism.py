@@ -628,7 +628,14 @@ def test_members_trained_in_one_call_are_members_trained_alone():
 
 # Bad input.
 
-ONE, SIZES = np.ones((3, 2)), itertools.count(3)
+ONE = np.ones((3, 2))
+
+
+def growing():
+    sizes = itertools.count(3)
+    return lambda rng: {"head": np.zeros(next(sizes))}
+
+
 BAD = {
     "singular": (
         lambda: pessimism.offline_covariance(np.array([[1.0, 1.0], [2.0, 2.0]]), 0.0),
@@ -714,7 +721,7 @@ BAD = {
     ),
     "words": (lambda: pessimism.minimum([["a", "b"]]), "^rewards must be finite numbers, .*; got an array of <U1$"),
     "members apart": (
-        lambda: pessimism.ensemble(lambda rng: {"head": np.zeros(next(SIZES))}, (2,), RNG),
+        lambda: pessimism.ensemble(growing(), (2,), RNG),
         r"^init: all members need the same shapes to be stacked; got \{'head': \(3,\)\} and \{'head': \(4,\)\}$",
     ),
     "a number of members": (

@@ -160,7 +160,7 @@ def test_kappa_is_zero_for_those_who_ignore_the_answers_and_minus_one_for_opposi
         (lambda: preferences.with_misclicks(0.5, 1.5), r"rate must lie in \[0, 1\]; got 1.5"),
         (lambda: preferences.with_misclicks([0.5, -0.1], 0.1), r"p must lie in \[0, 1\]; got -0.1"),
         (lambda: preferences.choose([np.nan], None), r"p must lie in \[0, 1\]; got nan"),
-        (lambda: preferences.with_ties(MARGIN, -1), "weight nu of a tie, finite and at least 0; got -1"),
+        (lambda: preferences.with_ties(MARGIN, -1), "^tie is the weight nu of a tie, finite and at least 0; got -1"),
         (lambda: preferences.with_ties(MARGIN, np.inf), "finite and at least 0; got inf"),
         (lambda: preferences.of_population([[0.5], [0.5]], [0.5, 0.6]), "shares must sum to 1; the sum is 1.1"),
         (lambda: preferences.of_population([[1.5]], [1.0]), r"p must lie in \[0, 1\]"),
