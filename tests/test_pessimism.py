@@ -660,6 +660,7 @@ BAD = {
         r"^difference must have shape \(\.\.\., N, D\), one row a comparison, one column a feature, at least one; "
         r"got \(2,\)$",
     ),
+    "no features in many sets": (lambda: pessimism.offline_covariance(np.ones((2, 3, 0)), 1.0), r"got \(2, 3, 0\)$"),
     "no features": (lambda: pessimism.offline_covariance(np.ones((4, 0)), 1.0), r"at least one; got \(4, 0\)$"),
     "scales apart": (
         lambda: pessimism.offline_covariance(np.array([[1e6, 0.0]] * 10), 1.0),
@@ -679,7 +680,7 @@ BAD = {
     ),
     "a row for a covariance": (lambda: pessimism.uncertainty(ONE, np.zeros(2), np.ones(2)), r"got \(2,\)$"),
     "theta": (
-        lambda: pessimism.lower_confidence_bound(ONE, np.zeros(2), np.ones(3), np.eye(2), 1.0),
+        lambda: pessimism.lower_confidence_bound(ONE[None], np.zeros(2), np.ones(3), np.eye(2), 1.0),
         r"^theta \(\.\.\., D\) must have a weight for each of 2 features; got \(3,\)$",
     ),
     "size": (
