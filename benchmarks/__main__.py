@@ -18,10 +18,12 @@ from tqdm import tqdm
 from benchmarks import contestants as c
 from benchmarks import feedback, ilhf
 from benchmarks.table import page
-from rlhf_lab import environments, ppo, results, rollouts
-from rlhf_lab.critics import RecurrentCritic
-from rlhf_lab.ilhf_worlds import Setting
-from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.experiments.ilhf.worlds import Setting
+from rlhf_lab.methods import ppo, rollouts
+from rlhf_lab.models.critics import RecurrentCritic
+from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.numerics import files
+from rlhf_lab.worlds import phrase_world
 
 HERE = Path(__file__).parent
 THREADS = {"1 thread": 1, "2 threads": 2}  # PyTorch runs with each, ours always with one
@@ -102,7 +104,7 @@ def ppo_update():
     critic = RecurrentCritic(Recurrent(11, 16, 10))
     rngs = np.random.default_rng(0).spawn(10)
     old = rollouts.stack([critic.init(rng) for rng in rngs])
-    task = rollouts.Task(environments.phrases(), (critic.language, critic.init(rngs[0])), beta=0.5)
+    task = rollouts.Task(phrase_world.mdp(), (critic.language, critic.init(rngs[0])), beta=0.5)
     _, collect = ppo.ppo(task, critic, prompts=256, minibatch=256, epochs=1)
     (batch,) = collect(old, rngs[0])
     return task, critic, {name: p + 0.03 * rngs[1].normal(size=p.shape) for name, p in old.items()}, batch
@@ -178,7 +180,7 @@ def main() -> None:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-    results.save(HERE / "results.json", data, overwrite=True)
+    files.save(HERE / "results.json", data, overwrite=True)
     (HERE.parent / "book/benchmarks.md").write_text(page(data), encoding="utf-8")
     print("written: benchmarks/results.json and book/benchmarks.md")
 

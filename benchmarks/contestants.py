@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from autograd import value_and_grad
 
-from rlhf_lab import direct, lm, optim, pairs, ppo
-from rlhf_lab.critics import RecurrentCritic
-from rlhf_lab.recurrent import Recurrent
-from rlhf_lab.rollouts import Task
+from rlhf_lab.feedback import pairs
+from rlhf_lab.methods import direct, ppo
+from rlhf_lab.methods.rollouts import Task
+from rlhf_lab.models import lm
+from rlhf_lab.models.critics import RecurrentCritic
+from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.numerics import optim
 
 jax.config.update("jax_enable_x64", True)
 NAMES = ("recurrent", "embed", "readout", "start")
@@ -86,7 +89,7 @@ def _eager_log_softmax(leaves: list[torch.Tensor], params: dict, tokens: np.ndar
 
 
 def torch_rnn(params: dict, tokens: np.ndarray):
-    """Return a function that computes the same with `torch.nn.RNN`; no leading axes."""
+    """Return a function that computes the same with `torch.n.RNN`; no leading axes."""
     x, vocab, hidden = torch.tensor(tokens), *params["embed"].shape
     one_hot = torch.nn.functional.one_hot(x, vocab).double()[:, :-1]
     rnn = torch.nn.RNN(vocab, hidden, bias=False, batch_first=True, dtype=torch.float64)
@@ -128,7 +131,7 @@ def _jax_loss(leaves, x):
 
 
 def jax_jit(params: dict, tokens: np.ndarray):
-    """Return a function that computes the same with `jax.jit` and `lax.scan`, compiled before it is timed."""
+    """Return a function that computes the same with `jax.ji` and `lax.sca`, compiled before it is timed."""
     x = jnp.asarray(tokens)
     leaves = tuple(jnp.asarray(params[name]) for name in NAMES)
 
@@ -308,7 +311,7 @@ def dpo_torch(model: Recurrent, params: dict, reference: dict, chosen: np.ndarra
     return run
 
 
-def ppo_ours(task: Task, critic: RecurrentCritic, params: dict, batch: ppo.Batch):
+def ppo_ours(task: Task, critic: RecurrentCritic, params: dict, batch: ppo.TokenBatch):
     """Return a function that computes the loss of PPO on a minibatch, and its gradients, with this package."""
     count = batch.response.shape[-2]
     loss, _ = ppo.ppo(task, critic, prompts=count, minibatch=count, epochs=1)
@@ -321,7 +324,7 @@ def ppo_ours(task: Task, critic: RecurrentCritic, params: dict, batch: ppo.Batch
     return run
 
 
-def ppo_torch(params: dict, batch: ppo.Batch):
+def ppo_torch(params: dict, batch: ppo.TokenBatch):
     """Return a function that computes the same with a loop over time in PyTorch; seeds on one leading axis."""
     leaves = [*_torch_params(params), torch.tensor(params["value"], requires_grad=True)]
     read = torch.tensor(np.concatenate([batch.prompt, batch.response[..., :-1]], axis=-1))

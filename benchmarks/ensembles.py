@@ -10,8 +10,10 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from rlhf_lab import optim, pessimism, rewards
-from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.feedback import likelihoods, linear_fits, reward_models
+from rlhf_lab.methods import pessimism
+from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.numerics import optim
 
 REPEATS = 15
 HIDDEN = 10
@@ -20,10 +22,10 @@ HIDDEN = 10
 def training(members: int, pairs: int, hidden: int) -> Callable[[], object]:
     """Return a function that trains `members` reward models at once, 20 steps of Adam on `pairs` comparisons."""
     rng = np.random.default_rng(0)
-    net = rewards.Network(Recurrent(11, hidden, 10))
+    net = reward_models.Network(Recurrent(11, hidden, 10))
     batch = (*(rng.integers(10, size=(pairs, length)) for length in (3, 5, 5)), np.ones(pairs))
     params = pessimism.ensemble(net.init, (members,), rng)
-    loss = rewards.preference_loss(net, rewards.bradley_terry_loss)
+    loss = likelihoods.preference_loss(net, likelihoods.bradley_terry_loss)
     adam = optim.adam(0.01)
     return lambda: optim.fit(loss, params, lambda p, r: [batch], rounds=20, optimizer=adam, rng=rng)
 
@@ -33,7 +35,7 @@ def replications(times: int = 1000, pairs: int = 100, size: int = 5, kinds: int 
     rng = np.random.default_rng(0)
     features, difference = rng.normal(size=(4, kinds, size)), rng.normal(size=(times, pairs, size))
     label = (rng.random((times, pairs)) < 0.5).astype(float)
-    theta = rewards.fit_linear(difference, label, precision=1.0).mean
+    theta = linear_fits.fit_linear(difference, label, precision=1.0).mean
     covariance = pessimism.offline_covariance(difference, precision=1.0)
     reference = pessimism.expected_features(np.full((4, kinds), -np.log(kinds)), features)
     pessimism.lower_confidence_bound(features, reference, theta[:, None], covariance[:, None], 1.0)

@@ -9,9 +9,13 @@ from collections.abc import Callable
 import choix
 import numpy as np
 
-from rlhf_lab import environments, lm, optim, phrase_world, ppo, ranking, rollouts
-from rlhf_lab.critics import RecurrentCritic
-from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.leaderboard import ranking
+from rlhf_lab.methods import ppo, rollouts
+from rlhf_lab.models import lm
+from rlhf_lab.models.critics import RecurrentCritic
+from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.numerics import optim
+from rlhf_lab.worlds import phrase_world
 
 ITEMS, COMPARISONS = 100, 100_000
 
@@ -49,7 +53,7 @@ def main() -> None:
         optimizer=optim.adam(0.02),
         rng=np.random.default_rng(5),
     )
-    task, critic = rollouts.Task(environments.phrases(), (network, pretrained), 0.5), RecurrentCritic(network)
+    task, critic = rollouts.Task(phrase_world.mdp(), (network, pretrained), 0.5), RecurrentCritic(network)
     loss, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
     starts, rng = critic.head(rollouts.stack([pretrained] * 10)), np.random.default_rng(1)
     began = time.perf_counter()

@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 
-from rlhf_lab import ilhf, ilhf_agents, ilhf_study, ilhf_worlds
-from rlhf_lab.ilhf_worlds import Setting
+from rlhf_lab.experiments.ilhf import agents as ilhf_agents
+from rlhf_lab.experiments.ilhf import study as ilhf_study
+from rlhf_lab.experiments.ilhf import worlds as ilhf_worlds
+from rlhf_lab.experiments.ilhf.worlds import Setting
+from rlhf_lab.methods import ilhf
 
 
 def ours(setting: Setting, members: int, episodes: int, tuned: str = "readout"):

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from rlhf_lab import experiments, ilhf_runs, ilhf_scoreboard
+from rlhf_lab import experiments
+from rlhf_lab.experiments import runner as ilhf_runs
+from rlhf_lab.experiments.ilhf import scoreboard as ilhf_scoreboard
 
 PAGE = Path(__file__).with_name("scoreboard.md")
 

@@ -1,6 +1,8 @@
-"""Learning from human feedback, with an answer key: the companion package of the RLHF Lab book."""
+"""Learning from human feedback, with an answer key: the companion package of the RLHF Lab book.
 
-import gymnasium
+The rooms, from the ground up; each uses only those before it, and the last three stand side by side.
 
-gymnasium.register("rlhf_lab/Phrases-v0", entry_point="rlhf_lab.environments:make", kwargs={"world": "phrases"})
-gymnasium.register("rlhf_lab/Coin-v0", entry_point="rlhf_lab.environments:make", kwargs={"world": "coin"})
+    numerics    models    worlds    feedback    methods    check | experiments | leaderboard
+"""
+
+__version__ = "0.1.0"

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import comparisons, leaderboard
+from rlhf_lab.leaderboard import comparisons
+from rlhf_lab.leaderboard.board import draw, figure_suffix, format_table, leaderboard, write_csv
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,15 +36,15 @@ def _rank(arguments: argparse.Namespace) -> None:
     outputs = [path for path in (arguments.csv, arguments.figure) if path is not None]
     _check_outputs(outputs, arguments.comparisons, arguments.overwrite)
     if arguments.figure is not None:
-        leaderboard.figure_suffix(arguments.figure)
-    board = leaderboard.leaderboard(comparisons.read(arguments.comparisons), arguments.level)
+        figure_suffix(arguments.figure)
+    board = leaderboard(comparisons.read(arguments.comparisons), arguments.level)
     # A terminal that lacks a letter of a name shows its code.
-    encoding, text = sys.stdout.encoding or "utf-8", leaderboard.format_table(board)
+    encoding, text = sys.stdout.encoding or "utf-8", format_table(board)
     print(text.encode(encoding, "backslashreplace").decode(encoding), end="")
     if arguments.csv is not None:
-        leaderboard.write_csv(board, arguments.csv, arguments.overwrite)
+        write_csv(board, arguments.csv, arguments.overwrite)
     if arguments.figure is not None:
-        leaderboard.draw(board, arguments.figure, arguments.overwrite)
+        draw(board, arguments.figure, arguments.overwrite)
 
 
 def _check_outputs(outputs: list[Path], source: Path, overwrite: bool) -> None:

@@ -10,7 +10,7 @@ mpl.use("Agg")
 @pytest.fixture(params=["tabular", "tabular, no eos", "recurrent", "recurrent, no eos", "token process"])
 def policy(request):
     """A model, its parameters, and three prompts in its vocabulary."""
-    from worlds import MODELS, PROMPTS
+    from small_models import MODELS, PROMPTS
 
     model, params = MODELS[request.param]
     return model, params, PROMPTS % model.vocab if model.vocab < 3 else PROMPTS
@@ -19,9 +19,9 @@ def policy(request):
 @pytest.fixture
 def every_answer(policy):
     """Every answer, once for each prompt, and the prompts repeated beside them: (K * A, P), (K * A, T)."""
-    from worlds import HORIZON
+    from small_models import HORIZON
 
-    from rlhf_lab import lm
+    from rlhf_lab.models import lm
 
     model, _, prompts = policy
     answers = lm.enumerate_responses(model.vocab, HORIZON, model.eos)

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from rlhf_lab import results
+from rlhf_lab.numerics import files
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,7 +16,7 @@ def table():
 
 
 def test_the_page_of_the_book_is_that_of_the_stored_results():
-    stored = results.load(ROOT / "benchmarks/results.json")
+    stored = files.load(ROOT / "benchmarks/results.json")
     assert (ROOT / "book/benchmarks.md").read_text(encoding="utf-8") == table().page(stored)
 
 

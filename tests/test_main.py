@@ -9,8 +9,9 @@ import sys
 import pytest
 from compared import TEXT
 
-from rlhf_lab import comparisons, leaderboard
 from rlhf_lab.__main__ import main
+from rlhf_lab.leaderboard import comparisons
+from rlhf_lab.leaderboard.board import format_table, leaderboard
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def source(tmp_path):
 def test_the_command_prints_the_table_and_writes_the_files(source, tmp_path, capsys):
     files = ["--csv", str(tmp_path / "out.csv"), "--figure", str(tmp_path / "out.svg")]
     assert main(["rank", str(source), "--level", "0.9", *files]) == 0
-    board = leaderboard.leaderboard(comparisons.read(source), 0.9)
-    assert capsys.readouterr().out == leaderboard.format_table(board)
+    board = leaderboard(comparisons.read(source), 0.9)
+    assert capsys.readouterr().out == format_table(board)
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 4
     first = (tmp_path / "out.svg").read_bytes()
     assert main(["rank", str(source), "--level", "0.9", *files]) == 2
@@ -107,7 +108,7 @@ def test_without_a_command_or_with_a_wrong_one_the_usage_is_told(capsys):
 
 def test_the_level_is_95_percent_unless_told_otherwise(source, capsys):
     assert main(["rank", str(source)]) == 0
-    assert capsys.readouterr().out == leaderboard.format_table(leaderboard.leaderboard(comparisons.read(source), 0.95))
+    assert capsys.readouterr().out == format_table(leaderboard(comparisons.read(source), 0.95))
 
 
 def test_the_package_runs_as_a_command(source):

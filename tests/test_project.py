@@ -150,7 +150,8 @@ def test_the_version_is_the_same_everywhere():
 
 
 def test_the_stored_study_of_imitation_is_the_one_that_the_chapter_describes():
-    from rlhf_lab import experiments, imitation_study
+    from rlhf_lab import experiments
+    from rlhf_lab.experiments import imitation as imitation_study
 
     found = experiments.stored("imitation")
     assert tuple(found["counts"]) == imitation_study.COUNTS

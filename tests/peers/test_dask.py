@@ -11,7 +11,9 @@ import time
 import distributed
 import pytest
 
-from rlhf_lab import experiments, ilhf_runs, results
+from rlhf_lab import experiments
+from rlhf_lab.experiments import runner as ilhf_runs
+from rlhf_lab.numerics import files
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("default")]  # warnings of a package that is not ours
 SETTINGS = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
@@ -25,7 +27,7 @@ def test_a_cluster_of_two_processes_finds_the_same(tmp_path):
     with distributed.LocalCluster(**SETTINGS) as cluster:
         assert run("--seeds", 6, "--out", tmp_path / "dask", "--dask", cluster.scheduler_address) == 0
     assert run("--seeds", 6, "--out", tmp_path / "here") == 0
-    here, there = (results.load(tmp_path / place / "ilhf_memory.json") for place in ("here", "dask"))
+    here, there = (files.load(tmp_path / place / "ilhf_memory.json") for place in ("here", "dask"))
     assert here == there
 
 
@@ -69,7 +71,7 @@ def test_a_cluster_that_dies_is_told_and_finished_seeds_stay(tmp_path, capfd, mo
     script = tmp_path / "cluster.py"
     script.write_text(CLUSTER)
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    address, save = process.stdout.readline().strip(), results.save
+    address, save = process.stdout.readline().strip(), files.save
 
     def save_and_kill(*given, **settings):
         save(*given, **settings)

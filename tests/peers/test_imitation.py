@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from rlhf_lab import control, imitation_study
-from rlhf_lab.policies import Labels
+from rlhf_lab.experiments import imitation as imitation_study
+from rlhf_lab.feedback import demonstrations
+from rlhf_lab.feedback.demonstrations import Labels
+from rlhf_lab.worlds import control
 
 pytestmark = pytest.mark.peer
 
@@ -110,7 +112,7 @@ def test_dagger_is_as_good_as_in_pytorch():
     ours = imitation_study.judge(imitation_study.dagger(labels, 9, rng)[-1].params, SEEDS, rng)
     for _ in range(9):
         play = control.rollout(imitation_study.WORLD, acting(trained(labels, 150, rng)), (SEEDS, 1), 500, rng)
-        new = control.draw_states(play, imitation_study.KEEP, rng)
+        new = demonstrations.draw_states(play, imitation_study.KEEP, rng)
         told = control.cartpole_expert(new.observation, rng)
         labels = Labels(
             *(np.concatenate(parts, axis=1) for parts in zip(labels, new._replace(action=told), strict=True))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from autograd import grad
 
-from rlhf_lab import lm
-from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.models import lm
+from rlhf_lab.models.recurrent import Recurrent
 
 pytestmark = pytest.mark.peer
 jax.config.update("jax_enable_x64", True)

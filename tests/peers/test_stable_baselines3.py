@@ -9,8 +9,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import configure
 
-from rlhf_lab import ppo
-from rlhf_lab.autodiff import log_prob_of
+from rlhf_lab.methods import actor_critic
+from rlhf_lab.numerics.autodiff import log_prob_of
 
 pytestmark = pytest.mark.peer
 
@@ -31,7 +31,7 @@ def test_advantages_of_answers_of_different_lengths(gamma, lam):
     buffer.episode_starts, buffer.advantages = begins[:, None], np.zeros((sum(lengths), 1))
     buffer.compute_returns_and_advantage(torch.zeros(1), np.ones(1))
 
-    found = ppo.gae(rewards, values, mask, gamma, lam)
+    found = actor_critic.gae(rewards, values, mask, gamma, lam)
     assert found[real] == pytest.approx(buffer.advantages[:, 0], abs=1e-12)
     assert (found + values)[real] == pytest.approx(buffer.returns[:, 0], abs=1e-12)
 
@@ -92,10 +92,10 @@ def test_one_step_of_ppo_has_the_same_gradient(value_clip):
         value = seen @ weights["value_net.weight"].T + weights["value_net.bias"]
         one = np.ones((COUNT, 1))
         log_pi = log_prob_of(logits[:, None, :], action[:, None])
-        gain = ppo.ppo_loss(log_pi, log_old[:, None], advantage[:, None], one, 0.2)
+        gain = actor_critic.ppo_loss(log_pi, log_old[:, None], advantage[:, None], one, 0.2)
         if value_clip is None:
-            return gain + ppo.value_loss(value, returns[:, None], one)
-        return gain + ppo.clipped_value_loss(value, old_values[:, None], returns[:, None], one, value_clip)
+            return gain + actor_critic.value_loss(value, returns[:, None], one)
+        return gain + actor_critic.clipped_value_loss(value, old_values[:, None], returns[:, None], one, value_clip)
 
     found = grad(loss)(weights)
     for name, p in agent.policy.named_parameters():

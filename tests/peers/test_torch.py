@@ -5,8 +5,9 @@ import pytest
 import torch
 from autograd import value_and_grad
 
-from rlhf_lab import autodiff, lm, optim
-from rlhf_lab.recurrent import Recurrent
+from rlhf_lab.models import lm
+from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.numerics import autodiff, optim
 
 pytestmark = pytest.mark.peer
 

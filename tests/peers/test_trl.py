@@ -13,7 +13,7 @@ import torch
 from autograd import value_and_grad
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf_lab import direct
+from rlhf_lab.methods import direct
 
 pytestmark = pytest.mark.peer
 BETA, FLIP = 0.3, 0.1

@@ -1,0 +1,341 @@
+"""Checkers of the exercises: `check.k(your_function)` runs the answer key and says what is wrong, in words.
+
+To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its chapter, `exercises_<chapter>`, and here
+a public function whose docstring states it.
+"""
+
+from rlhf_lab.check import dpo as _dpo
+from rlhf_lab.check import ilhf as _ilhf
+from rlhf_lab.check import imitation as _imitation
+from rlhf_lab.check import pessimism as _pessimism
+from rlhf_lab.check import policy_gradients as _policy_gradients
+from rlhf_lab.check import reward_modeling as _reward_modeling
+from rlhf_lab.check import token_mdp as _token_mdp
+from rlhf_lab.check.diagnosis import CASES, Exercise, Function, diagnose
+
+
+def _report(exercise: Exercise, function: Function) -> None:
+    wrong = diagnose(exercise, function)
+    print(f"{exercise.name}: " + (f"right on all {CASES} cases." if wrong is None else f"not yet. {wrong}"))
+
+
+def log_prob(function: Function) -> None:
+    """Check f(logits, response, eos): log pi(y | x) of each response, nats, shape (N,).
+
+    `logits` (N, T, V) come before the softmax; `response` (N, T) are integers in [0, V); `eos` is the token that ends
+    a response, any of the V. The first `eos` counts; what follows it does not.
+    """
+    _report(_token_mdp.LOG_PROB, function)
+
+
+def return_to_go(function: Function) -> None:
+    """Check f(rewards, discount): the returns G_t = r_t + gamma G_(t+1) of an episode, shape (T,).
+
+    `rewards` (T,) are r_0 ... r_(T-1); `discount` is gamma, a number in (0, 1].
+    """
+    _report(_token_mdp.RETURN_TO_GO, function)
+
+
+def state_values(function: Function) -> None:
+    """Check f(policy, rewards, discount): the value of each state of a tree, a list over t of arrays (W^t,).
+
+    One prompt, a language of W words without `eos`. `policy[t]` (W^t, W) are the log-probabilities of the words after
+    each prefix of t words, `rewards[t]` (W^t, W) what they pay, `discount` is gamma; word a leads from prefix i of
+    level t to prefix i * W + a of level t + 1. Nothing is paid after the last level.
+    """
+    _report(_token_mdp.STATE_VALUES, function)
+
+
+def kl(function: Function) -> None:
+    """Check f(log_p, log_q): KL(p || q) of each row, nats, shape (N,).
+
+    `log_p` and `log_q` (N, A) are the log-probabilities of A answers to each of N prompts.
+    """
+    _report(_token_mdp.KL, function)
+
+
+def gibbs(function: Function) -> None:
+    """Check f(log_pi_0, reward, beta): log pi* of every answer, pi* = pi_0 exp(reward / beta) / Z, shape (N, A).
+
+    `log_pi_0` (N, A) are the log-probabilities of the reference, `reward` (N, A) the rewards of A answers to each of N
+    prompts, `beta` > 0 the weight of the KL term. Rewards can be large.
+    """
+    _report(_token_mdp.GIBBS, function)
+
+
+def policy_gradient(function: Function) -> None:
+    """Check f(policy, reward): the gradient of E_pi[R] in the logits of the answers, shape (A,).
+
+    `policy` (A,) are the probabilities of the answers, `reward` (A,) their rewards.
+    """
+    _report(_token_mdp.POLICY_GRADIENT, function)
+
+
+def bradley_terry_loss(function: Function) -> None:
+    """Check f(first, second, label): the mean Bradley-Terry loss of N comparisons, one number, nats; its shape is ().
+
+    `first` and `second` (N,) are the rewards of two answers to the same prompt; `label` (N,) is 1 where the first was
+    preferred, 0 where the second was, 1/2 for a tie. Rewards can be large.
+    """
+    _report(_reward_modeling.BRADLEY_TERRY_LOSS, function)
+
+
+def ranking_loss(function: Function) -> None:
+    """Check f(reward): minus the log-probability of each ranking under Plackett-Luce, nats, shape (N,).
+
+    `reward` (N, K) holds the rewards of K answers in the order of the ranking, best first. Rewards can be large.
+    """
+    _report(_reward_modeling.RANKING_LOSS, function)
+
+
+def misclick_loss(function: Function) -> None:
+    """Check f(margin, rate): the loss of the label "first" if a share of labels are coin flips, nats, shape (N,).
+
+    `margin` (N,) is the reward of the first minus that of the second; `rate` is epsilon, a number in (0, 1).
+    """
+    _report(_reward_modeling.MISCLICK_LOSS, function)
+
+
+def borda(function: Function) -> None:
+    """Check f(matrix): the Borda count of each answer, shape (A,).
+
+    `matrix` (A, A) holds the share of people P[a, b] that prefers a to b; P[a, b] + P[b, a] = 1, 1/2 on the diagonal.
+    """
+    _report(_reward_modeling.BORDA, function)
+
+
+def expected_calibration_error(function: Function) -> None:
+    """Check f(p, label, bins): the expected calibration error, one number; its shape is ().
+
+    `p` (N,) are predicted probabilities, `label` (N,) is 0 or 1, `bins` the number of bins of equal width on [0, 1];
+    a prediction of 1 belongs to the last.
+    """
+    _report(_reward_modeling.EXPECTED_CALIBRATION_ERROR, function)
+
+
+def elliptical_bonus(function: Function) -> None:
+    """Check f(features, reference, covariance): ||phi(x, y) - phi(x, pi_0)|| in the norm of Sigma^-1, shape (A,).
+
+    `features` (A, D) of the answers to one prompt, `reference` (D,) is phi(x, pi_0), `covariance` (D, D) is Sigma.
+    """
+    _report(_pessimism.ELLIPTICAL_BONUS, function)
+
+
+def lcb_reward(function: Function) -> None:
+    """Check f(features, reference, theta, uncertainty, c): the lower confidence bound of each answer, shape (A,).
+
+    `features` (A, D), `reference` (D,) is phi(x, pi_0), `theta` (D,) the fitted weights, `uncertainty` (A,) the
+    elliptical bonus, `c` >= 0.
+    """
+    _report(_pessimism.LCB_REWARD, function)
+
+
+def ensemble_minimum(function: Function) -> None:
+    """Check f(rewards, log_pi_0): the minimum over the centred members of an ensemble, shape (A,).
+
+    `rewards` (K, A) of K members, not centred, for the answers to one prompt; `log_pi_0` (A,) are the
+    log-probabilities of the reference.
+    """
+    _report(_pessimism.ENSEMBLE_MINIMUM, function)
+
+
+def coverage_coefficient(function: Function) -> None:
+    """Check f(policy, pretrained, features, difference, precision): C* of a problem with one prompt, of shape ().
+
+    `policy` and `pretrained` (A,) are probabilities, `features` (A, D), `difference` (N, D) the compared differences of
+    features, `precision` is lambda.
+    """
+    _report(_pessimism.COVERAGE_COEFFICIENT, function)
+
+
+def implicit_reward(function: Function) -> None:
+    """Check f(log_pi, log_pi_0, beta): the implicit reward of each answer, less the mean of its row, shape (N, A).
+
+    `log_pi` and `log_pi_0` (N, A) are the log-probabilities of A answers to each of N prompts under policy and
+    reference, `beta` > 0 the weight of the KL term.
+    """
+    _report(_dpo.IMPLICIT_REWARD, function)
+
+
+def dpo_loss(function: Function) -> None:
+    """Check f(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta): DPO's losses, shape (N,).
+
+    `policy_chosen`, `policy_rejected`, `reference_chosen` and `reference_rejected` (N,) are log-probabilities of whole
+    answers under policy and reference, `beta` > 0 the weight of the KL term. Margins can be large.
+    """
+    _report(_dpo.DPO_LOSS, function)
+
+
+def dpo_weight(function: Function) -> None:
+    """Check f(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta): -dL/dh, shape (N,).
+
+    L is the DPO loss and h the margin. `policy_chosen`, `policy_rejected`, `reference_chosen` and `reference_rejected`
+    (N,) are log-probabilities of whole answers under policy and reference, `beta` > 0 the weight of the KL term.
+    """
+    _report(_dpo.DPO_WEIGHT, function)
+
+
+def ipo_target(function: Function) -> None:
+    """Check f(p, tau): the margin at which the expected IPO loss is smallest, shape (N,).
+
+    `p` (N,) are the shares of people who prefer the first of two answers, `tau` > 0 the weight of the KL term.
+    """
+    _report(_dpo.IPO_TARGET, function)
+
+
+def gpo_loss(function: Function) -> None:
+    """Check f(f, h, p, beta): the expected GPO loss of each comparison, shape (N,).
+
+    `f` is a convex function of arrays, `h` (N,) are margins, `p` (N,) the shares of people who prefer the first answer,
+    `beta` > 0 the weight of the KL term.
+    """
+    _report(_dpo.GPO_LOSS, function)
+
+
+def own_loss(function: Function) -> None:
+    """Check f(z): a loss of z = beta h, not the logistic one, that ends at the Gibbs policy.
+
+    `f` takes arrays (N,) and returns one number for each z; it is written with autograd's numpy.
+    """
+    wrong = _dpo.own_loss(function)
+    right = f"right on all {len(_dpo.SHARES)} cases."
+    print("own_loss: " + (right if wrong is None else f"not yet. {wrong}"))
+
+
+def reinforce_gradient(function: Function) -> None:
+    """Check f(policy, drawn, advantage): the REINFORCE estimate of the gradient in the logits, shape (A,).
+
+    One prompt: `policy` (A,) are the probabilities of its answers, a softmax of the logits; `drawn` (N,) are the
+    indices of the answers that were drawn, `advantage` (N,) their advantages. The estimate points up.
+    """
+    _report(_policy_gradients.REINFORCE_GRADIENT, function)
+
+
+def rloo_advantages(function: Function) -> None:
+    """Check f(f): the leave-one-out advantages of k answers to each of G prompts, shape (G, k).
+
+    `f` (G, k) are the regularised rewards, k >= 2.
+    """
+    _report(_policy_gradients.RLOO_ADVANTAGES, function)
+
+
+def gae(function: Function) -> None:
+    """Check f(rewards, values, gamma, lam): the generalised advantages of the tokens of one answer, shape (T,).
+
+    `rewards` (T,) and `values` (T,) stand before each token; behind the last one there is no value. `gamma` is the
+    discount, `lam` is lambda.
+    """
+    _report(_policy_gradients.GAE, function)
+
+
+def ppo_loss(function: Function) -> None:
+    """Check f(log_pi, log_old, advantage, clip_range): the clipped loss of PPO, one number, of shape ().
+
+    `log_pi` (N,) are the log-probabilities of N tokens now, `log_old` (N,) when they were written, `advantage` (N,)
+    their advantages; `clip_range` is epsilon. It is a mean over the tokens.
+    """
+    _report(_policy_gradients.PPO_LOSS, function)
+
+
+def gibbs_gap(function: Function) -> None:
+    """Check f(log_pi, log_pi_0, reward, beta): beta KL(pi || pi*) for each prompt, in units of reward, shape (N,).
+
+    `log_pi` (N, A) and `log_pi_0` (N, A) are the log-probabilities of policy and reference, `reward` (N, A) the rewards
+    of all answers, `beta` > 0 the price of a nat.
+    """
+    _report(_policy_gradients.GIBBS_GAP, function)
+
+
+def best_of_n_kl(function: Function) -> None:
+    """Check f(policy, reward, n): KL(pi_n || pi) of best-of-n for one prompt, nats, one number, of shape ().
+
+    `policy` (A,) are the probabilities of the answers, `reward` (A,) their rewards, no two of them equal; `n` is the
+    number of draws, at least 2.
+    """
+    _report(_policy_gradients.BEST_OF_N_KL, function)
+
+
+def cloning_loss(function: Function) -> None:
+    """Check f(logits, action, weight): the weighted mean of - log pi(a | s), nats, shape ().
+
+    `logits` (N, A) come before the softmax, `action` (N,) are the expert's actions, `weight` (N,) says how often each
+    pair counts; not all are 0.
+    """
+    _report(_imitation.CLONING_LOSS, function)
+
+
+def state_occupancy(function: Function) -> None:
+    """Check f(transition, policy, start, horizon): d_t(s) for t = 1 ... T, shape (T, S).
+
+    `transition` (S, A, S) holds P(s' | s, a), `policy` (S, A) holds pi(a | s), `start` (S,) is d_1, `horizon` is T.
+    """
+    _report(_imitation.STATE_OCCUPANCY, function)
+
+
+def dagger_mixture(function: Function) -> None:
+    """Check f(expert, policy, beta, round): the policy of the roll-ins of round i = 1, 2, ..., shape (S, A).
+
+    `expert` and `policy` (S, A) are probabilities of actions, `beta` in [0, 1] is the expert's share in round 1,
+    `round` is i.
+    """
+    _report(_imitation.DAGGER_MIXTURE, function)
+
+
+def dril_cost(function: Function) -> None:
+    """Check f(probs, threshold): +1 where the variance over the members exceeds the threshold, else -1, shape (S, A).
+
+    `probs` (M, S, A) holds pi_m(a | s) for M members of an ensemble, `threshold` is a number.
+    """
+    _report(_imitation.DRIL_COST, function)
+
+
+def query_probability(function: Function) -> None:
+    """Check f(log_pi, b): b / (b + m) for each state, m the margin between its two likeliest actions, shape (N,).
+
+    `log_pi` (N, A) are log-probabilities of actions, `b` > 0 says how soon a policy is sure.
+    """
+    _report(_imitation.QUERY_PROBABILITY, function)
+
+
+def ilhf_loss(function: Function) -> None:
+    """Check f(first, second, label): the mean of - log Q of the chosen answer, one number; its shape is ().
+
+    `first` and `second` (N,) are log-probabilities of the two answers, `label` (N,) is 1 if the first was chosen, else
+    0.
+    """
+    _report(_ilhf.ILHF_LOSS, function)
+
+
+def ilhf_coin_slope(function: Function) -> None:
+    """Check f(p, p_people): the expected ILHF gradient by the log-odds on the coin, shape (N,).
+
+    `p` (N,) are probabilities with which the policy says 1, `p_people` is the share of people who want it.
+    """
+    _report(_ilhf.ILHF_COIN_SLOPE, function)
+
+
+def matching_beta(function: Function) -> None:
+    """Check f(p_pre, p_people): the KL weights with which the tilted coin is right, shape (N,).
+
+    `p_pre` (N,) are the probabilities with which pretrained models say 1, `p_people` is the share of people who want
+    it.
+    """
+    _report(_ilhf.MATCHING_BETA, function)
+
+
+def member_losses(function: Function) -> None:
+    """Check f(losses, double, phi, start, eta): the loss of each member of an ensemble, shape (M,).
+
+    `losses` (N,) belong to the pairs, `double` (M, N) is True where a member counts a pair twice and False where it
+    does not count it, `phi` and `start` (M, D) are readouts and where they began, `eta` is the anchor's weight.
+    """
+    _report(_ilhf.MEMBER_LOSSES, function)
+
+
+def inclusive_ratio(function: Function) -> None:
+    """Check f(chosen, rejected, chosen_ref, rejected_ref): exp of the difference of inclusive scores, shape ().
+
+    `chosen` and `rejected` (N,) are an agent's log-probabilities of the answers that people chose and rejected,
+    `chosen_ref` and `rejected_ref` (N,) those of the agent that it is compared with.
+    """
+    _report(_ilhf.INCLUSIVE_RATIO, function)

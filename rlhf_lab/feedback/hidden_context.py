@@ -1,0 +1,80 @@
+"""When people differ: what an ordinary reward model learns from a mixed crowd, and models that see the mixture.
+
+    P[a, b] share that prefers a to b    u utility    mu, sigma mean and standard deviation of a utility
+
+After Siththaranjan et al. 2023. Everything is about A answers to one prompt, compared in all pairs equally often.
+"""
+
+import autograd.numpy as np
+from autograd.scipy.stats import norm
+from scipy.special import expit
+
+from rlhf_lab.numerics import checks
+from rlhf_lab.numerics.autodiff import Array, log_softmax
+
+STEPS = 200  # of Newton's method
+SURE = 30.0  # nats; a share cannot be told from certainty much beyond
+
+
+def borda(matrix: Array) -> Array:
+    """(1/A) sum_b P[a, b], the chance of a against an answer drawn at random, itself included: (..., A) (eq-borda)."""
+    return np.mean(matrix, axis=-1)
+
+
+def fit_utility(matrix: Array) -> Array:
+    """Return the utilities (A,), with mean 0, of the Bradley-Terry model closest to P in cross-entropy.
+
+    At the optimum, sum_b sigmoid(u_a - u_b) is sum_b P[a, b]: it reproduces the Borda counts, and orders answers as
+    they do (eq-utility-borda). Raises `ValueError` if an answer wins or loses for certain, or the matrix is not one.
+    """
+    matrix = checks.preference_matrix(matrix)
+    utility = np.zeros(len(matrix))
+    for _ in range(STEPS):
+        p = expit(utility[:, None] - utility)
+        weight = p * (1 - p)
+        information = np.diag(weight.sum(1)) - weight + 1  # the last term keeps the mean at 0
+        step = np.linalg.solve(information, (matrix - p).sum(1))
+        utility = utility + step
+        if np.abs(step).max() < 1e-10:
+            return utility
+        if np.ptp(utility) > SURE:
+            break
+    raise ValueError("no finite utilities fit: some answers always win or always lose against the others")
+
+
+def normal_choice(mean: Array, log_std: Array) -> Array:
+    """log Phi((mu_a - mu_b) / sqrt(sigma_a^2 + sigma_b^2)), (..., A, A): utilities are normal (eq-dpl-normal)."""
+    variance = np.exp(2 * log_std)
+    spread = np.sqrt(variance[..., :, None] + variance[..., None, :])
+    return norm.logcdf((mean[..., :, None] - mean[..., None, :]) / spread)
+
+
+def categorical_choice(logits: Array) -> Array:
+    """log of P(u_a > u_b) + P(u_a = u_b) / 2, (..., A, A): utilities lie on K rising atoms (eq-dpl-categorical).
+
+    `logits` (..., A, K) give each answer a distribution over the atoms.
+    """
+    mass = np.exp(log_softmax(logits))
+    below = np.cumsum(mass, axis=-1) - mass / 2
+    return np.log(np.matmul(mass, np.swapaxes(below, -1, -2)))
+
+
+def choice_loss(log_choice: Array, matrix: Array) -> Array:
+    """Mean cross-entropy of the shares P and a model's log-probabilities of choice, both (..., A, A): (...)."""
+    return -np.mean(matrix * log_choice + (1 - matrix) * np.swapaxes(log_choice, -1, -2), axis=(-1, -2))
+
+
+def explained(mean: Array, variance: Array) -> Array:
+    """r^2 = Var_a(mu_a) / (Var_a(mu_a) + mean_a sigma_a^2), the share that the answers explain (eq-explained).
+
+    `mean` and `variance` (..., A) of the utilities. Near 1, people agree; near 0, it depends on whom you ask.
+    """
+    between = np.var(mean, axis=-1)
+    return between / (between + np.mean(variance, axis=-1))
+
+
+def moments(logits: Array) -> tuple[Array, Array]:
+    """Return mean and variance (..., A) of categorical utilities whose K atoms lie evenly between 0 and 1."""
+    mass, atoms = np.exp(log_softmax(logits)), np.linspace(0, 1, logits.shape[-1])
+    mean = np.matmul(mass, atoms)
+    return mean, np.matmul(mass, atoms**2) - mean**2

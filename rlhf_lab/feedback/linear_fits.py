@@ -1,0 +1,180 @@
+"""Linear rewards fitted to the end: posteriors, ratings, and what smoothing labels comes to.
+
+theta weights    d difference of features    m margin    l label 0, 1/2 or 1    lambda precision of the prior
+epsilon mis-click rate    s share by which labels are smoothed    alpha step size
+"""
+
+from typing import NamedTuple
+
+import autograd.numpy as np
+from scipy.special import expit
+
+from rlhf_lab.feedback.likelihoods import bradley_terry_loss, misclick_loss
+from rlhf_lab.numerics import checks
+from rlhf_lab.numerics.autodiff import Array
+
+STEPS = 100  # of Newton's method; a maximum that exists is found in about ten
+
+
+class Posterior(NamedTuple):
+    """A normal distribution over the weights of a linear model: `mean` (..., D), `covariance` (..., D, D)."""
+
+    mean: Array
+    covariance: Array
+
+
+def fisher(difference: Array, margin: Array, misclick: float = 0.0) -> Array:
+    """F = sum_i w_i d_i d_i^T, what comparisons tell of theta, (..., D, D) (eq-fisher).
+
+    `difference` (..., N, D) are the differences d of features, `margin` (..., N) their products with theta. The weight
+    is p'(m)^2 / (p (1 - p)) with p the probability of label 1; without mis-clicks that is p (1 - p).
+    """
+    _, _, slope, share = _chances(margin, misclick)
+    weighted = difference * (slope * share)[..., None]
+    return np.matmul(np.swapaxes(difference, -1, -2), weighted)
+
+
+def fit_linear(difference: Array, label: Array, precision: float, misclick: float = 0.0) -> Posterior:
+    """Find the most probable theta under the prior N(0, I / lambda) (eq-map), and a normal posterior (eq-laplace).
+
+    `difference` (..., N, D) holds features of the first response minus those of the second, `label` (..., N) which was
+    preferred, `precision` is lambda >= 0. Newton's method; where mis-clicks bend the posterior upwards, Fisher scoring.
+    Raises `ValueError` if there is no finite maximum.
+    """
+    difference, label = _comparisons(difference, label)
+    checks.not_negative("precision", precision, "lambda of the prior N(0, I / lambda)")
+    prior, theta = precision * np.eye(difference.shape[-1]), np.zeros(difference.shape[-1])
+    for _ in range(STEPS):
+        margin = _times(difference, theta)
+        p, q, _, share = _chances(margin, checks.share("misclick", misclick))
+        information = fisher(difference, margin, misclick) + prior
+        if checks.ill_conditioned(information):
+            break
+        surprise = label * q - (1 - label) * p  # label - p, without rounding to 0 where a label is nearly certain
+        score = _times(np.swapaxes(difference, -1, -2), surprise * share) - precision * theta
+        curvature = _curvature(difference, label, margin, misclick, prior, information)
+        step = np.linalg.solve(curvature, score[..., None])[..., 0]
+        if np.max(np.abs(step)) <= 1e-10 * max(1.0, np.max(np.abs(theta))):
+            return Posterior(theta, np.linalg.inv(information))
+        here = _cost(theta, difference, label, precision, misclick)
+        while (worse := _cost(theta + step, difference, label, precision, misclick) > here + 1e-9 * (1 + here)).any():
+            step = np.where(worse[..., None], step / 2, step)
+        theta = theta + step
+    raise ValueError(
+        "no finite maximum was found: some direction of the features separates the comparisons, or none of them "
+        "measures it; give a prior, precision > 0"
+    )
+
+
+def _curvature(
+    difference: Array, label: Array, margin: Array, misclick: float, prior: Array, information: Array
+) -> Array:
+    """Return minus the second derivative of the log-posterior, or `information` where it is not positive definite."""
+    if not misclick:
+        return information
+    p, q, slope, _ = _chances(margin, misclick)
+    bend = -slope * np.tanh(margin / 2)
+    weight = label * ((slope / p) ** 2 - bend / p) + (1 - label) * ((slope / q) ** 2 + bend / q)
+    found = np.matmul(np.swapaxes(difference, -1, -2), difference * weight[..., None]) + prior
+    return np.where(np.linalg.eigvalsh(found)[..., :1, None] > 0, found, information)
+
+
+def _cost(theta: Array, difference: Array, label: Array, precision: float, misclick: float) -> Array:
+    margin = _times(difference, theta)
+    loss = misclick_loss(margin, label, rate=misclick) if misclick else bradley_terry_loss(margin, label)
+    return np.sum(loss, axis=-1) + precision / 2 * np.sum(theta**2, axis=-1)
+
+
+def _comparisons(difference: Array, label: Array) -> tuple[Array, Array]:
+    difference, label = np.asarray(difference), checks.labels("label", label)
+    if difference.ndim < 2 or difference.shape[-2] != label.shape[-1]:
+        raise ValueError(
+            f"difference (..., N, D) and label (..., N) must have one row for each comparison; got {difference.shape} "
+            f"and {label.shape}"
+        )
+    if not np.isfinite(difference).all():
+        raise ValueError("difference holds NaN or infinity; check the features")
+    return difference, label
+
+
+def _times(matrix: Array, vector: Array) -> Array:
+    return np.matmul(matrix, vector[..., None])[..., 0]
+
+
+def _chances(margin: Array, misclick: float) -> tuple[Array, Array, Array, Array]:
+    """Return p, 1 - p, the slope p' and p' / (p (1 - p)), which is 1 without mis-clicks, however small p is."""
+    win, loss = expit(margin), expit(-margin)
+    p, q = ((1 - misclick) * side + misclick / 2 for side in (win, loss))
+    slope = (1 - misclick) * win * loss
+    return p, q, slope, slope / (p * q) if misclick else np.ones_like(p)
+
+
+class Ratings(NamedTuple):
+    """A linear model of ratings: `weights` (..., D) of the reward, and the `intercept` (..., P, 1) of each person.
+
+    With one intercept for all it has the shape (..., 1, 1).
+    """
+
+    weights: Array
+    intercept: Array
+
+
+def fit_ratings(features: Array, rating: Array, *, personal: bool) -> Ratings:
+    """Find theta with the least mean of `squared_error` (eq-mse), where P people rate K answers each.
+
+    `features` (..., P, K, D), `rating` (..., P, K). An intercept is added to the reward: one for all people, or with
+    `personal` one for each, which takes up how high a person rates in general. Raises `ValueError` if a direction of
+    the features is not measured.
+    """
+    features, rating = np.asarray(features), np.asarray(rating)
+    if rating.ndim < 2 or features.shape[:-1] != rating.shape:
+        raise ValueError(
+            f"features (..., P, K, D) and rating (..., P, K) must have an entry for each answer that a person rates; "
+            f"got {features.shape} and {rating.shape}"
+        )
+    if not (np.isfinite(features).all() and np.isfinite(rating).all()):
+        raise ValueError("features and ratings must be finite; these hold NaN or infinity")
+    over = (-1,) if personal else (-2, -1)
+    level = np.mean(rating, axis=over, keepdims=True)
+    usual = np.mean(features, axis=tuple(axis - 1 for axis in over), keepdims=True)
+    x = np.reshape(features - usual, (*rating.shape[:-2], -1, features.shape[-1]))
+    z = np.reshape(rating, (*rating.shape[:-2], -1))
+    turned = np.swapaxes(x, -1, -2)
+    information = np.matmul(turned, x)
+    if checks.ill_conditioned(information):
+        raise ValueError("a direction of the features does not vary: its weight cannot be told from the intercept")
+    weights = np.linalg.solve(information, _times(turned, z)[..., None])[..., 0]
+    return Ratings(weights, level - _times(usual, weights[..., None, :]))
+
+
+def smoothed(label: Array, p: Array, rate: float) -> Array:
+    """(1 - s) l + s p: move the labels towards what the model says, by a share s, `rate` (eq-smoothing)."""
+    return (1 - rate) * label + rate * p
+
+
+class Smoothing(NamedTuple):
+    """Weights (rounds + 1, ..., D) of Iterated Data Smoothing from start to end, and the labels (..., N) at the end."""
+
+    weights: Array
+    label: Array
+
+
+def iterated_data_smoothing(
+    difference: Array, label: Array, *, step_size: float, rate: float, rounds: int
+) -> Smoothing:
+    """Each round, take a gradient step on the current labels, and smooth the labels. Zhu et al. 2024.
+
+    A linear model that starts at zero; `difference` (..., N, D), `label` (..., N). With `rate` = 0 it is plain gradient
+    descent. Otherwise it ends at the most probable theta under a prior of precision s N / alpha, with alpha the step
+    size (eq-smoothing-limit): smoothing is that prior.
+    """
+    difference, label = _comparisons(difference, label)
+    checks.share("rate", rate), checks.positive("step_size", step_size)
+    theta = np.zeros_like(_times(np.swapaxes(difference, -1, -2), label))
+    weights = [theta]
+    for _ in range(rounds):
+        p = expit(_times(difference, theta))
+        theta = theta + step_size / label.shape[-1] * _times(np.swapaxes(difference, -1, -2), label - p)
+        label = smoothed(label, p, rate)
+        weights.append(theta)
+    return Smoothing(np.array(weights), label)

@@ -1,0 +1,177 @@
+"""REINFORCE for text with a price on divergence, its baselines, and the exact gradient that it estimates.
+
+Beside the chapter "RLHF with policy gradients"; functions stand in the order of its equations.
+
+    pi policy    pi_0 reference    R reward    beta KL weight    f regularised reward    b baseline    A advantage
+    G prompts    k answers to each    N = G k answers
+
+Advantages and losses are numbers in, numbers out; `reinforce` is what touches a model. Shapes (..., N) are answers,
+(..., N, T) tokens, (..., G, k) answers in groups; `...` are seeds.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import autograd.numpy as np
+from autograd.tracer import getval
+from numpy.random import Generator
+
+from rlhf_lab.methods.rollouts import Collect, Loss, Task, rollout
+from rlhf_lab.models import lm
+from rlhf_lab.numerics import checks
+from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
+from rlhf_lab.numerics.optim import Params
+
+Advantages = Callable[[Array], Array]
+
+
+def regularised_reward(reward: Array, log_pi: Array, log_pi_0: Array, beta: float) -> Array:
+    """f(x, y) = R(x, y) - beta log pi(y | x) / pi_0(y | x), all (..., N) (eq-regularised-reward).
+
+    Its mean under pi is J_beta(pi); under the Gibbs policy it is beta log Z(x) for every answer (eq-flat-reward).
+    """
+    return reward - beta * (log_pi - log_pi_0)
+
+
+def exact_loss(task: Task, model: lm.LanguageModel) -> tuple[Loss, Collect]:
+    """Return a loss and a `collect` for `optim.fit` that climb J_beta by its exact gradient (eq-exact-gradient).
+
+    The loss is - J_beta, over all answers to all prompts; the batch is ignored.
+    """
+    task.same_language("policy", model)
+    return lambda params, batch: -task.objective(task.log_pi(model, params)), lambda params, rng: [None]
+
+
+def reinforce_loss(log_pi: Array, advantage: Array) -> Array:
+    """- (1/N) sum_i A_i log pi(y_i | x_i), (..., N) to (...); minus its gradient is REINFORCE (eq-reinforce).
+
+    The advantages are constants. Williams 1992; RLHF Deciphered, section 6.3.
+    """
+    return -np.mean(advantage * log_pi, axis=-1)
+
+
+def best_baseline(f: Array, policy: Array, squares: Array) -> Array:
+    """b(x) = E[f |score|^2] / E[|score|^2], the baseline of least variance: (..., A) to (...) (eq-best-baseline).
+
+    `policy` holds the probabilities of all answers to a prompt, `squares` the squared lengths of the gradients of
+    log pi(y | x). Greensmith et al. 2004.
+    """
+    weight = policy * squares
+    return np.sum(weight * f, axis=-1) / np.sum(weight, axis=-1)
+
+
+def no_baseline(f: Array) -> Array:
+    """A = f: the plain estimate."""
+    return f
+
+
+def batch_mean(f: Array) -> Array:
+    """A_i = f_i - mean of the batch, (..., G, k): one constant for all prompts (eq-batch-baseline).
+
+    The mean holds f_i itself, which makes the gradient too small by a factor 1 - 1/N.
+    """
+    return f - np.mean(f, axis=(-1, -2), keepdims=True)
+
+
+def rloo_advantages(f: Array) -> Array:
+    """A_i = f_i - mean of the others in its group, (..., G, k) (eq-rloo).
+
+    Kool et al. 2019; Ahmadian et al. 2024. The others know nothing of y_i, so the estimate has no bias. Raises
+    `ValueError` for groups of one.
+    """
+    k = _group(f)
+    return k / (k - 1) * (f - np.mean(f, axis=-1, keepdims=True))
+
+
+def grpo_advantages(f: Array, eps: float = 1e-4) -> Array:
+    """A_i = (f_i - mean of the group) / (standard deviation of the group + eps), (..., G, k) (eq-grpo).
+
+    Shao et al. 2024. The deviation is that of a sample, with k - 1. Raises `ValueError` for groups of one.
+    """
+    _group(f)
+    return (f - np.mean(f, axis=-1, keepdims=True)) / (np.std(f, axis=-1, ddof=1, keepdims=True) + eps)
+
+
+def _group(f: Array) -> int:
+    if f.shape[-1] < 2:
+        raise ValueError("a group needs at least 2 answers to each prompt: pass answers=2 or more")
+    return int(f.shape[-1])
+
+
+def token_entropy(logits: Array, mask: Array) -> Array:
+    """Sum over the tokens of an answer of H(pi(. | s_t)), nats, (..., N, T, V) to (..., N) (eq-entropy-bonus).
+
+    Its mean over answers of pi is the entropy of the answers; the mean of its gradient is not the gradient of that.
+    """
+    log_pi = log_softmax(logits)
+    return np.sum(mask * lm.entropy(log_pi), axis=-1)
+
+
+class AnswerBatch(NamedTuple):
+    """Answers (..., N, T) to prompts (..., N, P) and their advantages (..., N)."""
+
+    prompt: Array
+    response: Array
+    advantage: Array
+
+
+def reinforce(
+    task: Task,
+    model: lm.LanguageModel,
+    advantages: Advantages,
+    *,
+    prompts: int,
+    answers: int = 1,
+    entropy_weight: float = 0.0,
+) -> tuple[Loss, Collect]:
+    """Return a loss and a `collect` for `optim.fit`: REINFORCE with the advantages of one's choice.
+
+    Each round draws `prompts` prompts and `answers` answers to each, and takes one step. `advantages` maps f, in
+    groups (..., G, k), to advantages of that shape. `entropy_weight` w pays for the entropy of each next token: the
+    loss is less w times the mean of (eq-entropy-bonus) on the answers that were drawn, as A2C and PPO have it. That
+    makes each next token less certain, but no token earns the entropy of what it leads to, so that it is not the
+    gradient of J_beta + w H(pi). For that, pay -w log pi(y | x) with the reward.
+    """
+    task.same_language("policy", model)
+    checks.not_negative("entropy_weight", entropy_weight, "w, what a nat of entropy is paid")
+
+    def collect(params: Params, rng: Generator) -> Iterable[AnswerBatch]:
+        seen = rollout(task, model, params, prompts, rng, answers)
+        f = regularised_reward(seen.reward, seen.log_pi.sum(-1), seen.log_pi_0.sum(-1), task.beta)
+        grouped = advantages(np.reshape(f, (*f.shape[:-1], prompts, answers)))
+        yield AnswerBatch(seen.prompt, seen.response, np.reshape(grouped, f.shape))
+
+    def loss(params: Params, batch: AnswerBatch) -> Array:
+        if not entropy_weight:
+            return reinforce_loss(lm.log_prob(model, params, batch.prompt, batch.response), batch.advantage)
+        logits = model.logits(params, batch.prompt, batch.response)
+        mask = lm.response_mask(batch.response, model.eos)
+        log_pi = np.sum(log_prob_of(logits, batch.response) * mask, axis=-1)
+        bonus = np.mean(token_entropy(logits, mask), axis=-1)
+        return reinforce_loss(log_pi, batch.advantage) - entropy_weight * bonus
+
+    return loss, collect
+
+
+def k1(log_ratio: Array) -> Array:
+    """k_1 = l, with l = log pi / pi_0 of answers drawn from pi: its mean is KL(pi || pi_0) (eq-k1). Schulman 2020."""
+    return log_ratio
+
+
+def k2(log_ratio: Array) -> Array:
+    """k_2 = l^2 / 2: biased as a number, but the mean of its gradient is that of KL(pi || pi_0) (eq-k2)."""
+    return log_ratio**2 / 2
+
+
+def k3(log_ratio: Array) -> Array:
+    """k_3 = exp(-l) - 1 + l >= 0: unbiased as a number, but its gradient is that of KL(pi_0 || pi) (eq-k3)."""
+    return np.expm1(-log_ratio) + log_ratio
+
+
+def surrogate(estimator: Callable[[Array], Array], log_pi: Array, log_pi_0: Array, *, in_reward: bool) -> Array:
+    """Return a loss whose gradient is the KL term of an estimator, from answers drawn from pi, (..., N) to (...).
+
+    As a loss, (1/N) sum k(log pi - log pi_0), or in the reward, (1/N) sum k log pi with k held constant.
+    """
+    value = estimator(log_pi - log_pi_0)
+    return np.mean(getval(value) * log_pi if in_reward else value, axis=-1)

@@ -1,0 +1,86 @@
+"""Critics: language models with a second head that says what a prefix is worth.
+
+    V(s) value of state s = (x, y_<t)    D hidden units    S prefixes
+
+A critic wraps a language model and shares its body. Its parameters are those of the language model and one array more,
+`value`; `lm.sample` and all else that reads a language model works on them unchanged.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import autograd.numpy as np
+from numpy.random import Generator
+
+from rlhf_lab.models.lm import LanguageModel
+from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.models.tabular import Tabular
+from rlhf_lab.numerics import checks
+from rlhf_lab.numerics.autodiff import Array, rnn_logits
+from rlhf_lab.numerics.optim import Params
+
+
+class Critic(Protocol):
+    """A language model, and a value for each state beside its logits."""
+
+    @property
+    def language(self) -> LanguageModel:
+        """The language model that is the policy."""
+
+    def init(self, rng: Generator) -> Params:
+        """Return fresh parameters of both heads."""
+
+    def head(self, params: Params) -> Params:
+        """Return the parameters of a language model with a value head of zeros added."""
+
+    def judge(self, params: Params, prompt: Array, response: Array) -> tuple[Array, Array]:
+        """Return the logits (..., N, T, V) and the values (..., N, T) of the state before each token."""
+
+
+@dataclass(frozen=True)
+class TabularCritic:
+    """A value for each state of a table. Parameters: those of `language`, and `value` (..., K, S)."""
+
+    language: Tabular
+
+    def init(self, rng: Generator) -> Params:
+        """Return logits of zero and values of zero."""
+        return self.head(self.language.init(rng))
+
+    def head(self, params: Params) -> Params:
+        """Return the parameters of a language model with values of zero added."""
+        return params | {"value": np.zeros(params["logits"].shape[:-1])}
+
+    def judge(self, params: Params, prompt: Array, response: Array) -> tuple[Array, Array]:
+        """Look up the logits (..., N, T, V) and the values (..., N, T) of the state before each token."""
+        places = self.language.places(prompt, response)
+        values = self.language.look_up(params["value"][..., None], places)
+        return self.language.look_up(params["logits"], places), np.reshape(values, values.shape[:-1])
+
+
+@dataclass(frozen=True)
+class RecurrentCritic:
+    """The value is a projection of the state of a network. Parameters: those of `language`, and `value` (..., D)."""
+
+    language: Recurrent
+
+    def init(self, rng: Generator) -> Params:
+        """Return a fresh network whose values are zero."""
+        return self.head(self.language.init(rng))
+
+    def head(self, params: Params) -> Params:
+        """Return the parameters of a language model with values of zero added."""
+        return params | {"value": np.zeros(params["start"].shape)}
+
+    def judge(self, params: Params, prompt: Array, response: Array) -> tuple[Array, Array]:
+        """Return the logits (..., N, T, V) and the values (..., N, T) of the state before each token, in one pass."""
+        vocab = self.language.vocab
+        prompt, response = checks.tokens("prompt", prompt, vocab), checks.tokens("response", response, vocab)
+        checks.same_batch(prompt, response)
+        readout = np.concatenate([params["readout"], params["value"][..., None]], axis=-1)
+        lead = np.broadcast_shapes(prompt.shape[:-2], response.shape[:-2])
+        texts = [np.broadcast_to(part, lead + part.shape[-2:]) for part in (prompt, response[..., :-1])]
+        read = np.concatenate(texts, axis=-1)
+        both = rnn_logits(params["recurrent"], params["embed"], readout, params["start"], read, prompt.shape[-1])
+        logits, values = np.split(both, [vocab], axis=-1)  # gradients of slices are slow
+        return logits, np.reshape(values, values.shape[:-1])

@@ -1,0 +1,245 @@
+"""A language model is a policy: what every model must do, and what can then be written once for all of them.
+
+    x prompt    y response    y_t its t-th token    pi policy    T horizon    V vocabulary    N batch
+
+Tokens are integers in [0, V). Prompts have shape (N, P), responses (N, T). `eos`, where a language has it, is the
+last token, V - 1; what follows the first `eos` of a response is `eos` again and counts for nothing. Parameters may
+carry leading axes `...` (seeds, ensemble members); results carry them too. Log-probabilities are natural logs.
+"""
+
+import math
+from typing import Any, NamedTuple, Protocol
+
+import autograd.numpy as np
+from numpy.random import Generator
+
+from rlhf_lab.numerics import checks
+from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
+from rlhf_lab.numerics.optim import Params
+
+ENUMERABLE = 2_000_000  # answers of all prompts together; beyond that, a laptop waits
+
+
+class LanguageModel(Protocol):
+    """Sizes, and three pure functions of the parameters."""
+
+    @property
+    def vocab(self) -> int:
+        """Number of tokens, `eos` included."""
+
+    @property
+    def eos(self) -> int | None:
+        """The token that ends a response, `vocab - 1`; None if all responses have the same length."""
+
+    def init(self, rng: Generator) -> Params:
+        """Return fresh parameters."""
+
+    def logits(self, params: Params, prompt: Array, response: Array) -> Array:
+        """Return the logits (..., N, T, V) of every token of the response, given what stands before it."""
+
+    def start(self, params: Params, prompt: Array) -> tuple[Any, Array]:
+        """Read the prompt: return a cache and the logits (..., N, V) of the first token."""
+
+    def step(self, params: Params, cache: Any, token: Array) -> tuple[Any, Array]:
+        """Read one more token (..., N): return the new cache and the logits (..., N, V) of the next."""
+
+    def repeat(self, cache: Any, times: int) -> Any:
+        """Return the cache of a batch in which each text stands `times` times in a row."""
+
+
+class Estimate(NamedTuple):
+    """A Monte-Carlo mean and its standard error."""
+
+    mean: Array
+    standard_error: Array
+
+
+def response_mask(response: Array, eos: int | None) -> Array:
+    """Return 1.0 for each token up to and including the first `eos`, 0.0 after it; shape of `response`."""
+    if eos is None:
+        return np.ones(response.shape)
+    ended = np.cumsum(response == eos, axis=-1) - (response == eos)
+    return np.where(ended == 0, 1.0, 0.0)
+
+
+def token_log_prob(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:
+    """Return log pi(y_t | x, y_<t), nats, shape (..., N, T), 0 after the end of the response."""
+    log_pi = log_prob_of(model.logits(params, prompt, response), response)
+    return log_pi if model.eos is None else log_pi * response_mask(response, model.eos)
+
+
+def log_prob(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:
+    """Return log pi(y | x), nats, shape (..., N): the sum of the log-probabilities of its tokens (eq-chain-rule)."""
+    return np.sum(token_log_prob(model, params, prompt, response), axis=-1)
+
+
+def sample(model: LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator) -> Array:
+    """Draw one response for each prompt, token by token: integers (..., N, T), padded with `eos`."""
+    return sample_with_log_prob(model, params, prompt, horizon, rng)[0]
+
+
+def sample_with_log_prob(
+    model: LanguageModel, params: Params, prompt: Array, horizon: int, rng: Generator
+) -> tuple[Array, Array]:
+    """Draw what `sample` draws; return also what `token_log_prob` says of it, (..., N, T): here it costs little."""
+    prompt, horizon = checks.tokens("prompt", prompt, model.vocab), checks.horizon(horizon)
+    checks.finite(params)
+    cache, logits = model.start(params, prompt)
+    response = np.full((*logits.shape[:-1], horizon), model.eos or 0)
+    log_pi = np.zeros(response.shape)
+    alive = np.ones(logits.shape[:-1], dtype=bool)
+    for t in range(horizon):
+        token, log_p = _choose(logits, rng)
+        response[..., t] = np.where(alive, token, response[..., t])
+        log_pi[..., t] = np.where(alive, log_p, 0.0)
+        alive = response[..., t] != model.eos
+        if t + 1 == horizon or not alive.any():
+            break
+        cache, logits = model.step(params, cache, response[..., t])
+    return response, log_pi
+
+
+def _choose(logits: Array, rng: Generator) -> tuple[Array, Array]:
+    first = np.array(np.moveaxis(logits, -1, 0), order="C")  # reductions over a short last axis are slow
+    first -= np.max(first, axis=0)
+    cumulative = np.cumsum(np.exp(first), axis=0)
+    token = np.sum(rng.random(first.shape[1:]) * cumulative[-1] > cumulative[:-1], axis=0)
+    return token, np.take_along_axis(first, token[None], axis=0)[0] - np.log(cumulative[-1])
+
+
+def count_responses(vocab: int, horizon: int, eos: int | None) -> int:
+    """Return how many different responses there are: (V - 1)^0 + ... + (V - 1)^T, or V^T without `eos`."""
+    words = vocab if eos is None else vocab - 1
+    return words**horizon if eos is None else sum(words**t for t in range(horizon + 1))
+
+
+def enumerate_responses(vocab: int, horizon: int, eos: int | None) -> Array:
+    """Return every response, integers (A, T) padded with `eos`: shortest first, then in the order of the tokens."""
+    check_enumerable(vocab, horizon, eos, 1)
+    words = vocab if eos is None else vocab - 1
+    blocks = []
+    for length in range(horizon + 1) if eos is not None else [horizon]:
+        block = np.full((words**length, horizon), eos or 0)
+        block[:, :length] = _every(words, length)
+        blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def answer_index(response: Array, vocab: int, eos: int | None) -> Array:
+    """Return the place (..., N) of each response (..., N, T) among all, in the order of `enumerate_responses`."""
+    words = vocab if eos is None else vocab - 1
+    alive = response_mask(response, eos) * (response != eos) > 0  # the words before the end
+    index = np.zeros(response.shape[:-1], dtype=int)
+    for t in range(response.shape[-1]):
+        index = np.where(alive[..., t], index * words + response[..., t], index)
+    shorter = sum(alive[..., t] * words**t for t in range(response.shape[-1]))
+    return index if eos is None else index + shorter
+
+
+def _every(words: int, length: int) -> Array:
+    return np.arange(words**length)[:, None] // words ** np.arange(length)[::-1] % words
+
+
+def check_enumerable(vocab: int, horizon: int, eos: int | None, prompts: int) -> None:
+    """Raise, and say how many there are, if all answers to `prompts` prompts are too many to list."""
+    checks.horizon(horizon)
+    size = count_responses(vocab, horizon, eos)
+    if size * prompts > ENUMERABLE:
+        told = f"{size:,}" if size < 10**15 else f"about 10^{math.log10(size):.0f}"
+        raise ValueError(
+            f"{prompts} prompt(s) with {told} answers each are too many to enumerate (the limit is {ENUMERABLE:,} "
+            "in all): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`"
+        )
+
+
+def policy_levels(model: LanguageModel, params: Params, prompt: Array, horizon: int) -> list[Array]:
+    """Return log pi(a | s) for every state, level t holding the (N, W^t) prefixes of t words: (..., N, W^t, V).
+
+    W is the number of words, tokens other than `eos`; the prefixes of a level stand in the order of the tokens.
+    """
+    prompt = checks.tokens("prompt", prompt, model.vocab)
+    check_enumerable(model.vocab, horizon, model.eos, len(prompt))
+    words = model.vocab if model.eos is None else model.vocab - 1
+    cache, logits = model.start(params, prompt)
+    levels = [log_softmax(logits)[..., None, :]]
+    for t in range(1, horizon):
+        following = np.tile(np.arange(words), len(prompt) * words ** (t - 1))
+        cache, logits = model.step(params, model.repeat(cache, words), following)
+        log_pi = log_softmax(logits)
+        levels.append(np.reshape(log_pi, (*log_pi.shape[:-2], len(prompt), -1, model.vocab)))
+    return levels
+
+
+def answers_of_levels(levels: list[Array], eos: int | None) -> Array:
+    """Return log pi(y | x) of every answer, (..., N, A), in the order of `enumerate_responses` (eq-chain-rule)."""
+    carried, blocks = np.zeros((*levels[0].shape[:-2], 1)), []
+    for level in levels:
+        longer = carried[..., None] + level
+        if eos is not None:
+            blocks.append(longer[..., -1])
+            longer = longer[..., :-1]
+        carried = np.reshape(longer, (*longer.shape[:-2], -1))
+    return np.concatenate([*blocks, carried], axis=-1)
+
+
+def answer_log_probs(model: LanguageModel, params: Params, prompt: Array, horizon: int) -> Array:
+    """Return log pi(y | x) of every answer y to every prompt, (..., N, A), in the order of `enumerate_responses`."""
+    return answers_of_levels(policy_levels(model, params, prompt, horizon), model.eos)
+
+
+def entropy(log_pi: Array) -> Array:
+    """Return H(pi) = - sum_y pi(y | x) log pi(y | x), nats, over the last axis (eq-entropy)."""
+    return -np.sum(np.exp(log_pi) * log_pi, axis=-1)
+
+
+def kl(log_pi: Array, log_ref: Array) -> Array:
+    """Return KL(pi || ref) = sum_y pi(y | x) (log pi(y | x) - log ref(y | x)), nats, over the last axis (eq-kl)."""
+    return np.sum(np.exp(log_pi) * (log_pi - log_ref), axis=-1)
+
+
+def cross_entropy(log_p: Array, log_pi: Array) -> Array:
+    """Return - sum_y p(y | x) log pi(y | x) = H(p) + KL(p || pi), nats, over the last axis (eq-cross-entropy)."""
+    return -np.sum(np.exp(log_p) * log_pi, axis=-1)
+
+
+def negative_log_likelihood(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:
+    """Return - (1/N) sum_i log pi(y_i | x_i), nats for each text, shape (...): the loss of pretraining, of supervised
+    fine-tuning and of behaviour cloning (eq-pretraining-loss). RLHF Deciphered, eq. 3.
+    """
+    return -np.mean(log_prob(model, params, prompt, response), axis=-1)
+
+
+def kl_estimate(
+    policy: tuple[LanguageModel, Params],
+    reference: tuple[LanguageModel, Params],
+    prompt: Array,
+    horizon: int,
+    samples: int,
+    rng: Generator,
+) -> Estimate:
+    """Estimate KL(pi || ref) for each prompt from `samples` responses drawn from pi; both shapes (..., N)."""
+    repeated, response, log_pi = _draw(policy, prompt, horizon, samples, rng)
+    return _mean(log_pi - log_prob(*reference, repeated, response), samples)
+
+
+def entropy_estimate(
+    policy: tuple[LanguageModel, Params], prompt: Array, horizon: int, samples: int, rng: Generator
+) -> Estimate:
+    """Estimate H(pi) for each prompt from `samples` responses drawn from pi; both shapes (..., N)."""
+    _, _, log_pi = _draw(policy, prompt, horizon, samples, rng)
+    return _mean(-log_pi, samples)
+
+
+def _draw(
+    policy: tuple[LanguageModel, Params], prompt: Array, horizon: int, samples: int, rng: Generator
+) -> tuple[Array, Array, Array]:
+    if samples < 2:
+        raise ValueError(f"a standard error needs at least 2 samples for each prompt; got {samples}")
+    repeated = np.repeat(checks.tokens("prompt", prompt, policy[0].vocab), samples, axis=-2)
+    response, log_pi = sample_with_log_prob(*policy, repeated, horizon, rng)
+    return repeated, response, np.sum(log_pi, axis=-1)
+
+
+def _mean(values: Array, samples: int) -> Estimate:
+    values = np.reshape(values, (*values.shape[:-1], -1, samples))
+    return Estimate(values.mean(-1), values.std(-1, ddof=1) / samples**0.5)

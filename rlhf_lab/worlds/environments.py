@@ -1,0 +1,172 @@
+"""The bridge to Gymnasium, in both directions: our worlds as environments, and any environment as a world.
+
+`gymnasium.mak("rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0")` imports this module, which registers the names; no
+other module of the package needs Gymnasium.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector.utils import iterate
+from numpy.random import Generator
+
+from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.worlds import coin, phrase_world
+from rlhf_lab.worlds.token_mdp import TokenMDP
+
+WORLDS: dict[str, tuple[Callable[[], TokenMDP], tuple[str, ...]]] = {
+    "phrases": (phrase_world.mdp, phrase_world.WORDS),
+    "coin": (coin.mdp, ("-1", "1")),
+}
+
+
+class TokenEnv(gymnasium.Env[np.ndarray, Any]):
+    """A `TokenMDP` that is played one token at a time.
+
+    An observation is the prompt and the tokens so far, padded with `vocab` to a fixed length; an action is a token.
+    The episode terminates with `eos` or at the horizon, and pays its reward there. Transitions are deterministic:
+    `reset(options={"prompt": k, "prefix": [...]})` starts from prompt k with a prefix already written, the reset
+    property of language.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+
+    def __init__(self, mdp: TokenMDP, words: Sequence[str], render_mode: str | None = None) -> None:
+        self.mdp, self.words, self.render_mode = mdp, tuple(words), render_mode
+        self._prompts = np.asarray(mdp.prompts)
+        self._length = self._prompts.shape[1] + mdp.horizon
+        self.observation_space = gymnasium.spaces.MultiDiscrete(np.full(self._length, mdp.vocab + 1))
+        self.action_space = gymnasium.spaces.Discrete(mdp.vocab)
+        self._prompt, self._written = self._prompts[0], list[int]()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Draw a prompt from rho, or take the one that `options` names; write its prefix, if any."""
+        super().reset(seed=seed)
+        options = options or {}
+        row = options.get("prompt")
+        if row is None:
+            row = self.np_random.choice(len(self._prompts), p=self.mdp.start)
+        elif not isinstance(row, int | np.integer) or not 0 <= row < len(self._prompts):
+            raise ValueError(f"prompt {row} does not exist: this world has prompts 0 to {len(self._prompts) - 1}")
+        prefix = list(options.get("prefix", ()))
+        words = range(self.mdp.words)
+        if len(prefix) >= self.mdp.horizon or any(token not in words for token in prefix):
+            raise ValueError(
+                f"a prefix has fewer than {self.mdp.horizon} tokens, each a word, 0 to {self.mdp.words - 1}; "
+                f"got {prefix}"
+            )
+        self._prompt, self._written = self._prompts[row], prefix
+        return self._observation(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Append a token; the reward comes with the last one."""
+        if self._over():
+            raise ValueError("the episode is over: call reset() to start another")
+        if not self.action_space.contains(action):
+            raise ValueError(f"an action is a token, 0 to {self.mdp.vocab - 1}; got {action}")
+        self._written.append(int(action))
+        done = self._over()
+        reward = 0.0
+        if done:
+            response = np.full((1, self.mdp.horizon), self.mdp.eos or 0)
+            response[0, : len(self._written)] = self._written
+            reward = float(self.mdp.reward(self._prompt[None], response)[0])
+        return self._observation(), reward, done, False, {}
+
+    def render(self) -> str | None:
+        """Return the text so far, if the environment was made with `render_mode="ansi"`."""
+        if self.render_mode is None:
+            return None
+        prompt, answer = (" ".join(self.words[t] for t in part) for part in (self._prompt, self._written))
+        return f"{prompt} > {answer}"
+
+    def _over(self) -> bool:
+        return len(self._written) == self.mdp.horizon or self._written[-1:] == [self.mdp.eos]
+
+    def _observation(self) -> np.ndarray:
+        padded = np.full(self._length, self.mdp.vocab, dtype=self.observation_space.dtype)
+        tokens = [*self._prompt.tolist(), *self._written]
+        padded[: len(tokens)] = tokens
+        return padded
+
+
+def make(world: str = "phrases", render_mode: str | None = None) -> TokenEnv:
+    """Return a world as an environment. Raises `ValueError` if there is no world of that name."""
+    if world not in WORLDS:
+        raise ValueError(f"there is no world {world!r}; the worlds are: {', '.join(WORLDS)}")
+    mdp, words = WORLDS[world]
+    return TokenEnv(mdp(), words, render_mode)
+
+
+for _name, _world in (("Phrases", "phrases"), ("Coin", "coin")):
+    gymnasium.register(f"rlhf_lab/{_name}-v0", entry_point=make, kwargs={"world": _world})
+
+
+@dataclass(frozen=True)
+class Gym:
+    """Any Gymnasium environment with discrete actions, by its name.
+
+    Actions are counted from 0, whatever the environment calls its first. Observations are made rows of numbers by
+    `gymnasium.space.flatten`: what is one of several becomes a one-hot row, parts stand one after the other.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        action, seen = self._spaces
+        if not isinstance(action, gymnasium.spaces.Discrete):
+            raise ValueError(f"{self.name}: imitation needs a Discrete action space; got {action}")
+        if not seen.is_np_flattenable:
+            raise ValueError(f"{self.name}: observations must have a fixed number of entries; got {seen}")
+
+    @cached_property
+    def _spaces(self) -> tuple[Any, Any]:
+        env = gymnasium.make(self.name)
+        env.close()
+        return env.action_space, env.observation_space
+
+    @property
+    def observations(self) -> int:
+        """Number D of an observation's entries."""
+        return gymnasium.spaces.flatdim(self._spaces[1])
+
+    @property
+    def actions(self) -> int:
+        """Number A of actions."""
+        return int(self._spaces[0].n)
+
+    def reset(self, shape: tuple[int, ...], rng: Generator) -> list[Any]:
+        """Make one environment for each entry of `shape`, seeded from `rng`; time limits are those of the name.
+
+        They are closed when the state is forgotten.
+        """
+        envs: Any = gymnasium.make_vec(self.name, num_envs=int(np.prod(shape)), vectorization_mode="sync")
+        weakref.finalize(envs, _close, envs.envs)
+        seen, _ = envs.reset(seed=int(rng.integers(2**31)))
+        return [envs, shape, seen]
+
+    def observe(self, state: list[Any]) -> Array:
+        """Return what a policy sees, floats (..., D)."""
+        envs, shape, seen = state
+        rows: list[Any] = [
+            gymnasium.spaces.flatten(self._spaces[1], one) for one in iterate(envs.observation_space, seen)
+        ]
+        return np.reshape(rows, (*shape, -1)).astype(float)
+
+    def step(self, state: list[Any], action: Array, rng: Generator) -> tuple[list[Any], Array, Array]:
+        """Take one action in each environment. An episode that reaches its time limit is over, too."""
+        envs, shape, _ = state
+        seen, reward, terminated, truncated, _ = envs.step(np.ravel(action) + self._spaces[0].start)
+        return [envs, shape, seen], reward.reshape(shape), (terminated | truncated).reshape(shape)
+
+
+def _close(envs: Iterable[Any]) -> None:
+    for env in envs:
+        env.close()

@@ -1,0 +1,389 @@
+"""Runs of the ILHF studies: blocks that resume, files that are whole, and clusters that answer or do not."""
+
+import importlib
+import json
+import os
+import platform
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+from rlhf_lab import experiments
+from rlhf_lab.experiments import runner as ilhf_runs
+from rlhf_lab.experiments.ilhf import figures as ilhf_figures
+from rlhf_lab.experiments.ilhf.study import STUDIES, Study
+from rlhf_lab.numerics import files, optim
+
+
+class Fake:
+    """A study that counts what it runs, and that can be stopped before a seed."""
+
+    def __init__(self, stop=None, error=KeyboardInterrupt):
+        self.ran, self.stop, self.error = [], stop, error
+
+    def __call__(self, seeds):
+        if self.stop in seeds:
+            raise self.error
+        self.ran += seeds
+        values = np.array(seeds, dtype=float)
+        return {"kl": {"ilhf": values[:, None] + [0, 1 / 3]}, "shadow kl": values}
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    def put(**settings):
+        study = Fake(**settings)
+        monkeypatch.setitem(STUDIES, "tau64", Study(study, 2, {"length": 64}))
+        return study
+
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path)
+    return put
+
+
+def run(*arguments):
+    return experiments.main(["ilhf", *arguments])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_finished_study_is_one_file_and_is_reused(fake, tmp_path, capsys):
+    study = fake()
+    assert run("fig4a", "--seeds", "5") == 0
+    assert study.ran == [0, 1, 2, 3, 4]
+    assert names(tmp_path) == ["ilhf_tau64.json"]
+    stored = files.load(tmp_path / "ilhf_tau64.json")
+    assert (stored["study"], stored["settings"], stored["seeds"]) == ("ilhf tau64", {"length": 64}, [0, 1, 2, 3, 4])
+    assert stored["versions"] == {"python": platform.python_version(), "numpy": np.__version__}
+    assert stored["numbers"]["kl"]["ilhf"][3] == [3, 3.33333]
+    numbers = ilhf_runs.numbers(tmp_path, "tau64")
+    assert numbers["kl"]["ilhf"].shape == (5, 2)
+    assert (numbers["shadow kl"] == np.arange(5)).all()
+    assert run("table3", "--seeds", "5") == 0
+    assert study.ran == [0, 1, 2, 3, 4]
+    assert capsys.readouterr().out == "ilhf_tau64.json: finished before, reused\n"
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_stopped(fake, tmp_path, capsys):
+    stopped = fake(stop=4)
+    assert run("fig4a", "--seeds", "6") == 130
+    assert stopped.ran == [0, 1, 2, 3]
+    told = "\nstopped; finished seeds are kept, and the same command goes on from there\n"
+    assert capsys.readouterr().out == told
+    assert names(tmp_path / "ilhf_tau64.parts") == ["seeds_0-1.json", "seeds_2-3.json"]
+    goes_on = fake()
+    assert run("fig4a", "--seeds", "6") == 0
+    assert goes_on.ran == [4, 5]
+    assert capsys.readouterr().out == "ilhf_tau64.json: 4 of 6 seeds were finished before\n"
+    assert names(tmp_path) == ["ilhf_tau64.json"]
+    assert files.load(tmp_path / "ilhf_tau64.json")["numbers"]["shadow kl"] == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_was_made_otherwise_is_not_mixed_in(fake, monkeypatch, tmp_path, capsys):
+    fake()
+    assert run("fig4a", "--seeds", "4") == 0
+    assert run("fig4a", "--seeds", "6") == 1
+    told = (
+        f"error: {tmp_path / 'ilhf_tau64.json'} is there and has other seeds than this command asks for: add "
+        "--overwrite to replace it, or --out to store results elsewhere\n"
+    )
+    assert capsys.readouterr().out == told
+    monkeypatch.setitem(STUDIES, "tau64", Study(Fake(), 2, {"length": 65}))
+    assert run("fig4a", "--seeds", "4") == 1
+    assert "has other settings than this command asks for" in capsys.readouterr().out
+    assert run("fig4a", "--seeds", "4", "--overwrite") == 0
+    assert files.load(tmp_path / "ilhf_tau64.json")["settings"] == {"length": 65}
+    assert run("fig4a", "--seeds", "6", "--out", str(tmp_path / "new" / "place")) == 0
+    assert names(tmp_path / "new" / "place") == ["ilhf_tau64.json"]
+
+
+def test_parts_of_other_settings_are_refused(fake, monkeypatch, tmp_path, capsys):
+    fake(stop=2)
+    assert run("fig4a", "--seeds", "4") == 130
+    study = Fake()
+    monkeypatch.setitem(STUDIES, "tau64", Study(study, 2, {"length": 65}))
+    assert run("fig4a", "--seeds", "4") == 1
+    assert "seeds_0-1.json is there and has other settings" in capsys.readouterr().out
+    assert run("fig4a", "--seeds", "4", "--overwrite") == 0
+    assert study.ran == [0, 1, 2, 3]
+    assert files.load(tmp_path / "ilhf_tau64.json")["settings"] == {"length": 65}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no json", "is damaged: it is not JSON"),
+        ('{"format": 99}', "has format 99, this package reads 1"),
+        ('{"format": 1, "results": {"counts": []}}', "has other contents than this command asks for"),
+        ('{"format": 1}', "is damaged: it holds no results"),
+    ],
+)
+def test_foreign_files_are_told_and_left_alone(fake, tmp_path, capsys, text, message):
+    study, path = fake(), tmp_path / "ilhf_tau64.json"
+    path.write_text(text)
+    assert run("fig4a", "--seeds", "4") == 1
+    assert message in capsys.readouterr().out
+    assert (study.ran, path.read_text(), names(tmp_path)) == ([], text, ["ilhf_tau64.json"])
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        None,
+        {},
+        {"kl": {}},
+        [1, 2],
+        3,
+        {"kl": {"ilhf": [[1, 2], [3]]}},
+        {"kl": {"ilhf": [[1]] * 4, "ensemble": [[1]] * 3}},
+        {"kl": {"ilhf": ["a"] * 4}},
+        {"shadow kl": 4},
+    ],
+)
+@pytest.mark.parametrize("part", [False, True])
+def test_files_without_the_numbers_of_all_their_seeds_are_told(fake, tmp_path, capsys, numbers, part):
+    fake(stop=2 if part else None)
+    run("fig4a", "--seeds", "4")
+    path = tmp_path / ("ilhf_tau64.parts/seeds_0-1.json" if part else "ilhf_tau64.json")
+    stored = json.loads(path.read_text())
+    stored["results"]["numbers"] = numbers
+    path.write_text(json.dumps(stored))
+    study = fake()
+    capsys.readouterr()
+    assert run("fig4a", "--seeds", "4", "--draw", str(tmp_path / "figures")) == 1
+    told = f"error: {path} is damaged: it lacks numbers of its seeds; delete it and run its command again\n"
+    assert capsys.readouterr().out == told
+    assert study.ran == []
+    path.unlink()
+    assert run("fig4a", "--seeds", "4") == 0
+
+
+def test_parts_of_a_larger_run_stay(fake, tmp_path):
+    fake(stop=4)
+    assert run("fig4a", "--seeds", "6") == 130
+    study = fake()
+    assert run("fig4a", "--seeds", "2") == 0
+    assert study.ran == []
+    assert names(tmp_path / "ilhf_tau64.parts") == ["seeds_2-3.json"]
+    assert run("fig4a", "--seeds", "6", "--overwrite") == 0
+    assert study.ran == [0, 1, 4, 5]
+    assert names(tmp_path) == ["ilhf_tau64.json"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(fake, monkeypatch, tmp_path, capsys):
+    fake()
+    write = Path.write_text
+
+    def full(path, text, **settings):
+        write(path, text[:20], **settings)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert run("fig4a", "--seeds", "4") == 1
+    assert "No space left on device" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.rglob("*")] == ["ilhf_tau64.parts"]
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fig9"], "invalid choice: 'fig9'"),
+        (["fig2", "--seeds", "1"], "a standard error needs at least 2 seeds; got --seeds 1"),
+        (["fig2", "--seeds", "many"], "invalid int value: 'many'"),
+        (["fig2", "--jobs", "0"], "--jobs is a number of processes, at least 1; got 0"),
+    ],
+)
+def test_bad_commands_are_told_before_any_work(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_all_runs_every_study_once(monkeypatch, tmp_path):
+    ran = []
+    monkeypatch.setattr(ilhf_runs, "study", lambda name, seeds, folder, **settings: ran.append((name, seeds, settings)))
+    assert run("all", "--out", str(tmp_path), "--jobs", "2") == 0
+    assert [name for name, *_ in ran] == list(STUDIES)
+    assert {seeds for _, seeds, _ in ran} == {20}
+    assert ran[0][2] == {"jobs": 2, "dask": None, "overwrite": False}
+
+
+def test_dask_is_asked_for_by_name(monkeypatch, tmp_path, capsys):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    assert run("fig2", "--seeds", "2", "--out", str(tmp_path), "--dask", "tcp://127.0.0.1:1") == 1
+    told = 'error: --dask needs the package distributed: pip install "rlhf_lab[cluster]"\n'
+    assert capsys.readouterr().out == told
+
+
+class Client:
+    """What `on_dask` needs of a cluster: it takes what is submitted, and hands the last one back first."""
+
+    def __init__(self, address, timeout):
+        self.address, self.timeout, self.closed = address, timeout, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.closed = True
+
+    def submit(self, function, *arguments, pure):
+        assert not pure  # a study may be run twice
+        return SimpleNamespace(result=lambda: function(*arguments))
+
+
+def test_a_cluster_gets_the_blocks_and_gives_them_back_in_any_order(fake, monkeypatch, tmp_path):
+    clients = []
+
+    def connect(*arguments, **settings):
+        clients.append(Client(*arguments, **settings))
+        return clients[-1]
+
+    cluster = SimpleNamespace(Client=connect, as_completed=lambda futures: futures[::-1])
+    monkeypatch.setattr(importlib, "import_module", {"distributed": cluster}.__getitem__)
+    study = fake()
+    assert run("fig4a", "--seeds", "5", "--dask", "tcp://here") == 0
+    assert study.ran == [4, 2, 3, 0, 1]
+    assert files.load(tmp_path / "ilhf_tau64.json")["numbers"]["shadow kl"] == [0, 1, 2, 3, 4]
+    assert [(client.address, client.timeout, client.closed) for client in clients] == [("tcp://here", 6, True)]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("Timed out\nafter 6 s"), "Timed out"),
+        (ValueError("no port"), "no port"),
+        (OSError(), "OSError"),
+        (MemoryError("no scheduler, and its first bytes were read as a length"), "no scheduler, and its"),
+    ],
+)
+def test_a_cluster_that_cannot_be_reached_is_told(fake, monkeypatch, capsys, error, told):
+    def connect(address, timeout):
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(Client=connect))
+    fake()
+    for address in ("nowhere", ""):
+        assert run("fig4a", "--seeds", "2", "--dask", address) == 1
+        assert capsys.readouterr().out.startswith(f"error: no Dask scheduler answers at {address!r} ({told}")
+
+
+def test_a_port_that_stays_silent_is_left_behind(fake, monkeypatch, capsys):
+    silence, before = threading.Event(), set(threading.enumerate())
+    cluster = SimpleNamespace(Client=lambda address, timeout: silence.wait())
+    monkeypatch.setattr(importlib, "import_module", {"distributed": cluster}.__getitem__)
+    monkeypatch.setattr(ilhf_runs, "PATIENCE", 0.1)
+    fake()
+    assert run("fig4a", "--seeds", "2", "--dask", "silent") == 1
+    assert capsys.readouterr().out == "error: no Dask scheduler answers at 'silent' (nothing within 0.1 s)\n"
+    (left,) = set(threading.enumerate()) - before
+    assert left.daemon  # it does not keep the program from ending
+    silence.set()
+
+
+def test_a_cluster_that_fails_is_told_and_finished_seeds_stay(fake, monkeypatch, tmp_path, capsys):
+    cluster = SimpleNamespace(Client=Client, as_completed=iter)
+    monkeypatch.setattr(importlib, "import_module", {"distributed": cluster}.__getitem__)
+    fake(stop=2, error=RuntimeError("lost dependencies"))
+    assert run("fig4a", "--seeds", "4", "--dask", "here") == 1
+    assert (
+        capsys.readouterr().out
+        == "error: the Dask cluster at here failed (lost dependencies); finished seeds are kept\n"
+    )
+    assert names(tmp_path / "ilhf_tau64.parts") == ["seeds_0-1.json"]
+
+
+def test_the_bar_counts_seeds_with_those_that_were_finished_before(fake, monkeypatch):
+    fake(stop=4)
+    assert run("fig4a", "--seeds", "5") == 130
+    bars = []
+
+    class Bar:
+        def __init__(self, total, initial, desc, unit):
+            bars.append([total, initial, desc, unit])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def update(self, seeds):
+            bars[-1].append(seeds)
+
+    monkeypatch.setattr(ilhf_runs, "tqdm", Bar)
+    fake()
+    assert run("fig4a", "--seeds", "5") == 0
+    assert bars == [[5, 4, "tau64", "seed", 1]]
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_trainings_inside_draw_no_bars_and_the_setting_is_put_back(fake, monkeypatch, before):
+    seen = []
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    if before is None:
+        monkeypatch.delenv("TQDM_DISABLE")
+    monkeypatch.setattr(ilhf_runs, "study", lambda *given, **settings: seen.append(os.environ["TQDM_DISABLE"]))
+    assert run("fig4a") == 0
+    assert seen == ["1"]
+    assert os.environ.get("TQDM_DISABLE") == before
+
+
+def test_the_bar_of_a_study_stands_alone(fake, monkeypatch, capsys):
+    """Bars of trainings appear after two seconds; here they appear at once, if they are drawn at all."""
+
+    def train(seeds):
+        settings = {"rounds": 3, "optimizer": optim.sgd(0.1), "rng": np.random.default_rng(0)}
+        optim.fit(lambda params, batch: anp.sum(params["x"] ** 2), {"x": np.ones(1)}, lambda p, r: [1], **settings)
+        return {"shadow kl": np.array(seeds, dtype=float)}
+
+    fake()
+    monkeypatch.setitem(STUDIES, "tau64", Study(train, 2, {"length": 64}))
+    monkeypatch.setattr(optim, "tqdm", lambda *given, **settings: tqdm(*given, **settings | {"delay": 0}))
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    train([0])
+    assert "fit: " in capsys.readouterr().err
+    assert run("fig4a", "--seeds", "4") == 0
+    assert "fit" not in capsys.readouterr().err
+
+
+def test_figures_are_drawn_from_the_results_of_the_run(fake, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(ilhf_figures, "draw", lambda figure, load, folder: drawn.append((figure, load, folder)))
+    fake()
+    assert run("fig4a", "--seeds", "2", "--draw", str(tmp_path / "figures")) == 0
+    (figure, load, folder) = drawn.pop()
+    assert (figure, folder) == ("fig4a", tmp_path / "figures")
+    assert load("tau64")["shadow kl"].tolist() == [0, 1]
+    assert run("fig4a", "--seeds", "2") == 0
+    assert drawn == []
+
+
+def test_as_many_processes_run_as_are_asked_for(fake, monkeypatch, tmp_path):
+    settings = []
+
+    def parallel(**given):
+        settings.append(given)
+        return lambda tasks: (task(*arguments) for task, arguments, _ in tasks)
+
+    monkeypatch.setattr(ilhf_runs, "Parallel", parallel)
+    fake()
+    assert run("fig4a", "--seeds", "5", "--jobs", "3") == 0
+    assert settings == [{"n_jobs": 3, "return_as": "generator_unordered"}]
+    assert files.load(tmp_path / "ilhf_tau64.json")["numbers"]["shadow kl"] == [0, 1, 2, 3, 4]
+
+
+def test_blocks_hold_every_seed_once():
+    assert ilhf_runs.blocks("memory", 12) == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11)]
+    assert ilhf_runs.blocks("memory", 5) == [(0, 1, 2, 3, 4)]
+    assert ilhf_runs.blocks("coin", 20) == [tuple(range(10)), tuple(range(10, 20))]

@@ -1,0 +1,185 @@
+"""What is said of a reward model is true of it."""
+
+import numpy as np
+import pytest
+
+from rlhf_lab.feedback import annotators, evaluation
+from rlhf_lab.models import gibbs
+
+P = np.array([0.9, 0.8, 0.35, 0.5, 1.0, 0.0])
+LABEL = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.5])
+
+
+@pytest.mark.equation("eq-coverage")
+def test_coverage_counts_prompts_and_answers_once():
+    prompt = np.array([[0, 1], [0, 1], [2, 2], [0, 1]])
+    response = np.array([[3, 3], [3, 4], [3, 3], [3, 3]])
+    found = evaluation.coverage(prompt, response, prompts=5, answers=10)
+    assert found == (2 / 5, 3 / 20)
+    assert (found.prompts, found.answers) == found
+    with pytest.raises(ValueError, match=r"^nothing was judged; coverage is a share of what was$"):
+        evaluation.coverage(prompt[:0], response[:0], 5, 10)
+
+
+@pytest.mark.equation("eq-coverage")
+def test_nobody_can_judge_more_than_there_is():
+    prompt, response = [[0], [0], [1], [1], [0]], [[3], [4], [3], [3], [3]]
+    assert evaluation.coverage(prompt, response, 2, 2) == (1, 3 / 4)
+    message = (
+        "^2 prompts were judged, and up to 2 answers to one of them; there cannot be only 1 prompts with 5 answers"
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluation.coverage(prompt, response, 1, 5)
+    with pytest.raises(ValueError, match=r"there cannot be only 9 prompts with 1 answers each$"):
+        evaluation.coverage(prompt, response, 9, 1)
+    with pytest.raises(ValueError, match="4 prompts, but 5 responses"):
+        evaluation.coverage(prompt[1:], response, 9, 9)
+
+
+def world():
+    rng = np.random.default_rng(0)
+    log_pi_0 = np.log(rng.dirichlet(np.ones(5), size=4))
+    reward, learned = rng.normal(size=(2, 4, 5))
+    return log_pi_0, reward, learned, rng.dirichlet(np.ones(4)), np.array([True, False, False, True])
+
+
+@pytest.mark.equation("eq-performance-gap")
+def test_the_gap_is_the_loss_of_performance_split_by_prompt():
+    log_pi_0, reward, learned, start, seen = world()
+    found = evaluation.performance_gap(log_pi_0, reward, learned, 0.3, start, seen)
+    by_hand = np.zeros(2)
+    for x in range(4):
+        weights = [np.exp(log_pi_0[x]) * np.exp(r[x] / 0.3) for r in (reward, learned)]
+        best, mine = (w / w.sum() for w in weights)
+        by_hand[0 if seen[x] else 1] += start[x] * (best - mine) @ reward[x]
+    assert found == pytest.approx(by_hand, abs=1e-12)
+    assert found.seen == found[0]
+    j = [start @ (np.exp(gibbs.log_policy(log_pi_0, r, 0.3)) * reward).sum(-1) for r in (reward, learned)]
+    assert sum(found) == pytest.approx(j[0] - j[1], abs=1e-12)
+
+
+@pytest.mark.equation("eq-performance-gap")
+def test_an_exact_reward_and_infinite_beta_leave_no_gap():
+    log_pi_0, reward, learned, start, seen = world()
+    shifted = reward + np.arange(4)[:, None]
+    assert evaluation.performance_gap(log_pi_0, reward, shifted, 0.3, start, seen) == pytest.approx((0, 0), abs=1e-12)
+    assert evaluation.performance_gap(log_pi_0, reward, learned, 1e9, start, seen) == pytest.approx((0, 0), abs=1e-8)
+    with pytest.raises(ValueError, match="start must sum to 1"):
+        evaluation.performance_gap(log_pi_0, reward, learned, 0.3, 2 * start, seen)
+    with pytest.raises(ValueError, match="beta must be finite and above 0"):
+        evaluation.performance_gap(log_pi_0, reward, learned, 0.0, start, seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seen": [1, 0, 0, 1]}, "^seen must hold True and False, one for each prompt; got int64$"),
+        ({"seen": [True, False]}, r"start \(4,\) and seen \(2,\) the shape \(K,\)$"),
+        ({"start": [1.0]}, r"start \(1,\) and seen \(4,\)"),
+        (
+            {"learned": np.zeros(5)},
+            r"^log_pi_0 \(4, 5\), reward \(4, 5\) and learned \(5,\) must have one shape \(K, A\)",
+        ),
+        ({"reward": np.zeros((4, 1))}, r"reward \(4, 1\) and"),
+        ({"log_pi_0": np.zeros((1, 5))}, r"log_pi_0 \(1, 5\), reward"),
+        (dict.fromkeys(("log_pi_0", "reward", "learned"), np.full((2, 4, 5), -1.0)), r"log_pi_0 \(2, 4, 5\), reward"),
+        (dict.fromkeys(("log_pi_0", "reward", "learned"), np.full((5, 4), -1.0)), r"log_pi_0 \(5, 4\), reward"),
+    ],
+)
+def test_a_gap_of_things_that_do_not_fit_together_is_refused(change, message):
+    names = ("log_pi_0", "reward", "learned", "start", "seen")
+    given = dict(zip(names, world(), strict=True)) | change
+    with pytest.raises(ValueError, match=message):
+        evaluation.performance_gap(beta=0.3, **given)
+
+
+def test_the_gap_of_lists_is_that_of_arrays():
+    *arrays, start, seen = world()
+    lists = [array.tolist() for array in arrays]
+    found, again = (
+        evaluation.performance_gap(*tables, 0.3, start.tolist(), seen.tolist()) for tables in (arrays, lists)
+    )
+    assert found == again
+
+
+@pytest.mark.equation("eq-accuracy")
+def test_accuracy_counts_right_predictions_and_leaves_ties_out():
+    assert evaluation.accuracy(P, LABEL) == pytest.approx((1 + 0 + 1 + 0.5 + 1) / 5)
+    assert evaluation.accuracy(1 - P, 1 - LABEL) == pytest.approx(evaluation.accuracy(P, LABEL))
+    both = evaluation.accuracy(np.stack([P, 1 - P]), np.stack([LABEL, LABEL]))
+    assert both == pytest.approx([3.5 / 5, 1.5 / 5])
+    with pytest.raises(ValueError, match=r"^all labels are ties; accuracy needs decisions$"):
+        evaluation.accuracy(np.stack([P[:2], P[:2]]), np.array([[0.5, 1], [0.5, 0.5]]))
+
+
+@pytest.mark.equation("eq-ceiling", "eq-accuracy")
+def test_nobody_is_more_accurate_than_the_truth():
+    rng = np.random.default_rng(0)
+    truth = rng.random(40_000)
+    label = annotators.sample_labels(truth, rng)
+    ceiling = evaluation.best_accuracy(truth)
+    assert ceiling == pytest.approx(np.mean([max(p, 1 - p) for p in truth]))
+    assert evaluation.accuracy(truth, label) == pytest.approx(ceiling, abs=4 * 0.5 / 40_000**0.5)
+    assert evaluation.accuracy(np.sqrt(truth), label) < ceiling - 0.05
+    assert evaluation.best_accuracy(np.array([[0.2], [0.5]])).tolist() == [0.8, 0.5]
+
+
+def test_calibration_sorts_into_bins():
+    found = evaluation.calibration(P, LABEL, bins=4)
+    assert found.predicted == pytest.approx([0.0, 0.35, 0.5, (0.9 + 0.8 + 1.0) / 3])
+    assert found.observed == pytest.approx([0.5, 0.0, 1.0, 2 / 3])
+    assert found.count.tolist() == [1, 1, 1, 3]
+    assert len(evaluation.calibration(P, LABEL, bins=1).count) == 1
+    spread = np.random.default_rng(0).random(200)
+    wavy = (spread * 20 % 2 < 1).astype(float)
+    ten, eleven = (evaluation.expected_calibration_error(spread, wavy, bins) for bins in (10, 11))
+    assert evaluation.expected_calibration_error(spread, wavy) == ten != eleven
+    assert len(evaluation.calibration(np.arange(100) / 100 + 0.005, np.ones(100)).count) == 10
+
+
+@pytest.mark.equation("eq-ece")
+def test_the_expected_calibration_error_by_hand():
+    by_hand = (1 * 0.5 + 1 * 0.35 + 1 * 0.5 + 3 * abs(0.9 - 2 / 3)) / 6
+    assert evaluation.expected_calibration_error(P, LABEL, bins=4) == pytest.approx(by_hand)
+    one_bin = abs(P.mean() - LABEL.mean())
+    assert evaluation.expected_calibration_error(P, LABEL, bins=1) == pytest.approx(one_bin)
+
+
+@pytest.mark.equation("eq-ece")
+def test_the_truth_is_calibrated_and_an_overconfident_model_is_not():
+    rng = np.random.default_rng(1)
+    margin = rng.normal(size=100_000)
+    truth = annotators.bradley_terry(margin)
+    label = annotators.sample_labels(truth, rng)
+    assert evaluation.expected_calibration_error(truth, label) < 0.01
+    sure = annotators.bradley_terry(3 * margin)
+    expected = np.mean(np.abs(sure - truth))
+    assert evaluation.expected_calibration_error(sure, label) == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("p", "label", "bins", "message"),
+    [
+        ([0.5, 1.2], [1, 0], 2, r"p must lie in \[0, 1\]; got 1.2"),
+        ([0.5], [0.3], 2, "label must be 1 .* got 0.3"),
+        ([], [], 2, "label is empty"),
+        ([0.5], [1, 0], 2, r"p \(1,\) and label \(2,\) must have one entry for each comparison"),
+        ([0.5], [1], 0, "bins is the number of bins, at least 1; got 0"),
+    ],
+)
+def test_what_is_no_prediction_is_refused(p, label, bins, message):
+    with pytest.raises(ValueError, match=message):
+        evaluation.expected_calibration_error(p, label, bins)
+    if bins:
+        with pytest.raises(ValueError, match=message):
+            evaluation.accuracy(p, label)
+
+
+def test_the_ceiling_needs_probabilities():
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\]; got 2"):
+        evaluation.best_accuracy(np.array([2.0]))
+
+
+def test_predictions_may_be_lists_of_whole_numbers():
+    assert evaluation.accuracy([1, 0, 1], [1, 0, 0]) == pytest.approx(2 / 3)
+    assert evaluation.expected_calibration_error([1, 0, 1], [1, 0, 0]) == pytest.approx(2 / 3 * 0.5)

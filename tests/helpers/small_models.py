@@ -1,0 +1,35 @@
+"""Small policies that many tests share."""
+
+import numpy as np
+
+from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.models.tabular import Tabular
+from rlhf_lab.worlds.token_process import TokenProcess
+
+PROMPTS = np.array([[0, 1], [1, 1], [2, 0]])
+HORIZON = 3
+
+
+def tabular(eos):
+    model = Tabular(4, HORIZON, tuple(map(tuple, PROMPTS.tolist())), eos)
+    return model, {"logits": np.random.default_rng(0).normal(size=(3, model.states, 4))}
+
+
+def recurrent(eos):
+    model = Recurrent(4, 5, eos)
+    params = model.init(np.random.default_rng(1))
+    return model, params | {"start": np.random.default_rng(2).normal(size=5)}
+
+
+def process():
+    model = TokenProcess(hidden=3, scale=2.0)
+    return model, model.init(np.random.default_rng(3))
+
+
+MODELS = {
+    "tabular": tabular(3),
+    "tabular, no eos": tabular(None),
+    "recurrent": recurrent(3),
+    "recurrent, no eos": recurrent(None),
+    "token process": process(),
+}

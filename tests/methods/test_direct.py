@@ -1,0 +1,622 @@
+"""What the chapter "Direct preference optimisation" says of losses, as numbers."""
+
+from functools import partial
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import elementwise_grad, grad
+from autograd.test_util import check_grads
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.special import expit
+
+from rlhf_lab.feedback import pairs
+from rlhf_lab.methods import direct
+from rlhf_lab.models import gibbs, lm
+from rlhf_lab.models.tabular import Tabular
+from rlhf_lab.numerics import optim
+
+BETA, TAU = 0.5, 0.25
+LOSSES = {  # a loss of the margin, a margin, and its value there by hand
+    "dpo": (partial(direct.dpo, beta=BETA), 2 * np.log(3), np.log(4 / 3)),
+    "ipo": (partial(direct.ipo, tau=TAU), 5.0, 9.0),
+    "slic": (partial(direct.slic, beta=BETA), 1.0, 0.5),
+    "smoothed": (
+        partial(direct.smoothed_dpo, beta=BETA, smoothing=0.1),
+        2 * np.log(3),
+        0.9 * np.log(4 / 3) + 0.1 * np.log(4),
+    ),
+    "robust": (
+        partial(direct.robust_dpo, beta=BETA, flip=0.1),
+        2 * np.log(3),
+        (0.9 * np.log(4 / 3) - 0.1 * np.log(4)) / 0.8,
+    ),
+    "misclick": (partial(direct.misclick_dpo, beta=BETA, rate=0.2), 2 * np.log(3), -np.log(0.8 * 0.75 + 0.1)),
+}
+every_loss = pytest.mark.parametrize("loss", [row[0] for row in LOSSES.values()], ids=LOSSES)
+
+REWARD = np.random.default_rng(0).normal(size=(2, 4))  # two prompts, four answers
+LOG_PI_0 = np.log(np.random.default_rng(1).dirichlet(np.ones(4), size=2))
+STAR = gibbs.log_policy(LOG_PI_0, REWARD, BETA)
+MODEL = Tabular(4, 1, ((0,), (1,)))
+REFERENCE = {"logits": LOG_PI_0[:, None]}
+
+
+def all_pairs(label=None, model=MODEL, reference=REFERENCE):
+    """All ordered pairs of different answers to both prompts, with the share of people who prefer the first."""
+    first, second = (index.ravel() for index in np.nonzero(1 - np.eye(4)))
+    prompt, first, second = np.repeat([0, 1], 12), np.tile(first, 2), np.tile(second, 2)
+    p = expit(REWARD[prompt, first] - REWARD[prompt, second]) if label is None else label
+    return pairs.compare(model, reference, prompt[:, None], first[:, None], second[:, None], p)
+
+
+def trained(loss, batch, rounds=1500, step_size=0.05, start=REFERENCE):
+    found, _ = optim.fit(
+        loss,
+        start,
+        lambda params, rng: [batch],
+        rounds=rounds,
+        optimizer=optim.adam(step_size),
+        rng=np.random.default_rng(0),
+    )
+    return lm.log_softmax(found["logits"][..., 0, :])
+
+
+def margins(log_pi):
+    u = log_pi - LOG_PI_0
+    return u[..., :, None] - u[..., None, :]
+
+
+@pytest.mark.equation("eq-implicit-reward")
+def test_the_gibbs_policy_hides_the_reward_up_to_a_constant_for_each_prompt():
+    gap = direct.implicit_reward(STAR, LOG_PI_0, BETA) - REWARD
+    assert np.ptp(gap, axis=-1) == pytest.approx([0, 0], abs=1e-12)
+    assert -gap[:, 0] == pytest.approx(BETA * gibbs.log_normaliser(LOG_PI_0, REWARD, BETA), abs=1e-12)
+
+
+@pytest.mark.equation("eq-margin")
+def test_the_margin_by_hand():
+    h = direct.margin(np.log([0.5, 0.1]), np.log([0.2, 0.2]), np.log([0.25, 0.3]), np.log([0.6, 0.1]))
+    assert h == pytest.approx(np.log([2 * 3, (1 / 3) / 2]), abs=1e-14)
+
+
+@pytest.mark.equation("eq-margin")
+def test_margins_of_the_gibbs_policy_are_differences_of_reward():
+    h = direct.margin(STAR[:, 0], STAR[:, 3], LOG_PI_0[:, 0], LOG_PI_0[:, 3])
+    assert BETA * h == pytest.approx(REWARD[:, 0] - REWARD[:, 3], abs=1e-12)
+
+
+@pytest.mark.equation("eq-dpo", "eq-ipo", "eq-slic", "eq-smoothed-dpo", "eq-robust-dpo", "eq-misclick-dpo")
+@pytest.mark.parametrize(("loss", "h", "by_hand"), LOSSES.values(), ids=LOSSES)
+def test_values_by_hand(loss, h, by_hand):
+    assert loss(h) == pytest.approx(by_hand, rel=1e-13)
+
+
+@every_loss
+@given(h=hnp.arrays(float, hnp.array_shapes(max_dims=2, max_side=4), elements=st.floats(-30, 1.9)))
+def test_slopes_are_right(loss, h):
+    check_grads(loss, modes=["rev"])(h)
+
+
+@every_loss
+def test_values_and_slopes_are_finite_at_the_extremes(loss):
+    h = np.array([-1e4, 1e4])
+    assert np.isfinite(loss(h)).all()
+    assert np.isfinite(elementwise_grad(loss)(h)).all()
+
+
+@every_loss
+def test_a_tied_pair_is_pushed_apart_and_coin_flip_labels_push_nowhere(loss):
+    assert grad(loss)(0.0) < 0
+    assert grad(lambda h: direct.expected(loss, h, 0.5))(0.0) == pytest.approx(0, abs=1e-14)
+
+
+@pytest.mark.equation("eq-expected-loss")
+def test_the_expected_loss_is_the_mean_over_labels():
+    h, p = np.array([0.3, -2.0]), np.array([0.2, 1.0])
+    found = direct.expected(partial(direct.dpo, beta=2.0), h, p)
+    by_hand = [-0.2 * np.log(expit(0.6)) - 0.8 * np.log(expit(-0.6)), -np.log(expit(-4.0))]
+    assert found == pytest.approx(by_hand, rel=1e-13)
+
+
+@pytest.mark.equation("eq-dpo-weight")
+def test_the_weight_is_minus_the_slope_of_dpo_and_finite_far_out():
+    h = np.linspace(-50, 50, 101)
+    assert direct.dpo_weight(h, BETA) == pytest.approx(-elementwise_grad(direct.dpo)(h, BETA), rel=1e-10)
+    assert direct.dpo_weight(np.array([-1e5, 0.0, 1e5]), 3.0) == pytest.approx([3.0, 1.5, 0.0])
+
+
+@pytest.mark.equation("eq-dpo-weight")
+def test_the_gradient_of_dpo_weighs_the_gradient_of_the_margin():
+    batch = all_pairs(label=1.0)
+    params = {"logits": np.random.default_rng(2).normal(size=(2, 1, 4))}
+    found = grad(direct.preference_loss(MODEL, partial(direct.dpo, beta=BETA)))(params, batch)["logits"]
+
+    def weighted(p):
+        first, second = (lm.log_prob(MODEL, p, batch.prompt, y) for y in (batch.chosen, batch.rejected))
+        u = lm.log_softmax(params["logits"][:, 0]) - LOG_PI_0
+        rows = batch.prompt[:, 0]
+        h = u[rows, batch.chosen[:, 0]] - u[rows, batch.rejected[:, 0]]
+        return -anp.mean(direct.dpo_weight(h, BETA) * (first - second))
+
+    assert found == pytest.approx(grad(weighted)(params)["logits"], abs=1e-14)
+
+
+@pytest.mark.equation("eq-dpo", "eq-expected-loss", "eq-implicit-reward")
+def test_with_exact_preferences_dpo_ends_at_the_gibbs_policy_and_its_reward():
+    log_pi = trained(direct.preference_loss(MODEL, partial(direct.dpo, beta=BETA)), all_pairs())
+    assert gibbs.gap(log_pi, LOG_PI_0, REWARD, BETA).max() < 1e-9
+    reward = direct.implicit_reward(log_pi, LOG_PI_0, BETA)
+    centred = [r - r.mean(-1, keepdims=True) for r in (reward, REWARD)]
+    assert centred[0] == pytest.approx(centred[1], abs=1e-5)
+
+
+@pytest.mark.equation("eq-dpo-target", "eq-expected-loss")
+def test_the_gibbs_policy_is_where_the_slope_of_expected_dpo_vanishes():
+    loss, batch = direct.preference_loss(MODEL, partial(direct.dpo, beta=BETA)), all_pairs()
+    assert grad(loss)({"logits": STAR[:, None]}, batch)["logits"] == pytest.approx(np.zeros((2, 1, 4)), abs=1e-14)
+    p = expit(REWARD[:, :, None] - REWARD[:, None, :])
+    assert direct.dpo_target(p, BETA) == pytest.approx(margins(STAR), abs=1e-12)
+
+
+P = np.array([0.01, 0.3, 0.5, 0.7, 0.9, 0.999])
+
+
+@pytest.mark.equation("eq-gpo-optimum", "eq-dpo-target", "eq-ipo-target")
+@pytest.mark.parametrize("scale", [0.1, 0.5, 3.0])
+def test_optimal_margins_by_hand(scale):
+    found = direct.optimal_margin(partial(direct.dpo, beta=scale), P)
+    assert found == pytest.approx(np.log(P / (1 - P)) / scale, abs=1e-9)
+    assert direct.dpo_target(P, scale) == pytest.approx(found, abs=1e-9)
+    found = direct.optimal_margin(partial(direct.ipo, tau=scale), P)
+    assert found == pytest.approx((P - 0.5) / scale, abs=1e-9)
+    assert direct.ipo_target(P, scale) == pytest.approx(found, abs=1e-9)
+    found = direct.optimal_margin(partial(direct.slic, beta=scale), P)
+    assert found == pytest.approx(np.sign(P - 0.5) / scale, abs=1e-9)
+    found = direct.optimal_margin(direct.gpo(lambda z: anp.exp(-z), scale), P)
+    assert found == pytest.approx(np.log(P / (1 - P)) / (2 * scale), abs=1e-9)
+
+
+@pytest.mark.equation("eq-gpo-optimum")
+@pytest.mark.parametrize("p", [0.15, 0.5, 0.8])
+@every_loss
+def test_no_margin_beats_the_optimal_one(loss, p):
+    best = direct.expected(loss, direct.optimal_margin(loss, p), p)
+    near = np.linspace(-5, 5, 1001) if loss.func is direct.robust_dpo else np.linspace(-40, 40, 8001)
+    assert (best <= direct.expected(loss, near, p) + 1e-12).all()
+
+
+@pytest.mark.equation("eq-robust-dpo", "eq-misclick-dpo")
+@pytest.mark.parametrize("name", ["robust", "misclick"])
+def test_people_as_sure_as_wrong_labels_allow_have_no_finite_margin(name):
+    loss = LOSSES[name][0]
+    assert (np.diff(direct.expected(loss, -np.linspace(0, 40, 21), 0.1)) < 0).all()
+    assert direct.optimal_margin(loss, 0.1) < -60  # rounding ends the fall, at the latest
+
+
+@pytest.mark.equation("eq-dpo-target", "eq-ipo-target", "eq-gpo-optimum")
+def test_certain_preferences_have_no_finite_margin_for_dpo_and_one_for_ipo():
+    sure = np.array([0.0, 1.0])
+    for beta in (0.01, 1.0, 100.0):
+        assert direct.dpo_target(sure, beta).tolist() == [-np.inf, np.inf]
+    for loss in (partial(direct.dpo, beta=0.01), direct.gpo(lambda z: anp.exp(-z), 0.74)):
+        assert direct.optimal_margin(loss, sure).tolist() == [-np.inf, np.inf]
+    assert direct.optimal_margin(partial(direct.ipo, tau=1 / 1800), sure) == pytest.approx([-900.0, 900.0])
+    assert direct.optimal_margin(partial(direct.ipo, tau=1 / 2001), sure).tolist() == [-np.inf, np.inf]  # 1,000.5
+    assert direct.ipo_target(sure, TAU).tolist() == [-2.0, 2.0]
+    assert direct.optimal_margin(partial(direct.ipo, tau=TAU), sure) == pytest.approx([-2.0, 2.0])
+
+
+def test_certain_preferences_may_be_truth_values():
+    assert direct.dpo_target([True, False], BETA).tolist() == [np.inf, -np.inf]
+    assert direct.optimal_margin(partial(direct.ipo, tau=TAU), [True, False]) == pytest.approx([2.0, -2.0])
+
+
+@pytest.mark.equation("eq-gpo-optimum")
+def test_of_many_optimal_margins_the_nearest_to_zero_is_told():
+    assert direct.optimal_margin(partial(direct.slic, beta=BETA), np.array([0.0, 1.0])) == pytest.approx([-2.0, 2.0])
+
+
+@pytest.mark.equation("eq-gpo")
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_loss_is_convex_or_not_in_any_unit(scale):
+    loss = direct.gpo(lambda z: scale * anp.logaddexp(0.0, -z), BETA)
+    assert loss(0.3) == pytest.approx(scale * direct.dpo(0.3, BETA), rel=1e-12)
+    with pytest.raises(ValueError, match="f must be convex"):
+        direct.gpo(lambda z: scale / (1 + anp.exp(z)), BETA)
+
+
+@pytest.mark.equation("eq-gpo")
+@pytest.mark.parametrize(
+    ("f", "named"),
+    [
+        (lambda z: anp.logaddexp(0.0, -z), partial(direct.dpo, beta=BETA)),
+        (lambda z: (z - 1) ** 2 * BETA**-2, partial(direct.ipo, tau=BETA / 2)),
+        (lambda z: anp.maximum(0.0, 1 - z), partial(direct.slic, beta=BETA)),
+        (lambda z: anp.logaddexp(0.0, -z) + 0.1 * z, partial(direct.smoothed_dpo, beta=BETA, smoothing=0.1)),
+        (lambda z: anp.logaddexp(0.0, -z) - 0.1 * z / 0.8, partial(direct.robust_dpo, beta=BETA, flip=0.1)),
+    ],
+)
+def test_the_named_losses_are_members_of_the_family(f, named):
+    h = np.linspace(-9, 9, 200)
+    assert direct.gpo(f, BETA)(h) == pytest.approx(named(h), abs=1e-12)
+    assert direct.gpo(named, 1.0)(h) == pytest.approx(named(h), abs=1e-12)
+
+
+@pytest.mark.equation("eq-gpo", "eq-misclick-dpo")
+def test_of_the_named_losses_of_the_margin_only_that_of_misclicks_is_not_convex():
+    for name, (loss, *_) in LOSSES.items():
+        slope = elementwise_grad(loss)(np.linspace(-20, 20, 401))
+        assert (np.diff(slope) > -1e-9).all() == (name != "misclick")
+    with pytest.raises(ValueError, match="f must be convex"):
+        direct.gpo(partial(direct.misclick_dpo, beta=1.0, rate=0.2), 1.0)
+
+
+@pytest.mark.equation("eq-slic")
+def test_slic_pulls_evenly_up_to_its_margin_and_not_beyond():
+    assert elementwise_grad(direct.slic)(np.array([-7.0, 1.9, 2.1]), BETA).tolist() == [-BETA, -BETA, 0.0]
+
+
+@pytest.mark.equation("eq-ipo-target")
+def test_ipo_on_two_answers_stops_at_its_target():
+    model, reference = Tabular(2, 1, ((0,),)), {"logits": np.log([[[0.3, 0.7]]])}
+    for p in (0.5, 0.8, 1.0):
+        batch = pairs.compare(model, reference, [[0]], [[1]], [[0]], p)
+        loss = direct.preference_loss(model, partial(direct.ipo, tau=TAU))
+        u = trained(loss, batch, rounds=500, start=reference)[0] - np.log([0.3, 0.7])
+        assert u[1] - u[0] == pytest.approx((p - 0.5) / TAU, abs=1e-8)
+
+
+def gradient_flow(loss, steps):
+    model, reference = Tabular(2, 1, ((0,),)), {"logits": np.zeros((1, 1, 2))}
+    batch = pairs.compare(model, reference, [[0]], [[1]], [[0]])
+    found = optim.fit(
+        direct.preference_loss(model, loss),
+        reference,
+        lambda params, rng: [batch],
+        rounds=steps,
+        optimizer=optim.sgd(0.1),
+        rng=np.random.default_rng(0),
+    )[0]["logits"]
+    return found[0, 0, 1] - found[0, 0, 0]
+
+
+@pytest.mark.equation("eq-dpo", "eq-ipo")
+@pytest.mark.parametrize("beta", [0.5, 2.0])
+def test_under_certain_preferences_the_margin_of_dpo_grows_like_a_logarithm_and_that_of_ipo_stops(beta):
+    """The flow dh/dt = 2 beta sigmoid(-beta h) solves z + exp(z) = 1 + 2 beta^2 t, with z = beta h."""
+    for steps in (300, 900):
+        z = beta * gradient_flow(partial(direct.dpo, beta=beta), steps)
+        assert z + np.exp(z) - 1 == pytest.approx(2 * beta**2 * 0.1 * steps, rel=0.03)
+    assert gradient_flow(partial(direct.ipo, tau=TAU), 100) == pytest.approx(2.0, abs=1e-12)
+
+
+@pytest.mark.equation("eq-smoothed-dpo", "eq-robust-dpo", "eq-misclick-dpo")
+def test_what_each_loss_makes_of_wrong_labels():
+    flip, p = 0.1, np.array([0.15, 0.5, 0.6, 0.95])
+    seen = (1 - flip) * p + flip * (1 - p)
+
+    def found(loss, shares):
+        return BETA * direct.optimal_margin(loss, shares)
+
+    def logit(q):
+        return np.log(q / (1 - q))
+
+    assert found(partial(direct.dpo, beta=BETA), seen) == pytest.approx(logit(seen), abs=1e-9)
+    smoothed = partial(direct.smoothed_dpo, beta=BETA, smoothing=flip)
+    assert found(smoothed, p) == pytest.approx(logit(seen), abs=1e-9)
+    assert found(smoothed, np.array([1.0])) == pytest.approx([logit(1 - flip)], abs=1e-9)
+    for right in (
+        partial(direct.robust_dpo, beta=BETA, flip=flip),
+        partial(direct.misclick_dpo, beta=BETA, rate=2 * flip),
+    ):
+        assert found(right, seen) == pytest.approx(logit(p), abs=1e-8)
+
+
+@pytest.mark.equation("eq-robust-dpo")
+def test_the_robust_loss_has_the_mean_of_clean_dpo_and_no_bottom():
+    loss, h = partial(direct.robust_dpo, beta=BETA, flip=0.2), np.linspace(-5, 5, 11)
+    assert direct.expected(loss, h, 0.8) == pytest.approx(direct.dpo(h, BETA), rel=1e-12)
+    assert loss(1e4) == pytest.approx(-0.2 * BETA * 1e4 / 0.6)
+
+
+@pytest.mark.equation("eq-misclick-dpo")
+def test_no_comparison_costs_more_than_a_misclick():
+    loss = partial(direct.misclick_dpo, beta=BETA, rate=0.2)
+    assert loss(-1e4) == pytest.approx(-np.log(0.1), rel=1e-12)
+    assert loss(1e4) == pytest.approx(-np.log(0.9), rel=1e-12)
+
+
+U = np.random.default_rng(3).normal(size=(5, 3))
+WEIGHT = np.random.default_rng(4).dirichlet(np.ones(3), size=5)
+
+
+@pytest.mark.equation("eq-info-nca", "eq-nca")
+def test_contrastive_losses_by_hand():
+    u, weight = np.array([[np.log(4), 0.0]]), np.array([[0.75, 0.25]])
+    assert direct.info_nca(u, weight, 0.5) == pytest.approx([-0.75 * np.log(2 / 3) - 0.25 * np.log(1 / 3)])
+    by_hand = -0.75 * np.log(2 / 3) - 0.25 * np.log(1 / 2) - 0.5 * np.log(1 / 3) - 0.5 * np.log(1 / 2)
+    assert direct.nca(u, weight, 0.5) == pytest.approx([by_hand])
+
+
+@pytest.mark.equation("eq-info-nca", "eq-nca")
+@pytest.mark.parametrize("loss", [direct.info_nca, direct.nca])
+def test_contrastive_losses_of_seeds_and_rows_are_those_of_each(loss):
+    found = loss(np.stack([U, 2 * U]), WEIGHT, BETA)
+    each = [[loss(row, weight, BETA) for row, weight in zip(u, WEIGHT, strict=True)] for u in (U, 2 * U)]
+    assert found == pytest.approx(np.array(each), rel=1e-12)
+
+
+@pytest.mark.equation("eq-info-nca")
+def test_info_nca_of_two_is_expected_dpo_and_of_many_ends_at_the_gibbs_policy():
+    h, p = U[:, 0] - U[:, 1], WEIGHT[:, 0]
+    two = direct.info_nca(U[:, :2], np.stack([p, 1 - p], axis=-1), BETA)
+    assert two == pytest.approx(direct.expected(partial(direct.dpo, beta=BETA), h, p), rel=1e-12)
+    weight = np.exp(lm.log_softmax(REWARD))
+    slope = grad(lambda u: direct.info_nca(u, weight, BETA).sum())(STAR - LOG_PI_0)
+    assert slope == pytest.approx(np.zeros((2, 4)), abs=1e-14)
+
+
+@pytest.mark.equation("eq-nca")
+def test_nca_bounds_the_implicit_reward_of_the_winner():
+    """Left free, each implicit reward tends to log(K w): log 2 for one that always wins against one other."""
+    weight = np.array([0.7, 0.2, 0.1])
+    slope = grad(lambda u: direct.nca(u, weight, BETA))(np.log(3 * weight) / BETA)
+    assert slope == pytest.approx(np.zeros(3), abs=1e-14)
+    certain = grad(lambda u: direct.nca(u, np.array([1.0, 0.0]), BETA))
+    assert certain(np.array([np.log(2) / BETA, 0.0]))[0] == pytest.approx(0, abs=1e-14)
+    assert certain(np.array([0.0, -20.0]))[1] > 0
+
+
+@pytest.mark.parametrize("loss", [direct.info_nca, direct.nca])
+def test_slopes_of_contrastive_losses_and_extremes(loss):
+    check_grads(lambda u: loss(u, WEIGHT, BETA), modes=["rev"])(U)
+    assert loss(1e3 * U, WEIGHT, BETA).shape == (5,)
+    assert np.isfinite(grad(lambda u: loss(u, WEIGHT, BETA).sum())(1e4 * U)).all()
+
+
+def test_the_loss_of_a_batch_is_the_weighted_mean_over_its_comparisons():
+    batch = all_pairs()
+    params = {"logits": np.random.default_rng(5).normal(size=(2, 1, 4))}
+    u = lm.log_softmax(params["logits"][:, 0]) - LOG_PI_0
+    rows, first, second = batch.prompt[:, 0], batch.chosen[:, 0], batch.rejected[:, 0]
+    weight = np.arange(24) * 1.0
+    for kind, loss in (("margin", partial(direct.ipo, tau=TAU)), ("list", partial(direct.nca, beta=BETA))):
+        if kind == "margin":
+            each = direct.expected(loss, u[rows, first] - u[rows, second], batch.label)
+            found = direct.preference_loss(MODEL, loss)
+        else:
+            both = np.stack([u[rows, first], u[rows, second]], axis=-1)
+            each = loss(both, np.stack([batch.label, 1 - batch.label], axis=-1))
+            found = direct.contrastive_loss(MODEL, loss)
+        assert found(params, batch) == pytest.approx(each.mean(), rel=1e-12)
+        assert found(params, batch._replace(weight=weight)) == pytest.approx(each @ weight / weight.sum(), rel=1e-12)
+        twice = pairs.PreferenceBatch(*(np.concatenate([column, column]) for column in batch))
+        assert found(params, twice) == pytest.approx(each.mean(), rel=1e-12)
+
+
+def test_certain_labels_leave_nothing_for_the_other_side():
+    loss = direct.preference_loss(MODEL, direct.gpo(lambda z: anp.exp(-z), 1.0))
+    params = {"logits": np.array([[[900.0, 0.0, 0.0, 0.0]]] * 2)}  # the other side would cost exp(900)
+    batch = pairs.compare(MODEL, REFERENCE, [[0], [1]], [[0], [0]], [[1], [2]])
+    assert loss(params, batch) == 0
+    with np.errstate(over="ignore"):
+        assert loss(params, batch._replace(label=np.array([0.5, 0.5]))) == np.inf
+
+
+def test_seeds_on_a_leading_axis_train_as_if_alone():
+    labels = np.random.default_rng(6).integers(2, size=(3, 24)).astype(float)
+    start = {"logits": np.broadcast_to(REFERENCE["logits"], (3, 2, 1, 4))}
+    for loss in (
+        direct.preference_loss(MODEL, partial(direct.dpo, beta=BETA)),
+        direct.contrastive_loss(MODEL, partial(direct.nca, beta=BETA)),
+    ):
+        together = trained(loss, all_pairs(labels), rounds=20, start=start)
+        for k in range(3):
+            assert together[k] == pytest.approx(trained(loss, all_pairs(labels[k]), rounds=20), abs=1e-12)
+
+
+def test_each_seed_may_have_prompts_and_answers_of_its_own():
+    rng = np.random.default_rng(8)
+    prompt = rng.integers(2, size=(3, 7, 1))
+    first, second = (rng.permuted(np.tile(np.arange(4), (3, 7, 1)), axis=-1)[..., k : k + 1] for k in (0, 1))
+    second = np.where(first == second, (first + 1) % 4, second)
+    params = {"logits": rng.normal(size=(3, 2, 1, 4))}
+    loss = direct.preference_loss(MODEL, partial(direct.dpo, beta=BETA))
+    together = loss(params, pairs.compare(MODEL, REFERENCE, prompt, first, second))
+    for k in range(3):
+        alone = pairs.compare(MODEL, REFERENCE, prompt[k], first[k], second[k])
+        assert together[k] == pytest.approx(loss({"logits": params["logits"][k]}, alone), rel=1e-12)
+
+
+@pytest.mark.equation("eq-mean-log-ratio")
+def test_under_the_reference_log_ratios_are_negative_on_average():
+    exact = np.sum(np.exp(LOG_PI_0) * (STAR - LOG_PI_0), axis=-1)
+    assert direct.mean_log_ratio(STAR, LOG_PI_0) == pytest.approx(exact, abs=1e-14)
+    assert (exact < 0).all()
+
+
+@pytest.mark.equation("eq-mean-log-ratio")
+def test_half_the_mean_margin_minus_the_divergence_is_the_log_ratio_of_the_chosen():
+    u, pi_0 = (STAR - LOG_PI_0)[0], np.exp(LOG_PI_0[0])
+    chance = 2 * np.outer(pi_0, pi_0) * expit(REWARD[0][:, None] - REWARD[0])  # two draws from pi_0, the better first
+    assert chance.sum() == pytest.approx(1)
+    chosen, rejected = chance.sum(1) @ u, chance.sum(0) @ u
+    drift = direct.mean_log_ratio(STAR, LOG_PI_0)[0]
+    assert chosen == pytest.approx((chosen - rejected) / 2 + drift, abs=1e-12)
+
+
+@pytest.mark.equation("eq-overlap")
+def test_a_small_step_moves_the_chosen_by_what_it_does_not_share_with_the_rejected(policy):
+    model, params, prompts = policy
+    prompt, chosen, rejected = prompts[:1], np.array([[0, 1, 1]]), np.array([[1, 0, 1]])
+    found = direct.gradient_overlap(model, params, prompt, chosen, rejected)
+    assert found.own == pytest.approx(direct.gradient_overlap(model, params, prompt, chosen, chosen).shared, rel=1e-12)
+    slope = grad(lambda p: (lm.log_prob(model, p, prompt, chosen) - lm.log_prob(model, p, prompt, rejected))[0])(params)
+    moved = {name: params[name] + 1e-6 * slope[name] for name in params}
+    change = lm.log_prob(model, moved, prompt, chosen) - lm.log_prob(model, params, prompt, chosen)
+    assert change[0] / 1e-6 == pytest.approx(found.own - found.shared, rel=1e-4)
+
+
+@pytest.mark.equation("eq-overlap", "eq-dpo-weight")
+def test_one_step_of_dpo_moves_the_chosen_by_the_weight_times_what_it_does_not_share(policy):
+    model, params, prompts = policy
+    batch = pairs.compare(model, params, prompts[:1], np.array([[0, 1, 1]]), np.array([[1, 0, 1]]))
+    loss = direct.preference_loss(model, partial(direct.dpo, beta=BETA))
+    params = {name: value + 0.1 * np.sin(np.arange(value.size)).reshape(value.shape) for name, value in params.items()}
+    slope, step = grad(loss)(params, batch), 1e-6
+    moved = {name: params[name] - step * slope[name] for name in params}
+    change = lm.log_prob(model, moved, *batch[:2]) - lm.log_prob(model, params, *batch[:2])
+    now = [lm.log_prob(model, params, batch.prompt, y) for y in (batch.chosen, batch.rejected)]
+    weight = direct.dpo_weight(direct.margin(*now, *batch[3:5]), BETA)
+    found = direct.gradient_overlap(model, params, *batch[:3])
+    assert change / step == pytest.approx(weight * (found.own - found.shared), rel=1e-4)
+
+
+@pytest.mark.equation("eq-overlap")
+def test_in_a_table_a_comparison_alone_never_costs_its_chosen_answer():
+    params = {"logits": np.random.default_rng(7).normal(size=(2, 1, 4)) * 3}
+    pi = np.exp(lm.log_softmax(params["logits"][0, 0]))
+    for won, lost in [(0, 1), (2, 3), (3, 0)]:
+        found = direct.gradient_overlap(MODEL, params, np.array([[0]]), np.array([[won]]), np.array([[lost]]))
+        assert found.own - found.shared == pytest.approx(1 - pi[won] + pi[lost], abs=1e-12)
+        assert found.own > found.shared
+
+
+def test_overlaps_of_many_comparisons_are_those_of_each_and_rows_are_refused(policy):
+    model, params, prompts = policy
+    chosen, rejected = np.array([[[0, 1, 1]], [[1, 1, 0]]]), np.array([[[1, 0, 1]], [[0, 0, 1]]])
+    twice = {name: np.stack([value, value / 2]) for name, value in params.items()}
+    found = direct.gradient_overlap(model, twice, np.stack([prompts[:1], prompts[1:2]]), chosen, rejected)
+    for k in range(2):
+        one = {name: value[k] for name, value in twice.items()}
+        alone = direct.gradient_overlap(model, one, prompts[k : k + 1], chosen[k], rejected[k])
+        assert [each[k] for each in found] == pytest.approx(alone, rel=1e-10)
+    for wrong, got in (
+        ((chosen[:, 0], rejected[:1, 0]), r"got \(2, 3\), \(1, 3\)$"),
+        ((chosen[:1, 0], rejected[:, 0]), r"got \(1, 3\), \(2, 3\)$"),
+        ((chosen[:1, 0] + 9, rejected[:1, 0]), "^chosen: token"),
+        ((chosen[:1, 0], rejected[:1, 0] + 9), "^rejected: token"),
+    ):
+        with pytest.raises(ValueError, match=got):
+            direct.gradient_overlap(model, params, prompts[:1], *wrong)
+
+
+def test_diagnostics_are_those_that_trl_logs():
+    given = np.log([[0.5, 0.1, 0.2], [0.2, 0.2, 0.1], [0.25, 0.2, 0.2], [0.4, 0.2, 0.1]])
+    found = direct.diagnostics(*given, beta=0.5)
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(
+        {
+            "rewards/chosen": 0.5 * np.log(2 * 0.5 * 1) / 3,
+            "rewards/rejected": 0.5 * np.log(0.5 * 1 * 1) / 3,
+            "rewards/accuracies": 1 / 3,  # the third is a tie
+            "rewards/margins": 0.5 * (np.log(4) + np.log(0.5)) / 3,
+            "logps/chosen": np.log([0.5, 0.1, 0.2]).mean(),
+            "logps/rejected": np.log([0.2, 0.2, 0.1]).mean(),
+        }
+    )
+    assert direct.diagnostics(given[0][None], *given[1:], beta=0.5)["rewards/margins"].shape == (1,)
+    narrow = np.log([[0.5], [0.4], [0.5], [0.5]])  # a margin of log(1.25), far below a nat
+    assert direct.diagnostics(*narrow, beta=0.5)["rewards/accuracies"] == 1
+
+
+# What a reader can get wrong.
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, np.nan, np.inf])
+def test_beta_and_tau_must_be_positive(wrong):
+    calls = [
+        lambda: direct.implicit_reward(STAR, LOG_PI_0, wrong),
+        lambda: direct.dpo(U, wrong),
+        lambda: direct.dpo_target(0.5, wrong),
+        lambda: direct.dpo_weight(U, wrong),
+        lambda: direct.gpo(anp.exp, wrong),
+        lambda: direct.slic(U, wrong),
+        lambda: direct.info_nca(U, WEIGHT, wrong),
+        lambda: direct.nca(U, WEIGHT, wrong),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="beta must be finite and above 0; got"):
+            call()
+    for call in (lambda: direct.ipo(U, wrong), lambda: direct.ipo_target(0.5, wrong)):
+        with pytest.raises(ValueError, match="tau must be finite and above 0; got"):
+            call()
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.5, np.nan])
+def test_shares_of_wrong_labels_are_below_one_half(share):
+    with pytest.raises(ValueError, match=rf"smoothing is a share of wrong labels, in \[0, 0.5\); got {share}"):
+        direct.smoothed_dpo(U, BETA, share)
+    with pytest.raises(ValueError, match=rf"flip is a share of wrong labels, in \[0, 0.5\); got {share}"):
+        direct.robust_dpo(U, BETA, share)
+    assert direct.smoothed_dpo(U, BETA, 0.0) == pytest.approx(direct.dpo(U, BETA))
+    assert direct.robust_dpo(U, BETA, 0) == pytest.approx(direct.dpo(U, BETA))
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.2, np.nan])
+def test_without_misclicks_there_is_another_loss(rate):
+    with pytest.raises(ValueError, match=rf"in \(0, 1\); got {rate}; without any, use dpo"):
+        direct.misclick_dpo(U, BETA, rate)
+
+
+def test_a_function_that_is_no_member_of_the_family_is_refused():
+    with pytest.raises(ValueError, match=r"f must fall at 0, f'\(0\) < 0, .* here f'\(0\) = 1"):
+        direct.gpo(anp.exp, BETA)
+    with pytest.raises(ValueError, match=r"here f'\(0\) = -?0"):
+        direct.gpo(lambda z: z**2, BETA)
+    with pytest.raises(ValueError, match=r"^f must be convex; on \[-20, 20\] its slope falls somewhere$"):
+        direct.gpo(lambda z: 1 / (1 + anp.exp(z)), BETA)
+    for bump in (lambda z: 2 * anp.exp(-((z - 6) ** 2)), lambda z: 0.2 * anp.sin(z)):  # small beside exp(20)
+        with pytest.raises(ValueError, match="f must be convex"):
+            direct.gpo(lambda z, bump=bump: anp.exp(-z) + bump(z), BETA)
+
+
+@pytest.mark.parametrize("call", [direct.dpo_target, direct.ipo_target])
+def test_shares_of_people_lie_between_0_and_1(call):
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\]; got 1.2"):
+        call(np.array([0.5, 1.2]), BETA)
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\]; got -1"):
+        direct.optimal_margin(partial(direct.dpo, beta=1.0), -1)
+
+
+GOOD = np.log([[0.5, 0.1], [0.2, 0.2], [0.25, 0.2], [0.4, 0.2]])
+
+
+@pytest.mark.parametrize("k", range(4))
+@pytest.mark.parametrize("call", [direct.margin, partial(direct.diagnostics, beta=BETA)])
+def test_the_four_arrays_hold_log_probabilities_one_for_each_comparison(call, k):
+    name = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")[k]
+    for wrong, shown in ((0.2, "0.2"), (np.nan, "nan")):
+        given = GOOD.copy()
+        given[k, 1] = wrong
+        with pytest.raises(ValueError, match=f"^{name}: log-probabilities are at most 0; got {shown}. Take natural"):
+            call(*given)
+    given[k, 1] = -np.inf
+    with pytest.raises(ValueError, match=f"^{name} holds -inf: a response that a model rules out has no log-ratio$"):
+        call(*given)
+    shorter = [row[:1] if i == k else row for i, row in enumerate(GOOD)]
+    with pytest.raises(ValueError, match=r"one log-probability for each comparison, .*; got shapes .*\(1,\)"):
+        call(*shorter)
+    with pytest.raises(
+        ValueError, match=r"one log-probability for each comparison, .*; got shapes \(\), \(\), \(\), \(\)"
+    ):
+        call(*GOOD[:, 0])
+    told = (
+        r"^policy_chosen, policy_rejected, reference_chosen and reference_rejected need one log-probability for each "
+    )
+    with pytest.raises(
+        ValueError, match=told + r"comparison, and at least one comparison; got shapes \(0,\), \(0,\), "
+    ):
+        call(*GOOD[:, :0])
+
+
+def test_the_four_arrays_may_be_lists_and_the_margin_has_a_gradient():
+    assert direct.margin(*GOOD.tolist()).tolist() == direct.margin(*GOOD).tolist()
+    assert direct.diagnostics(*GOOD.tolist(), beta=BETA) == direct.diagnostics(*GOOD, beta=BETA)
+    assert grad(lambda row: direct.margin(row, *GOOD[1:]).sum())(GOOD[0]).tolist() == [1.0, 1.0]
+
+
+def test_rounding_above_zero_is_no_error():
+    assert direct.margin(np.full(1, 1e-12), GOOD[1, :1], GOOD[2, :1], GOOD[3, :1]).shape == (1,)

@@ -1,0 +1,159 @@
+"""The worlds as Gymnasium environments."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from rlhf_lab.worlds import coin, environments, phrase_world, token_mdp
+from rlhf_lab.worlds.token_mdp import TokenMDP
+
+IDS = ["rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0", "rlhf_lab.worlds.environments:rlhf_lab/Coin-v0"]
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_gymnasium_finds_nothing_to_complain_about(name):
+    check_env(gymnasium.make(name, render_mode="ansi").unwrapped)
+
+
+@pytest.fixture
+def env():
+    return environments.make("phrases", render_mode="ansi")
+
+
+def play(env, words, **reset):
+    env.reset(**reset)
+    for word in words.split():
+        observation, reward, done, cut, info = env.step(phrase_world.WORDS.index(word))
+        assert (cut, info) == (False, {})
+        if word != words.split()[-1]:
+            assert (reward, done) == (0.0, False)
+    return observation, reward, done
+
+
+def test_an_episode_pays_the_reward_of_its_phrase_with_the_last_token(env):
+    observation, reward, done = play(env, "yes thanks <eos>", options={"prompt": 0})
+    assert (reward, done) == (3.0, True)
+    assert observation.tolist() == [*phrase_world.PROMPTS[0], 0, 8, 10, 11, 11]
+    assert env.render() == "is tea hot > yes thanks <eos>"
+    _, reward, done = play(env, "yes thanks <eos>", options={"prompt": 1})
+    assert (reward, done) == (-1.0, True)
+
+
+def test_the_horizon_ends_an_episode(env):
+    _, reward, done = play(env, "it is it is it", options={"prompt": 2})
+    assert (reward, done) == (-4.5, True)
+
+
+def test_a_sentence_can_be_restarted_in_its_middle(env):
+    observation, _ = env.reset(options={"prompt": 0, "prefix": [0, 2]})
+    assert observation.tolist() == [*phrase_world.PROMPTS[0], 0, 2, 11, 11, 11]
+    resumed = [env.step(a)[:3] for a in (3, 6, 10)]
+    env.reset(options={"prompt": 0})
+    played = [env.step(a)[:3] for a in (0, 2, 3, 6, 10)][2:]
+    for a, b in zip(resumed, played, strict=True):
+        assert a[0].tolist() == b[0].tolist()
+        assert a[1:] == b[1:]
+
+
+def test_prompts_come_as_often_as_rho_says(env):
+    env.reset(seed=0)
+    seen = np.array([env.reset()[0][:3] for _ in range(4000)])
+    share = [(seen == prompt).all(-1).mean() for prompt in phrase_world.PROMPTS]
+    assert share == pytest.approx(phrase_world.START, abs=4 * (0.25 / 4000) ** 0.5)
+
+
+def test_a_seed_fixes_the_prompt(env):
+    first, second = ([env.reset(seed=s)[0].tolist() for s in range(20)] for _ in range(2))
+    assert first == second
+    assert len({tuple(o) for o in first}) > 1
+
+
+def test_the_coin_pays_at_once():
+    env = environments.make("coin")
+    observation, _ = env.reset()
+    assert observation.tolist() == [1] * 10 + [2]
+    observation, reward, done, _, _ = env.step(1)
+    assert (observation[-1], done) == (1, True)
+    assert reward == pytest.approx(np.log(coin.PEOPLE))
+    assert env.render() is None
+    assert environments.make("coin", "ansi").unwrapped.words == ("-1", "1")
+
+
+def test_bad_input_is_told(env):
+    with pytest.raises(ValueError, match="there is no world 'chess'; the worlds are: phrases, coin"):
+        environments.make("chess")
+    with pytest.raises(ValueError, match="prompt 4 does not exist: this world has prompts 0 to 3"):
+        env.reset(options={"prompt": 4})
+    with pytest.raises(ValueError, match="prompt -1 does not exist"):
+        env.reset(options={"prompt": -1})
+    with pytest.raises(ValueError, match="a prefix has fewer than 5 tokens, each a word, 0 to 9; got"):
+        env.reset(options={"prompt": 0, "prefix": [0] * 5})
+    with pytest.raises(ValueError, match="each a word, 0 to 9; got \\[10\\]"):
+        env.reset(options={"prompt": 0, "prefix": [10]})
+    with pytest.raises(ValueError, match="got \\[-1\\]"):
+        env.reset(options={"prompt": 0, "prefix": [-1]})
+    env.reset()
+    with pytest.raises(ValueError, match="an action is a token, 0 to 10; got 11"):
+        env.step(11)
+
+
+def test_spaces_and_padding():
+    env = environments.make()
+    assert env.observation_space.nvec.tolist() == [phrase_world.VOCAB + 1] * 8
+    assert env.action_space.n == phrase_world.VOCAB
+    counting = TokenMDP(np.array([[0, 1]]), np.ones(1), lambda x, y: (y == 3).sum(-1), vocab=4, horizon=4, eos=3)
+    env = environments.TokenEnv(counting, "abc.")
+    env.reset()
+    env.step(0)
+    _, reward, done, _, _ = env.step(3)
+    assert (reward, done) == (3.0, True)
+
+
+def episode(env, choose):
+    observation, _ = env.reset()
+    paid, done = [], False
+    while not done:
+        observation, reward, done, cut, _ = env.step(choose(observation))
+        assert not cut
+        paid.append(reward)
+    return observation, paid
+
+
+@pytest.mark.equation("eq-return", "eq-transition")
+@pytest.mark.parametrize("agent", ["random", "language model"])
+def test_every_episode_is_worth_what_the_world_says_of_its_phrase(agent):
+    env = gymnasium.make("rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0")
+    mdp, rng, start = env.unwrapped.mdp, np.random.default_rng(0), phrase_world.PROMPTS.shape[1]
+    answers = {tuple(answer): k for k, answer in enumerate(mdp.answers().tolist())}
+    rewards, model, params = mdp.answer_rewards(), phrase_world.model(), phrase_world.pretrained()
+
+    def language_model(observation):
+        written = observation[start:][observation[start:] < mdp.vocab]
+        response = np.append(written, 0)[None]
+        logits = model.logits(params, observation[None, :start], response)[0, -1]
+        return rng.choice(mdp.vocab, p=np.exp(logits) / np.exp(logits).sum())
+
+    env.reset(seed=1)
+    for _ in range(60):
+        seen, paid = episode(env, language_model if agent == "language model" else lambda _: rng.integers(mdp.vocab))
+        row = (seen[:start] == phrase_world.PROMPTS).all(-1).argmax()
+        answer = np.where(seen[start:] == mdp.vocab, mdp.eos, seen[start:])
+        assert token_mdp.return_to_go(np.array(paid), mdp.discount)[0] == rewards[row, answers[tuple(answer)]]
+        assert len(paid) == (seen[start:] < mdp.vocab).sum()
+        assert not np.any(paid[:-1])
+
+
+def test_an_episode_that_has_ended_cannot_go_on(env):
+    for ending in ([10], [0] * 5):
+        env.reset()
+        for action in ending:
+            env.step(action)
+        with pytest.raises(ValueError, match=r"^the episode is over: call reset\(\) to start another$"):
+            env.step(0)
+
+
+@pytest.mark.parametrize("options", [{"prompt": 1.5}, {"prompt": "is tea hot"}, {"prefix": [0.7]}])
+def test_options_that_are_not_tokens_are_told(env, options):
+    with pytest.raises(ValueError, match=r"this world has prompts 0 to 3|each a word, 0 to 9"):
+        env.reset(options=options)
