@@ -57,6 +57,7 @@ lint: .venv/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -c "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
 
 serve: book
 	@echo "Serving on http://localhost:8000 (stop with Ctrl-C)"

@@ -14,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import rlhf_lab
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -144,7 +146,8 @@ def test_what_a_project_owes_its_readers_is_there(name):
 
 
 def test_the_version_is_the_same_everywhere():
-    version = PYPROJECT["project"]["version"]
+    assert PYPROJECT["tool"]["setuptools"]["dynamic"] == {"version": {"attr": "rlhf_lab.__version__"}}
+    version = rlhf_lab.__version__
     assert yaml.safe_load(text("CITATION.cff"))["version"] == version
     assert re.search(r"^## (\S+)", text("CHANGELOG.md"), re.MULTILINE)[1] == version
 

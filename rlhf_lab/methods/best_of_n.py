@@ -135,8 +135,8 @@ def rrhf(task: Task, model: lm.LanguageModel, *, prompts: int, n: int) -> tuple[
 def weighted_decoding(levels: list[Array], values: list[Array], weight: float) -> list[Array]:
     """log pi(a | s) = log pi_0(a | s) + w Q(s, a) - log Z(s): decode by what the prefixes promise (eq-rad).
 
-    `levels` and `values` (..., K, W^t, V) as `lm.policy_levels` and `token_mdp.policy_evaluation` return them. Deng and Raffel
-    2023, without their restriction to the k likeliest tokens; their reward model sees prefixes and predicts the reward
-    that is to come, which is Q of pi_0.
+    `levels` and `values` (..., K, W^t, V) as `lm.policy_levels` and `token_mdp.policy_evaluation` return them. Deng
+    and Raffel 2023, without their restriction to the k likeliest tokens; their reward model sees prefixes and predicts
+    the reward that is to come, which is Q of pi_0.
     """
     return [log_softmax(level + weight * q) for level, q in zip(levels, values, strict=True)]
