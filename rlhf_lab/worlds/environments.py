@@ -106,7 +106,7 @@ def make(world: str = "phrases", render_mode: str | None = None) -> TokenEnv:
 
 
 for _name, _world in (("Phrases", "phrases"), ("Coin", "coin")):
-    gymnasium.register(f"rlhf_lab/{_name}-v0", entry_point=make, kwargs={"world": _world})
+    gymnasium.register(f"rlhf_lab/{_name}-v0", entry_point=f"{__name__}:make", kwargs={"world": _world})
 
 
 @dataclass(frozen=True)
