@@ -89,7 +89,7 @@ def _eager_log_softmax(leaves: list[torch.Tensor], params: dict, tokens: np.ndar
 
 
 def torch_rnn(params: dict, tokens: np.ndarray):
-    """Return a function that computes the same with `torch.n.RNN`; no leading axes."""
+    """Return a function that computes the same with `torch.nn.RNN`; no leading axes."""
     x, vocab, hidden = torch.tensor(tokens), *params["embed"].shape
     one_hot = torch.nn.functional.one_hot(x, vocab).double()[:, :-1]
     rnn = torch.nn.RNN(vocab, hidden, bias=False, batch_first=True, dtype=torch.float64)
@@ -131,7 +131,7 @@ def _jax_loss(leaves, x):
 
 
 def jax_jit(params: dict, tokens: np.ndarray):
-    """Return a function that computes the same with `jax.ji` and `lax.sca`, compiled before it is timed."""
+    """Return a function that computes the same with `jax.jit` and `lax.scan`, compiled before it is timed."""
     x = jnp.asarray(tokens)
     leaves = tuple(jnp.asarray(params[name]) for name in NAMES)
 

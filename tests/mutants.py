@@ -3,7 +3,7 @@
 A copy of the package is changed in one place at a time by mutmut, and the tests that touch the place are run. mutmut
 leaves alone what stands outside functions and inside decorated ones (constants, tables, defaults, properties): these
 are changed here, with mutmut's own operators, and each module's own tests are run. At least 95% of the mutants must be
-killed, and each that survives must stand in `mutants.tom` with the reason why it changes nothing that matters.
+killed, and each that survives must stand in `mutants.toml` with the reason why it changes nothing that matters.
 """
 
 import difflib
@@ -147,7 +147,7 @@ def _lines(diff: list[str], sign: str) -> str:
 
 
 def excuses(entry: dict[str, Any], kind: str, module: str, function: str, out: str, put: str) -> bool:
-    """Return whether an entry of `mutants.tom` explains this survivor."""
+    """Return whether an entry of `mutants.toml` explains this survivor."""
     if kind == "survivor":
         return (entry["module"], entry["function"], entry["out"], entry["put"]) == (module, function, out, put)
     if entry.get("within", "") not in out:

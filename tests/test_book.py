@@ -358,7 +358,7 @@ def test_the_same_text_gives_the_same_notebook(project):
 
 class Config:
     def __init__(self, url, folder):
-        """What Sphinx gets from Jupyter Book if the address in `_config.ym` is `url`."""
+        """What Sphinx gets from Jupyter Book if the address in `_config.yml` is `url`."""
         from jupyter_book.config import get_final_config
 
         written = (ROOT / "book/_config.yml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Checkers of the exercises: `check.k(your_function)` runs the answer key and says what is wrong, in words.
+"""Checkers of the exercises: `check.kl(your_function)` runs the answer key and says what is wrong, in words.
 
 To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its chapter, `exercises_<chapter>`, and here
 a public function whose docstring states it.

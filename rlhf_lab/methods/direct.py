@@ -103,7 +103,7 @@ def diagnostics(
 def gpo(f: Callable[[Array], Array], beta: float) -> Loss:
     """Return the loss f(beta h), for a convex f that falls at 0 (eq-gpo). Tang et al. 2024.
 
-    f takes and returns arrays, and is written with `autograd.nump`. Raises `ValueError` if it is not convex, or does
+    f takes and returns arrays, and is written with `autograd.numpy`. Raises `ValueError` if it is not convex, or does
     not fall at 0: it would not tell chosen from rejected.
     """
     checks.positive("beta", beta)

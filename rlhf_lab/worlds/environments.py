@@ -1,6 +1,6 @@
 """The bridge to Gymnasium, in both directions: our worlds as environments, and any environment as a world.
 
-`gymnasium.mak("rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0")` imports this module, which registers the names; no
+`gymnasium.make("rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0")` imports this module, which registers the names; no
 other module of the package needs Gymnasium.
 """
 
@@ -114,7 +114,7 @@ class Gym:
     """Any Gymnasium environment with discrete actions, by its name.
 
     Actions are counted from 0, whatever the environment calls its first. Observations are made rows of numbers by
-    `gymnasium.space.flatten`: what is one of several becomes a one-hot row, parts stand one after the other.
+    `gymnasium.spaces.flatten`: what is one of several becomes a one-hot row, parts stand one after the other.
     """
 
     name: str

@@ -208,7 +208,7 @@ def naive_log_prob(logits, response, eos):
 
 
 def fragile(logits, response, eos):
-    """Right, but `math.ex` raises on large numbers."""
+    """Right, but `math.exp` raises on large numbers."""
     return [x + 0 * math.exp(np.max(logits)) for x in log_prob(logits, response, eos)]
 
 

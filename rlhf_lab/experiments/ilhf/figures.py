@@ -19,7 +19,7 @@ Load = Callable[[str], Any]
 
 
 def method(name: str) -> str:
-    """Return the name of an agent's colour in `plots.COLOR`."""
+    """Return the name of an agent's colour in `plots.COLORS`."""
     return next(known for known in ("reinforce", "ensemble", "ilhf") if known in name.replace("one torso", "ensemble"))
 
 
