@@ -1,4 +1,4 @@
-"""Rewards are learned as well as mathematics says that they can be."""
+"""Linear rewards are fitted as well as mathematics says that they can be."""
 
 import itertools
 from functools import partial
@@ -7,98 +7,10 @@ import autograd.numpy as anp
 import choix
 import numpy as np
 import pytest
-from autograd import elementwise_grad, grad, hessian
-from autograd.test_util import check_grads
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import minimize
+from autograd import grad, hessian
 from scipy.special import expit
-from small_models import HORIZON, PROMPTS
 
-from rlhf_lab.feedback import annotators, likelihoods, linear_fits, reward_models
-from rlhf_lab.models import gibbs, lm
-from rlhf_lab.models.recurrent import Recurrent
-from rlhf_lab.models.tabular import Tabular
-from rlhf_lab.numerics import optim
-
-RATE, LOG_TIE = 0.2, 0.4
-LOSSES = {  # a loss, a margin m, its value there for labels 1, 0 and 1/2 by hand
-    "bradley_terry": (likelihoods.bradley_terry_loss, np.log(3), (np.log(4 / 3), np.log(4), np.log(16 / 3) / 2)),
-    "misclick": (
-        partial(likelihoods.misclick_loss, rate=RATE),
-        np.log(3),
-        (-np.log(0.7), -np.log(0.3), -np.log(0.21) / 2),
-    ),
-    "ties": (
-        partial(likelihoods.ties_loss, log_tie=np.log(2)),
-        2 * np.log(2),
-        (np.log(4.5 / 2), np.log(4.5 / 0.5), np.log(4.5 / 2)),
-    ),
-}
-every_loss = pytest.mark.parametrize("loss", [row[0] for row in LOSSES.values()], ids=LOSSES)
-LABELS = np.array([1.0, 0.0, 0.5])
-
-
-@pytest.mark.equation("eq-bt-loss", "eq-misclick-loss", "eq-ties-loss")
-@pytest.mark.parametrize(("loss", "margin", "by_hand"), LOSSES.values(), ids=LOSSES)
-def test_value_by_hand(loss, margin, by_hand):
-    assert loss(np.full(3, margin), LABELS) == pytest.approx(np.array(by_hand), rel=1e-12)
-
-
-@every_loss
-@given(margin=st.floats(-30, 30))
-@settings(max_examples=40, deadline=None)
-def test_a_label_and_its_opposite_are_mirror_images(loss, margin):
-    assert loss(np.array([margin] * 3), LABELS) == pytest.approx(loss(np.array([-margin] * 3), 1 - LABELS), rel=1e-12)
-
-
-@every_loss
-def test_derivatives_are_right_and_finite_at_the_extremes(loss):
-    for label in LABELS:
-        check_grads(lambda m, label=label: loss(m, label), modes=["rev"])(np.array([-3.0, -0.2, 0.1, 0.9]))
-        slope = elementwise_grad(lambda m, label=label: loss(m, label))(np.array([-1e4, 1e4]))
-        assert np.isfinite(slope).all()
-        assert np.isfinite(loss(np.array([-1e4, 1e4]), label)).all()
-
-
-@pytest.mark.parametrize("loss", [LOSSES["bradley_terry"][0], LOSSES["misclick"][0]], ids=["bradley_terry", "misclick"])
-def test_the_first_is_preferred_unless_a_label_says_otherwise(loss):
-    assert loss(np.array([0.3])) == pytest.approx(loss(np.array([0.3]), np.array([1.0])))
-
-
-@pytest.mark.equation("eq-bt-loss", "eq-bradley-terry")
-def test_the_minimiser_is_the_log_odds_of_the_label():
-    share = np.array([0.1, 0.5, 0.9])
-    assert elementwise_grad(likelihoods.bradley_terry_loss)(np.log(share / (1 - share)), share) == pytest.approx(
-        np.zeros(3), abs=1e-12
-    )
-
-
-@pytest.mark.equation("eq-misclick-loss", "eq-misclick")
-def test_the_misclick_likelihood_is_the_annotators_and_bounded():
-    margin = np.linspace(-50, 50, 101)
-    for label, sign in ((1.0, 1), (0.0, -1)):
-        p = annotators.with_misclicks(annotators.bradley_terry(sign * margin), RATE)
-        assert np.exp(-likelihoods.misclick_loss(margin, label, rate=RATE)) == pytest.approx(p, rel=1e-12)
-        assert likelihoods.misclick_loss(margin, label, rate=RATE).max() <= np.log(2 / RATE)
-    assert likelihoods.misclick_loss(np.array([-1e4]), rate=RATE) == pytest.approx(np.log(2 / RATE))
-
-
-@pytest.mark.equation("eq-ties-loss", "eq-ties")
-def test_the_likelihood_of_ties_is_the_annotators():
-    margin = np.linspace(-5, 5, 11)
-    p = annotators.with_ties(margin, np.exp(LOG_TIE))
-    for column, label in enumerate((0.0, 0.5, 1.0)):
-        found = likelihoods.ties_loss(margin, np.full(11, label), log_tie=LOG_TIE)
-        assert np.exp(-found) == pytest.approx(p[:, column], rel=1e-12)
-    check_grads(lambda t: likelihoods.ties_loss(margin, np.full(11, 0.5), log_tie=t), modes=["rev"])(LOG_TIE)
-
-
-@pytest.mark.equation("eq-mse")
-def test_squared_error_is_least_at_the_mean_rating():
-    rating = np.array([1.0, 2.0, 6.0])
-    assert likelihoods.squared_error(np.array([3.0]), rating) == pytest.approx([4, 1, 9])
-    assert grad(lambda r: likelihoods.squared_error(r, rating).mean())(3.0) == pytest.approx(0, abs=1e-14)
+from rlhf_lab.feedback import annotators, likelihoods, linear_fits
 
 
 def rated(shape, spread, seed=12):
@@ -159,25 +71,6 @@ def test_ratings_without_a_fit_are_refused(features, rating, message):
         linear_fits.fit_ratings(features, rating, personal=True)
 
 
-@pytest.mark.equation("eq-ranking-loss", "eq-plackett-luce")
-def test_the_ranking_loss_is_the_product_of_choices():
-    reward = np.array([[0.5, -1.0, 2.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
-    weight = np.exp(reward)
-    by_hand = np.prod([weight[:, k] / weight[:, k:].sum(1) for k in range(4)], axis=0)
-    assert likelihoods.ranking_loss(reward) == pytest.approx(-np.log(by_hand), rel=1e-12)
-    assert likelihoods.ranking_loss(reward[1]) == pytest.approx(np.log(24))
-    check_grads(likelihoods.ranking_loss, modes=["rev"])(reward)
-    assert np.isfinite(likelihoods.ranking_loss(np.array([-1e4, 0.0, 1e4])))
-
-
-@pytest.mark.equation("eq-ranking-loss", "eq-bt-loss")
-def test_a_ranking_of_two_is_a_comparison():
-    reward = np.random.default_rng(0).normal(size=(5, 2))
-    assert likelihoods.ranking_loss(reward) == pytest.approx(
-        likelihoods.bradley_terry_loss(reward[:, 0] - reward[:, 1])
-    )
-
-
 @pytest.mark.equation("eq-ranking-loss", "eq-fisher")
 def test_a_ranking_of_four_equals_tells_less_than_six_comparisons():
     scores = []
@@ -186,14 +79,6 @@ def test_a_ranking_of_four_equals_tells_less_than_six_comparisons():
         scores.append(grad(lambda r, places=places: likelihoods.ranking_loss(anp.matmul(places, r)))(np.zeros(4)))
     pairs = np.array([np.eye(4)[i] - np.eye(4)[j] for i, j in itertools.combinations(range(4), 2)])
     assert np.transpose(scores) @ scores / 24 == pytest.approx(23 / 36 * linear_fits.fisher(pairs, np.zeros(6)))
-
-
-@pytest.mark.equation("eq-segments")
-def test_a_segment_is_worth_the_sum_of_its_steps():
-    steps = np.array([[1.0, 2.0, 4.0], [-1.0, 5.0, 7.0]])
-    mask = np.array([[1, 1, 0], [1, 1, 1]])
-    assert likelihoods.segment_reward(steps, mask) == pytest.approx([3, 11])
-    assert likelihoods.segment_reward(np.stack([steps, 2 * steps]), mask).tolist() == [[3, 11], [6, 22]]
 
 
 def design(seed, n, size, runs=()):
@@ -318,27 +203,13 @@ def test_items_are_ranked_as_choix_ranks_them():
     assert found == pytest.approx(choix.opt_pairwise(8, pairs, alpha=0.2, tol=1e-12), abs=1e-6)
 
 
-@pytest.mark.equation("eq-ranking-loss")
-def test_rankings_are_fitted_as_choix_fits_them():
-    rng = np.random.default_rng(4)
-    truth = rng.normal(size=6)
-    shown = np.array([rng.permutation(6)[:4] for _ in range(200)])
-    one_hot = annotators.in_rank_order(np.eye(6)[shown], annotators.sample_rankings(truth[shown], rng))
-    ranked = one_hot.argmax(-1)
-    loss = lambda r: anp.mean(likelihoods.ranking_loss(anp.matmul(one_hot, r)))  # noqa: E731
-    found = minimize(loss, np.zeros(6), jac=grad(loss), tol=1e-12).x
-    peer = choix.opt_rankings(6, [tuple(row) for row in ranked.tolist()], alpha=0, tol=1e-12)
-    assert found - found.mean() == pytest.approx(peer - peer.mean(), abs=1e-6)
-
-
 TRUTH = np.array([1.0, -0.5, 0.3])
 
 
 def fits(runs, n, rng):
     difference = rng.normal(size=(runs, n, 3))
-    return linear_fits.fit_linear(
-        difference, annotators.sample_labels(annotators.bradley_terry(difference @ TRUTH), rng), 0.0
-    )
+    label = annotators.sample_labels(annotators.bradley_terry(difference @ TRUTH), rng)
+    return linear_fits.fit_linear(difference, label, 0.0)
 
 
 @pytest.mark.equation("eq-fisher")
@@ -391,12 +262,6 @@ def test_with_misclicks_the_plain_fit_shrinks_and_the_other_does_not():
 def test_what_has_no_fit_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         linear_fits.fit_linear(*arguments)
-
-
-@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, np.nan])
-def test_the_misclick_loss_needs_a_rate_between_none_and_all(rate):
-    with pytest.raises(ValueError, match=r"rate is the share of coin flips, in \(0, 1\)"):
-        likelihoods.misclick_loss(np.zeros(1), rate=rate)
 
 
 @pytest.mark.equation("eq-smoothing")
@@ -497,169 +362,3 @@ def test_smoothing_refuses_impossible_settings(options, message):
         linear_fits.iterated_data_smoothing([[1.0]], [1], rounds=1, **options)
     with pytest.raises(ValueError, match="label is empty"):
         linear_fits.iterated_data_smoothing([[1.0]], [], step_size=1.0, rate=0.1, rounds=1)
-
-
-def linear():
-    model = reward_models.Linear(lambda prompt, response: np.stack([response.sum(-1), prompt[..., 0]], -1) / 7, 2, 4)
-    return model, {"weights": np.array([0.5, -2.0])}
-
-
-def table(eos):
-    model = reward_models.Table(Tabular(4, HORIZON, tuple(map(tuple, PROMPTS.tolist())), eos))
-    params = model.init(None)
-    return model, {"rewards": np.random.default_rng(0).normal(size=params["rewards"].shape)}
-
-
-def network(eos):
-    model = reward_models.Network(Recurrent(4, 5, eos))
-    params = model.init(np.random.default_rng(1))
-    return model, params | {"head": np.random.default_rng(2).normal(size=5)}
-
-
-REWARD_MODELS = {
-    "linear": (*linear(), 3),
-    "table": (*table(3), 3),
-    "table, no eos": (*table(None), None),
-    "network": (*network(3), 3),
-    "network, no eos": (*network(None), None),
-}
-every_model = pytest.mark.parametrize(("model", "params", "eos"), REWARD_MODELS.values(), ids=REWARD_MODELS)
-
-
-def batch(eos, n=12):
-    rng = np.random.default_rng(9)
-    answers = lm.enumerate_responses(4, HORIZON, eos)
-    rows = np.array([rng.choice(len(answers), size=2, replace=False) for _ in range(n)])
-    label = rng.choice([0.5, 1.0], size=n)
-    return PROMPTS[rng.integers(3, size=n)], answers[rows[:, 0]], answers[rows[:, 1]], label
-
-
-@every_model
-def test_fresh_models_like_everything_equally(model, params, eos):
-    fresh = model.init(np.random.default_rng(0))
-    assert {name: np.shape(value) for name, value in fresh.items()} == {n: np.shape(v) for n, v in params.items()}
-    prompt, chosen, *_ = batch(eos)
-    assert model.reward(fresh, prompt, chosen).tolist() == [0] * 12
-
-
-@every_model
-def test_leading_axes_are_many_models_in_one(model, params, eos):
-    prompt, chosen, *_ = batch(eos)
-    both = {name: np.stack([value, 2 * value, -value]) for name, value in params.items()}
-    together = model.reward(both, prompt, chosen)
-    assert together.shape == (3, 12)
-    for k, factor in enumerate((1, 2, -1)):
-        alone = model.reward({name: factor * value for name, value in params.items()}, prompt, chosen)
-        assert together[k] == pytest.approx(alone, abs=1e-12)
-
-
-@every_model
-def test_the_preference_loss_is_the_mean_over_pairs_and_has_the_right_gradient(model, params, eos):
-    prompt, chosen, rejected, label = data = batch(eos)
-    objective = likelihoods.preference_loss(model, likelihoods.bradley_terry_loss)
-    by_hand = 0.0
-    for x, y, z, share in zip(prompt, chosen, rejected, label, strict=True):
-        margin = model.reward(params, x[None], y[None])[0] - model.reward(params, x[None], z[None])[0]
-        by_hand -= share * np.log(expit(margin)) + (1 - share) * np.log(expit(-margin))
-    assert objective(params, data) == pytest.approx(by_hand / 12, rel=1e-10)
-    check_grads(lambda p: objective(p, data), modes=["rev"], order=1)(params)
-    seeds = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
-    stacked = tuple(np.stack([column, column[::-1]]) for column in data)
-    found = objective(seeds, stacked)
-    assert found.shape == (2,)
-    assert found[0] == pytest.approx(by_hand / 12, rel=1e-10)
-
-
-@every_model
-def test_responses_of_another_vocabulary_are_refused(model, params, eos):
-    with pytest.raises(ValueError, match=r"^response: token 4 is outside the vocabulary of 4 tokens"):
-        model.reward(params, PROMPTS, np.full((3, HORIZON), 4))
-    with pytest.raises(ValueError, match=r"^prompt: token 4 is outside"):
-        model.reward(params, PROMPTS + 4, np.zeros((3, HORIZON), int))
-    with pytest.raises(ValueError, match="2 prompts, but 3 responses"):
-        model.reward(params, PROMPTS[:2], np.zeros((3, HORIZON), int))
-
-
-def test_parameters_of_another_model_are_refused():
-    with pytest.raises(ValueError, match=r"params\['weights'\] has shape \(3,\); it must end in \(2,\)"):
-        linear()[0].reward({"weights": np.zeros(3)}, PROMPTS, PROMPTS)
-    model, params = network(3)
-    with pytest.raises(ValueError, match=r"params\['head'\] has shape \(6,\); it must end in \(5,\)"):
-        model.reward(params | {"head": np.zeros(6)}, PROMPTS, PROMPTS)
-    model, params = table(3)
-    for wrong in (params["rewards"][:2], params["rewards"][:, :-1]):
-        with pytest.raises(ValueError, match=r"params\['rewards'\] has shape .*; it must end in \(3, 40\)"):
-            model.reward({"rewards": wrong}, PROMPTS, np.zeros((3, HORIZON), int))
-
-
-@pytest.mark.parametrize("eos", [3, None])
-def test_a_table_looks_every_answer_up(eos):
-    model, params = table(eos)
-    answers = lm.enumerate_responses(4, HORIZON, eos)
-    for k, prompt in enumerate(PROMPTS):
-        found = model.reward(params, np.tile(prompt, (len(answers), 1)), answers)
-        assert found.tolist() == params["rewards"][k].tolist()
-
-
-@pytest.mark.parametrize("eos", [3, None])
-def test_a_network_reads_to_the_end_and_no_further(eos):
-    model, params = network(eos)
-    response = np.array([[1, 2, 0], [2, 3, 3], [3, 3, 3]])
-    ends = [3, 2, 1] if eos else [3, 3, 3]
-    for prompt, answer, end, found in zip(
-        PROMPTS, response, ends, model.reward(params, PROMPTS, response), strict=True
-    ):
-        state = params["start"]
-        for token in [*prompt, *answer[:end]]:
-            state = np.tanh(params["recurrent"] @ state + params["embed"][token])
-        assert found == pytest.approx(state @ params["head"], rel=1e-12)
-
-
-@pytest.mark.parametrize("eos", [3, None])
-def test_every_reward_is_the_reward_of_every_answer(eos):
-    model, params = network(eos)
-    both = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
-    answers = lm.enumerate_responses(4, HORIZON, eos)
-    found = model.every_reward(both, PROMPTS, HORIZON)
-    assert found.shape == (2, 3, len(answers))
-    for k, prompt in enumerate(PROMPTS):
-        one_by_one = model.reward(both, np.tile(prompt, (len(answers), 1)), answers)
-        assert found[:, k] == pytest.approx(one_by_one, abs=1e-12)
-    with pytest.raises(ValueError, match="too many to enumerate"):
-        model.every_reward(params, PROMPTS, 20)
-    if eos:
-        assert model.every_reward(params, PROMPTS, 10).shape == (3, (3**11 - 1) // 2), (
-            "with words only it is not too many"
-        )
-    with pytest.raises(ValueError, match=r"^prompt: token 7 is outside"):
-        model.every_reward(params, PROMPTS + 7, HORIZON)
-
-
-@pytest.mark.equation("eq-bt-loss")
-def test_a_table_that_sees_every_pair_learns_the_reward_up_to_a_constant_for_each_prompt():
-    answers = lm.enumerate_responses(3, 1, 2)
-    model = reward_models.Table(Tabular(3, 1, ((0,), (1,)), 2))
-    truth = np.array([[0.0, 1.0, -0.5], [2.0, 0.0, 0.3]])
-    k, a, b = (index.ravel() for index in np.meshgrid([0, 1], range(3), range(3), indexing="ij"))
-    keep = a != b
-    k, a, b = k[keep], a[keep], b[keep]
-    share = annotators.bradley_terry(truth[k, a] - truth[k, b])
-    data = (np.array([[0], [1]])[k], answers[a], answers[b], share)
-    objective = likelihoods.preference_loss(model, likelihoods.bradley_terry_loss)
-    options = {"rounds": 400, "optimizer": optim.adam(0.1), "rng": np.random.default_rng(0)}
-    params, _ = optim.fit(objective, model.init(None), lambda p, rng: [data], **options)
-    found = params["rewards"]
-    centred = [z - z.mean(1, keepdims=True) for z in (found, truth)]
-    assert centred[0] == pytest.approx(centred[1], abs=1e-4)
-
-
-@pytest.mark.equation("eq-bradley-terry", "eq-plackett-luce", "eq-gibbs")
-def test_a_constant_for_each_prompt_changes_no_preference_no_ranking_and_no_policy():
-    rng = np.random.default_rng(10)
-    reward, shift = rng.normal(size=(4, 6)), 3 * rng.normal(size=(4, 1))
-    log_pi_0 = np.log(rng.dirichlet(np.ones(6), size=4))
-    p, moved = (annotators.bradley_terry(r[:, :3] - r[:, 3:]) for r in (reward, reward + shift))
-    assert moved == pytest.approx(p, rel=1e-12)
-    assert likelihoods.ranking_loss(reward + shift) == pytest.approx(likelihoods.ranking_loss(reward), rel=1e-12)
-    policies = [gibbs.log_policy(log_pi_0, r, 0.3) for r in (reward, reward + shift)]
-    assert policies[1] == pytest.approx(policies[0], abs=1e-12)
