@@ -1,4 +1,4 @@
-"""Demonstrations are checked when made, and a file holds all of them or is refused."""
+"""Labels and demonstrations are checked when made, and a file holds all of them or is refused."""
 
 import io
 import itertools
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from rlhf_lab.feedback import demonstrations
-from rlhf_lab.feedback.demonstrations import Demonstrations
+from rlhf_lab.feedback.demonstrations import Demonstrations, Labels
 from rlhf_lab.worlds import control, environments
+from rlhf_lab.worlds.control import Rollout
 
 SHOWN = Demonstrations(np.arange(10.0).reshape(5, 2) / 3, [0, 1, 1, 2, 0], [0, 0, 1, 1, 2], 3)
 
@@ -21,6 +22,62 @@ def same(a, b):
         one, other = getattr(a, name), getattr(b, name)
         assert one.dtype == other.dtype
         assert (one == other).all()
+
+
+def test_labels_are_joined_row_after_row():
+    deep = Labels(np.ones((2, 3, 5, 4)), np.ones((2, 3, 5), dtype=int), np.ones((2, 3, 5)))
+    assert [part.shape for part in demonstrations.join_labels(deep, deep)] == [(2, 3, 10, 4), (2, 3, 10), (2, 3, 10)]
+    lists = demonstrations.check_labels(Labels([[1, 2], [3, 4]], [0, 1], [1, 1]), 2)
+    assert [part.dtype for part in lists] == [float, np.int64, float]
+    one = demonstrations.check_labels(Labels(np.ones((2, 1, 4)), [[0], [1]], [[1], [1]]), 2)
+    assert one.weight.dtype == float
+    with pytest.raises(ValueError, match=r"^weights must be finite and not negative, and not all 0: .* to imitate$"):
+        demonstrations.check_labels(Labels(np.ones((2, 1, 4)), [[0], [1]], [[1], [0]]), 2)
+    first = Labels(np.ones((2, 3, 4)), np.ones((2, 3), dtype=int), np.ones((2, 3)))
+    second = Labels(np.zeros((2, 1, 4)), np.zeros((2, 1), dtype=int), np.zeros((2, 1)))
+    both = demonstrations.join_labels(first, second)
+    assert [part.shape for part in both] == [(2, 4, 4), (2, 4), (2, 4)]
+    assert both.action.tolist() == [[1, 1, 1, 0]] * 2
+    assert (both.observation[:, 3].sum(), both.weight.sum()) == (0, 6)
+
+
+def numbered(alive):
+    """A rollout whose observations and actions say which step, seed and episode they are."""
+    place = np.moveaxis(np.indices(alive.shape), 0, -1).astype(float)
+    return Rollout(place, place @ [100, 10, 1], np.ones(alive.shape), alive)
+
+
+def test_states_are_drawn_evenly_from_the_steps_of_each_episode_and_only_from_those():
+    alive = np.arange(6)[:, None, None] < np.array([[6, 4, 1], [2, 6, 6]])
+    play, seen = numbered(alive), np.zeros(alive.shape)
+    for seed in range(600):
+        labels = demonstrations.draw_states(play, 2, np.random.default_rng(seed))
+        assert (labels.observation.shape, labels.action.shape, labels.weight.shape) == ((2, 6, 3), (2, 6), (2, 6))
+        assert (labels.action == labels.observation @ [100, 10, 1]).all()
+        for row, weight in zip(labels.observation.reshape(-1, 3).astype(int), labels.weight.ravel(), strict=True):
+            assert weight == alive[tuple(row)]
+            seen[tuple(row)] += weight
+    assert (seen[~alive] == 0).all()
+    length = alive.sum(0)
+    expected = np.where(alive, 600 * np.minimum(2, length) / length, 0)
+    assert (np.abs(seen - expected) <= 4 * np.sqrt(600 * 0.25)).all()
+
+
+def test_from_episodes_shorter_than_count_all_steps_are_drawn():
+    labels = demonstrations.draw_states(numbered(np.ones((3, 2, 4), dtype=bool)), 5, np.random.default_rng(0))
+    assert labels.weight.tolist() == [[1.0] * 12] * 2
+
+
+def test_rows_of_an_episode_stand_together_and_belong_to_its_seed():
+    labels = demonstrations.draw_states(numbered(np.ones((5, 2, 3), dtype=bool)), 4, np.random.default_rng(0))
+    assert labels.observation[..., 2].tolist() == [[0] * 4 + [1] * 4 + [2] * 4] * 2
+    assert labels.observation[..., 1].tolist() == [[0] * 12, [1] * 12]
+    assert all(len(set(labels.observation[0, 4 * e : 4 * e + 4, 0])) == 4 for e in range(3))
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="count is the number of steps to draw from each episode, at least 1; got 0"):
+        demonstrations.draw_states(numbered(np.ones((2, 1, 1), dtype=bool)), 0, np.random.default_rng(0))
 
 
 def test_lists_become_arrays_and_one_step_is_enough():

@@ -1,9 +1,10 @@
-"""What imitation loses, exactly; and DAgger, with every question counted."""
+"""How experts are cloned, what that loses, exactly, and DAgger, with every question counted."""
 
 from functools import partial
 
 import numpy as np
 import pytest
+from autograd.test_util import check_grads
 
 from rlhf_lab.feedback import demonstrations
 from rlhf_lab.feedback.demonstrations import Labels
@@ -15,6 +16,7 @@ from rlhf_lab.worlds.control import rollout
 
 CLIFF = gridworlds.cliff()
 STAY = gridworlds.table(np.array([0, 1]), 2)  # the expert of the cliff: stay on the road, swerve out of the ditch
+DEEP = Network(3, 2, hidden=4, scale=(1.0, 2.0, 0.5))
 horizons = pytest.mark.parametrize("horizon", [1, 2, 7, 50])
 
 
@@ -23,13 +25,76 @@ def cliff_policy(road, ditch):
     return np.array([[1 - road, road], [ditch, 1 - ditch]])
 
 
+@pytest.mark.equation("eq-cloning-loss")
+def test_the_cloning_loss_by_hand():
+    logits = np.log(np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]]))
+    action, weight = np.array([1, 0, 1]), np.array([1.0, 2.0, 0.0])
+    expected = -(np.log(0.8) + 2 * np.log(0.5)) / 3
+    assert imitation.cloning_loss(logits, action, weight) == pytest.approx(expected, rel=1e-14)
+    assert imitation.cloning_loss(logits, action, 7 * weight) == pytest.approx(expected, rel=1e-14)
+    both = imitation.cloning_loss(np.stack([logits, -logits]), action, weight)
+    assert both.shape == (2,)
+    assert both[0] == pytest.approx(expected, rel=1e-14)
+    check_grads(lambda z: imitation.cloning_loss(z, action, weight), modes=["rev"], order=1)(logits)
+
+
+@pytest.mark.equation("eq-cloning-loss")
+def test_the_clone_of_a_noisy_expert_is_its_frequencies():
+    state = np.repeat([0, 1], [10, 5])
+    action = np.array([0] * 7 + [1] * 3 + [1] * 4 + [0])
+    labels = Labels(np.eye(2)[state], action, np.ones(15))
+    network, rng = Network(2, 2), np.random.default_rng(7)
+    params = imitation.clone(network, network.init(rng), labels, rounds=400, step_size=0.1)
+    assert policies.softmax(params["weights"]) == pytest.approx(np.array([[0.7, 0.3], [0.2, 0.8]]), abs=1e-4)
+
+
+def test_weights_leave_pairs_out_and_seeds_train_as_if_alone():
+    rng = np.random.default_rng(8)
+    rows, action = rng.normal(size=(2, 6, 3)), rng.integers(2, size=(2, 6))
+    weight = np.array([[1, 1, 1, 0, 0, 0], [1, 2, 0, 1, 1, 0.0]])
+    params = DEEP.init(rng, (2,))
+    both = imitation.clone(DEEP, params, Labels(rows, action, weight), rounds=20, step_size=0.1)
+    one = {name: value[0] for name, value in params.items()}
+    few = Labels(rows[0, :3], action[0, :3], np.ones(3))
+    alone = imitation.clone(DEEP, one, few, rounds=20, step_size=0.1)
+    for name in one:
+        assert both[name][0] == pytest.approx(alone[name], abs=1e-10)
+        assert not np.allclose(alone[name], one[name])
+
+
+def clone_with(**changed):
+    labels = Labels(np.ones((2, 3)), np.array([0, 1]), np.ones(2))._replace(**changed)
+    rng = np.random.default_rng(0)
+    return imitation.clone(DEEP, DEEP.init(rng), labels, rounds=1, step_size=0.1)
+
+
+def test_what_is_not_a_demonstration_is_refused():
+    with pytest.raises(ValueError, match="action must be integers, the numbers of discrete actions; got float64"):
+        clone_with(action=np.array([0.5, 1.0]))
+    for wrong in (2, -1):
+        with pytest.raises(ValueError, match=f"action: there are 2 actions, 0 to 1; got {wrong}"):
+            clone_with(action=np.array([0, wrong]))
+    for changed in ({"action": np.array([0])}, {"weight": np.ones(3)}, {"observation": np.ones((3, 3))}):
+        with pytest.raises(ValueError, match="must have one action and one weight for each observation"):
+            clone_with(**changed)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^observation holds NaN or infinity$"):
+            clone_with(observation=np.array([[1.0, wrong, 0], [0, 0, 0]]))
+    for weight in ([0, 0], [1, -0.5], [1, np.nan]):
+        with pytest.raises(
+            ValueError, match=r"^weights must be finite and not negative, and not all 0: there is nothing"
+        ):
+            clone_with(weight=np.array(weight))
+    with pytest.raises(ValueError, match="observations have 4 entries; this policy was made for 3"):
+        clone_with(observation=np.ones((2, 4)))
+
+
 @pytest.mark.equation("eq-cliff-clone")
 @horizons
 @pytest.mark.parametrize("epsilon", [1e-6, 0.01, 0.3])
 def test_a_clone_on_the_cliff_loses_what_the_formula_says(epsilon, horizon):
-    lost = gridworlds.performance(CLIFF, STAY, horizon) - gridworlds.performance(
-        CLIFF, cliff_policy(epsilon, 1.0), horizon
-    )
+    clone = cliff_policy(epsilon, 1.0)
+    lost = gridworlds.performance(CLIFF, STAY, horizon) - gridworlds.performance(CLIFF, clone, horizon)
     assert imitation.cliff_clone_gap(epsilon, horizon) == pytest.approx(lost, abs=1e-8)
     assert imitation.cliff_clone_gap(1e-7, 100) == pytest.approx(1e-7 * 100 * 99 / 2, rel=1e-4)
 
@@ -99,9 +164,8 @@ def test_the_interactive_bound_is_reached_on_the_track_as_near_as_one_error_cost
     grid, expert = gridworlds.track(4), gridworlds.table(gridworlds.drive(4), 3)
     policy = policies.trembling(expert, 1e-6)
     own = imitation.error(policy, expert, gridworlds.occupancy(grid, policy, 100))
-    assert imitation.gap(grid, expert, policy, 100) == pytest.approx(
-        imitation.interactive_bound(own, 1.0, 100), rel=0.02
-    )
+    bound = imitation.interactive_bound(own, 1.0, 100)
+    assert imitation.gap(grid, expert, policy, 100) == pytest.approx(bound, rel=0.02)
 
 
 WIDTH, HORIZON = 8, 64

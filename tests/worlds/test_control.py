@@ -1,20 +1,16 @@
-"""CartPole in numpy is Gymnasium's, step for step; and any environment with discrete actions can be played."""
-
-import gc
-from types import SimpleNamespace
+"""CartPole in numpy is Gymnasium's, step for step; and a rollout counts what happens until an episode is over."""
 
 import gymnasium
 import numpy as np
 import pytest
 
-from rlhf_lab.feedback.demonstrations import draw_states
 from rlhf_lab.worlds import control, gridworlds
-from rlhf_lab.worlds.control import CartPole, Rollout, rollout
+from rlhf_lab.worlds.control import CartPole, rollout
 from rlhf_lab.worlds.environments import Gym
 
 
-def anything(actions):
-    return lambda seen, rng: rng.integers(actions, size=seen.shape[:-1])
+def anything(seen, rng):
+    return rng.integers(2, size=seen.shape[:-1])
 
 
 def test_cartpole_is_gymnasiums_step_for_step():
@@ -76,87 +72,6 @@ def test_the_experts_by_hand():
     assert control.acrobot_expert(rates, None).tolist() == [2, 0, 0]
 
 
-def test_an_environment_of_gymnasium_is_played_as_gymnasium_plays_it():
-    world, rng = Gym("CartPole-v1"), np.random.default_rng(3)
-    assert (world.observations, world.actions) == (CartPole().observations, CartPole().actions) == (4, 2)
-    play = rollout(world, anything(2), (2, 3), 500, rng)
-    assert play.observation.shape[1:] == (2, 3, 4)
-    assert play.observation.dtype == float
-    assert (play.returns == play.alive.sum(0)).all()
-    assert play.returns.shape == (2, 3)
-    again = np.random.default_rng(3)
-    env = gymnasium.make_vec("CartPole-v1", num_envs=6, vectorization_mode="sync")
-    seen, _ = env.reset(seed=int(again.integers(2**31)))
-    for t in range(5):
-        assert (play.observation[t].reshape(6, 4) == seen).all()
-        seen, _, _, _, _ = env.step(anything(2)(np.zeros((2, 3, 4)), again).ravel())
-
-
-@pytest.mark.parametrize(
-    ("name", "entries", "actions", "ones"),
-    [
-        ("FrozenLake-v1", 16, 4, 1),
-        ("CliffWalking-v1", 48, 4, 1),
-        ("Blackjack-v1", 32 + 11 + 2, 2, 3),
-        ("rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0", 96, 11, 8),
-        ("rlhf_lab.worlds.environments:rlhf_lab/Coin-v0", 33, 2, 11),
-    ],
-)
-def test_what_is_one_of_several_is_seen_as_a_one_hot_row(name, entries, actions, ones):
-    world, rng = Gym(name), np.random.default_rng(4)
-    assert (world.observations, world.actions) == (entries, actions)
-    play = rollout(world, anything(actions), (2, 3), 20, rng)
-    assert play.observation.shape[1:] == (2, 3, entries)
-    assert np.isin(play.observation, (0, 1)).all()
-    assert (play.observation.sum(-1) == ones).all()
-
-
-class Corridor(gymnasium.Env):
-    """Actions 5, 6 and 7 lead one to the left, nowhere and one to the right; one sees where one is, from -3 to 3."""
-
-    action_space = gymnasium.spaces.Discrete(3, start=5)
-    observation_space = gymnasium.spaces.Discrete(7, start=-3)
-    closed = 0
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place = 0
-        return self.place, {}
-
-    def step(self, action):
-        self.place += int(action) - 6
-        return self.place, float(self.place), abs(self.place) == 3, False, {}
-
-    def close(self):
-        Corridor.closed += 1
-
-
-def test_actions_are_counted_from_zero_and_environments_are_closed(monkeypatch):
-    monkeypatch.setitem(
-        gymnasium.registry, "Corridor-v0", gymnasium.envs.registration.EnvSpec("Corridor-v0", entry_point=Corridor)
-    )
-    monkeypatch.setattr(Corridor, "closed", 0)
-    world = Gym("Corridor-v0")
-    assert (world.observations, world.actions, Corridor.closed) == (7, 3, 1)
-    made = []
-    original = gymnasium.make
-    monkeypatch.setattr(gymnasium, "make", lambda *given, **more: made.append(given) or original(*given, **more))
-    assert (world.observations, world.actions, made) == (7, 3, [])  # one look at its spaces is enough
-    play = rollout(world, lambda seen, rng: np.array([0, 1, 2]), (3,), 3, np.random.default_rng(0))
-    assert play.observation.argmax(-1).T.tolist() == [[3, 2, 1], [3, 3, 3], [3, 4, 5]]
-    assert play.returns.tolist() == [-6, 0, 6]
-    gc.collect()
-    assert Corridor.closed == 1 + 3
-
-
-def test_a_time_limit_of_gymnasium_ends_an_episode():
-    play = rollout(
-        Gym("Acrobot-v1"), lambda seen, rng: np.ones(seen.shape[:-1], dtype=int), (2,), 700, np.random.default_rng(0)
-    )
-    assert len(play.reward) == 500
-    assert play.returns.tolist() == [-500, -500]
-
-
 class Countdown:
     """Episode i is over after i + 1 steps; a step pays 1, and 100 once the episode is over."""
 
@@ -173,59 +88,13 @@ class Countdown:
 
 
 def test_a_rollout_stops_when_all_are_over_and_counts_nothing_after_the_end():
-    play = rollout(Countdown(), anything(2), (2, 3), 10, np.random.default_rng(0))
+    play = rollout(Countdown(), anything, (2, 3), 10, np.random.default_rng(0))
     assert play.alive.shape == (3, 2, 3)
     assert play.alive[:, 1].tolist() == [[True] * 3, [False, True, True], [False, False, True]]
     assert play.returns.tolist() == [[1, 2, 3]] * 2
-    assert len(rollout(Countdown(), anything(2), (3,), 2, np.random.default_rng(0)).alive) == 2
+    assert len(rollout(Countdown(), anything, (3,), 2, np.random.default_rng(0)).alive) == 2
     with pytest.raises(ValueError, match="the horizon is the greatest number"):
-        rollout(Countdown(), anything(2), (3,), 0, np.random.default_rng(0))
-
-
-def numbered(alive):
-    """A rollout whose observations and actions say which step, seed and episode they are."""
-    place = np.moveaxis(np.indices(alive.shape), 0, -1).astype(float)
-    return Rollout(place, place @ [100, 10, 1], np.ones(alive.shape), alive)
-
-
-def test_states_are_drawn_evenly_from_the_steps_of_each_episode_and_only_from_those():
-    alive = np.arange(6)[:, None, None] < np.array([[6, 4, 1], [2, 6, 6]])
-    play, seen = numbered(alive), np.zeros(alive.shape)
-    for seed in range(600):
-        labels = draw_states(play, 2, np.random.default_rng(seed))
-        assert (labels.observation.shape, labels.action.shape, labels.weight.shape) == ((2, 6, 3), (2, 6), (2, 6))
-        assert (labels.action == labels.observation @ [100, 10, 1]).all()
-        for row, weight in zip(labels.observation.reshape(-1, 3).astype(int), labels.weight.ravel(), strict=True):
-            assert weight == alive[tuple(row)]
-            seen[tuple(row)] += weight
-    assert (seen[~alive] == 0).all()
-    length = alive.sum(0)
-    expected = np.where(alive, 600 * np.minimum(2, length) / length, 0)
-    assert (np.abs(seen - expected) <= 4 * np.sqrt(600 * 0.25)).all()
-
-
-def test_from_episodes_shorter_than_count_all_steps_are_drawn():
-    labels = draw_states(numbered(np.ones((3, 2, 4), dtype=bool)), 5, np.random.default_rng(0))
-    assert labels.weight.tolist() == [[1.0] * 12] * 2
-
-
-def test_rows_of_an_episode_stand_together_and_belong_to_its_seed():
-    labels = draw_states(numbered(np.ones((5, 2, 3), dtype=bool)), 4, np.random.default_rng(0))
-    assert labels.observation[..., 2].tolist() == [[0] * 4 + [1] * 4 + [2] * 4] * 2
-    assert labels.observation[..., 1].tolist() == [[0] * 12, [1] * 12]
-    assert all(len(set(labels.observation[0, 4 * e : 4 * e + 4, 0])) == 4 for e in range(3))
-
-
-def test_what_cannot_be_played_or_drawn_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match="Pendulum-v1: imitation needs a Discrete action space; got Box"):
-        Gym("Pendulum-v1")
-    told = gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(3))
-    spaces = {"action_space": gymnasium.spaces.Discrete(2), "observation_space": told}
-    monkeypatch.setattr(gymnasium, "make", lambda name: SimpleNamespace(**spaces, close=lambda: None))
-    with pytest.raises(ValueError, match=r"Told-v0: observations must have a fixed number of entries; got Sequence\("):
-        Gym("Told-v0")
-    with pytest.raises(ValueError, match="count is the number of steps to draw from each episode, at least 1; got 0"):
-        draw_states(numbered(np.ones((2, 1, 1), dtype=bool)), 0, np.random.default_rng(0))
+        rollout(Countdown(), anything, (3,), 0, np.random.default_rng(0))
 
 
 def test_the_track_is_a_world_like_the_others():

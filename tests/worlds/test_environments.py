@@ -1,4 +1,7 @@
-"""The worlds as Gymnasium environments."""
+"""The worlds as Gymnasium environments, and any environment of Gymnasium as a world."""
+
+import gc
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -6,6 +9,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rlhf_lab.worlds import coin, environments, phrase_world, token_mdp
+from rlhf_lab.worlds.control import CartPole, rollout
+from rlhf_lab.worlds.environments import Gym
 from rlhf_lab.worlds.token_mdp import TokenMDP
 
 IDS = ["rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0", "rlhf_lab.worlds.environments:rlhf_lab/Coin-v0"]
@@ -157,3 +162,98 @@ def test_an_episode_that_has_ended_cannot_go_on(env):
 def test_options_that_are_not_tokens_are_told(env, options):
     with pytest.raises(ValueError, match=r"this world has prompts 0 to 3|each a word, 0 to 9"):
         env.reset(options=options)
+
+
+def anything(actions):
+    return lambda seen, rng: rng.integers(actions, size=seen.shape[:-1])
+
+
+def test_an_environment_of_gymnasium_is_played_as_gymnasium_plays_it():
+    world, rng = Gym("CartPole-v1"), np.random.default_rng(3)
+    assert (world.observations, world.actions) == (CartPole().observations, CartPole().actions) == (4, 2)
+    play = rollout(world, anything(2), (2, 3), 500, rng)
+    assert play.observation.shape[1:] == (2, 3, 4)
+    assert play.observation.dtype == float
+    assert (play.returns == play.alive.sum(0)).all()
+    assert play.returns.shape == (2, 3)
+    again = np.random.default_rng(3)
+    env = gymnasium.make_vec("CartPole-v1", num_envs=6, vectorization_mode="sync")
+    seen, _ = env.reset(seed=int(again.integers(2**31)))
+    for t in range(5):
+        assert (play.observation[t].reshape(6, 4) == seen).all()
+        seen, _, _, _, _ = env.step(anything(2)(np.zeros((2, 3, 4)), again).ravel())
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "actions", "ones"),
+    [
+        ("FrozenLake-v1", 16, 4, 1),
+        ("CliffWalking-v1", 48, 4, 1),
+        ("Blackjack-v1", 32 + 11 + 2, 2, 3),
+        ("rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0", 96, 11, 8),
+        ("rlhf_lab.worlds.environments:rlhf_lab/Coin-v0", 33, 2, 11),
+    ],
+)
+def test_what_is_one_of_several_is_seen_as_a_one_hot_row(name, entries, actions, ones):
+    world, rng = Gym(name), np.random.default_rng(4)
+    assert (world.observations, world.actions) == (entries, actions)
+    play = rollout(world, anything(actions), (2, 3), 20, rng)
+    assert play.observation.shape[1:] == (2, 3, entries)
+    assert np.isin(play.observation, (0, 1)).all()
+    assert (play.observation.sum(-1) == ones).all()
+
+
+class Corridor(gymnasium.Env):
+    """Actions 5, 6 and 7 lead one to the left, nowhere and one to the right; one sees where one is, from -3 to 3."""
+
+    action_space = gymnasium.spaces.Discrete(3, start=5)
+    observation_space = gymnasium.spaces.Discrete(7, start=-3)
+    closed = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0
+        return self.place, {}
+
+    def step(self, action):
+        self.place += int(action) - 6
+        return self.place, float(self.place), abs(self.place) == 3, False, {}
+
+    def close(self):
+        Corridor.closed += 1
+
+
+def test_actions_are_counted_from_zero_and_environments_are_closed(monkeypatch):
+    monkeypatch.setitem(
+        gymnasium.registry, "Corridor-v0", gymnasium.envs.registration.EnvSpec("Corridor-v0", entry_point=Corridor)
+    )
+    monkeypatch.setattr(Corridor, "closed", 0)
+    world = Gym("Corridor-v0")
+    assert (world.observations, world.actions, Corridor.closed) == (7, 3, 1)
+    made = []
+    original = gymnasium.make
+    monkeypatch.setattr(gymnasium, "make", lambda *given, **more: made.append(given) or original(*given, **more))
+    assert (world.observations, world.actions, made) == (7, 3, [])  # one look at its spaces is enough
+    play = rollout(world, lambda seen, rng: np.array([0, 1, 2]), (3,), 3, np.random.default_rng(0))
+    assert play.observation.argmax(-1).T.tolist() == [[3, 2, 1], [3, 3, 3], [3, 4, 5]]
+    assert play.returns.tolist() == [-6, 0, 6]
+    gc.collect()
+    assert Corridor.closed == 1 + 3
+
+
+def test_a_time_limit_of_gymnasium_ends_an_episode():
+    play = rollout(
+        Gym("Acrobot-v1"), lambda seen, rng: np.ones(seen.shape[:-1], dtype=int), (2,), 700, np.random.default_rng(0)
+    )
+    assert len(play.reward) == 500
+    assert play.returns.tolist() == [-500, -500]
+
+
+def test_what_cannot_be_played_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match="Pendulum-v1: imitation needs a Discrete action space; got Box"):
+        Gym("Pendulum-v1")
+    told = gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(3))
+    spaces = {"action_space": gymnasium.spaces.Discrete(2), "observation_space": told}
+    monkeypatch.setattr(gymnasium, "make", lambda name: SimpleNamespace(**spaces, close=lambda: None))
+    with pytest.raises(ValueError, match=r"Told-v0: observations must have a fixed number of entries; got Sequence\("):
+        Gym("Told-v0")
