@@ -81,9 +81,7 @@ def test_what_is_not_a_demonstration_is_refused():
         with pytest.raises(ValueError, match=r"^observation holds NaN or infinity$"):
             clone_with(observation=np.array([[1.0, wrong, 0], [0, 0, 0]]))
     for weight in ([0, 0], [1, -0.5], [1, np.nan]):
-        with pytest.raises(
-            ValueError, match=r"^weights must be finite and not negative, and not all 0: there is nothing"
-        ):
+        with pytest.raises(ValueError, match=r"^weights must be finite and not negative, and not all 0: .* imitate$"):
             clone_with(weight=np.array(weight))
     with pytest.raises(ValueError, match="observations have 4 entries; this policy was made for 3"):
         clone_with(observation=np.ones((2, 4)))
