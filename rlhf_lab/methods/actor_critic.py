@@ -88,6 +88,35 @@ def check_clip_range(clip_range: float) -> None:
         raise ValueError(f"clip_range is epsilon, in (0, 1); got {clip_range}")
 
 
+def clip_fraction(log_pi: Array, log_old: Array, mask: Array, clip_range: float) -> Array:
+    """Share of tokens whose ratio u_t lies outside 1 +- epsilon, (..., N, T) to (...): a diagnostic of PPO."""
+    outside = np.abs(np.expm1(log_pi - log_old)) > clip_range
+    return np.sum(outside * mask, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
+
+
+def approximate_kl(log_pi: Array, log_old: Array, mask: Array) -> Array:
+    """Mean over tokens of u_t - 1 - log u_t, (..., N, T) to (...): an estimate of KL(pi_old || pi), nats per token.
+
+    Never negative, and unbiased for tokens drawn from pi_old. Schulman 2020.
+    """
+    log_ratio = (log_pi - log_old) * mask
+    return np.sum(np.expm1(log_ratio) - log_ratio, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
+
+
+def explained_variance(values: Array, returns: Array, mask: Array) -> Array:
+    """1 - Var(G_t - V(s_t)) / Var(G_t) over the tokens of a batch, (..., N, T) to (...): a diagnostic of the critic.
+
+    1 is a perfect critic, 0 one that knows no more than the mean, and below 0 it is worse than that.
+    """
+    count = np.sum(mask, axis=(-1, -2), keepdims=True)
+
+    def variance(x: Array) -> Array:
+        centred = x - np.sum(x * mask, axis=(-1, -2), keepdims=True) / count
+        return np.sum(centred**2 * mask, axis=(-1, -2))
+
+    return 1 - variance(returns - values) / variance(returns)
+
+
 def adapt_beta(beta: Array, kl: Array, *, target: float, rate: float = 0.1) -> Array:
     """beta <- beta (1 + alpha clip(KL / target - 1, -0.2, 0.2)), alpha is `rate` (eq-adaptive-beta).
 

@@ -93,9 +93,9 @@ def rlhf(
     gold = replace(start, reference=(model, sft))
     learned = replace(mdp, reward=lambda prompt, response: reward_model.reward(reward, prompt, response))
     task = replace(gold, mdp=learned)
-    gain, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
+    ppo_loss, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
     policy, earned = optim.fit(
-        gain,
+        ppo_loss,
         critic.head(sft),
         collect,
         rounds=ppo_rounds,

@@ -16,11 +16,11 @@ import autograd.numpy as np
 from autograd.tracer import getval
 from numpy.random import Generator
 
-from rlhf_lab.methods.rollouts import Collect, Loss, Task, rollout
+from rlhf_lab.methods.rollouts import Collect, Loss, Task, described, rollout
 from rlhf_lab.models import lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
-from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.optim import Outcome, Params
 
 Advantages = Callable[[Array], Array]
 
@@ -130,7 +130,8 @@ def reinforce(
     groups (..., G, k), to advantages of that shape. `entropy_weight` w pays for the entropy of each next token: the
     loss is less w times the mean of (eq-entropy-bonus) on the answers that were drawn, as A2C and PPO have it. That
     makes each next token less certain, but no token earns the entropy of what it leads to, so that it is not the
-    gradient of J_beta + w H(pi). For that, pay -w log pi(y | x) with the reward.
+    gradient of J_beta + w H(pi). For that, pay -w log pi(y | x) with the reward. The history of `fit` gets the
+    diagnostics `entropy` and `length`.
     """
     task.same_language("policy", model)
     checks.not_negative("entropy_weight", entropy_weight, "w, what a nat of entropy is paid")
@@ -141,14 +142,14 @@ def reinforce(
         grouped = advantages(np.reshape(f, (*f.shape[:-1], prompts, answers)))
         yield AnswerBatch(seen.prompt, seen.response, np.reshape(grouped, f.shape))
 
-    def loss(params: Params, batch: AnswerBatch) -> Array:
-        if not entropy_weight:
-            return reinforce_loss(lm.log_prob(model, params, batch.prompt, batch.response), batch.advantage)
-        logits = model.logits(params, batch.prompt, batch.response)
+    def loss(params: Params, batch: AnswerBatch) -> Outcome:
         mask = lm.response_mask(batch.response, model.eos)
+        logits = model.logits(params, batch.prompt, batch.response)
         log_pi = np.sum(log_prob_of(logits, batch.response) * mask, axis=-1)
-        bonus = np.mean(token_entropy(logits, mask), axis=-1)
-        return reinforce_loss(log_pi, batch.advantage) - entropy_weight * bonus
+        found = reinforce_loss(log_pi, batch.advantage)
+        if entropy_weight:
+            found = found - entropy_weight * np.mean(token_entropy(logits, mask), axis=-1)
+        return Outcome(found, described(log_pi, mask))
 
     return loss, collect
 

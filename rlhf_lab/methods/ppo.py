@@ -14,12 +14,12 @@ from autograd.tracer import getval
 from numpy.random import Generator
 
 from rlhf_lab.methods import actor_critic
-from rlhf_lab.methods.rollouts import Collect, Loss, Rollout, Task, rollout
+from rlhf_lab.methods.rollouts import Collect, Loss, Rollout, Task, described, rollout
 from rlhf_lab.models import lm
 from rlhf_lab.models.critics import Critic
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_prob_of
-from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.optim import Outcome, Params, outcome
 
 
 class TokenBatch(NamedTuple):
@@ -53,7 +53,8 @@ def a2c(
     """Return a loss and a `collect` for `optim.fit`: advantage actor-critic, one step on fresh answers.
 
     Each round draws `prompts` answers. The loss is that of the policy plus `value_weight` c_V times that of the value
-    (eq-weighted-loss). With lambda = 1 it is REINFORCE with a learned baseline.
+    (eq-weighted-loss). With lambda = 1 it is REINFORCE with a learned baseline. The history of `fit` gets the
+    diagnostics `explained_variance`, `entropy` and `length`.
     """
     task.same_language("policy", critic.language)
     prompts = _settings(prompts, gamma, lam, value_weight)
@@ -62,11 +63,11 @@ def a2c(
         seen = rollout(task, critic.language, params, prompts, rng)
         yield advantages_of(critic, params, seen, task.beta, gamma, lam)
 
-    def loss(params: Params, batch: TokenBatch) -> Array:
+    def loss(params: Params, batch: TokenBatch) -> Outcome:
         log_pi, values = _judge(critic, params, batch)
-        value_loss = actor_critic.value_loss(values, batch.returns, batch.mask)
         policy_loss = actor_critic.actor_critic_loss(log_pi, batch.advantage, batch.mask)
-        return policy_loss + value_weight * value_loss
+        value_loss = actor_critic.value_loss(values, batch.returns, batch.mask)
+        return Outcome(policy_loss + value_weight * value_loss, _diagnostics(log_pi, batch))
 
     return loss, collect
 
@@ -83,6 +84,11 @@ def _judge(critic: Critic, params: Params, batch: TokenBatch) -> tuple[Array, Ar
     return log_prob_of(logits, batch.response) * batch.mask, values
 
 
+def _diagnostics(log_pi: Array, batch: TokenBatch) -> dict[str, Array]:
+    told = actor_critic.explained_variance(batch.value_old, batch.returns, batch.mask)
+    return described(np.sum(log_pi, axis=-1), batch.mask) | {"explained_variance": told}
+
+
 def ppo(
     task: Task,
     critic: Critic,
@@ -95,7 +101,7 @@ def ppo(
     lam: float = 0.95,
     value_weight: float = 0.5,
     value_clip: float | None = None,
-    stop_kl: float = np.inf,
+    target_kl: float = np.inf,
     normalised: bool = False,
     control: Callable[[Array, Array], Array] | None = None,
 ) -> tuple[Loss, Collect]:
@@ -105,10 +111,11 @@ def ppo(
     that of the policy plus `value_weight` c_V times that of the value (eq-weighted-loss). `normalised` gives each batch
     advantages of mean 0 and deviation 1. `control(beta, kl)` returns a new beta after each round, as `adapt_beta` does.
 
-    A seed whose policy is found, on a minibatch, more than `stop_kl` nats per token away from the one that wrote the
-    answers has loss 0 from there on to the end of the round. Train it with `optim.resting`, or the momentum of the
-    optimiser carries it on. The pair that is returned remembers who has stopped, and the price: take a fresh one for
-    each run. Raises `ValueError` if a setting is not one that can be meant.
+    A seed whose policy is found, on a minibatch, more than `target_kl` nats per token away from the one that wrote the
+    answers stops until the next round. With `control`, the pair that is returned remembers the price: take a fresh one
+    for each run. The history of `fit` gets the diagnostics `approximate_kl`, `clip_fraction`, `explained_variance` (of
+    the critic when the answers were written), `entropy` and `length`. Raises `ValueError` if a setting is not one that
+    can be meant.
     """
     task.same_language("policy", critic.language)
     prompts = _settings(prompts, gamma, lam, value_weight)
@@ -117,14 +124,12 @@ def ppo(
     actor_critic.check_clip_range(clip_range)
     if value_clip is not None:
         checks.positive("value_clip", value_clip)
-    if not stop_kl >= 0:
-        raise ValueError(f"stop_kl is a divergence in nats, not below 0; got {stop_kl}")
+    if not target_kl >= 0:
+        raise ValueError(f"target_kl is a divergence in nats, not below 0; got {target_kl}")
     beta: Any = task.beta
-    stopped: Any = False
 
     def collect(params: Params, rng: Generator) -> Iterable[TokenBatch]:
-        nonlocal beta, stopped
-        stopped = False
+        nonlocal beta
         seen = rollout(task, critic.language, params, prompts, rng)
         batch = advantages_of(critic, params, seen, beta, gamma, lam)
         if control:
@@ -138,8 +143,7 @@ def ppo(
             for first in range(0, prompts, minibatch):
                 yield batch.rows(order[first : first + minibatch])
 
-    def loss(params: Params, batch: TokenBatch) -> Array:
-        nonlocal stopped
+    def loss(params: Params, batch: TokenBatch) -> Outcome:
         log_pi, values = _judge(critic, params, batch)
         policy_loss = actor_critic.ppo_loss(log_pi, batch.log_old, batch.advantage, batch.mask, clip_range)
         value_loss = (
@@ -147,13 +151,11 @@ def ppo(
             if value_clip is None
             else actor_critic.clipped_value_loss(values, batch.value_old, batch.returns, batch.mask, value_clip)
         )
-        total = policy_loss + value_weight * value_loss
-        if np.isinf(stop_kl):
-            return total
-        log_ratio = getval(log_pi) - batch.log_old
-        strayed = np.sum(np.expm1(log_ratio) - log_ratio, axis=(-1, -2)) / np.sum(batch.mask, axis=(-1, -2))
-        stopped = stopped | (strayed > stop_kl)
-        return total * ~stopped
+        now = getval(log_pi)
+        kl = actor_critic.approximate_kl(now, batch.log_old, batch.mask)
+        clipped = actor_critic.clip_fraction(now, batch.log_old, batch.mask, clip_range)
+        diagnostics = _diagnostics(log_pi, batch) | {"approximate_kl": kl, "clip_fraction": clipped}
+        return Outcome(policy_loss + value_weight * value_loss, diagnostics, stop=kl > target_kl)
 
     return loss, collect
 
@@ -184,8 +186,9 @@ def with_pretraining(
             rows = rng.integers(len(prompt), size=size)
             yield batch, prompt[rows], answer[rows]
 
-    def loss(params: Params, batch: Any) -> Array:
+    def loss(params: Params, batch: Any) -> Outcome:
         own, *text = batch
-        return inner(params, own) + weight * lm.negative_log_likelihood(model, params, *text)
+        found = outcome(inner(params, own))
+        return found._replace(loss=found.loss + weight * lm.negative_log_likelihood(model, params, *text))
 
     return loss, collect

@@ -12,15 +12,16 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import autograd.numpy as np
+from autograd.tracer import getval
 from numpy.random import Generator
 
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
-from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.optim import Outcome, Params
 from rlhf_lab.worlds.token_mdp import TokenMDP
 
-Loss = Callable[[Params, Any], Array]
+Loss = Callable[[Params, Any], Array | Outcome]
 Collect = Callable[[Params, Generator], Iterable[Any]]
 
 
@@ -134,6 +135,15 @@ def rollout(
         )
     log_pi_0 = lm.token_log_prob(*task.reference, prompt, response)
     return Rollout(prompt, response, reward, lm.response_mask(response, mdp.eos), log_pi, log_pi_0)
+
+
+def described(log_pi: Array, mask: Array) -> dict[str, Array]:
+    """Return what answers tell of the policy that wrote them, as diagnostics: `entropy` and `length`, (...).
+
+    `log_pi` (..., N) of the answers, `mask` (..., N, T). The entropy, nats an answer, is estimated by the mean of
+    - log pi(y | x); the length is the mean number of tokens.
+    """
+    return {"entropy": -np.mean(getval(log_pi), axis=-1), "length": np.mean(np.sum(mask, axis=-1), axis=-1)}
 
 
 def stack(params: list[Params]) -> Params:

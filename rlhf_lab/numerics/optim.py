@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import autograd.numpy as np
 from autograd import value_and_grad
+from autograd.tracer import getval
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -17,18 +18,22 @@ State = Any
 
 
 class Optimizer(NamedTuple):
-    """A pair of pure functions: `init(params) -> state`, `update(params, grads, state) -> (params, state)`."""
+    """Two pure functions: `init(params) -> state`, `update(params, grads, state, moving=True) -> (params, state)`.
+
+    `moving` is True, or (S,) says of each seed along the leading axis of the parameters whether it takes the step. One
+    that does not keeps its parameters and its state: without a gradient, the momentum of Adam would carry it on.
+    """
 
     init: Callable[[Params], State]
-    update: Callable[[Params, Params, State], tuple[Params, State]]
+    update: Callable[..., tuple[Params, State]]
 
 
 def sgd(step_size: float) -> Optimizer:
     """Gradient descent: params - step_size * gradient."""
     checks.positive("step_size", step_size)
 
-    def update(params: Params, grads: Params, state: State) -> tuple[Params, State]:
-        return {name: params[name] - step_size * grads[name] for name in params}, state
+    def update(params: Params, grads: Params, state: State, moving: Any = True) -> tuple[Params, State]:
+        return _moved(params, {k: params[k] - step_size * grads[k] for k in params}, moving), state
 
     return Optimizer(lambda params: (), update)
 
@@ -44,44 +49,46 @@ def adam(step_size: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
     def init(params: Params) -> State:
         return 0, {k: np.zeros_like(p) for k, p in params.items()}, {k: np.zeros_like(p) for k, p in params.items()}
 
-    def update(params: Params, grads: Params, state: State) -> tuple[Params, State]:
+    def update(params: Params, grads: Params, state: State, moving: Any = True) -> tuple[Params, State]:
         t, m, v = state
-        t += 1
-        m = {k: b1 * m[k] + (1 - b1) * grads[k] for k in params}
-        v = {k: b2 * v[k] + (1 - b2) * grads[k] ** 2 for k in params}
-        rate = step_size / (1 - b1**t)
-        return {k: params[k] - rate * m[k] / (np.sqrt(v[k] / (1 - b2**t)) + eps) for k in params}, (t, m, v)
+        m_new = {k: b1 * m[k] + (1 - b1) * grads[k] for k in params}
+        v_new = {k: b2 * v[k] + (1 - b2) * grads[k] ** 2 for k in params}
+        t = t + moving
+        steps = np.maximum(t, 1)  # a seed that has never moved does not divide by 0
+        rate, share = step_size / (1 - b1**steps), 1 - b2**steps
+        fresh = {
+            k: p - _along(rate, p) * m_new[k] / (np.sqrt(v_new[k] / _along(share, p)) + eps) for k, p in params.items()
+        }
+        return _moved(params, fresh, moving), (t, _moved(m, m_new, moving), _moved(v, v_new, moving))
 
     return Optimizer(init, update)
 
 
-def resting(optimizer: Optimizer, seeds: int | None = None) -> Optimizer:
-    """Return an optimiser under which a seed whose gradient is zero rests: its parameters and its state stay.
+def _along(values: Any, array: Any) -> Any:
+    return np.reshape(values, np.shape(values) + (1,) * (np.ndim(array) - 1)) if np.ndim(values) else values
 
-    Without it the momentum of Adam moves on where the gradient is zero. Each of the `seeds` along the leading axis of
-    the parameters has a state of its own; None stands for parameters without such an axis. Raises `ValueError` if an
-    array has another leading axis.
+
+def _moved(before: Params, after: Params, moving: Any) -> Params:
+    if moving is True:
+        return after
+    return {name: np.where(_along(moving, value), value, before[name]) for name, value in after.items()}
+
+
+class Outcome(NamedTuple):
+    """What a loss may return in place of its numbers: these, and what else it knows of the batch.
+
+    `loss` is a number or one for each seed. `diagnostics` are constants of the same shape for the history of `fit`. A
+    seed whose `stop` is true takes no step on this batch, and none until the next round.
     """
 
-    def parts(params: Params) -> list[Params]:
-        if seeds is None:
-            return [params]
-        for name, value in params.items():
-            if np.shape(value)[:1] != (seeds,):
-                raise ValueError(f"params[{name!r}] has shape {np.shape(value)}; its first axis must be {seeds} seeds")
-        return [{name: value[k] for name, value in params.items()} for k in range(seeds)]
+    loss: Any
+    diagnostics: dict[str, Any]
+    stop: Any = False
 
-    def update(params: Params, grads: Params, state: State) -> tuple[Params, State]:
-        moved = [
-            optimizer.update(p, g, s) if any(np.any(value) for value in g.values()) else (p, s)
-            for p, g, s in zip(parts(params), parts(grads), state, strict=True)
-        ]
-        states = [s for _, s in moved]
-        if seeds is None:
-            return moved[0][0], states
-        return {name: np.stack([p[name] for p, _ in moved]) for name in params}, states
 
-    return Optimizer(lambda params: [optimizer.init(p) for p in parts(params)], update)
+def outcome(found: Any) -> Outcome:
+    """Return what a loss returned as an `Outcome`."""
+    return found if isinstance(found, Outcome) else Outcome(found, {})
 
 
 def minibatches(arrays: tuple[Any, ...], size: int) -> Callable[[Params, Generator], Iterable[tuple[Any, ...]]]:
@@ -120,35 +127,39 @@ def fit(
 
     `collect(params, rng)` yields batches: minibatches of a dataset (offline), fresh samples (on-policy), several
     passes over the same samples (PPO). The parameters that it receives stay what they are for the whole round.
-    `loss(params, batch)` is a number, or one number for each seed if the parameters have a leading axis; seeds
-    do not touch each other. Returns the parameters and, for each round, the loss of its last batch and whatever
-    `record(params)` adds. Raises `FloatingPointError`, naming the round, as soon as a loss is not finite.
+    `loss(params, batch)` is a number, or one number for each seed if the parameters have a leading axis, or an
+    `Outcome`; seeds do not touch each other. A round ends early when all seeds have stopped. Returns the parameters
+    and, for each round, loss and diagnostics of its last batch and whatever `record(params)` adds. Raises
+    `FloatingPointError`, naming the round, as soon as a loss is not finite.
     """
     if rounds < 0:
         raise ValueError(f"rounds is how often to collect data, 0 or more; got {rounds}")
     checks.finite(params)
 
     def total(params: Params, batch: Any) -> Any:
-        values = loss(params, batch)
-        losses.append(values)
-        return np.sum(values)
+        found = outcome(loss(params, batch))
+        outcomes.append(found)
+        return np.sum(found.loss)
 
-    losses: list[Any] = []
+    outcomes: list[Outcome] = []
     step = value_and_grad(total)
     state, history = optimizer.init(params), []
     # The matrices are small: a second thread costs more than it brings. What overflows is told below, by its round.
     with threadpool_limits(limits=1), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for index in _with_progress(rounds):
-            values: Any = np.nan
+            seen, stopped = Outcome(np.nan, {}), np.array(False)
             for batch in collect(params, rng):
-                losses.clear()
+                outcomes.clear()
                 value, grads = step(params, batch)
-                values = getattr(losses[-1], "_value", losses[-1])
+                seen = outcomes[-1]
                 if not np.isfinite(value):
                     raise FloatingPointError(
                         f"the loss became {value} in round {index} of {rounds}: try a smaller step_size, and check "
                         "that rewards and log-probabilities are finite"
                     )
-                params, state = optimizer.update(params, grads, state)
-            history.append({"loss": values} | (record(params) if record else {}))
+                stopped = stopped | seen.stop
+                if stopped.all():
+                    break
+                params, state = optimizer.update(params, grads, state, *([~stopped] if stopped.any() else []))
+            history.append({"loss": getval(seen.loss)} | seen.diagnostics | (record(params) if record else {}))
     return params, history

@@ -25,7 +25,8 @@ def embedding(table: Array, tokens: Array) -> Array:
 def rnn_states(recurrent: Array, embed: Array, start: Array, tokens: Array) -> Array:
     """h[0] = start, h[t+1] = tanh(W h[t] + E[x_t]): the states as they are read, one after the other.
 
-    `recurrent` W (..., D, D), `embed` E (..., V, D), `start` (..., D), integer `tokens` (..., N, T): (T + 1, ..., D, N).
+    `recurrent` W (..., D, D), `embed` E (..., V, D), `start` (..., D), integer `tokens` (..., N, T) to
+    (T + 1, ..., D, N).
     """
     lead = onp.broadcast_shapes(recurrent.shape[:-2], embed.shape[:-2], start.shape[:-1], tokens.shape[:-2])
     unused = 0.0 * (np.sum(recurrent) + np.sum(embed))  # if there is nothing to read

@@ -4,9 +4,12 @@ import itertools
 
 import numpy as np
 
+from rlhf_lab.methods import actor_critic
 from rlhf_lab.methods.rollouts import Task
 from rlhf_lab.models import lm
+from rlhf_lab.models.critics import TabularCritic
 from rlhf_lab.models.tabular import Tabular
+from rlhf_lab.worlds import token_mdp
 from rlhf_lab.worlds.token_mdp import TokenMDP
 
 PROMPTS = np.array([[0], [1]])
@@ -48,3 +51,22 @@ def optimum():
 def samples(count):
     """Return every way to draw `count` answers, as indices (7^count, count)."""
     return np.array(list(itertools.product(range(len(ANSWERS)), repeat=count)))
+
+
+def all_answers(params):
+    """Every answer to every prompt as one batch, with the weight rho(x) pi(y | x) of each."""
+    prompt, response = np.repeat(PROMPTS, 7, axis=0), np.tile(ANSWERS, (2, 1))
+    weight = (START[:, None] * np.exp(log_pi(params))).ravel()
+    log_p, log_p_0 = (lm.token_log_prob(MODEL, p, prompt, response) for p in (params, REFERENCE))
+    mask = lm.response_mask(response, 2)
+    rewards = actor_critic.kl_rewards(reward(prompt, response), log_p, log_p_0, mask, BETA)
+    return prompt, response, mask, weight, rewards
+
+
+def exact_values(params, prompt, response):
+    """V of the regularised reward at every state, by a sweep over the tree, looked up along each answer."""
+    levels, reference = (lm.policy_levels(MODEL, p, PROMPTS, 2) for p in (params, REFERENCE))
+    paid = [r - BETA * (a - b) for r, a, b in zip(task().mdp.token_rewards(), levels, reference, strict=True)]
+    v = token_mdp.policy_evaluation(levels, paid, eos=2).v
+    table = {"logits": REFERENCE["logits"], "value": np.concatenate(v, axis=-1)}
+    return TabularCritic(MODEL).judge(table, prompt, response)[1]

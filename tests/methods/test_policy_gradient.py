@@ -164,7 +164,7 @@ def test_sampled_gradients_have_the_exact_gradient_as_their_mean(name):
     loss, collect = pg.reinforce(TASK, tasks.MODEL, advantages, prompts=4, answers=answers)
     many = {"logits": np.repeat(tasks.POLICY["logits"][None], 4000, axis=0)}
     (batch,) = collect(many, np.random.default_rng(11))
-    each = -grad(lambda p: anp.sum(loss(p, batch)))(many)["logits"].reshape(4000, -1)
+    each = -grad(lambda p: anp.sum(loss(p, batch).loss))(many)["logits"].reshape(4000, -1)
     error = each.std(0, ddof=1) / 4000**0.5
     assert (np.abs(each.mean(0) - exact_gradient().ravel()) < 4 * error + 1e-12).all()
 
@@ -175,10 +175,10 @@ def test_at_the_optimum_the_noise_is_gone(advantages, k):
     loss, collect = pg.reinforce(TASK, tasks.MODEL, advantages, prompts=5, answers=k)
     best = tasks.optimum()
     (batch,) = collect(best, np.random.default_rng(0))
-    assert grad(loss)(best, batch)["logits"] == pytest.approx(np.zeros((2, 3, 3)), abs=1e-12)
+    assert grad(lambda p: loss(p, batch).loss)(best)["logits"] == pytest.approx(np.zeros((2, 3, 3)), abs=1e-12)
     plain, collect = pg.reinforce(TASK, tasks.MODEL, pg.no_baseline, prompts=5, answers=k)
     (batch,) = collect(best, np.random.default_rng(0))
-    assert np.abs(grad(plain)(best, batch)["logits"]).max() > 1e-2
+    assert np.abs(grad(lambda p: plain(p, batch).loss)(best)["logits"]).max() > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_in_the_mean_the_bonus_moves_the_entropies_of_the_next_tokens_and_not_th
     loss, collect = pg.reinforce(TASK, tasks.MODEL, lambda f: 0 * f, prompts=4, entropy_weight=0.3)
     many = {"logits": np.repeat(tasks.POLICY["logits"][None], 4000, axis=0)}
     (batch,) = collect(many, np.random.default_rng(12))
-    each = -grad(lambda p: anp.sum(loss(p, batch)))(many)["logits"].reshape(4000, -1)
+    each = -grad(lambda p: anp.sum(loss(p, batch).loss))(many)["logits"].reshape(4000, -1)
     error = each.std(0, ddof=1) / 4000**0.5
     held = grad(lambda p: states_held_constant(p, 0.3))(tasks.POLICY)["logits"] - exact_gradient()
     assert (np.abs(each.mean(0) - held.ravel()) < 4 * error + 1e-12).all()
@@ -299,9 +299,9 @@ def test_the_bonus_is_paid_for_each_answer():
     paid, _ = pg.reinforce(TASK, tasks.MODEL, pg.no_baseline, prompts=6, entropy_weight=0.5)
     logits = tasks.MODEL.logits(many, batch.prompt, batch.response)
     bonus = pg.token_entropy(logits, lm.response_mask(batch.response, 2)).mean(-1)
-    assert paid(many, batch) == pytest.approx(plain(many, batch) - 0.5 * bonus, rel=1e-13)
+    assert paid(many, batch).loss == pytest.approx(plain(many, batch).loss - 0.5 * bonus, rel=1e-13)
     alone = pg.AnswerBatch(*(column[0] for column in batch))
-    assert paid(tasks.POLICY, alone) == pytest.approx(paid(many, batch)[0], rel=1e-13)
+    assert paid(tasks.POLICY, alone).loss == pytest.approx(paid(many, batch).loss[0], rel=1e-13)
 
 
 RATIO = tasks.log_pi(tasks.POLICY) - TASK.log_pi_0
@@ -338,6 +338,25 @@ def test_the_gradients_of_the_estimators():
     assert kl_gradient(pg.k1, in_reward=True) == pytest.approx(reverse, abs=1e-12)
     assert kl_gradient(pg.k3, in_reward=True) == pytest.approx(reverse - forward, abs=1e-12)
     assert np.abs(kl_gradient(pg.k2, in_reward=True) - reverse).max() > 0.01
+
+
+@pytest.mark.parametrize("entropy_weight", [0.0, 0.3])
+def test_the_history_tells_entropy_and_length(entropy_weight):
+    loss, collect = pg.reinforce(
+        TASK, tasks.MODEL, pg.rloo_advantages, prompts=3, answers=2, entropy_weight=entropy_weight
+    )
+    many = {"logits": np.repeat(tasks.POLICY["logits"][None], 4000, axis=0)}
+    (batch,) = collect(many, np.random.default_rng(3))
+    told = loss(many, batch).diagnostics
+    assert set(told) == {"entropy", "length"}
+    log_pi = lm.log_prob(tasks.MODEL, many, batch.prompt, batch.response)
+    assert told["entropy"] == pytest.approx(-log_pi.mean(-1), rel=1e-13)
+    exact = {
+        "entropy": entropy_of_answers(tasks.POLICY),
+        "length": TASK.mean(np.exp(tasks.log_pi(tasks.POLICY)) @ lm.response_mask(tasks.ANSWERS, 2).sum(-1)),
+    }
+    for name, values in told.items():
+        assert abs(values.mean() - exact[name]) < 4 * values.std(ddof=1) / 4000**0.5
 
 
 def test_bad_input_is_told():

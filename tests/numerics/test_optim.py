@@ -107,36 +107,73 @@ def test_seeds_on_a_leading_axis_train_as_if_alone():
         assert [r["loss"][k] for r in history] == pytest.approx([r["loss"] for r in own], rel=1e-13)
 
 
-def with_a_pause(optimizer, seeds):
-    """Train on gradients that are zero in the second of three rounds, for all seeds or for the first."""
-    scale = iter([1.0, 0.0, 1.0] if seeds is None else [np.ones(2), np.array([0.0, 1.0]), np.ones(2)])
-    start = {"x": np.array([1.0, -2.0]) if seeds is None else np.array([[1.0, -2.0], [3.0, 0.5]])}
-    params, _ = run(start, rounds=3, optimizer=optimizer, collect=lambda params, rng: [next(scale)])
-    return params["x"]
+def with_stops(optimizer, *stops, loss=quadratic):
+    """Train two seeds for a round of a batch for each of `stops`, which says who stops on it."""
+    start = {"x": np.array([[1.0, -2.0], [3.0, 0.5]])}
+
+    def watched(params, stop):
+        return optim.Outcome(loss(params, 1.0), {}, np.array(stop))
+
+    return run(start, rounds=1, optimizer=optimizer, loss=watched, collect=once(*stops))[0]["x"]
 
 
-def test_a_seed_whose_gradient_is_zero_rests_and_its_momentum_with_it():
+def alone(optimizer, start, steps):
+    return run({"x": np.array(start)}, rounds=steps, optimizer=optimizer)[0]["x"]
+
+
+@pytest.mark.parametrize("optimizer", [optim.adam(0.1), optim.sgd(0.1)])
+def test_a_seed_that_stops_stays_where_it_is_to_the_end_of_the_round(optimizer):
+    found = with_stops(optimizer, [False, False], [True, False], [False, False])
+    assert found[0] == pytest.approx(alone(optimizer, [1.0, -2.0], 1), rel=1e-14)
+    assert found[1] == pytest.approx(alone(optimizer, [3.0, 0.5], 3), rel=1e-14)
+    at_once = with_stops(optimizer, [True, False], [False, False])
+    assert at_once[0].tolist() == [1.0, -2.0]
+    assert at_once[1] == pytest.approx(alone(optimizer, [3.0, 0.5], 2), rel=1e-14)
+
+
+def test_a_seed_that_rests_keeps_its_momentum_and_its_count_of_steps():
     adam = optim.adam(0.1)
-    twice, _ = run({"x": np.array([1.0, -2.0])}, rounds=2, optimizer=adam)
-    assert with_a_pause(optim.resting(adam), None).tolist() == twice["x"].tolist()
-    assert np.abs(with_a_pause(adam, None) - twice["x"]).min() > 1e-3
-    resting, going = with_a_pause(optim.resting(adam, seeds=2), 2)
-    assert resting == pytest.approx(twice["x"], rel=1e-14)
-    assert going == pytest.approx(run({"x": np.array([3.0, 0.5])}, rounds=3, optimizer=adam)[0]["x"], rel=1e-14)
+    params = {"x": np.array([[1.0, -2.0], [3.0, 0.5]]), "y": np.array([0.5, 0.7])}
+    slopes = [{name: (k + 1.0) * np.ones_like(value) - value for name, value in params.items()} for k in range(3)]
+    both, state = params, adam.init(params)
+    for slope, moving in zip(slopes, ([True, True], [False, True], [True, True]), strict=True):
+        both, state = adam.update(both, slope, state, np.array(moving))
+    for k, taken in enumerate(([0, 2], [0, 1, 2])):
+        one = {name: value[k] for name, value in params.items()}
+        own = adam.init(one)
+        for i in taken:
+            one, own = adam.update(one, {name: value[k] for name, value in slopes[i].items()}, own)
+        for name, value in one.items():
+            assert both[name][k] == pytest.approx(value, rel=1e-14)
 
 
-def test_one_number_that_has_a_gradient_is_enough_to_move():
-    start = {"x": np.array([1.0, 2.0]), "y": np.array([3.0])}
-    found, _ = run(
-        start, rounds=1, optimizer=optim.resting(optim.sgd(0.1)), loss=lambda p, b: p["x"][1] + 0 * p["y"][0]
-    )
-    assert [found["x"].tolist(), found["y"].tolist()] == [[1.0, 1.9], [3.0]]
+def test_a_round_ends_when_all_seeds_have_stopped():
+    drawn = []
+
+    def collect(params, rng):
+        for stop in ([False, True], [True, False], [False, False]):
+            drawn.append(stop)
+            yield stop
+
+    start = {"x": np.array([[1.0], [2.0]])}
+    watched = lambda params, stop: optim.Outcome(quadratic(params, 1.0), {}, np.array(stop))  # noqa: E731
+    found, _ = run(start, rounds=2, loss=watched, collect=collect)
+    assert drawn == [[False, True], [True, False]] * 2
+    assert found["x"] == pytest.approx(np.array([[0.64], [2.0]]), rel=1e-14)
 
 
-def test_resting_seeds_have_an_axis_of_their_own():
-    told = r"params\['x'\] has shape \(3, 2\); its first axis must be 2 seeds"
-    with pytest.raises(ValueError, match=told):
-        run({"x": np.ones((3, 2))}, optimizer=optim.resting(optim.adam(0.1), seeds=2))
+def test_a_run_without_seeds_stops_alike():
+    watched = lambda params, stop: optim.Outcome(quadratic(params, 1.0), {}, stop)  # noqa: E731
+    found, _ = run({"x": np.array([1.0])}, rounds=2, loss=watched, collect=once(False, True, False))
+    assert found["x"] == pytest.approx([0.64], rel=1e-14)
+
+
+def test_diagnostics_of_the_last_batch_stand_in_the_history():
+    watched = lambda params, batch: optim.Outcome(quadratic(params, batch), {"seen": 2 * batch})  # noqa: E731
+    _, history = run({"x": np.ones(1)}, rounds=2, loss=watched, collect=once(1.0, 3.0), record=lambda p: {"more": 1})
+    assert [(record["seen"], record["more"], type(record["loss"])) for record in history] == [(6.0, 1, np.float64)] * 2
+    assert optim.outcome(1.5) == (1.5, {}, False)
+    assert optim.outcome(optim.Outcome(1.5, {"a": 1}, True)) == (1.5, {"a": 1}, True)
 
 
 def test_records_are_of_the_parameters_after_the_round():
