@@ -1,8 +1,9 @@
 """Build the book: execute what is out of date, render, and say which file to open.
 
-Nothing outside `_build` is written. Executed cells are cached there; the cache is thrown away when the package, the
-stored results or the lock file change, so every number on the pages was computed by the code in this folder. All pages
-are rendered anew.
+Nothing outside `_build` is written. If nothing changed since the last build that succeeded, there is nothing to do.
+Otherwise all pages are rendered anew, because a page also tells of code, tests and other pages. Executed cells are
+cached; the cache is thrown away when the package, the stored results or the lock file change, so every number on the
+pages was computed by the code in this folder.
 """
 
 import hashlib
@@ -11,21 +12,37 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-BUILD = ROOT / "_build"
+EXECUTED = ("rlhf_lab/**/*.py", "rlhf_lab/**/*.json", "requirements/lock.txt")
+RENDERED = ("rlhf_lab/**/*", "notebooks/**/*", "book/**/*", "tests/**/*", "requirements/lock.txt", "pyproject.toml")
+
+
+def fingerprint(root: Path, patterns: tuple[str, ...], *more: str) -> str:
+    """Return a number that changes with the name or content of any file that fits, with Python, and with `more`."""
+    names = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    digest = hashlib.sha256("\n".join([sys.version, *more]).encode())
+    for name in sorted(names):
+        if "/__pycache__/" not in name and "/." not in name:
+            digest.update(name.encode() + hashlib.sha256((root / name).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def package_hash(root: Path) -> str:
     """Return a fingerprint of everything that a notebook's result depends on, beside its own cells."""
-    patterns = ("rlhf_lab/**/*.py", "results/*.json", "requirements/lock.txt")
-    files = [path for pattern in patterns for path in sorted(root.glob(pattern))]
-    return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
+    return fingerprint(root, EXECUTED)
 
 
-def forget_old_results(root: Path, build: Path) -> None:
+def pages_hash(root: Path) -> str:
+    """Return a fingerprint of everything that the pages are made from and with."""
+    return fingerprint(root, RENDERED, *sorted(f"{made.name} {made.version}" for made in distributions()))
+
+
+def forget_old_results(root: Path) -> None:
     """Throw the cache of executed notebooks away if the package is not the one that filled it."""
+    build = root / "_build"
     stamp, now = build / "package.sha256", package_hash(root)
     if not stamp.exists() or stamp.read_text() != now:
         shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
@@ -33,12 +50,8 @@ def forget_old_results(root: Path, build: Path) -> None:
     stamp.write_text(now)
 
 
-def main() -> int:
-    """Build, and return the exit code."""
-    began = time.time()
-    forget_old_results(ROOT, BUILD)
-    for old in ("html", ".doctrees"):  # what a page tells of code, tests and other pages may be out of date
-        shutil.rmtree(BUILD / old, ignore_errors=True)
+def render(root: Path, log: Path) -> int:
+    """Run Jupyter Book with warnings as errors, and return its exit code."""
     environment = os.environ | {
         "TQDM_DISABLE": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -48,17 +61,31 @@ def main() -> int:
     start = "from jupyter_book.cli.main import main; main()"  # its script holds the path at which it was installed
     command = [sys.executable, "-c", start, "build", ".", "--config", "book/_config.yml"]
     command += ["--toc", "book/_toc.yml", "--warningiserror", "--nitpick", "--keep-going"]
-    print("Executing what is out of date, and rendering; the first time takes about two minutes ...", flush=True)
-    log = BUILD / "book.log"
     with log.open("w") as out:
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    if done.returncode:
+        return subprocess.run(command, cwd=root, env=environment, stdout=out, stderr=subprocess.STDOUT).returncode
+
+
+def main(root: Path = ROOT) -> int:
+    """Build, unless nothing changed, and return the exit code."""
+    began = time.time()
+    build = root / "_build"
+    page, stamp, log = build / "html/index.html", build / "pages.sha256", build / "book.log"
+    now = pages_hash(root)
+    if page.exists() and stamp.exists() and stamp.read_text() == now:
+        print(f"Nothing changed since the last build. Open {os.path.relpath(page)}")
+        return 0
+    forget_old_results(root)
+    stamp.unlink(missing_ok=True)
+    for old in ("html", ".doctrees"):
+        shutil.rmtree(build / old, ignore_errors=True)
+    print("Executing what is out of date, and rendering; the first time takes a few minutes ...", flush=True)
+    if render(root, log):
         lines = log.read_text().splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line or "Error" in line]
         print("\n".join(told[-40:] or lines[-40:]))
         print(f"The book was not built; the whole log is in {os.path.relpath(log)}")
         return 1
-    page = BUILD / "html/index.html"
+    stamp.write_text(now)
     print(f"Built in {time.time() - began:.0f} s. Open {os.path.relpath(page)}")
     return 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import jupytext
 import nbclient
 import nbformat
-from build import BUILD, ROOT, package_hash
+from build import ROOT, package_hash
 
 os.environ |= {"TQDM_DISABLE": "1", "OPENBLAS_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
 
@@ -62,7 +62,7 @@ def main() -> int:
     for text in texts:
         stored = text.with_suffix(".ipynb")
         now = hashlib.sha256(text.read_bytes() + package_hash(ROOT).encode()).hexdigest()
-        stamp = BUILD / f"sync/{text.stem}.sha256"
+        stamp = ROOT / f"_build/sync/{text.stem}.sha256"
         if not arguments.force and stored.exists() and stamp.exists() and stamp.read_text() == now:
             print(f"{text.stem}: nothing changed")
             continue

@@ -21,16 +21,27 @@ TEXTS = sorted((ROOT / "notebooks").glob("*.md"))
 every_chapter = pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 
 
-def test_every_equation_is_asserted_and_every_marker_names_an_equation():
+def test_every_equation_is_asserted_and_every_marker_names_an_equation(request):
     assert book_index.unasserted(ROOT) == []
+    asserted = book_index.markers(ROOT)
+    for item in request.session.items:  # what the index reads from the files is what pytest sees
+        for mark in item.iter_markers("equation"):
+            assert all(item.nodeid.split("[")[0] in asserted[label] for label in mark.args), item.nodeid
 
 
 def test_every_module_follows_the_order_of_the_book():
     assert book_index.disordered(ROOT) == []
 
 
-def test_every_module_stands_in_the_reference_behind_those_that_it_uses():
-    assert book_index.unreferenced(ROOT) == []
+def test_the_reference_has_a_page_for_each_room_from_the_ground_up():
+    assert book_index.reference(ROOT) == [room for floor in book_index.floors(ROOT) for room in floor]
+    for room in book_index.reference(ROOT):
+        assert (ROOT / f"book/reference/{room}.md").read_text() == f"# `{room}`\n\n```{{room}}\n```\n"
+
+
+def test_the_reference_gives_no_answer_away():
+    shown = [name for name in book_index.modules(ROOT) if name.startswith("check")]
+    assert shown == ["check", "check.diagnosis"]
 
 
 def test_every_equation_is_computed_by_a_function():
@@ -74,7 +85,8 @@ def test_a_notebook_was_executed_from_top_to_bottom_without_errors(text):
 @every_chapter
 def test_cells_are_short_and_narrow(text):
     cells = [cell["code"].splitlines() for cell in book_index.cells(text.read_text())]
-    assert [lines for lines in cells if len(lines) > 20] == []
+    other = [[line for line in lines if not line.startswith(("import ", "from "))] for lines in cells]
+    assert [lines for lines in other if len(lines) > 20] == []  # imports are as many as the rooms that are used
     assert [line for lines in cells for line in lines if len(line) > 88] == []
     notebook = nbformat.read(text.with_suffix(".ipynb"), 4)
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
@@ -151,7 +163,18 @@ mystnb:
 plt.show()
 ```
 """
-MODULE = '"""A leaf."""\n\n\ndef one():\n    """One (eq-one)."""\n\n\nclass Two:\n    """Two (eq-two)."""\n'
+MODULE = '''"""A leaf."""
+
+from rlhf_lab.ground import stone
+
+
+def one():
+    """One (eq-one)."""
+
+
+class Two:
+    """Two (eq-two)."""
+'''
 TESTS = """import pytest
 
 
@@ -172,7 +195,20 @@ parts:
   - file: notebooks/chapter
   - file: book/api
     sections:
-    - file: book/low
+    - file: book/reference/ground
+    - file: book/reference/tree
+"""
+PYPROJECT = """[tool.pytest.ini_options]
+markers = ["equation"]
+
+[[tool.importlinter.contracts]]
+name = "Only down"
+type = "layers"
+layers = ["__main__", "check", "tree | plots", "ground"]
+
+[[tool.importlinter.contracts]]
+name = "No network"
+type = "forbidden"
 """
 
 
@@ -181,16 +217,27 @@ def project(tmp_path):
     files = {
         "book/_toc.yml": TOC,
         "book/preface.md": "# Preface\n",
-        "book/api.md": "# Reference\n\n```{modules}\n```\n",
-        "book/low.md": "# Low\n\n```{modules}\nleaf\n```\n",
+        "book/api.md": "# Reference\n",
         "notebooks/chapter.md": CHAPTER,
         "rlhf_lab/__init__.py": "",
-        "rlhf_lab/leaf.py": MODULE,
-        "tests/test_leaf.py": TESTS,
-        "pytest.ini": "[pytest]\nmarkers = equation\n",
+        "rlhf_lab/__main__.py": "",
+        "rlhf_lab/plots.py": '"""Pictures. In colour."""',
+        "rlhf_lab/check/__init__.py": "from rlhf_lab.check import chapter, hints",
+        "rlhf_lab/check/chapter.py": "secret = 1",
+        "rlhf_lab/check/hints.py": "",
+        "rlhf_lab/ground/__init__.py": '"""What is\nbelow. And deep."""',
+        "rlhf_lab/ground/stone.py": "",
+        "rlhf_lab/tree/__init__.py": "from rlhf_lab.tree.crown import far",
+        "rlhf_lab/tree/bark.py": "from rlhf_lab.tree.leaf import one",
+        "rlhf_lab/tree/crown/__init__.py": "",
+        "rlhf_lab/tree/crown/far.py": "from rlhf_lab.tree import bark",
+        "rlhf_lab/tree/leaf.py": MODULE,
+        "tests/tree/test_leaf.py": TESTS,
+        "requirements/lock.txt": "",
+        "pyproject.toml": PYPROJECT,
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
     notebook = sync.notebook_of(tmp_path / "notebooks/chapter.md")
     for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
@@ -208,65 +255,62 @@ def test_a_project_in_order_has_nothing_to_report(project):
     text = project / "notebooks/chapter.md"
     assert book_index.unasserted(project) == []
     assert book_index.disordered(project) == []
-    assert book_index.unreferenced(project) == []
     assert book_index.unchecked_sections(text) == []
     assert book_index.untold_figures(text) == []
     assert book_index.out_of_step(text) == []
     assert book_index.badly_executed(text.with_suffix(".ipynb")) == []
-    assert book_index.functions(project) == {"eq-one": ["rlhf_lab.leaf.one"], "eq-two": ["rlhf_lab.leaf.Two"]}
+    leaf = "rlhf_lab.tree.leaf"
+    assert book_index.functions(project) == {"eq-one": [f"{leaf}.one"], "eq-two": [f"{leaf}.Two"]}
     assert book_index.figures(project) == {"eq-two": ["fig-two"]}
-    both = ["tests/test_leaf.py::test_one", "tests/test_leaf.py::test_two"]
+    both = ["tests/tree/test_leaf.py::test_one", "tests/tree/test_leaf.py::test_two"]
     assert book_index.markers(project) == {"eq-one": both, "eq-two": both[1:]}
 
 
 def test_an_equation_without_a_test_is_noticed(project):
-    edit(project / "tests/test_leaf.py", '"eq-two", ', "")
+    edit(project / "tests/tree/test_leaf.py", '"eq-two", ', "")
     assert book_index.unasserted(project) == ["eq-two: no test is marked with it"]
 
 
 def test_a_marker_in_a_comment_does_not_count(project):
-    edit(project / "tests/test_leaf.py", '"eq-two", "eq-one")', '"eq-one")  # @pytest.mark.equation("eq-two")')
+    edit(project / "tests/tree/test_leaf.py", '"eq-two", "eq-one")', '"eq-one")  # @pytest.mark.equation("eq-two")')
     assert book_index.unasserted(project) == ["eq-two: no test is marked with it"]
 
 
 def test_a_marker_without_an_equation_is_noticed(project):
-    edit(project / "tests/test_leaf.py", '"eq-two", ', '"eq-two", "eq-three", ')
+    edit(project / "tests/tree/test_leaf.py", '"eq-two", ', '"eq-two", "eq-three", ')
     assert book_index.unasserted(project) == ["eq-three: tests name it, but the book has no such equation"]
-
-
-def test_tests_that_cannot_be_collected_are_noticed(project):
-    edit(project / "tests/test_leaf.py", "import pytest", "import pytest, nothing_of_that_name")
-    with pytest.raises(RuntimeError, match="pytest could not collect the tests"):
-        book_index.markers(project)
 
 
 def test_another_order_is_noticed(project):
     edit(project / "notebooks/chapter.md", "eq-one\n", "eq-new\n")
     edit(project / "notebooks/chapter.md", "eq-two\n", "eq-one\n")
     edit(project / "notebooks/chapter.md", "eq-new\n", "eq-two\n")
-    expected = "leaf: its equations stand in the order ['eq-one', 'eq-two'], in the book ['eq-two', 'eq-one']"
+    expected = "tree.leaf: its equations stand in the order ['eq-one', 'eq-two'], in the book ['eq-two', 'eq-one']"
     assert book_index.disordered(project) == [expected]
 
 
 def test_a_label_that_the_book_does_not_have_is_noticed(project):
-    edit(project / "rlhf_lab/leaf.py", "eq-two", "eq-too")
-    assert book_index.disordered(project) == ["leaf: eq-too is not in the book"]
+    edit(project / "rlhf_lab/tree/leaf.py", "eq-two", "eq-too")
+    assert book_index.disordered(project) == ["tree.leaf: eq-too is not in the book"]
 
 
-def test_a_reference_that_is_not_that_of_the_package_is_noticed(project):
-    (project / "rlhf_lab/stem.py").write_text('"""A stem."""\n\nfrom . import root\nfrom .leaf import one\n')
-    (project / "rlhf_lab/root.py").write_text('"""A root that is\nlong. And deep."""\n')
-    (project / "rlhf_lab/exercises_leaf.py").write_text('"""Secrets."""\n')
-    assert book_index.unreferenced(project) == [f"{name}: on 0 pages of the reference" for name in ("root", "stem")]
-    edit(project / "book/low.md", "leaf", "stem\nleaf\nroot\nroot\nseed")
-    assert book_index.reference(project) == {"low": ["stem", "leaf", "root", "root", "seed"]}
-    assert book_index.unreferenced(project) == [
-        "root: on 2 pages of the reference",
-        "seed: the reference shows it, and there is no such module",
-        "stem: stands before leaf, which it uses",
-        "stem: stands before root, which it uses",
+def test_rooms_stand_from_the_ground_up_and_modules_after_what_they_import(project):
+    assert book_index.floors(project) == [["ground"], ["tree", "plots"], ["check"]]
+    assert book_index.reference(project) == ["ground", "tree"]
+    assert book_index.rules(project) == ["Only down", "No network"]
+    assert book_index.modules(project) == [
+        *("ground", "ground.stone"),
+        *("tree", "tree.crown", "tree.leaf", "tree.bark", "tree.crown.far"),
+        "plots",
+        *("check", "check.hints"),
     ]
-    assert book_index.summary(project / "rlhf_lab/root.py") == "A root that is long."
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("ground", "What is below."), ("plots", "Pictures."), ("tree.leaf", "A leaf.")]
+)
+def test_the_first_sentence_of_a_docstring_tells_what_a_module_is(project, name, first):
+    assert book_index.summary(book_index.source(project, name)) == first
 
 
 def test_a_section_that_asserts_nothing_is_noticed(project):
@@ -320,33 +364,104 @@ def test_bad_outputs_are_noticed(project, output, what):
     assert found == [f"chapter.ipynb: cell 1 {what}"]
 
 
-def test_modules_stand_after_what_they_import(tmp_path):
-    (tmp_path / "rlhf_lab").mkdir()
-    for name, text in {
-        "__init__": "",
-        "a": "from . import c",
-        "b": "",
-        "c": "from .b import x",
-        "d": "import os",
-    }.items():
-        (tmp_path / f"rlhf_lab/{name}.py").write_text(text)
-    assert book_index.modules(tmp_path) == ["b", "c", "a", "d"]
+RESULT = "rlhf_lab/experiments/results/study.json"
 
 
-def test_old_results_are_forgotten_when_the_package_changes(project):
+@pytest.mark.parametrize("changed", ["rlhf_lab/tree/leaf.py", RESULT, "requirements/lock.txt"])
+def test_cells_are_executed_anew_if_what_they_compute_with_changes(project, changed):
     cache = project / "_build/.jupyter_cache"
-    build.forget_old_results(project, project / "_build")
+    build.forget_old_results(project)
     cache.mkdir()
-    build.forget_old_results(project, project / "_build")
+    write(project, "notebooks/chapter.md", "tests/tree/test_leaf.py")
+    build.forget_old_results(project)
     assert cache.exists()
-    edit(project / "rlhf_lab/leaf.py", "One", "Eins")
-    build.forget_old_results(project, project / "_build")
+    write(project, changed)
+    build.forget_old_results(project)
     assert not cache.exists()
-    cache.mkdir()
-    (project / "results").mkdir()
-    (project / "results/study.json").write_text("{}")
-    build.forget_old_results(project, project / "_build")
-    assert not cache.exists()
+
+
+def write(project, *names):
+    for name in names:
+        (project / name).parent.mkdir(exist_ok=True, parents=True)
+        with (project / name).open("a", encoding="utf-8") as file:
+            file.write("\n")
+
+
+@pytest.fixture
+def rendered(project, monkeypatch):
+    """Build the book of the tiny project, by a printer that writes one page and can be made to fail."""
+
+    def render(root, log):
+        page = root / "_build/html/index.html"
+        assert not page.exists()
+        page.parent.mkdir(parents=True)
+        page.write_text("A page")
+        log.write_text("page.md: WARNING: this is wrong\n")
+        calls.append(root)
+        return failing[0]
+
+    def run(fails=0):
+        failing[0] = fails
+        before = len(calls)
+        assert build.main(project) == fails
+        return len(calls) - before
+
+    calls, failing = [], [0]
+    monkeypatch.setattr(build, "render", render)
+    assert run() == 1
+    return run
+
+
+def test_a_book_in_which_nothing_changed_is_not_built_again(project, rendered, capsys):
+    capsys.readouterr()
+    write(project, "README.md", "rlhf_lab/tree/__pycache__/leaf.pyc", "notebooks/.ipynb_checkpoints/chapter.ipynb")
+    assert rendered() == 0
+    assert capsys.readouterr().out.startswith("Nothing changed since the last build. Open ")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "rlhf_lab/tree/leaf.py",
+        "rlhf_lab/new.py",
+        RESULT,
+        "notebooks/chapter.md",
+        "notebooks/chapter.ipynb",
+        "book/_toc.yml",
+        "book/_ext/new.py",
+        "book/_static/new.css",
+        "tests/tree/test_leaf.py",
+        "pyproject.toml",
+        "requirements/lock.txt",
+    ],
+)
+def test_a_book_is_built_again_if_anything_changes_that_its_pages_are_made_from(project, rendered, changed):
+    write(project, changed)
+    assert rendered() == 1
+    assert rendered() == 0
+    (project / changed).rename(project / f"{changed}.old")
+    assert rendered() == 1
+
+
+def test_a_book_is_built_again_if_what_makes_it_changes(project, rendered, monkeypatch):
+    monkeypatch.setattr(build, "distributions", list)
+    assert rendered() == 1
+    monkeypatch.setattr(build.sys, "version", "4.0")
+    assert rendered() == 1
+
+
+def test_a_book_whose_pages_are_gone_is_built_again(project, rendered):
+    (project / "_build/html/index.html").unlink()
+    assert rendered() == 1
+
+
+def test_a_book_that_could_not_be_built_is_built_again(project, rendered, capsys):
+    write(project, "book/preface.md")
+    assert rendered(fails=1) == 1
+    assert "page.md: WARNING: this is wrong\nThe book was not built" in capsys.readouterr().out
+    assert rendered(fails=1) == 1
+    assert rendered() == 1
+    assert rendered() == 0
 
 
 def test_the_same_text_gives_the_same_notebook(project):

@@ -7,13 +7,15 @@ import re
 from pathlib import Path
 
 import book_index
+from book_index import REFERENCE
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[2]
 INDEX = "book/equations"
-API, REFERENCE = "book/api", "book/reference/"
+HOUSE = "book/api"
+PLACE = re.compile(r"^```\{(house|rooms|room)\}\n```$", re.MULTILINE)
 
 
 class equation_index(nodes.General, nodes.Element):
@@ -59,23 +61,44 @@ def _rst(part: str) -> str:
 
 
 def reference_page(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Write the pages of the reference, one section a module, and the list of all that stands before them."""
-    if docname == API:
-        listed = "\n\n".join(_listed(name, names) for name, names in book_index.reference(ROOT).items())
-        source[0] = book_index.MODULES.sub(lambda block: listed, source[0])
-    elif docname.startswith(REFERENCE):
-        source[0] = book_index.MODULES.sub(lambda block: "\n".join(map(_section, block[1].split())), source[0])
+    """Write what only the package knows: the picture of the house, the list of rooms, the modules of a room."""
+    if docname == HOUSE or docname.startswith(REFERENCE):
+        written = {"house": _house, "rooms": _rooms, "room": lambda: _room(docname.removeprefix(REFERENCE))}
+        source[0] = PLACE.sub(lambda place: written[place[1]](), source[0])
 
 
-def _listed(page: str, names: list[str]) -> str:
-    first = {name: book_index.summary(ROOT / f"rlhf_lab/{name}.py") for name in names}
-    rows = [f"- {{py:mod}}`{name} <rlhf_lab.{name}>`: {line}" for name, line in first.items()]
-    title = (ROOT / f"book/{page}.md").read_text().splitlines()[0]
-    return f"#{title}\n\n" + "\n".join(rows)
+def _summary(name: str) -> str:
+    return book_index.summary(book_index.source(ROOT, name))
 
 
-def _section(name: str) -> str:
-    return f"\n## `{name}`\n\n```{{eval-rst}}\n.. automodule:: rlhf_lab.{name}\n   :members:\n```\n"
+def _house() -> str:
+    floors = [["", *map(_box, floor), ":::"] for floor in reversed(book_index.floors(ROOT))]
+    return "\n".join(
+        ["::::{container} house", *[":::{container} floor" + "\n".join(floor) for floor in floors], "::::"]
+    )
+
+
+def _box(room: str) -> str:
+    return f"```{{container}} room\n[`{room}`](reference/{room})\n\n{_summary(room)}\n```"
+
+
+def _rooms() -> str:
+    names = book_index.modules(ROOT)
+    told = []
+    for room in (room for floor in book_index.floors(ROOT) for room in floor):
+        inside = [name for name in names if name.startswith(f"{room}.")]
+        rows = [f"- {{py:mod}}`{name.split('.', 1)[1]} <rlhf_lab.{name}>`: {_summary(name)}" for name in inside]
+        told.append(f"## [`{room}`](reference/{room})\n\n{_summary(room)}\n\n" + "\n".join(rows))
+    return "\n\n".join(told)
+
+
+def _room(room: str) -> str:
+    inside = [name for name in book_index.modules(ROOT) if name.startswith(f"{room}.")]
+    return _documented(room) + "".join(f"\n## `{name}`\n\n{_documented(name)}" for name in inside)
+
+
+def _documented(name: str) -> str:
+    return f"```{{eval-rst}}\n.. automodule:: rlhf_lab.{name}\n   :members:\n```\n"
 
 
 def prepare(app: Sphinx) -> None:

@@ -1,33 +1,33 @@
-"""What the book, the package and the tests say of each other: equations, functions, tests, figures.
+"""What the book, the package and the tests say of each other: rooms, equations, functions, tests, figures.
 
-Pure functions of a project's root; they read files and, for the tests, ask pytest. Used by the Sphinx extension
-beside this file and by `tests/test_book.py`. As a pytest plugin this module writes down the `equation` markers.
+Pure functions of a project's root: they read files and run nothing. Used by the Sphinx extension beside this file and
+by `tests/test_book.py`. A module is named as in `from rlhf_lab import name`: `models.lm`.
 """
 
 import ast
 import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
+import tomllib
 from pathlib import Path
 
 import yaml
 
 EQUATION = re.compile(r"^:label: (eq-[\w-]+)$", re.MULTILINE)
 NAMED = re.compile(r"\((eq-[\w-]+)\)")
-MODULES = re.compile(r"^```\{modules\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+REFERENCE = "book/reference/"
 CELL = re.compile(
     r"^```\{code-cell\}[^\n]*\n(?:---\n(?P<options>.*?)\n---\n)?(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 
 
+def _chapters(root: Path) -> list[dict]:
+    toc = yaml.safe_load((root / "book/_toc.yml").read_text())
+    return [{"file": toc["root"]}] + [chapter for part in toc["parts"] for chapter in part["chapters"]]
+
+
 def pages(root: Path) -> list[Path]:
     """Return the MyST sources of the pages in the order of the table of contents."""
-    toc = yaml.safe_load((root / "book/_toc.yml").read_text())
-    files = [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [root / f"{name}.md" for name in files]
+    return [root / f"{chapter['file']}.md" for chapter in _chapters(root)]
 
 
 def equations(root: Path) -> dict[str, Path]:
@@ -35,58 +35,71 @@ def equations(root: Path) -> dict[str, Path]:
     return {label: page for page in pages(root) for label in EQUATION.findall(page.read_text())}
 
 
+def _rules(root: Path) -> list[dict]:
+    return tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+
+
+def rules(root: Path) -> list[str]:
+    """Return what import-linter holds the package to, in the words of `pyproject.toml`."""
+    return [rule["name"] for rule in _rules(root)]
+
+
+def floors(root: Path) -> list[list[str]]:
+    """Return the rooms of the package from the ground up; those on one floor stand side by side."""
+    layers = next(rule["layers"] for rule in _rules(root) if rule["type"] == "layers")
+    return [layer.split(" | ") for layer in reversed(layers) if layer != "__main__"]
+
+
 def modules(root: Path) -> list[str]:
-    """Return the names of the package's modules, each after those that it imports."""
-    trees = {path.stem: ast.parse(path.read_text()) for path in sorted((root / "rlhf_lab").glob("*.py"))}
-    needs = {name: {a for a in _imported(tree) if a in trees and a != name} for name, tree in trees.items()}
-    ordered: list[str] = []
-    while needs:
-        free = min((name for name in needs if needs[name] <= set(ordered)), default=min(needs))
-        ordered.append(free)
-        del needs[free]
-    return [name for name in ordered if not name.startswith("__")]
+    """Return the modules that the reference shows: every room, then its modules, each after those that it imports.
 
-
-def reference(root: Path) -> dict[str, list[str]]:
-    """Return the pages of the reference, in the order of the table of contents, each with its modules."""
-    toc = yaml.safe_load((root / "book/_toc.yml").read_text())
-    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    files = [section["file"] for chapter in chapters for section in chapter.get("sections", [])]
-    named = {name: MODULES.search((root / f"{name}.md").read_text()) for name in files}
-    return {name.removeprefix("book/"): block[1].split() for name, block in named.items() if block}
-
-
-def unreferenced(root: Path) -> list[str]:
-    """Say which modules stand on no page of the reference or on several, and which stand before one that they use.
-
-    The modules of the exercises stand on none: what checkers know of an exercise would give its answer away.
+    A module of `check` with the name of a chapter holds the answers to its exercises, so it is left out.
     """
-    shown = [name for names in reference(root).values() for name in names]
-    wanted = [name for name in modules(root) if not name.startswith("exercises_")]
-    found = [f"{name}: on {shown.count(name)} pages of the reference" for name in wanted if shown.count(name) != 1]
-    found += [f"{name}: the reference shows it, and there is no such module" for name in shown if name not in wanted]
-    for name in [name for name in wanted if name in shown]:
-        needs = _imported(ast.parse((root / f"rlhf_lab/{name}.py").read_text()))
-        late = set(shown[shown.index(name) + 1 :]) & needs
-        found += [f"{name}: stands before {other}, which it uses" for other in sorted(late)]
-    return found
-
-
-def summary(module: Path) -> str:
-    """Return the first sentence of a module's docstring."""
-    paragraph = (ast.get_docstring(ast.parse(module.read_text())) or "").split("\n\n")[0]
-    return re.split(r"(?<=\.)\s", " ".join(paragraph.split()))[0]
+    found = {}
+    for path in sorted((root / "rlhf_lab").rglob("*.py")):
+        parts = path.relative_to(root / "rlhf_lab").with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = ast.parse(path.read_bytes())
+    secret = {f"check.{page.stem}" for page in pages(root)}
+    ordered: list[str] = []
+    for room in (room for floor in floors(root) for room in floor):
+        here = {name for name in found if name.startswith(f"{room}.") and "__main__" not in name} - secret
+        needs = {name: _imported(found[name]) - {name} for name in here}
+        ordered.append(room)
+        while here:
+            free = min((name for name in here if not needs[name] & here), default=min(here))
+            ordered.append(free)
+            here.remove(free)
+    return ordered
 
 
 def _imported(tree: ast.Module) -> set[str]:
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            found |= {node.module} if node.module else {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rlhf_lab":
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name.removeprefix("rlhf_lab").removeprefix(".") for name in names}
     return found
 
 
-def named_in(module: Path) -> list[tuple[str, str]]:
+def source(root: Path, name: str) -> Path:
+    """Return the file of a module or of a room."""
+    path = root / "rlhf_lab" / name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def summary(module: Path) -> str:
+    """Return the first sentence of a module's docstring."""
+    paragraph = (ast.get_docstring(ast.parse(module.read_bytes())) or "").split("\n\n")[0]
+    return re.split(r"(?<=\.)\s", " ".join(paragraph.split()))[0]
+
+
+def reference(root: Path) -> list[str]:
+    """Return the rooms that have a page of the reference, in the order of the table of contents."""
+    files = [section["file"] for chapter in _chapters(root) for section in chapter.get("sections", [])]
+    return [name.removeprefix(REFERENCE) for name in files if name.startswith(REFERENCE)]
+
+
+def named_in(root: Path, module: str) -> list[tuple[str, str]]:
     """Return (label, dotted name) for each label in the docstrings of a module, in the order of the file."""
     found = []
 
@@ -98,7 +111,7 @@ def named_in(module: Path) -> list[tuple[str, str]]:
                 if isinstance(node, ast.ClassDef):
                     visit(node.body, name)
 
-    visit(ast.parse(module.read_text()).body, f"rlhf_lab.{module.stem}")
+    visit(ast.parse(source(root, module).read_bytes()).body, f"rlhf_lab.{module}")
     return found
 
 
@@ -106,7 +119,7 @@ def functions(root: Path) -> dict[str, list[str]]:
     """Return, for each label, the functions and classes whose docstrings name it."""
     found: dict[str, list[str]] = {}
     for name in modules(root):
-        for label, function in named_in(root / f"rlhf_lab/{name}.py"):
+        for label, function in named_in(root, name):
             found.setdefault(label, []).append(function)
     return found
 
@@ -132,30 +145,15 @@ def cells(text: str) -> list[dict]:
 
 
 def markers(root: Path) -> dict[str, list[str]]:
-    """Return, for each label, the tests that assert it, as pytest collects them."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "markers.json"
-        environment = os.environ | {"BOOK_INDEX_OUT": str(out), "PYTHONPATH": os.path.dirname(__file__)}
-        command = [sys.executable, "-m", "pytest", "tests", "--collect-only", "-q", "-p", "book_index"]
-        done = subprocess.run(
-            [*command, "-p", "no:cacheprovider"], cwd=root, env=environment, capture_output=True, text=True
-        )
-        if done.returncode not in (0, 5) or not out.exists():
-            raise RuntimeError(f"pytest could not collect the tests:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return json.loads(out.read_text())
-
-
-def pytest_collection_modifyitems(items) -> None:
-    """Write down which tests assert which equations (a pytest hook)."""
-    if "BOOK_INDEX_OUT" not in os.environ:
-        return
+    """Return, for each label, the tests that `@pytest.mark.equation` says assert it, as pytest names them."""
     found: dict[str, list[str]] = {}
-    for item in items:
-        for label in dict.fromkeys(label for mark in item.iter_markers("equation") for label in mark.args):
-            names = found.setdefault(label, [])
-            if item.nodeid.split("[")[0] not in names:
-                names.append(item.nodeid.split("[")[0])
-    Path(os.environ["BOOK_INDEX_OUT"]).write_text(json.dumps(found))
+    for path in sorted((root / "tests").rglob("test_*.py")):
+        for test in ast.parse(path.read_bytes()).body:
+            for mark in test.decorator_list if isinstance(test, ast.FunctionDef) else []:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.equation":
+                    for label in dict.fromkeys(ast.literal_eval(argument) for argument in mark.args):
+                        found.setdefault(label, []).append(f"{path.relative_to(root).as_posix()}::{test.name}")
+    return found
 
 
 def unasserted(root: Path) -> list[str]:
@@ -170,7 +168,7 @@ def disordered(root: Path) -> list[str]:
     found = []
     book = list(equations(root))
     for name in modules(root):
-        labels = list(dict.fromkeys(label for label, _ in named_in(root / f"rlhf_lab/{name}.py")))
+        labels = list(dict.fromkeys(label for label, _ in named_in(root, name)))
         found += [f"{name}: {label} is not in the book" for label in labels if label not in book]
         known = [label for label in labels if label in book]
         if known != sorted(known, key=book.index):
