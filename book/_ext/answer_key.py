@@ -15,7 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 ROOT = Path(__file__).parents[2]
 INDEX = "book/equations"
 HOUSE = "book/api"
-PLACE = re.compile(r"^```\{(house|rooms|room)\}\n```$", re.MULTILINE)
+PLACE = re.compile(r"^```\{(house|rules|rooms|room)\}\n```$", re.MULTILINE)
 
 
 class equation_index(nodes.General, nodes.Element):
@@ -63,7 +63,8 @@ def _rst(part: str) -> str:
 def reference_page(app: Sphinx, docname: str, source: list[str]) -> None:
     """Write what only the package knows: the picture of the house, the list of rooms, the modules of a room."""
     if docname == HOUSE or docname.startswith(REFERENCE):
-        written = {"house": _house, "rooms": _rooms, "room": lambda: _room(docname.removeprefix(REFERENCE))}
+        room = docname.removeprefix(REFERENCE)
+        written = {"house": _house, "rules": _rules, "rooms": _rooms, "room": lambda: _modules(room)}
         source[0] = PLACE.sub(lambda place: written[place[1]](), source[0])
 
 
@@ -72,29 +73,29 @@ def _summary(name: str) -> str:
 
 
 def _house() -> str:
-    floors = [["", *map(_box, floor), ":::"] for floor in reversed(book_index.floors(ROOT))]
-    return "\n".join(
-        ["::::{container} house", *[":::{container} floor" + "\n".join(floor) for floor in floors], "::::"]
-    )
+    floors = ["\n".join(map(_box, floor)) for floor in reversed(book_index.floors(ROOT))]
+    return "\n".join(["::::{container} house", *[f":::{{container}} floor\n{floor}\n:::" for floor in floors], "::::"])
 
 
 def _box(room: str) -> str:
     return f"```{{container}} room\n[`{room}`](reference/{room})\n\n{_summary(room)}\n```"
 
 
+def _rules() -> str:
+    return "\n".join(f"- {rule}." for rule in book_index.rules(ROOT))
+
+
 def _rooms() -> str:
-    names = book_index.modules(ROOT)
     told = []
     for room in (room for floor in book_index.floors(ROOT) for room in floor):
-        inside = [name for name in names if name.startswith(f"{room}.")]
-        rows = [f"- {{py:mod}}`{name.split('.', 1)[1]} <rlhf_lab.{name}>`: {_summary(name)}" for name in inside]
+        rows = [f"- {{py:mod}}`{name} <rlhf_lab.{name}>`: {_summary(name)}" for name in book_index.inside(ROOT, room)]
         told.append(f"## [`{room}`](reference/{room})\n\n{_summary(room)}\n\n" + "\n".join(rows))
     return "\n\n".join(told)
 
 
-def _room(room: str) -> str:
-    inside = [name for name in book_index.modules(ROOT) if name.startswith(f"{room}.")]
-    return _documented(room) + "".join(f"\n## `{name}`\n\n{_documented(name)}" for name in inside)
+def _modules(room: str) -> str:
+    sections = [f"## `{name}`\n\n{_documented(name)}" for name in book_index.inside(ROOT, room)]
+    return "\n".join([_documented(room), *sections])
 
 
 def _documented(name: str) -> str:

@@ -50,26 +50,29 @@ def floors(root: Path) -> list[list[str]]:
     return [layer.split(" | ") for layer in reversed(layers) if layer != "__main__"]
 
 
-def modules(root: Path) -> list[str]:
-    """Return the modules that the reference shows: every room, then its modules, each after those that it imports.
+def inside(root: Path, room: str) -> list[str]:
+    """Return the modules of a room that the reference shows, each after those that it imports.
 
     A module of `check` with the name of a chapter holds the answers to its exercises, so it is left out.
     """
     found = {}
-    for path in sorted((root / "rlhf_lab").rglob("*.py")):
+    for path in sorted((root / "rlhf_lab" / room).rglob("*.py")):
         parts = path.relative_to(root / "rlhf_lab").with_suffix("").parts
         found[".".join(part for part in parts if part != "__init__")] = ast.parse(path.read_bytes())
-    secret = {f"check.{page.stem}" for page in pages(root)}
+    hidden = {room, f"{room}.__main__"} | {f"check.{page.stem}" for page in pages(root)}
+    needs = {name: _imported(tree) - {name} for name, tree in found.items() if name not in hidden}
     ordered: list[str] = []
-    for room in (room for floor in floors(root) for room in floor):
-        here = {name for name in found if name.startswith(f"{room}.") and "__main__" not in name} - secret
-        needs = {name: _imported(found[name]) - {name} for name in here}
-        ordered.append(room)
-        while here:
-            free = min((name for name in here if not needs[name] & here), default=min(here))
-            ordered.append(free)
-            here.remove(free)
+    while needs:
+        free = min((name for name in needs if not needs[name] & set(needs)), default=min(needs))
+        ordered.append(free)
+        del needs[free]
     return ordered
+
+
+def modules(root: Path) -> list[str]:
+    """Return the modules that the reference shows: each room from the ground up, then what is inside."""
+    rooms = [room for floor in floors(root) for room in floor]
+    return [name for room in rooms for name in (room, *inside(root, room))]
 
 
 def _imported(tree: ast.Module) -> set[str]:

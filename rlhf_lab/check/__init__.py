@@ -1,7 +1,7 @@
 """Checkers of the exercises: `check.kl(your_function)` runs the answer key and says what is wrong, in words.
 
-To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its chapter, `exercises_<chapter>`, and here
-a public function whose docstring states it.
+To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its chapter, and here a public function
+whose docstring states it.
 """
 
 from rlhf_lab.check import dpo as _dpo
