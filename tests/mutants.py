@@ -1,4 +1,4 @@
-"""Break the package in many small ways, and see whether the tests notice: `make mutants [MODULE=lm]`.
+"""Break the package in many small ways, and see whether the tests notice: `make mutants [MODULE=models.lm]`.
 
 A copy of the package is changed in one place at a time by mutmut, and the tests that touch the place are run. mutmut
 leaves alone what stands outside functions and inside decorated ones (constants, tables, defaults, properties): these
@@ -31,7 +31,7 @@ LEVEL = "module level"  # stands for a function's name where there is none
 WORKERS = 2
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks", "ilhf_processes")
+TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks", "processes", "mutants_list")
 PAGE = ("scoreboard.py", "scoreboard.md")  # of the book: what it says is made by a module, and tested
 SETTINGS = """
 [project]
@@ -39,14 +39,15 @@ name = "rlhf_lab"
 version = "0"
 
 [tool.pytest.ini_options]
-addopts = ["-p", "no:cacheprovider"]
+pythonpath = ["tests/helpers", "tests/check"]
+addopts = ["--import-mode=importlib", "-p", "no:cacheprovider"]
 filterwarnings = ["error"]
 markers = ["equation"]
 
 [tool.mutmut]
 source_paths = ["rlhf_lab"]
 pytest_add_cli_args_test_selection = ["tests"]
-also_copy = ["tests", "results", "book", "conftest.py"]
+also_copy = ["tests", "book", "conftest.py"]
 do_not_mutate = ["rlhf_lab/plots.py"]
 """
 
@@ -67,7 +68,7 @@ def mutmut(folder: str, *arguments: str) -> str:
 
 def copy(folder: str) -> None:
     """Copy the package and its tests."""
-    for name in ("rlhf_lab", "tests", "results"):
+    for name in ("rlhf_lab", "tests"):
         leave = shutil.ignore_patterns("__pycache__", "peers", *(f"test_{t}.py" for t in TESTS_OF_OTHER_THINGS))
         shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
     Path(folder, "book").mkdir()
@@ -77,6 +78,23 @@ def copy(folder: str) -> None:
     Path(folder, "pyproject.toml").write_text(SETTINGS)
 
 
+def name_of(path: Path) -> str:
+    """Return the name of a module, as in `models.lm`, from its path below `rlhf_lab`; a folder's is its own."""
+    return ".".join((path.parent if path.name == "__init__.py" else path.with_suffix("")).parts)
+
+
+def path_of(module: str) -> Path:
+    """Return the path of a module below `rlhf_lab`."""
+    path = Path(*module.split("."))
+    return path / "__init__.py" if (ROOT / "rlhf_lab" / path).is_dir() else path.with_suffix(".py")
+
+
+def tests_of(module: str) -> Path:
+    """Return the path of a module's own tests below `tests`; those of a folder stand inside it."""
+    *rooms, name = module.split(".")
+    return Path(*rooms, *([name] if path_of(module).name == "__init__.py" else []), f"test_{name}.py")
+
+
 Mutant = tuple[str, str, bool, str, str]  # module, function, whether it was killed, lines taken out, lines put in
 
 
@@ -84,13 +102,14 @@ def inside_functions(modules: list[str]) -> Iterator[Mutant]:
     """Yield every mutant that mutmut makes of the modules (of all if none are named)."""
     with tempfile.TemporaryDirectory() as folder:
         copy(folder)
-        mutmut(folder, "run", "--max-children", str(WORKERS), *(f"rlhf_lab.{module}.*" for module in modules))
+        mutmut(folder, "run", "--max-children", str(WORKERS), *(f"rlhf_lab.{module}.x*" for module in modules))
         listed = re.findall(r"^\s*(rlhf_lab\.\S+): (.+)$", mutmut(folder, "results", "--all", "true"), re.MULTILINE)
         for name, status in listed:
-            module, function = name.split(".")[1], re.sub(r"__mutmut_\d+$", "", name.split(".")[2])
+            module, _, mutant = name.removeprefix("rlhf_lab.").rpartition(".")
             if not modules or module in modules:
                 diff = "" if status in KILLED else mutmut(folder, "show", name)
-                yield module, function, status in KILLED, _lines(diff.splitlines(), "-"), _lines(diff.splitlines(), "+")
+                out, put = (_lines(diff.splitlines(), sign) for sign in "-+")
+                yield module, re.sub(r"__mutmut_\d+$", "", mutant), status in KILLED, out, put
 
 
 def outside_functions(modules: list[str]) -> Iterator[Mutant]:
@@ -99,10 +118,10 @@ def outside_functions(modules: list[str]) -> Iterator[Mutant]:
 
     def survives(module: str, changed: str) -> bool:
         folder = folders.get()
-        path = Path(folder, f"rlhf_lab/{module}.py")
+        path = Path(folder, "rlhf_lab", path_of(module))
         source = path.read_text()
         path.write_text(changed)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", f"tests/test_{module}.py"]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", str("tests" / tests_of(module))]
         paths = environment() | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             return not subprocess.run(command, cwd=folder, env=paths, capture_output=True, timeout=60).returncode
@@ -116,16 +135,16 @@ def outside_functions(modules: list[str]) -> Iterator[Mutant]:
         for k in range(WORKERS):
             copy(f"{parent}/{k}")
             folders.put(f"{parent}/{k}")
-        for path in sorted(Path(parent, "0", "rlhf_lab").glob("*.py")):
-            tests = Path(parent, "0", "tests", f"test_{path.stem}.py")
-            if (modules and path.stem not in modules) or not tests.exists():
+        for path in sorted(Path(parent, "0", "rlhf_lab").rglob("*.py")):
+            module = name_of(path.relative_to(Path(parent, "0", "rlhf_lab")))
+            if (modules and module not in modules) or not Path(parent, "0", "tests", tests_of(module)).exists():
                 continue
             source = path.read_text()
             changed = list(dict.fromkeys(_changes(source)))
-            alive = pool.map(lambda text, module=path.stem: survives(module, text), changed)
+            alive = pool.map(lambda text, module=module: survives(module, text), changed)
             for text, lives in zip(changed, alive, strict=True):
                 diff = list(difflib.unified_diff(source.splitlines(), text.splitlines(), n=0))
-                yield path.stem, LEVEL, not lives, _lines(diff, "-"), _lines(diff, "+")
+                yield module, LEVEL, not lives, _lines(diff, "-"), _lines(diff, "+")
 
 
 def _changes(source: str) -> Iterator[str]:
@@ -159,8 +178,8 @@ def excuses(entry: dict[str, Any], kind: str, module: str, function: str, out: s
 def main() -> int:
     """Run, print the score of each module, and return the exit code."""
     modules = sys.argv[1:]
-    if unknown := [module for module in modules if not (ROOT / f"rlhf_lab/{module}.py").exists()]:
-        sys.exit(f"there is no rlhf_lab/{unknown[0]}.py")
+    if unknown := [module for module in modules if not (ROOT / "rlhf_lab" / path_of(module)).exists()]:
+        sys.exit(f"there is no rlhf_lab/{path_of(unknown[0]).as_posix()}; modules are named as in models.lm")
     listed = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
     entries = [(kind, entry) for kind in ("survivor", "rule") for entry in listed[kind]]
     outside = {(entry["module"], entry["function"]): entry for entry in listed["outside"]}
@@ -177,9 +196,9 @@ def main() -> int:
                 unexplained.append((module, function, out, put))
     for module in sorted({module for module, _ in counts}):
         dead, total = counts[module, True], counts[module, True] + counts[module, False]
-        print(f"{module:16s} {dead:4d} of {total:4d} killed, {100 * dead / total:.1f}%")
+        print(f"{module:28s} {dead:4d} of {total:4d} killed, {100 * dead / total:.1f}%")
     share = sum(n for (_, killed), n in counts.items() if killed) / max(sum(counts.values()), 1)
-    print(f"{'all':16s} {sum(counts.values()):4d} mutants, {100 * share:.1f}% killed, {len(unexplained)} unexplained")
+    print(f"{'all':28s} {sum(counts.values()):4d} mutants, {100 * share:.1f}% killed, {len(unexplained)} unexplained")
 
     for module, function, out, put in unexplained:
         print(f"\n[[survivor]]\nmodule = '{module}'\nfunction = '{function}'")
