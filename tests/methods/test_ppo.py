@@ -41,8 +41,9 @@ def test_a2c_reaches_the_gibbs_policy(lam):
 
 @pytest.mark.parametrize("settings", [{}, {"lam": 1.0, "value_clip": 0.5, "target_kl": 0.02}, {"normalised": True}])
 def test_ppo_reaches_the_gibbs_policy(settings):
-    params, _ = trained(ppo.ppo, STARTS, 200, 0.02, prompts=128, minibatch=64, epochs=4, **settings)
-    params, _ = trained(ppo.ppo, params, 50, 0.005, 1, prompts=128, minibatch=64, epochs=4, **settings)
+    settings |= {"prompts": 128, "minibatch": 64, "epochs": 4}
+    params, _ = trained(ppo.ppo, STARTS, 60, 0.06, **settings)
+    params, _ = trained(ppo.ppo, params, 40, 0.01, 1, **settings)
     assert (gap(params) < 1e-3).all()
 
 
@@ -54,7 +55,7 @@ def test_ppo_runs_unchanged_on_a_recurrent_network():
     assert TASK.gap(TASK.log_pi(critic.language, params)) < 0.02
 
 
-def test_ten_runs_of_ppo_on_phrase_world_come_within_a_twentieth_of_the_optimum():
+def test_runs_of_ppo_on_phrase_world_come_within_a_twentieth_of_the_optimum():
     network, corpus = Recurrent(VOCAB, 16, EOS), phrase_world.corpus()
     pretrained, _ = optim.fit(
         lambda params, batch: lm.negative_log_likelihood(network, params, *batch),
@@ -66,10 +67,10 @@ def test_ten_runs_of_ppo_on_phrase_world_come_within_a_twentieth_of_the_optimum(
     )
     task, critic = Task(phrase_world.mdp(), (network, pretrained), 0.5), RecurrentCritic(network)
     loss, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
-    starts, rng = critic.head(stack([pretrained] * 10)), np.random.default_rng(1)
+    starts, rng = critic.head(stack([pretrained] * 4)), np.random.default_rng(1)
     params, _ = optim.fit(loss, starts, collect, rounds=60, optimizer=optim.adam(0.01), rng=rng)
     gaps = task.each(network, params, task.gap)
-    assert gaps.mean() + 4 * gaps.std(ddof=1) / 10**0.5 < 0.05
+    assert gaps.mean() + 4 * gaps.std(ddof=1) / 4**0.5 < 0.05
 
 
 def test_the_learned_value_is_the_value_of_the_optimum():
@@ -199,11 +200,12 @@ def test_a_seed_that_has_strayed_stays_where_it_is_to_the_end_of_the_round():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_normalised_advantages_keep_the_policy_restless(seed):
-    settings = {"prompts": 128, "minibatch": 64, "epochs": 4, "seed": seed}
-    plain, _ = trained(ppo.ppo, STARTS, 250, 0.02, **settings)
-    restless, _ = trained(ppo.ppo, STARTS, 250, 0.02, **settings, normalised=True)
-    assert gap(restless).mean() > 2 * gap(plain).mean()
+def test_normalised_advantages_drive_a_policy_away_from_the_optimum(seed):
+    best = CRITIC.head(stack([tasks.optimum()] * 3))
+    settings = {"prompts": 64, "minibatch": 64, "epochs": 4, "seed": seed}
+    plain, _ = trained(ppo.ppo, best, 40, 0.02, **settings)
+    restless, _ = trained(ppo.ppo, best, 40, 0.02, **settings, normalised=True)
+    assert gap(restless).mean() > 5 * gap(plain).mean()
 
 
 def test_normalised_batches_are_normalised_before_they_are_split():
