@@ -15,7 +15,7 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -49,6 +49,7 @@ source_paths = ["rlhf_lab"]
 pytest_add_cli_args_test_selection = ["tests"]
 also_copy = ["tests", "book", "conftest.py"]
 do_not_mutate = ["rlhf_lab/plots.py"]
+only_mutate = {only}
 """
 
 
@@ -66,8 +67,8 @@ def mutmut(folder: str, *arguments: str) -> str:
     return done.stdout
 
 
-def copy(folder: str) -> None:
-    """Copy the package and its tests."""
+def copy(folder: str, modules: Sequence[str] = ()) -> None:
+    """Copy the package and its tests, for mutmut to change some modules, or all if none are named."""
     for name in ("rlhf_lab", "tests"):
         leave = shutil.ignore_patterns("__pycache__", "peers", *(f"test_{t}.py" for t in TESTS_OF_OTHER_THINGS))
         shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
@@ -75,7 +76,8 @@ def copy(folder: str) -> None:
     for name in PAGE:
         shutil.copy(ROOT / "book" / name, Path(folder, "book"))
     shutil.copy(ROOT / "conftest.py", folder)
-    Path(folder, "pyproject.toml").write_text(SETTINGS)
+    only = [f"rlhf_lab/{path_of(module).as_posix()}" for module in modules]
+    Path(folder, "pyproject.toml").write_text(SETTINGS.format(only=only))
 
 
 def name_of(path: Path) -> str:
@@ -101,15 +103,14 @@ Mutant = tuple[str, str, bool, str, str]  # module, function, whether it was kil
 def inside_functions(modules: list[str]) -> Iterator[Mutant]:
     """Yield every mutant that mutmut makes of the modules (of all if none are named)."""
     with tempfile.TemporaryDirectory() as folder:
-        copy(folder)
-        mutmut(folder, "run", "--max-children", str(WORKERS), *(f"rlhf_lab.{module}.x*" for module in modules))
+        copy(folder, modules)
+        mutmut(folder, "run", "--max-children", str(WORKERS))
         listed = re.findall(r"^\s*(rlhf_lab\.\S+): (.+)$", mutmut(folder, "results", "--all", "true"), re.MULTILINE)
         for name, status in listed:
             module, _, mutant = name.removeprefix("rlhf_lab.").rpartition(".")
-            if not modules or module in modules:
-                diff = "" if status in KILLED else mutmut(folder, "show", name)
-                out, put = (_lines(diff.splitlines(), sign) for sign in "-+")
-                yield module, re.sub(r"__mutmut_\d+$", "", mutant), status in KILLED, out, put
+            diff = "" if status in KILLED else mutmut(folder, "show", name)
+            out, put = (_lines(diff.splitlines(), sign) for sign in "-+")
+            yield module, re.sub(r"__mutmut_\d+$", "", mutant), status in KILLED, out, put
 
 
 def outside_functions(modules: list[str]) -> Iterator[Mutant]:
