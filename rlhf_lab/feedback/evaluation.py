@@ -100,9 +100,9 @@ def calibration(p: Array, label: Array, bins: int = 10) -> Calibration:
     if bins < 1:
         raise ValueError(f"bins is the number of bins, at least 1; got {bins}")
     place = np.minimum((p * bins).astype(int), bins - 1)
-    count = np.bincount(place, minlength=bins)
+    count = checks.tally(place, size=bins)
     full = count > 0
-    predicted, observed = (np.bincount(place, weights=v, minlength=bins)[full] / count[full] for v in (p, label))
+    predicted, observed = (checks.tally(place, v, bins)[full] / count[full] for v in (p, label))
     return Calibration(predicted, observed, count[full])
 
 

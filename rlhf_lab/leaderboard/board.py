@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from rlhf_lab.leaderboard import ranking
 from rlhf_lab.leaderboard.comparisons import Comparisons
-from rlhf_lab.numerics.checks import FloatArray
+from rlhf_lab.numerics.checks import FloatArray, tally
 from rlhf_lab.numerics.files import whole
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ def leaderboard(comparisons: Comparisons, level: float = 0.95) -> Board:
     linked = sorted(ranking.groups(winner, loser, items=n), key=lambda part: (-len(part), min(names[i] for i in part)))
     alone = [names[part[0]] for part in linked if len(part) == 1]
     linked = [part for part in linked if len(part) > 1]
-    group_of, place, strength, error = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n), np.zeros(n)
+    group_of, place, strength, error = np.zeros(n, np.intp), np.zeros(n, np.intp), np.zeros(n), np.zeros(n)
     for group, part in enumerate(linked):
         group_of[part], place[part] = group, np.arange(len(part))
     order = np.argsort(group_of[winner])
-    ends = np.cumsum(np.bincount(group_of[winner]))
-    won, lost = np.bincount(winner[~tie], minlength=n), np.bincount(loser[~tie], minlength=n)
-    tied = np.bincount(winner[tie], minlength=n) + np.bincount(loser[tie], minlength=n)
+    ends = np.cumsum(tally(group_of[winner]))
+    won, lost = tally(winner[~tie], size=n), tally(loser[~tie], size=n)
+    tied = tally(winner[tie], size=n) + tally(loser[tie], size=n)
     rows, notes = list[Row](), list[str]()
     if alone:
         notes.append(f"Never compared, so not ranked: {ranking.listed(alone, np.arange(len(alone)))}.")
@@ -131,11 +131,11 @@ def _annotators(comparisons: Comparisons, strength: FloatArray) -> tuple[Annotat
     lead = np.round(strength[comparisons.winner] - strength[comparisons.loser], 9)
     decided, size = ~comparisons.tie, len(comparisons.annotators)
     person = comparisons.annotator[decided]
-    agreed = np.bincount(person, (1 + np.sign(lead[decided])) / 2, size)
-    hoped = np.bincount(person, expit(np.abs(lead[decided])), size)
+    agreed = tally(person, (1 + np.sign(lead[decided])) / 2, size)
+    hoped = tally(person, expit(np.abs(lead[decided])), size)
     with np.errstate(invalid="ignore"):
-        share, expected = np.array([agreed, hoped]) / np.bincount(person, minlength=size)
-    total = np.bincount(comparisons.annotator, minlength=size)
+        share, expected = np.array([agreed, hoped]) / tally(person, size=size)
+    total = tally(comparisons.annotator, size=size)
     columns = comparisons.annotators, total.tolist(), share.tolist(), expected.tolist()
     found = [Annotator(*values) for values in zip(*columns, strict=True)]
     return tuple(sorted(found, key=lambda a: (np.nan_to_num(a.agreement - a.expected, nan=2), a.name)))

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import NegativeCycleError, bellman_ford, connected_components
 from threadpoolctl import threadpool_limits
 
-from rlhf_lab.numerics.checks import FloatArray, IntArray
+from rlhf_lab.numerics.checks import FloatArray, IntArray, tally
 
 MOST_ITEMS = 5_000  # the Hessian is dense: 200 MB at this size
 STEPS = 500  # of the damped Newton method
@@ -46,7 +46,7 @@ def groups(
 ) -> list[IntArray]:
     """Return the items that chains of comparisons link, largest group first: only inside a group can you compare."""
     winner, loser, tie, items = checked(winner, loser, tie, items)
-    return _parts(csr_array((np.ones(len(winner)), (winner, loser)), shape=(items, items)), "weak")
+    return _parts(_graph(np.ones(len(winner)), winner, loser, items), "weak")
 
 
 def fit(
@@ -92,7 +92,7 @@ def checked(
         raise ValueError(
             f"comparison {(winner == loser).argmax()} compares item {winner[winner == loser][0]} with itself"
         )
-    return winner.astype(np.int64, copy=False), loser.astype(np.int64, copy=False), tie, items
+    return winner.astype(np.intp, copy=False), loser.astype(np.intp, copy=False), tie, items
 
 
 def counted(winner: IntArray, loser: IntArray, tie: NDArray[np.bool_], items: int) -> Pairs:
@@ -103,16 +103,21 @@ def counted(winner: IntArray, loser: IntArray, tie: NDArray[np.bool_], items: in
         )
     upset = winner > loser
     key = np.where(upset, loser * items + winner, winner * items + loser)
-    total = np.bincount(key)
+    total = tally(key)
     met = np.flatnonzero(total)
-    ties = np.bincount(key[tie], minlength=len(total))[met] if tie.any() else np.zeros(len(met), np.int64)
-    losses = np.bincount(key[upset & ~tie], minlength=len(total))[met]
+    ties = tally(key[tie], size=len(total))[met] if tie.any() else np.zeros(len(met), np.intp)
+    losses = tally(key[upset & ~tie], size=len(total))[met]
     return Pairs(items, met // items, met % items, total[met] - losses - ties, losses, ties)
+
+
+def _graph(weight: FloatArray, tail: IntArray, head: IntArray, items: int) -> csr_array:
+    # The algorithms of csgraph count in 32 bits on every machine; before scipy 1.15 they take nothing else.
+    return csr_array((weight, (tail.astype(np.int32), head.astype(np.int32))), shape=(items, items))
 
 
 def _parts(graph: csr_array, connection: str) -> list[IntArray]:
     _, label = connected_components(graph, connection=connection)
-    parts = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
+    parts = np.split(np.argsort(label, kind="stable"), np.cumsum(tally(label))[:-1])
     return sorted(parts, key=lambda part: (-len(part), part[0]))
 
 
@@ -124,13 +129,13 @@ def unbounded(pairs: Pairs, names: Sequence[str]) -> str:
     weight = np.concatenate([forth, back])
     tail, head = np.concatenate([pairs.first, pairs.second]), np.concatenate([pairs.second, pairs.first])
     edge = weight != 0
-    graph = csr_array((weight[edge], (tail[edge], head[edge])), shape=(pairs.items, pairs.items))
+    graph = _graph(weight[edge], tail[edge], head[edge], pairs.items)
     largest, *others = _parts(graph, "weak")
     if others:
         return f"no chain of comparisons links {listed(names, largest)} with {listed(names, np.concatenate(others))}"
     parts = _parts(graph, "strong")
     if len(parts) > 1:
-        part_of = np.empty(pairs.items, np.int64)
+        part_of = np.empty(pairs.items, np.intp)
         for number, part in enumerate(parts):
             part_of[part] = number
         across = edge & (part_of[tail] != part_of[head])
@@ -164,7 +169,7 @@ def fit_pairs(pairs: Pairs, prior_precision: float) -> Fit:
     theta = np.zeros(n + davidson)
 
     def by_item(values: FloatArray, sign: int) -> FloatArray:
-        return np.asarray(np.bincount(first, values, n) + sign * np.bincount(second, values, n), float)
+        return np.asarray(tally(first, values, n) + sign * tally(second, values, n), float)
 
     hessian = np.zeros((n + davidson, n + davidson))
     for _ in range(STEPS):
@@ -197,7 +202,7 @@ def fit_pairs(pairs: Pairs, prior_precision: float) -> Fit:
     else:
         raise ValueError(f"the fit has not converged after {STEPS} steps; pass a larger prior_precision")
     covariance = cho_solve(factor, np.eye(n + davidson))[:n, :n] - 1 / (n * (1 + prior_precision))
-    met = by_item(total, 1).astype(np.int64)
+    met = by_item(total, 1).astype(np.intp)
     return Fit(theta[:n] - theta[:n].mean(), covariance, float(np.exp(theta[n])) if davidson else 0.0, met)
 
 

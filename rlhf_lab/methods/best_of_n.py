@@ -65,7 +65,7 @@ def _distribution(log_pi: Array, reward: Array) -> tuple[Array, Array]:
     at_most, equal = np.empty(log_pi.shape), np.empty(log_pi.shape)
     for row in np.ndindex(log_pi.shape[:-1]):
         _, level = np.unique(reward[row], return_inverse=True)
-        mass = np.bincount(level, weights=np.exp(log_pi[row]))
+        mass = checks.tally(level, np.exp(log_pi[row]))
         at_most[row], equal[row] = np.maximum(np.cumsum(mass), np.finfo(float).tiny)[level], mass[level]
     return at_most, equal
 

@@ -36,7 +36,8 @@ def merge(log_pi: Array, kind: Array) -> Array:
             f"kind (A,) must name the kind of each answer of log_pi (..., A), at least one; got {kind.shape} and "
             f"{log_pi.shape}"
         )
-    if not np.issubdtype(kind.dtype, np.integer) or kind.min() < 0 or not np.bincount(kind).all():
+    numbered = np.issubdtype(kind.dtype, np.integer) and 0 <= kind.min() <= kind.max() < kind.size
+    if not (numbered and checks.tally(kind).all()):
         names = np.unique(kind)
         raise ValueError(
             f"kind must hold integers, each from 0 to G - 1 at least once; got {len(names)} different ones of type "
@@ -48,7 +49,7 @@ def merge(log_pi: Array, kind: Array) -> Array:
 
 
 def _log_mass(log_pi: Array, kind: Array) -> Array:
-    mass = np.bincount(kind, weights=np.exp(log_pi))
+    mass = checks.tally(kind, np.exp(log_pi))
     faint = mass < FAINT
     total = np.log(np.maximum(mass, FAINT))
     total[faint] = -np.inf
@@ -75,7 +76,7 @@ def draw(log_pi: Array, row: Array, rng: Generator) -> Array:
     top = np.cumsum(np.exp(log_pi - likeliest), axis=-1)
     stairs = (top / top[:, -1:] + np.arange(prompts)[:, None]).ravel()
     place = np.searchsorted(stairs, row + rng.random(row.shape), side="right")
-    return place - row.astype(np.int64) * answers
+    return place - row.astype(np.intp) * answers
 
 
 def centred(reward: Array, log_pi_0: Array) -> Array:

@@ -8,6 +8,7 @@ carry leading axes `...` (seeds, ensemble members); results carry them too. Log-
 """
 
 import math
+import sys
 from typing import Any, NamedTuple, Protocol
 
 import autograd.numpy as np
@@ -126,7 +127,14 @@ def enumerate_responses(vocab: int, horizon: int, eos: int | None) -> Array:
 
 
 def answer_index(response: Array, vocab: int, eos: int | None) -> Array:
-    """Return the place (..., N) of each response (..., N, T) among all, in the order of `enumerate_responses`."""
+    """Return the place (..., N) of each response (..., N, T) among all, in the order of `enumerate_responses`.
+
+    Raises `ValueError` if the last place is more than an index can hold: 2^31 - 1 where pointers have 32 bits.
+    """
+    response = checks.tokens("response", response, vocab)
+    size = count_responses(vocab, response.shape[-1], eos)
+    if size > sys.maxsize:
+        raise ValueError(f"{_told(size)} responses are too many to number: the limit is {sys.maxsize:,}")
     words = vocab if eos is None else vocab - 1
     alive = response_mask(response, eos) * (response != eos) > 0  # the words before the end
     index = np.zeros(response.shape[:-1], dtype=int)
@@ -140,15 +148,18 @@ def _every(words: int, length: int) -> Array:
     return np.arange(words**length)[:, None] // words ** np.arange(length)[::-1] % words
 
 
+def _told(size: int) -> str:
+    return f"{size:,}" if size < 10**15 else f"about 10^{math.log10(size):.0f}"
+
+
 def check_enumerable(vocab: int, horizon: int, eos: int | None, prompts: int) -> None:
     """Raise, and say how many there are, if all answers to `prompts` prompts are too many to list."""
     checks.horizon(horizon)
     size = count_responses(vocab, horizon, eos)
     if size * prompts > ENUMERABLE:
-        told = f"{size:,}" if size < 10**15 else f"about 10^{math.log10(size):.0f}"
         raise ValueError(
-            f"{prompts} prompt(s) with {told} answers each are too many to enumerate (the limit is {ENUMERABLE:,} "
-            "in all): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`"
+            f"{prompts} prompt(s) with {_told(size)} answers each are too many to enumerate (the limit is "
+            f"{ENUMERABLE:,} in all): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`"
         )
 
 

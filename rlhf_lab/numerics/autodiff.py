@@ -12,8 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp, defvjp_argnums, primitive
+
+from rlhf_lab.numerics import checks
 
 Array = Any  # an ndarray, or autograd's box around one
 BLOCK = 65_536  # numbers that backward works on at a time: they stay in the cache
@@ -54,7 +57,7 @@ def _embedding_vjp(ans: Array, table: Array, tokens: Array) -> Callable[[Array],
         members, rows = int(np.prod(lead)), table.shape[-2]
         where = np.broadcast_to(tokens, g.shape[:-1]).reshape(members, -1) + rows * np.arange(members)[:, None]
         cell = (where.ravel()[:, None] * width + np.arange(width)).ravel()
-        total = np.bincount(cell, weights=g.ravel(), minlength=members * rows * width)
+        total = checks.tally(cell, g.ravel(), members * rows * width)
         return _sum_to(total.reshape(*lead, rows, width).astype(g.dtype, copy=False), table.shape)
 
     return vjp
@@ -174,7 +177,7 @@ def _log_softmax(logits: Array) -> Array:
 
 
 log_softmax = _kernel(_log_softmax)
-defvjp(log_softmax, lambda ans, logits: lambda g: g - np.exp(ans) * g.sum(axis=-1, keepdims=True))
+defvjp(log_softmax, lambda ans, logits: lambda g: g - anp.exp(ans) * g.sum(axis=-1, keepdims=True))
 
 
 def _log_prob_of(logits: Array, tokens: Array) -> Array:

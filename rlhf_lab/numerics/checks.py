@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+IntArray = NDArray[np.intp]  # 32 bits wide on some machines, the browser among them
 FloatArray = NDArray[np.float64]
 ILL = 1e12  # condition number beyond which a direction counts as not measured
 
@@ -21,11 +21,10 @@ def tokens(name: str, value: Any, vocab: int) -> IntArray:
         raise ValueError(f"{name} must have shape (N, T), one row a text; got shape {array.shape}")
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must be integers, the indices of tokens; got {array.dtype}")
-    array = array.astype(np.int64, copy=False)
     if array.size and (array.min() < 0 or array.max() >= vocab):
         wrong = array[(array < 0) | (array >= vocab)][0]
         raise ValueError(f"{name}: token {wrong} is outside the vocabulary of {vocab} tokens, 0 to {vocab - 1}")
-    return array
+    return array.astype(np.intp, copy=False)
 
 
 def actions(name: str, value: Any, count: int) -> IntArray:
@@ -36,7 +35,15 @@ def actions(name: str, value: Any, count: int) -> IntArray:
     if array.size and (array.min() < 0 or array.max() >= count):
         wrong = array[(array < 0) | (array >= count)][0]
         raise ValueError(f"{name}: there are {count} actions, 0 to {count - 1}; got {wrong}")
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.intp, copy=False)
+
+
+def tally(index: Any, weights: Any = None, size: int = 0) -> Any:
+    """Return how often each number 0, 1, ... stands in `index` (N,), or the sum of its `weights`; at least `size` long.
+
+    It is `np.bincount` for integers of any width: where pointers have 32 bits, that refuses those of 64.
+    """
+    return np.bincount(np.asarray(index).astype(np.intp, copy=False), weights, size)
 
 
 def horizon(value: int) -> int:

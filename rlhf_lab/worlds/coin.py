@@ -15,7 +15,7 @@ from rlhf_lab.worlds.token_mdp import TokenMDP
 
 PRETRAINED = 0.23
 PEOPLE = 1 / 3
-PROMPTS = np.ones((1, 10), dtype=np.int64)
+PROMPTS = np.ones((1, 10), dtype=np.intp)
 HORIZON = 1
 
 

@@ -46,7 +46,7 @@ def encode(text: str, length: int | None = None) -> Array:
         raise ValueError(f"{text!r} was cut off after {len(tokens)} words; here answers are cut off after {length}")
     if length is not None and len(tokens) > length:
         raise ValueError(f"{text!r} has {len(tokens)} words; at most {length} fit")
-    return np.array(tokens + [EOS] * ((length or 0) - len(tokens)), dtype=np.int64)
+    return np.array(tokens + [EOS] * ((length or 0) - len(tokens)), dtype=np.intp)
 
 
 def decode(tokens: Array) -> str:

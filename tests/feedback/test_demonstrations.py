@@ -28,7 +28,7 @@ def test_labels_are_joined_row_after_row():
     deep = Labels(np.ones((2, 3, 5, 4)), np.ones((2, 3, 5), dtype=int), np.ones((2, 3, 5)))
     assert [part.shape for part in demonstrations.join_labels(deep, deep)] == [(2, 3, 10, 4), (2, 3, 10), (2, 3, 10)]
     lists = demonstrations.check_labels(Labels([[1, 2], [3, 4]], [0, 1], [1, 1]), 2)
-    assert [part.dtype for part in lists] == [float, np.int64, float]
+    assert [part.dtype for part in lists] == [float, np.intp, float]
     one = demonstrations.check_labels(Labels(np.ones((2, 1, 4)), [[0], [1]], [[1], [1]]), 2)
     assert one.weight.dtype == float
     with pytest.raises(ValueError, match=r"^weights must be finite and not negative, and not all 0: .* to imitate$"):
@@ -82,14 +82,14 @@ def test_what_cannot_be_drawn_is_refused():
 
 def test_lists_become_arrays_and_one_step_is_enough():
     one = Demonstrations([[1, 2]], [1], [0], 2)
-    assert [part.dtype for part in (one.observation, one.action, one.episode)] == [float, np.int64, np.int64]
+    assert [part.dtype for part in (one.observation, one.action, one.episode)] == [float, np.intp, np.intp]
     assert (len(one), one.observation.tolist()) == (1, [[1.0, 2.0]])
     assert type(Demonstrations([[1, 2]], [1], [0], np.array(2)).actions) is int
 
 
 def test_what_was_shown():
     assert len(SHOWN) == 3
-    assert (SHOWN.action.dtype, SHOWN.observation.dtype) == (np.int64, float)
+    assert (SHOWN.action.dtype, SHOWN.observation.dtype) == (np.intp, float)
     few = SHOWN.first(2)
     assert (len(few), few.action.tolist(), few.episode.tolist(), few.actions) == (2, [0, 1, 1, 2], [0, 0, 1, 1], 3)
     same(SHOWN.first(3), SHOWN)

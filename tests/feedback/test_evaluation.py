@@ -73,7 +73,7 @@ def test_an_exact_reward_and_infinite_beta_leave_no_gap():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seen": [1, 0, 0, 1]}, "^seen must hold True and False, one for each prompt; got int64$"),
+        ({"seen": [1, 0, 0, 1]}, f"^seen must hold True and False, one for each prompt; got {np.dtype(int)}$"),
         ({"seen": [True, False]}, r"start \(4,\) and seen \(2,\) the shape \(K,\)$"),
         ({"start": [1.0]}, r"start \(1,\) and seen \(4,\)"),
         (

@@ -24,7 +24,7 @@ def test_preferences_have_columns_rows_and_labels():
     assert (some.prompt.tolist(), some.chosen.tolist()) == ([[0, 1], [2, 3]], [[3, 3], [1, 2]])
     assert (some.rejected.tolist(), some.tie.tolist(), some.vocab) == ([[4, 4], [1, 4]], [False, True], 5)
     assert preferences.Preferences(data.prompt, data.chosen, data.rejected, 5).tie.tolist() == [False] * 3
-    assert preferences.Preferences([[0]], [[1]], [[2]], 3).chosen.dtype == np.int64
+    assert preferences.Preferences([[0]], [[1]], [[2]], 3).chosen.dtype == np.intp
 
 
 def test_labels_say_which_of_two_was_chosen():

@@ -279,7 +279,7 @@ def test_ties_may_be_numbers_and_both_columns_must_hold_integers():
     data = simulate(2, nu=0.5)
     as_numbers = ranking.fit(data.winner, data.loser, data.tie.astype(int), data.items)
     assert as_numbers.strength.tolist() == fitted(data).strength.tolist()
-    assert as_numbers.comparisons.dtype == np.int64
+    assert as_numbers.comparisons.dtype == np.intp
     for winner, loser in (([0.0, 1.0], [1, 0]), ([0, 1], [1.0, 0.0])):
         with pytest.raises(ValueError, match="winner and loser must be integers, the indices of items; got"):
             ranking.fit(winner, loser)

@@ -93,7 +93,7 @@ def test_a_policy_that_is_drawn_from_need_not_be_normalised():
 
 def test_no_prompts_draw_no_answers():
     drawn = pessimism.draw(LOG_PI_0, [], RNG)
-    assert (drawn.shape, drawn.dtype) == ((0,), np.int64)
+    assert (drawn.shape, drawn.dtype) == ((0,), np.intp)
 
 
 def test_an_answer_without_probability_is_never_drawn():
@@ -828,7 +828,11 @@ BAD = {
     ),
     "negative kinds": (
         lambda: pessimism.merge(LOG_PI_0, np.array([0, 1, 2, 0, 1, -1])),
-        "^kind must hold integers, .* got 4 different ones of type int64, -1 to 2",
+        f"^kind must hold integers, .* got 4 different ones of type {np.dtype(int)}, -1 to 2",
+    ),
+    "a kind beyond all answers": (
+        lambda: pessimism.merge(LOG_PI_0, np.array([0, 1, 2, 0, 1, 2**40])),
+        "^kind must hold integers, .* got 4 different ones of type int64, 0 to 1099511627776",
     ),
     "kinds as floats": (
         lambda: pessimism.merge(LOG_PI_0, np.array([0.0, 1.0, 0.0, 0.0, 1.0, 1.0])),
@@ -857,8 +861,8 @@ BAD = {
     "negative row": (lambda: pessimism.draw(LOG_PI_0, np.array([-1, 2]), RNG), "counted from 0; got -1$"),
     "missing kind": (
         lambda: pessimism.merge(LOG_PI_0, np.array([0, 0, 2, 2, 2, 2])),
-        r"^kind must hold integers, each from 0 to G - 1 at least once; got 2 different ones of type int64, 0 to 2\. "
-        r"Number them with np\.unique\(\.\.\., return_inverse=True\)$",
+        rf"^kind must hold integers, each from 0 to G - 1 at least once; got 2 different ones of type {np.dtype(int)}, "
+        r"0 to 2\. Number them with np\.unique\(\.\.\., return_inverse=True\)$",
     ),
 }
 

@@ -1,6 +1,7 @@
 """What holds for every language model, by enumeration."""
 
 import itertools
+import sys
 
 import autograd.numpy as anp
 import numpy as np
@@ -439,6 +440,13 @@ def test_a_horizon_that_is_a_whole_float_counts_as_the_number():
     model, params = MODELS["recurrent"]
     drawn = [lm.sample(model, params, PROMPTS, horizon, np.random.default_rng(0)).tolist() for horizon in (2, 2.0)]
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize(("horizon", "told"), [(19, r"^about 10\^19"), (300, r"^about 10\^300")])
+def test_more_responses_than_an_index_can_count_are_not_numbered(horizon, told):
+    assert lm.answer_index([[9] * 8], 10, None).tolist() == [10**8 - 1]
+    with pytest.raises(ValueError, match=rf"{told} responses are too many to number: the limit is {sys.maxsize:,}$"):
+        lm.answer_index([[9] * horizon], 10, None)
 
 
 def test_an_answer_space_beyond_all_bounds_is_told():

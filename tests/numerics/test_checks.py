@@ -7,8 +7,11 @@ from rlhf_lab.numerics import checks
 
 
 def test_good_values_pass_through():
-    assert checks.tokens("x", [[0, 3]], 4).dtype == np.int64
+    assert checks.tokens("x", [[0, 3]], 4).dtype == np.intp
     assert checks.tokens("x", np.zeros((2, 0)), 4).shape == (2, 0)
+    assert checks.tally([2, 0, 2]).tolist() == [1, 0, 2]
+    assert checks.tally([2, 0, 2], [0.5, 1, 2], 4).tolist() == [1, 0, 2.5, 0]
+    assert checks.tally(np.array([1], np.int64), size=3).tolist() == [0, 1, 0]
     assert checks.horizon(3.0) == 3
     assert isinstance(checks.horizon(3.0), int)
     assert checks.horizon(1) == 1
@@ -36,6 +39,7 @@ BAD = {
     "floats": (lambda: checks.tokens("x", [[0.5]], 4), "x must be integers, the indices of tokens; got float64"),
     "ragged": (lambda: checks.tokens("x", [[1], [1, 2]], 4), "x: the rows have different lengths; pad or group them"),
     "too large": (lambda: checks.tokens("x", [[0, 4]], 4), "x: token 4 is outside the vocabulary of 4 tokens, 0 to 3"),
+    "too large for 32 bits": (lambda: checks.tokens("x", np.array([[2**32]]), 4), "x: token 4294967296 is outside"),
     "negative": (lambda: checks.tokens("x", [[0, -2]], 4), "x: token -2 is outside the vocabulary of 4 tokens"),
     "share above": (lambda: checks.share("p", [0.5, 1.1, -2]), r"p must lie in \[0, 1\]; got 1.1"),
     "share nan": (lambda: checks.share("p", np.nan), r"p must lie in \[0, 1\]; got nan"),

@@ -145,7 +145,7 @@ def test_seeds_may_have_answers_of_their_own():
 def test_details_of_the_pretrained_model_and_of_encoding():
     assert world.pretrained()["logits"].tolist() == world.pretrained(0.1)["logits"].tolist()
     assert np.exp(world.pretrained()["logits"]).sum(-1) == pytest.approx(1, abs=1e-12)
-    assert world.encode("").dtype == np.int64
+    assert world.encode("").dtype == np.intp
     assert world.encode("").tolist() == []
     for name, prompt, response in (("prompt", [[11, 0, 0]], [[0]]), ("response", [[0, 0, 0]], [[11]])):
         with pytest.raises(ValueError, match=f"^{name}: token 11"):
