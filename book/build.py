@@ -8,6 +8,7 @@ pages was computed by the code in this folder.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def main(root: Path = ROOT) -> int:
     print("Executing what is out of date, and rendering; the first time takes a few minutes ...", flush=True)
     if render(root, log):
         lines = log.read_text().splitlines()
-        told = [line for line in lines if "WARNING" in line or "ERROR" in line or "Error" in line]
+        told = [line for line in lines if re.search("WARNING: |ERROR|Error", line)]
         print("\n".join(told[-40:] or lines[-40:]))
         print(f"The book was not built; the whole log is in {os.path.relpath(log)}")
         return 1

@@ -10,8 +10,10 @@ import book_index
 from book_index import REFERENCE
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+LOGGER = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 INDEX = "book/equations"
 HOUSE = "book/api"
@@ -182,7 +184,11 @@ def _entry(app: Sphinx, docname: str, label: str) -> nodes.row:
 
 
 def _figure(app: Sphinx, docname: str, name: str) -> nodes.Node:
-    page, anchor, _ = app.env.get_domain("std").labels[name]
+    labels = app.env.get_domain("std").labels
+    if name not in labels:
+        LOGGER.warning("%s was not drawn", name)
+        return nodes.Text(name)
+    page, anchor, _ = labels[name]
     number = ".".join(map(str, app.env.toc_fignumbers[page]["figure"][anchor]))
     return nodes.reference("", f"Fig. {number}", internal=True, refuri=_uri(app, docname, page) + f"#{anchor}")
 
