@@ -315,7 +315,7 @@ def ppo_ours(task: Task, critic: RecurrentCritic, params: dict, batch: ppo.Token
     """Return a function that computes the loss of PPO on a minibatch, and its gradients, with this package."""
     count = batch.response.shape[-2]
     loss, _ = ppo.ppo(task, critic, prompts=count, minibatch=count, epochs=1)
-    both = value_and_grad(lambda p: anp.sum(loss(p, batch)))
+    both = value_and_grad(lambda p: anp.sum(loss(p, batch).loss))
 
     def run():
         value, grads = both(params)

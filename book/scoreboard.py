@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from rlhf_lab import experiments
-from rlhf_lab.experiments import runner as ilhf_runs
 from rlhf_lab.experiments.ilhf import scoreboard as ilhf_scoreboard
 
 PAGE = Path(__file__).with_name("scoreboard.md")
@@ -14,7 +13,7 @@ def page(text: str) -> str:
     """Return the text of the page with its table made anew."""
     before, _, rest = text.partition("| claim |")
     after = rest.partition("\n\n")[2]
-    table = ilhf_scoreboard.table(lambda name: ilhf_runs.numbers(experiments.FOLDER, name))
+    table = ilhf_scoreboard.table(lambda name: experiments.stored(f"ilhf {name}"))
     return f"{before}{table}\n\n{after}"
 
 

@@ -9,7 +9,8 @@ import sys
 import pytest
 from compared import TEXT
 
-from rlhf_lab.__main__ import main
+import rlhf_lab
+from rlhf_lab.__main__ import COMMANDS, main
 from rlhf_lab.leaderboard import comparisons
 from rlhf_lab.leaderboard.board import format_table, leaderboard
 
@@ -99,11 +100,38 @@ def test_a_page_without_an_encoding_gets_every_letter(source, monkeypatch):
     assert "東" in sys.stdout.getvalue()
 
 
-def test_without_a_command_or_with_a_wrong_one_the_usage_is_told(capsys):
-    for given in ([], ["sort"]):
-        with pytest.raises(SystemExit, match=r"^2$"):
-            main(given)
-        assert capsys.readouterr().err.startswith("usage: python -m rlhf_lab [-h] command ...\n")
+def test_without_a_command_all_are_listed_with_a_line_each(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([])
+    told = capsys.readouterr().out
+    assert told.startswith("usage: python -m rlhf_lab [-h] [--version] command ...\n")
+    for name, (line, _) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{line}$", told, re.MULTILINE)
+
+
+def test_a_wrong_command_is_told(capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["sort"])
+    assert "invalid choice: 'sort' (choose from" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"{rlhf_lab.__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_tells_how_it_is_used(name, capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([name, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: python -m rlhf_lab {name} [-h]")
+
+
+def test_what_follows_the_command_is_read_from_the_command_line(source, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["rlhf-lab", "rank", str(source)])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("rank  item  strength")
 
 
 def test_the_level_is_95_percent_unless_told_otherwise(source, capsys):

@@ -8,7 +8,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -150,15 +149,3 @@ def test_the_version_is_the_same_everywhere():
     version = rlhf_lab.__version__
     assert yaml.safe_load(text("CITATION.cff"))["version"] == version
     assert re.search(r"^## (\S+)", text("CHANGELOG.md"), re.MULTILINE)[1] == version
-
-
-def test_the_stored_study_of_imitation_is_the_one_that_the_chapter_describes():
-    from rlhf_lab import experiments
-    from rlhf_lab.experiments import imitation as imitation_study
-
-    found = experiments.stored("imitation")
-    assert tuple(found["counts"]) == imitation_study.COUNTS
-    assert set(found["returns"]) == {"clone", "dril", "raw", "survival", "dagger", "expert"}
-    assert {np.shape(value) for value in found["returns"].values()} == {(5, 10)}
-    assert np.mean(found["returns"]["expert"]) == 500
-    assert np.mean(found["returns"]["dagger"][2:]) > 450

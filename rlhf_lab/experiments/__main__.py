@@ -1,8 +1,81 @@
-"""Run an experiment: `python -m rlhf_lab.experiments`."""
+"""Run the studies of the book: `python -m rlhf_lab.experiments ilhf fig4a --jobs 2`, say."""
 
+import argparse
+import os
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
-from rlhf_lab.experiments import main
+from rlhf_lab.experiments import imitation, runner
+from rlhf_lab.experiments.ilhf import study as ilhf
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab.experiments") -> int:
+    """Run the studies that are asked for, and return the exit code."""
+    parser = _parser(prog)
+    given = parser.parse_args(arguments)
+    if given.seeds < 2:
+        parser.error(f"a standard error needs at least 2 seeds; got --seeds {given.seeds}")
+    if given.jobs < 1:
+        parser.error(f"--jobs is a number of processes, at least 1; got {given.jobs}")
+    # Short trainings inside would draw bars of their own, here and in the processes that inherit this.
+    before, os.environ["TQDM_DISABLE"] = os.environ.get("TQDM_DISABLE"), "1"
+    try:
+        for name, study in _studies(given).items():
+            began = time.perf_counter()
+            settings = {"jobs": given.jobs, "dask": given.dask, "overwrite": given.overwrite}
+            path = runner.run(name, study, given.seeds, given.out, **settings)
+            print(f"{name}: {time.perf_counter() - began:.0f} s, stored in {path}")
+        if given.experiment == "ilhf" and given.draw:
+            _draw(given)
+    except KeyboardInterrupt:
+        print("\nstopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        os.environ.pop("TQDM_DISABLE") if before is None else os.environ.update(TQDM_DISABLE=before)
+    return 0
+
+
+def _figures(given: argparse.Namespace) -> list[str]:
+    return list(ilhf.FIGURES) if given.figure == "all" else [given.figure]
+
+
+def _studies(given: argparse.Namespace) -> dict[str, runner.Study]:
+    if given.experiment == "imitation":
+        return {"imitation": imitation.STUDY}
+    names = dict.fromkeys(name for figure in _figures(given) for name in ilhf.FIGURES[figure])
+    return {f"ilhf {name}": ilhf.STUDIES[name] for name in names}
+
+
+def _draw(given: argparse.Namespace) -> None:
+    from rlhf_lab.experiments.ilhf import figures  # only who draws waits for matplotlib
+
+    for figure in _figures(given):
+        figures.draw(figure, lambda name: runner.load(f"ilhf {name}", given.out), given.draw)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--jobs", type=int, default=1, help="processes on this machine (default: 1)")
+    common.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with this scheduler instead")
+    common.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default: results)")
+    common.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    parser = argparse.ArgumentParser(prog=prog, description="Studies that are too long for a page of the book.")
+    kinds = parser.add_subparsers(required=True, metavar="experiment", dest="experiment")
+    told = "how many demonstrations CartPole needs: clone, DAgger and DRIL"
+    one = kinds.add_parser("imitation", parents=[common], help=told, description=told)
+    one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
+    told = "the ILHF paper, figure by figure"
+    one = kinds.add_parser("ilhf", parents=[common], help=told, description=told)
+    one.add_argument("figure", choices=[*ilhf.FIGURES, "all"])
+    one.add_argument("--seeds", type=int, default=20, help="number of worlds, at least 2 (default: 20)")
+    one.add_argument("--draw", type=Path, metavar="FOLDER", help="draw the figures there, as SVG and PNG")
+    return parser
+
 
 if __name__ == "__main__":
     sys.exit(main())

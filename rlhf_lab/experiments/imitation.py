@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.random import Generator
 
+from rlhf_lab.experiments.runner import Numbers, Piece, Study
 from rlhf_lab.feedback.demonstrations import Labels, draw_states
 from rlhf_lab.methods import dril, imitation
 from rlhf_lab.models import policies
@@ -29,6 +29,7 @@ DRIL = {"episodes": 8, "weight": 0.1, "discount": 0.99, "step_size": 0.02}
 ROUNDS = 70  # of DRIL
 TESTS = 20  # episodes that judge a policy
 SETTINGS = {
+    "counts": list(COUNTS),
     "hidden": NETWORK.hidden,
     "horizon": HORIZON,
     "keep": KEEP,
@@ -111,21 +112,33 @@ def dagger(labels: Labels, rounds: int, rng: Generator) -> list[imitation.Round]
 
 
 def interactive(counts: tuple[int, ...], seeds: int, rng: Generator) -> dict[str, Array]:
-    """Return the returns of DAgger, (counts, seeds), after as many labels as `counts` demonstrations hold.
+    """Return the returns of DAgger and of the expert, (seeds, counts).
 
-    The first episode is the expert's, each further one the student's own, with `KEEP` of its states labelled.
+    They are those after as many labels as `counts` demonstrations hold. The first episode is the expert's, each further
+    one the student's own, with `KEEP` of its states labelled.
     """
     rounds = dagger(demonstrations(1, seeds, rng), max(counts) - 1, rng)
     expert = rollout(WORLD, cartpole_expert, (seeds, TESTS), HORIZON, rng).returns.mean(-1)
     learned = [judge(rounds[count - 1].params, seeds, rng) for count in counts]
-    return {"dagger": np.stack(learned), "expert": np.stack([expert] * len(counts))}
+    return {"dagger": np.stack(learned, axis=-1), "expert": np.stack([expert] * len(counts), axis=-1)}
 
 
-def run(seeds: int = 10, counts: tuple[int, ...] = COUNTS, jobs: int = 2) -> dict[str, Any]:
-    """Return {"settings": ..., "counts": ..., "returns": {method: (counts, seeds)}}, the same whatever `jobs` is."""
+def pieces(seeds: int, counts: tuple[int, ...] = COUNTS) -> dict[str, Piece]:
+    """Return the pieces of the study, DAgger and each number of demonstrations: each has a chance of its own."""
     *each, last = np.random.default_rng(0).spawn(len(counts) + 1)
-    tasks = [partial(offline, count, seeds, rng) for count, rng in zip(counts, each, strict=True)]
-    tasks.append(partial(interactive, counts, seeds, last))
-    together, *alone = Parallel(n_jobs=jobs)(delayed(task)() for task in reversed(tasks))
-    returns = {name: np.stack([found[name] for found in reversed(alone)]) for name in alone[0]}
-    return {"settings": SETTINGS, "counts": list(counts), "returns": returns | together}
+    every = tuple(range(seeds))
+    alone = {
+        f"of_{count}": Piece(every, partial(offline, count, seeds, rng))
+        for count, rng in zip(counts, each, strict=True)
+    }
+    together = {"dagger": Piece(every, partial(interactive, counts, seeds, last))}
+    return together | dict(reversed(alone.items()))
+
+
+def join(found: list[Numbers]) -> Numbers:
+    """Return the returns of each method, (seeds, counts), of what `pieces` found."""
+    together, *alone = found
+    return {name: np.stack([each[name] for each in reversed(alone)], axis=-1) for name in alone[0]} | together
+
+
+STUDY = Study(pieces, join, SETTINGS)

@@ -89,10 +89,8 @@ def test_what_is_stored_for_dagger_is_what_the_study_finds_now():
     """The last part of `run`, from the same chance: numbers are stored as they are."""
     *_, last = np.random.default_rng(0).spawn(len(imitation_study.COUNTS) + 1)
     found, kept = imitation_study.interactive(imitation_study.COUNTS, 10, last), experiments.stored("imitation")
-    assert kept["settings"] == imitation_study.SETTINGS
-    assert kept["counts"] == list(imitation_study.COUNTS)
     for name, returns in found.items():
-        assert returns == pytest.approx(np.array(kept["returns"][name]), abs=1e-6)
+        assert returns == pytest.approx(kept[name], abs=1e-6)
 
 
 def test_the_study_is_the_same_on_any_number_of_cores(monkeypatch):
@@ -105,35 +103,29 @@ def test_the_study_is_the_same_on_any_number_of_cores(monkeypatch):
 
     def interactive(counts, seeds, rng):
         began.append(counts)
-        return {"dagger": rng.random((2, seeds))}
+        return {"dagger": rng.random((seeds, 2))}
 
     monkeypatch.setattr(imitation_study, "offline", offline)
     monkeypatch.setattr(imitation_study, "interactive", interactive)
-    one = imitation_study.run(seeds=2, counts=(1, 3), jobs=1)
+    pieces = imitation_study.pieces(2, (1, 3))
+    assert {piece.seeds for piece in pieces.values()} == {(0, 1)}
+    one = imitation_study.join([piece.run() for piece in pieces.values()])
     assert began == [(1, 3), 3, 1]
-    assert one["settings"] == imitation_study.SETTINGS
-    assert one["counts"] == [1, 3]
-    assert list(one["returns"]) == ["clone", "dril", "raw", "survival", "dagger"]
-    assert np.floor(one["returns"]["clone"]).tolist() == [[1, 1], [3, 3]]
+    assert list(one) == ["clone", "dril", "raw", "survival", "dagger"]
+    assert np.floor(one["clone"]).tolist() == [[1, 3], [1, 3]]
     first, second, last = np.random.default_rng(0).spawn(3)
-    assert one["returns"]["clone"] == pytest.approx(np.stack([first.random(2) + 1, second.random(2) + 3]))
-    assert one["returns"]["dagger"] == pytest.approx(last.random((2, 2)))
+    assert one["clone"] == pytest.approx(np.stack([first.random(2) + 1, second.random(2) + 3], axis=-1))
+    assert one["dagger"] == pytest.approx(last.random((2, 2)))
 
 
 def test_the_study_of_the_book_has_ten_seeds_and_seventy_rounds(monkeypatch, found):
-    jobs, settings = [], {}
+    settings = {}
     monkeypatch.setattr(imitation_study, "offline", lambda count, seeds, rng: {"clone": np.full(seeds, count)})
-    monkeypatch.setattr(imitation_study, "interactive", lambda counts, seeds, rng: {"dagger": np.ones((5, seeds))})
-
-    def parallel(n_jobs):
-        jobs.append(n_jobs)
-        return lambda tasks: [task(*arguments) for task, arguments, _ in tasks]
-
-    monkeypatch.setattr(imitation_study, "Parallel", parallel)
-    study = imitation_study.run()
-    assert jobs == [2]
-    assert study["counts"] == [1, 3, 5, 10, 20]
-    assert {name: values.shape for name, values in study["returns"].items()} == {"clone": (5, 10), "dagger": (5, 10)}
+    monkeypatch.setattr(imitation_study, "interactive", lambda counts, seeds, rng: {"dagger": np.ones((seeds, 5))})
+    study = imitation_study.STUDY
+    assert study.settings["counts"] == [1, 3, 5, 10, 20]
+    numbers = study.join([piece.run() for piece in study.pieces(10).values()])
+    assert {name: values.shape for name, values in numbers.items()} == {"clone": (10, 5), "dagger": (10, 5)}
     monkeypatch.setattr(dril, "dril", lambda *arguments, **given: settings.update(given))
     rng = np.random.default_rng(0)
     imitation_study.improve(found, None, rng)

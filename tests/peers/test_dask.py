@@ -11,8 +11,7 @@ import time
 import distributed
 import pytest
 
-from rlhf_lab import experiments
-from rlhf_lab.experiments import runner as ilhf_runs
+from rlhf_lab.experiments.__main__ import main
 from rlhf_lab.numerics import files
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("default")]  # warnings of a package that is not ours
@@ -20,7 +19,7 @@ SETTINGS = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboa
 
 
 def run(*arguments):
-    return experiments.main(["ilhf", "fig2", *map(str, arguments)])
+    return main(["ilhf", "fig2", *map(str, arguments)])
 
 
 def test_a_cluster_of_two_processes_finds_the_same(tmp_path):
@@ -52,9 +51,9 @@ def test_what_is_no_scheduler_is_told_within_ten_seconds(address, tmp_path, capf
     if address in ("silent", "web"):
         address = f"tcp://127.0.0.1:{request.getfixturevalue(address)}"
     before = time.monotonic()
-    assert run("--seeds", 2, "--out", tmp_path, "--dask", address) == 1
+    assert run("--seeds", 2, "--out", tmp_path, "--dask", address) == 2
     assert time.monotonic() - before < 10
-    assert f"error: no Dask scheduler answers at {address!r} (" in capfd.readouterr().out
+    assert f"error: no Dask scheduler answers at {address!r} (" in capfd.readouterr().err
 
 
 CLUSTER = """
@@ -77,13 +76,13 @@ def test_a_cluster_that_dies_is_told_and_finished_seeds_stay(tmp_path, capfd, mo
         save(*given, **settings)
         process.kill()
 
-    monkeypatch.setattr(ilhf_runs.results, "save", save_and_kill)
+    monkeypatch.setattr(files, "save", save_and_kill)
     try:
-        assert run("--seeds", 40, "--out", tmp_path, "--dask", address) == 1
+        assert run("--seeds", 40, "--out", tmp_path, "--dask", address) == 2
     finally:
         process.kill()
         process.communicate()
-    assert f"error: the Dask cluster at {address} failed (" in capfd.readouterr().out
+    assert f"error: the Dask cluster at {address} failed (" in capfd.readouterr().err
     kept = list((tmp_path / "ilhf_memory.parts").iterdir())
     assert kept
     assert json.loads(kept[0].read_text())["results"]["study"] == "ilhf memory"

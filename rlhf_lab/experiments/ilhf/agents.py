@@ -16,8 +16,7 @@ from autograd import grad
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 
-from rlhf_lab.experiments.ilhf import worlds as ilhf_worlds
-from rlhf_lab.experiments.ilhf.worlds import Worlds, readout_log_prob
+from rlhf_lab.experiments.ilhf.worlds import Worlds, read, readout_log_prob, roll, uniform, write
 from rlhf_lab.feedback import annotators
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import lm
@@ -105,20 +104,20 @@ def respond(params: Params, scale: float, prompt: Array, member: Array, uniform:
             chosen[name] = np.moveaxis(each, 1, -1)
     first = chosen["start"]
     begin = first if first.ndim == 3 else np.repeat(first[..., None], prompt.shape[-1], axis=-1)
-    _, state = ilhf_worlds.read(chosen, begin, prompt)
+    _, state = read(chosen, begin, prompt)
     times = uniform.shape[-1] // prompt.shape[-1]
     state, chosen["readout"] = (np.concatenate([part] * times, axis=-1) for part in (state, chosen["readout"]))
     if params["recurrent"].shape[1] > 1:
         chosen |= {name: np.concatenate([chosen[name]] * times, axis=-1) for name in TORSO}
-    answer, states, _ = ilhf_worlds.roll(chosen, scale, state, uniform)
+    answer, states, _ = roll(chosen, scale, state, uniform)
     return answer, states
 
 
 def interact(agent: Agent, params: Params, worlds: Worlds, luck: Sequence[Sequence[Generator]]) -> Episode:
     """Let the agent answer fresh shadow prompts twice each, and people choose (ILHF, section 4.2)."""
     setting = worlds.setting
-    draws = ilhf_worlds.uniform
-    prompt, _, state = ilhf_worlds.write(worlds.shadow, setting.scale, draws(luck[0], setting.length, setting.pairs))
+    draws = uniform
+    prompt, _, state = write(worlds.shadow, setting.scale, draws(luck[0], setting.length, setting.pairs))
     member = (agent.members * draws(luck[0], setting.pairs)).astype(int)
     chance = draws(luck[0], setting.length, 2 * setting.pairs)
     answer, states = respond(params, setting.scale, prompt, member, chance)
@@ -248,8 +247,8 @@ def duel(challenger: Params, reference: Params, worlds: Worlds, seeds: Sequence[
     """Let both answer `count` shadow prompts, and people choose: scores and their ratios in each world, (S,)."""
     rngs = [np.random.default_rng([seed, 3]) for seed in seeds]
     length, scale = worlds.setting.length, worlds.setting.scale
-    draws = ilhf_worlds.uniform
-    prompt, _, state = ilhf_worlds.write(worlds.shadow, scale, draws(rngs, length, count))
+    draws = uniform
+    prompt, _, state = write(worlds.shadow, scale, draws(rngs, length, count))
     texts, rewards = [], []
     for params in (challenger, reference):
         member = (params["readout"].shape[1] * draws(rngs, count)).astype(int)

@@ -1,6 +1,5 @@
 """The figures of the ILHF paper from stored numbers, for the book and for the command line."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlhf_lab import plots
-from rlhf_lab.experiments.ilhf.study import BEST, THIRD, coin_kl
+from rlhf_lab.experiments.ilhf.study import BEST, THIRD, Load, coin_kl
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.files import whole
 from rlhf_lab.worlds import coin
-
-Load = Callable[[str], Any]
 
 
 def method(name: str) -> str:

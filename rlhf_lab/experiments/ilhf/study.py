@@ -1,29 +1,28 @@
 """Every figure and table of the ILHF paper as a study: a function from seeds to numbers, one entry for each seed.
 
-A study is run by `ilhf_runs`, in blocks of seeds; what it returns are arrays whose first axis is the seed. The first
+A study is run by `runner`, in blocks of seeds; what it returns are arrays whose first axis is the seed. The first
 reading is the literal one: a temperature of 3 divides logits by 3, the prior scale 0.01 is a variance, phi alone is
 tuned. Others have names of their own. Source: ILHF, section 5 and appendix F; REINFORCE's weights are ours.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from rlhf_lab.experiments.ilhf import agents as ilhf_agents
-from rlhf_lab.experiments.ilhf import worlds as ilhf_worlds
-from rlhf_lab.experiments.ilhf.agents import Agent
-from rlhf_lab.experiments.ilhf.worlds import Setting
+from rlhf_lab.experiments.ilhf.agents import Agent, duel, finetune
+from rlhf_lab.experiments.ilhf.worlds import Setting, prepare, stack, uniform, write
+from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import lm
 from rlhf_lab.numerics import optim
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.worlds import coin, token_process
 
-Numbers = dict[str, Any]
+Load = Callable[[str], Numbers]  # the name of a study to what was stored of it
 BETAS = (0, 1, 10, 100)
 SIZES = (10, 15, 30, 50)
 LITERAL = Agent(members=10, prior=0.01, eta=1.0, perturb=True)
@@ -59,15 +58,6 @@ READINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Study:
-    """A function from seeds to numbers, how many seeds it takes at a time, and what the reader should know of it."""
-
-    run: Callable[[Sequence[int]], Numbers]
-    block: int
-    settings: dict[str, Any]
-
-
 class _Each:
     """A generator for each seed, which together draw arrays whose first axis is the seed."""
 
@@ -75,7 +65,7 @@ class _Each:
         self.rngs = [np.random.default_rng([seed, 0]) for seed in seeds]
 
     def random(self, size: tuple[int, ...]) -> Array:
-        return ilhf_worlds.uniform(self.rngs, *size[1:])
+        return uniform(self.rngs, *size[1:])
 
 
 def on_coin(seeds: Sequence[int], rounds: int = 1500, pairs: int = 64, every: int = 25) -> Numbers:
@@ -124,7 +114,7 @@ def memory(seeds: Sequence[int], length: int = 64, long: int = 4096, count: int 
         stuck = []
         for seed in seeds:
             rng = np.random.default_rng([seed, 0])
-            params = ilhf_worlds.stack([token_process.draw(rng).ideal])
+            params = stack([token_process.draw(rng).ideal])
             values, tokens = _written(params, scale, rng.random((1, length, count)))
             stuck.append([_repeats(tokens[length // 2 :], period) for period in (1, 2)])
             kinds["printed"].append(_mean(token_process.autocorrelation_as_printed, values))
@@ -149,7 +139,7 @@ def _repeats(tokens: Array, period: int) -> float:
 
 
 def _written(params: dict[str, Any], scale: float, chance: Array) -> tuple[Array, Array]:
-    tokens, states, _ = ilhf_worlds.write(params, scale, chance)
+    tokens, states, _ = write(params, scale, chance)
     return scale * np.einsum("d,dtb->bt", params["readout"][0], states[0]), tokens[0]
 
 
@@ -160,20 +150,20 @@ def on_tokens(
 
     A duel is a pair of names, challenger and reference (ILHF, figures 4 to 7 and table 3).
     """
-    worlds = ilhf_worlds.prepare(setting, seeds)
-    found = {name: ilhf_agents.finetune(agent, worlds, seeds) for name, agent in agents.items()}
+    worlds = prepare(setting, seeds)
+    found = {name: finetune(agent, worlds, seeds) for name, agent in agents.items()}
     fought = {}
     with threadpool_limits(limits=1):
         for name, other in duels:
             both = found[name][0], found[other][0]
-            fought[f"{name} vs {other}"] = ilhf_agents.duel(both[0], both[1], worlds, seeds, setting.evaluation)
+            fought[f"{name} vs {other}"] = duel(both[0], both[1], worlds, seeds, setting.evaluation)
         shadow = worlds.kl({name: value[:, None] for name, value in worlds.shadow.items()})
     return {"kl": {name: curve for name, (_, curve) in found.items()}, "shadow kl": shadow, "duels": fought}
 
 
 def _tokens(setting: Setting, agents: dict[str, Agent], duels: Sequence[tuple[str, str]] = ()) -> Study:
     settings = asdict(setting) | {"agents": {name: asdict(agent) for name, agent in agents.items()}}
-    return Study(partial(on_tokens, setting=setting, agents=agents, duels=duels), 5, settings)
+    return in_blocks(partial(on_tokens, setting=setting, agents=agents, duels=duels), 5, settings)
 
 
 DUELS = [(name, BEST) for name in PAPER if name != BEST] + [(f"ensemble {members}", "ilhf") for members in SIZES]
@@ -181,8 +171,8 @@ FEWER_DUELS = [pair for pair in DUELS if set(pair) <= set(FEWER)]
 THIRD = Setting(scale=1 / 3, every=10)
 
 STUDIES = {
-    "coin": Study(on_coin, 10, {"rounds": 1500, "pairs": 64, "step_size": 0.001, "betas": list(BETAS)}),
-    "memory": Study(memory, 5, {"length": 64, "long": 4096, "count": 500, "lags": LAGS}),
+    "coin": in_blocks(on_coin, 10, {"rounds": 1500, "pairs": 64, "step_size": 0.001, "betas": list(BETAS)}),
+    "memory": in_blocks(memory, 5, {"length": 64, "long": 4096, "count": 500, "lags": LAGS}),
     "tau64": _tokens(THIRD, PAPER, DUELS),
     "tau128": _tokens(replace(THIRD, length=128, episodes=150), PAPER),
     "tau256": _tokens(replace(THIRD, length=256, episodes=150), PAPER),

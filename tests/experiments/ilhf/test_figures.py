@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from rlhf_lab import experiments, plots
-from rlhf_lab.experiments import runner as ilhf_runs
 from rlhf_lab.experiments.ilhf import figures as ilhf_figures
 from rlhf_lab.experiments.ilhf.study import FIGURES, STUDIES, coin_kl
 
-STORED = {name: ilhf_runs.numbers(experiments.FOLDER, name) for name in STUDIES}
+STORED = {name: experiments.stored(f"ilhf {name}") for name in STUDIES}
 COIN, TAU64 = STORED["coin"]["p"], STORED["tau64"]["kl"]
 BIG = ["reinforce 0", "reinforce 1", "reinforce 10", "reinforce 100", "ilhf", "ensemble 50"]
 

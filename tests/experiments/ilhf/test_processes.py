@@ -1,13 +1,13 @@
 """Studies on several processes find what one process finds; `peers/test_dask.py` says the same of a cluster."""
 
-from rlhf_lab import experiments
+from rlhf_lab.experiments.__main__ import main
 from rlhf_lab.experiments.ilhf import figures as ilhf_figures
 from rlhf_lab.experiments.ilhf.study import FIGURES
 from rlhf_lab.numerics import files
 
 
 def run(*arguments):
-    return experiments.main(["ilhf", *arguments])
+    return main(["ilhf", *arguments])
 
 
 def names(folder):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rlhf_lab import experiments
-from rlhf_lab.experiments import runner as ilhf_runs
+from rlhf_lab.experiments.ilhf import claims
 from rlhf_lab.experiments.ilhf import scoreboard as ilhf_scoreboard
+from rlhf_lab.experiments.ilhf import verdicts as verdicts_of
 from rlhf_lab.experiments.ilhf.study import STUDIES
 from rlhf_lab.worlds import token_process
 
@@ -18,7 +19,7 @@ sys.path.insert(0, str(BOOK))
 
 import scoreboard  # noqa: E402
 
-STORED = {name: ilhf_runs.numbers(experiments.FOLDER, name) for name in STUDIES}
+STORED = {name: experiments.stored(f"ilhf {name}") for name in STUDIES}
 
 
 def rows(numbers):
@@ -55,19 +56,19 @@ def test_the_verdicts():
 
 def test_means_errors_and_what_counts_as_a_difference():
     values = np.array([1.0, 2.0, 3.0, 6.0])
-    assert ilhf_scoreboard.error(values) == pytest.approx(np.sqrt(14 / 3) / 2)
-    assert ilhf_scoreboard.brief(values) == "3.000 ± 1.080"
-    assert ilhf_scoreboard.brief(values, 1) == "3.0 ± 1.1"
-    assert ilhf_scoreboard.told(values) == "3.000 ± 1.080 [2.500]"
-    assert ilhf_scoreboard.told(values, 1) == "3.0 ± 1.1 [2.5]"
-    assert ilhf_scoreboard.told(np.array([-1e-9, -1e-9, 1e-9])) == "0.000 ± 0.000 [0.000]"
-    assert ilhf_scoreboard.above(values)
-    assert not ilhf_scoreboard.above(-values)
-    assert ilhf_scoreboard.above(values, 3 - 2.17)
-    assert not ilhf_scoreboard.above(values, 3 - 2.15)
+    assert verdicts_of.error(values) == pytest.approx(np.sqrt(14 / 3) / 2)
+    assert verdicts_of.brief(values) == "3.000 ± 1.080"
+    assert verdicts_of.brief(values, 1) == "3.0 ± 1.1"
+    assert verdicts_of.told(values) == "3.000 ± 1.080 [2.500]"
+    assert verdicts_of.told(values, 1) == "3.0 ± 1.1 [2.5]"
+    assert verdicts_of.told(np.array([-1e-9, -1e-9, 1e-9])) == "0.000 ± 0.000 [0.000]"
+    assert verdicts_of.above(values)
+    assert not verdicts_of.above(-values)
+    assert verdicts_of.above(values, 3 - 2.17)
+    assert not verdicts_of.above(values, 3 - 2.15)
     curve = np.array([[4.0, 9.0, 1.0], [6.0, 9.0, 2.0]])
-    assert ilhf_scoreboard.change(curve).tolist() == [-3, -4]
-    assert ilhf_scoreboard.left(curve) == pytest.approx(0.3)
+    assert verdicts_of.change(curve).tolist() == [-3, -4]
+    assert verdicts_of.left(curve) == pytest.approx(0.3)
 
 
 def test_other_numbers_would_get_other_verdicts():
@@ -104,12 +105,12 @@ def test_other_numbers_would_get_other_verdicts():
 def test_what_independent_logits_show_by_chance():
     """The mean over eight texts of the correlation at lag 10, its size: within four standard errors over 300 worlds."""
     values = np.random.default_rng(0).normal(size=(300, 8, 4096 - 100))
-    assert ilhf_scoreboard.chance() == pytest.approx((2 / (np.pi * 8 * 3986)) ** 0.5)
+    assert claims.chance() == pytest.approx((2 / (np.pi * 8 * 3986)) ** 0.5)
     lagged = token_process.autocorrelation(values, 11)[..., 10]
     assert lagged.std() * (4096 - 110) ** 0.5 == pytest.approx(1, abs=0.06)
     sizes = abs(lagged.mean(1))
-    assert abs(sizes.mean() - ilhf_scoreboard.chance()) < 4 * ilhf_scoreboard.error(sizes)
-    assert ilhf_scoreboard.error(sizes) < 0.05 * ilhf_scoreboard.chance()
+    assert abs(sizes.mean() - claims.chance()) < 4 * verdicts_of.error(sizes)
+    assert verdicts_of.error(sizes) < 0.05 * claims.chance()
 
 
 NOISE = np.linspace(-0.001, 0.001, 20)
@@ -198,7 +199,7 @@ def test_more_members_must_fall_further_and_not_only_begin_lower():
     """At τ = 128 fifty members end lower than ten, and began lower by more."""
     claim, numbers = "at τ = 128 more members, faster learning", copy.deepcopy(STORED)
     few, many = (numbers["tau128"]["kl"][f"ensemble {m}"] for m in (10, 50))
-    assert ilhf_scoreboard.above((few - many)[:, -1])
+    assert verdicts_of.above((few - many)[:, -1])
     assert verdicts(numbers)[claim] == "not reproduced"
     few[:, 0] = many[:, 0]
     assert verdicts(numbers)[claim] == "reproduced"
@@ -232,12 +233,12 @@ def test_what_one_torso_gains_is_told_for_both_anchors():
     kl = STORED["controls"]["kl"] | STORED["readings"]["kl"]
     plain, same = kl["all: ilhf"], kl["all: one torso, no diversity"]
     for torso in (kl["all: one torso"], kl["all: one torso, eta 0"]):
-        by_20, by_100 = (ilhf_scoreboard.brief((plain - torso)[:, column]) for column in (2, 10))
+        by_20, by_100 = (verdicts_of.brief((plain - torso)[:, column]) for column in (2, 10))
         assert f"{by_20} by episode 20 and {by_100} by 100" in row.why or f"{by_20} and {by_100}, of" in row.why
     numbers = copy.deepcopy(STORED)
     same = numbers["controls"]["kl"]["all: one torso, no diversity"]
     same[:, -1] += 0.5
-    by_20, by_100 = (ilhf_scoreboard.brief((same - torso)[:, column]) for column in (2, 10))
+    by_20, by_100 = (verdicts_of.brief((same - torso)[:, column]) for column in (2, 10))
     (row,) = (row for row in rows(numbers) if row.claim == EARLIER)
     assert f"diversity gives {by_20} and {by_100}: it is steps" in row.why
 

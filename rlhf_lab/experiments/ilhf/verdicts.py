@@ -1,0 +1,58 @@
+"""What a verdict on a claim of a paper is made of: a row of the scoreboard, and the numbers that are compared.
+
+A difference counts if it exceeds two standard errors of the mean over worlds.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rlhf_lab.numerics.autodiff import Array
+
+YES, NO = "reproduced", "not reproduced"
+
+
+class Row(NamedTuple):
+    """A claim, where the paper makes it, the paper's value, ours, a verdict and the reason."""
+
+    claim: str
+    where: str
+    paper: str
+    ours: str
+    verdict: str
+    why: str
+
+
+def error(values: Array) -> float:
+    """Return the standard error of the mean over seeds."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def brief(values: Array, digits: int = 3) -> str:
+    """Return "mean ± standard error"."""
+    return f"{values.mean():z.{digits}f} ± {error(values):.{digits}f}"
+
+
+def told(values: Array, digits: int = 3) -> str:
+    """Return "mean ± standard error [median]"."""
+    return f"{brief(values, digits)} [{np.median(values):z.{digits}f}]"
+
+
+def above(values: Array, limit: float = 0.0) -> bool:
+    """Return whether the mean exceeds `limit` by more than two standard errors."""
+    return bool(values.mean() - limit > 2 * error(values))
+
+
+def change(curve: Array) -> Array:
+    """Return by how much each seed's curve (S, K) rose from first to last, (S,)."""
+    return curve[:, -1] - curve[:, 0]
+
+
+def left(curve: Array) -> float:
+    """Return the mean at the end as a share of the mean at the beginning."""
+    return float(curve[:, -1].mean() / curve[:, 0].mean())
+
+
+def under(literal: bool, readings: list[str]) -> str:
+    """Return the verdict on a claim that holds for the literal reading, or only under some others, or under none."""
+    return YES if literal else f"only under reading: {', '.join(readings)}" if readings else NO
