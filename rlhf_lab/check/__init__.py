@@ -1,7 +1,8 @@
 """Checkers of the exercises: `check.kl(your_function)` runs the answer key and says what is wrong, in words.
 
-To add an exercise, write an `Exercise` (see `diagnosis`) in the module of its chapter, and here a public function
-whose docstring states it.
+The answer keys stand in a module for each chapter, and say with `diagnosis` what is wrong; what is right stands in the
+rooms below. To add an exercise, write an `Exercise` in the module of its chapter, and here a public function whose
+docstring states it.
 """
 
 from rlhf_lab.check import dpo as _dpo

@@ -5,7 +5,7 @@ pi_0 reference, after supervised fine-tuning    R_phi learned reward    pi polic
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.random import Generator
 
@@ -24,7 +24,8 @@ from rlhf_lab.worlds.token_mdp import TokenMDP
 class Stages(NamedTuple):
     """What each stage left: parameters after SFT, comparisons, parameters of the reward model, the task, the policy.
 
-    `task` holds the learned reward; `gold`, its twin, the true one. `losses` has the last loss of each stage.
+    `task` holds the learned reward; `gold`, its twin, the true one. `last` has the last record of each stage:
+    its loss and, for PPO, its diagnostics.
     """
 
     sft: Params
@@ -33,7 +34,7 @@ class Stages(NamedTuple):
     task: Task
     gold: Task
     policy: Params
-    losses: dict[str, Array]
+    last: dict[str, dict[str, Any]]
 
 
 def rlhf(
@@ -102,5 +103,5 @@ def rlhf(
         optimizer=optim.adam(0.01),
         rng=rng,
     )
-    losses = {"sft": told[-1]["loss"], "reward": judged[-1]["loss"], "ppo": earned[-1]["loss"]}
-    return Stages(sft, pairs, reward, task, gold, policy, losses)
+    last = {"sft": told[-1], "reward": judged[-1], "ppo": earned[-1]}
+    return Stages(sft, pairs, reward, task, gold, policy, last)

@@ -72,9 +72,11 @@ def the_policy_is_near_the_optimum_of_the_learned_reward_and_better_at_the_true_
     log_pi = TASK.log_pi(tasks.MODEL, stages.policy)
     assert stages.task.gap(log_pi) < 0.02
     assert stages.gold.objective(log_pi) > stages.gold.objective(stages.gold.log_pi_0) + 0.1
-    assert set(stages.losses) == {"sft", "reward", "ppo"}
-    assert all(np.isfinite(v) for v in stages.losses.values())
-    assert 0 < stages.losses["reward"] < np.log(2)
+    assert set(stages.last) == {"sft", "reward", "ppo"}
+    assert all(np.isfinite(v) for told in stages.last.values() for v in told.values())
+    assert 0 < stages.last["reward"]["loss"] < np.log(2)
+    assert 0 < stages.last["ppo"]["approximate_kl"] < 0.2
+    assert 0 < stages.last["ppo"]["entropy"] < 10
 
 
 BAD = {
@@ -117,9 +119,9 @@ def test_of_one_round_the_losses_are_those_of_the_beginning_and_no_number_moves_
     network = reward_models.Network(Recurrent(3, 4, 2))  # its head, and so its rewards, begin at zero
     stages = run(network, 1, comparisons=20, sft_rounds=1, reward_rounds=1, ppo_rounds=1)
     start = lm.negative_log_likelihood(tasks.MODEL, tasks.REFERENCE, SHOWN, SAID)
-    assert stages.losses["sft"] == pytest.approx(start, rel=1e-12)
-    assert stages.losses["reward"] == pytest.approx(np.log(2), rel=1e-12)
-    assert np.isfinite(stages.losses["ppo"])
+    assert stages.last["sft"]["loss"] == pytest.approx(start, rel=1e-12)
+    assert stages.last["reward"]["loss"] == pytest.approx(np.log(2), rel=1e-12)
+    assert np.isfinite(stages.last["ppo"]["loss"])
     moved = np.abs(stages.sft["logits"] - tasks.REFERENCE["logits"]).max()
     assert moved == pytest.approx(0.003, rel=1e-4)
     assert np.abs(stages.reward["head"]).max() == pytest.approx(0.03, rel=1e-4)
