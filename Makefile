@@ -8,13 +8,17 @@ else
 endif
 RUN := .venv/$(BIN)/python
 PEERS := .venv-peers/$(BIN)/python
+LOWEST := .venv-lowest/$(BIN)/python
 # An environment whose Python is gone, as after an upgrade, is made anew.
-BROKEN := $(foreach folder,.venv .venv-peers,$(if $(wildcard $(folder)/ready),$(if $(shell $(folder)/$(BIN)/python -c "print(1)"),,$(folder)/ready)))
+BROKEN := $(foreach folder,.venv .venv-peers .venv-lowest,$(if $(wildcard $(folder)/ready),$(if $(shell $(folder)/$(BIN)/python -c "print(1)"),,$(folder)/ready)))
+COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+  --no-emit-package rlhf-lab pyproject.toml --extra book --extra test
 PIP := -m pip install --quiet --disable-pip-version-check
 # Old Pythons must be able to read this line, or the reader gets a syntax error for an answer.
 NEW_ENOUGH := import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make PYTHON=python3.12')
+OLDEST := import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else 'The lowest versions are those for Python 3.11; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make lowest PYTHON=python3.11')
 
-.PHONY: $(BROKEN) help book test notebooks lint serve bench peers mutants lock clean
+.PHONY: $(BROKEN) help book test notebooks lint serve bench peers lowest mutants lock clean
 
 help:
 	@echo "make book       execute what is out of date, render the book, print the file to open"
@@ -24,8 +28,9 @@ help:
 	@echo "make lint       style and types"
 	@echo "make bench      speed against PyTorch and JAX (installs them in .venv-peers)"
 	@echo "make peers      tests against PyTorch and others, and on a Dask cluster (installs them in .venv-peers)"
+	@echo "make lowest     all tests with the lowest versions that pyproject.toml allows (installs them in .venv-lowest)"
 	@echo "make mutants    break the code in many small ways and see that tests notice; MODULE=lm for one module"
-	@echo "make lock       choose the newest versions of all dependencies"
+	@echo "make lock       choose the newest versions of all dependencies, and the lowest that pyproject.toml allows"
 	@echo "make clean      remove what was built, keep the environments"
 
 .venv/ready: requirements/lock.txt pyproject.toml
@@ -43,6 +48,14 @@ help:
 	@$(PEERS) $(PIP) -c requirements/lock.txt -r requirements/peers.txt setuptools
 	@$(PEERS) $(PIP) --no-deps --no-build-isolation -e .
 	@$(PYTHON) -c "open('.venv-peers/ready', 'w').close()"
+
+.venv-lowest/ready: requirements/lowest.txt pyproject.toml
+	@$(PYTHON) -c "$(OLDEST)"
+	@echo "Setting up .venv-lowest: about a minute, once"
+	@$(PYTHON) -m venv --clear .venv-lowest
+	@$(LOWEST) $(PIP) -r requirements/lowest.txt
+	@$(LOWEST) $(PIP) --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c "open('.venv-lowest/ready', 'w').close()"
 
 book: .venv/ready
 	@$(RUN) book/build.py
@@ -67,15 +80,18 @@ bench: .venv-peers/ready
 	$(PEERS) -m benchmarks
 
 peers: .venv-peers/ready
-	$(PEERS) -m pytest tests/peers
+	$(PEERS) -m pytest --numprocesses=0 tests/peers
+
+lowest: .venv-lowest/ready
+	$(LOWEST) -m pytest --nbval
 
 mutants: .venv/ready
 	$(RUN) tests/mutants.py $(MODULE)
 
 lock: .venv/ready
-	$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
-	  --extra book --extra test --extra lint --extra mutants --extra build --no-emit-package rlhf-lab \
-	  pyproject.toml --output-file requirements/lock.txt
+	$(COMPILE) --upgrade --extra lint --extra mutants --extra build --output-file requirements/lock.txt
+	$(COMPILE) --upgrade --resolution lowest-direct --constraint requirements/lowest.in \
+	  --output-file requirements/lowest.txt
 
 clean:
 	rm -rf _build .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import rlhf_lab
 
@@ -48,9 +49,9 @@ def test_conda_and_pip_install_the_same():
     assert conda == wanted([*CORE, *EXTRAS["book"], *EXTRAS["test"], setuptools])
 
 
-def pins():
+def pins(name="lock"):
     found = {}
-    for line in text("requirements/lock.txt").splitlines():
+    for line in text(f"requirements/{name}.txt").splitlines():
         if line and not line.startswith("#"):
             requirement = Requirement(line)
             found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
@@ -83,10 +84,18 @@ def test_the_lock_leaves_no_choice_on_any_machine(python, system, os_name):
     assert {name for name in wanted(LOCKED) if len(chosen[name]) != 1} == set()
 
 
+def test_the_lowest_versions_that_are_tested_are_those_that_are_declared():
+    lowest = pins("lowest")
+    for requirement in [*CORE, *EXTRAS["book"], *EXTRAS["test"]]:
+        (least,) = (bound for bound in requirement.specifier if bound.operator == ">=")
+        (pin,) = lowest[canonicalize_name(requirement.name)]
+        assert Version(next(iter(pin.specifier)).version) == Version(least.version), requirement
+
+
 def test_the_peers_are_the_same_versions_everywhere():
     listed = [Requirement(line) for line in text("requirements/peers.txt").splitlines() if not line.startswith("#")]
     assert {name: version for name, version in wanted(listed).items() if version} == wanted(EXTRAS["peers"])
-    assert {canonicalize_name(r.name) for r in listed} >= {canonicalize_name(r.name) for r in CORE}
+    assert {canonicalize_name(r.name) for r in listed} >= {*wanted(CORE), "pytest", "pytest-xdist"}
 
 
 def test_the_lock_names_no_place():
@@ -117,7 +126,7 @@ def test_the_targets_that_the_texts_name_exist():
         assert used, name
         assert used <= targets, name
     assert set(re.search(r"for target in (.+);", text(".ci/run"))[1].split()) <= targets
-    assert {"book", "test", "lint", "serve", "bench", "peers", "mutants", "clean"} <= targets
+    assert {"book", "test", "lint", "serve", "bench", "peers", "lowest", "mutants", "clean"} <= targets
 
 
 def tracked():
