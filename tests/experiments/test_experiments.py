@@ -18,7 +18,7 @@ def test_every_study_is_stored_with_the_settings_that_it_has_now(name):
     assert (kept["study"], kept["settings"], kept["seeds"]) == (name, study.settings, list(range(seeds)))
 
     def lengths(numbers):
-        return set.union(*map(lengths, numbers.values())) if isinstance(numbers, dict) else {len(numbers)}
+        return set().union(*map(lengths, numbers.values())) if isinstance(numbers, dict) else {len(numbers)}
 
     assert lengths(experiments.stored(name)) == {seeds}
 
