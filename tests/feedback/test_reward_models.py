@@ -22,9 +22,12 @@ def test_leading_axes_are_many_models_in_one(model, params, eos):
     both = {name: np.stack([value, 2 * value, -value]) for name, value in params.items()}
     together = model.reward(both, prompt, chosen)
     assert together.shape == (3, 12)
+    texts = [np.stack([column, column[::-1], column[:1].repeat(12, axis=0)]) for column in (prompt, chosen)]
+    of_their_own = model.reward(both, *texts)
     for k, factor in enumerate((1, 2, -1)):
-        alone = model.reward({name: factor * value for name, value in params.items()}, prompt, chosen)
-        assert together[k] == pytest.approx(alone, abs=1e-12)
+        one = {name: factor * value for name, value in params.items()}
+        assert together[k] == pytest.approx(model.reward(one, prompt, chosen), abs=1e-12)
+        assert of_their_own[k] == pytest.approx(model.reward(one, texts[0][k], texts[1][k]), abs=1e-12)
 
 
 @every_model
