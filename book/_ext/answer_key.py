@@ -176,7 +176,9 @@ def _entry(app: Sphinx, docname: str, label: str) -> nodes.row:
     number = math.get_equation_number_for(label)
     link = nodes.reference("", f"({number})", internal=True, refuri=_uri(app, docname, page) + f"#equation-{label}")
     code = [[_function(app, docname, name)] for name in key["functions"].get(label, [])]
-    tests = [[nodes.literal("", name.split("/")[-1].replace("::", " :: "))] for name in key["tests"].get(label, [])]
+    tests = [
+        [nodes.literal("", name.removeprefix("tests/").replace("::", " :: "))] for name in key["tests"].get(label, [])
+    ]
     shown = [[_figure(app, docname, name)] for name in key["figures"].get(label, [])]
     row = _row([[link], code, tests, shown])
     row["ids"] = [f"row-{label}"]
