@@ -54,7 +54,7 @@ def adam(step_size: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
         m_new = {k: b1 * m[k] + (1 - b1) * grads[k] for k in params}
         v_new = {k: b2 * v[k] + (1 - b2) * grads[k] ** 2 for k in params}
         t = t + moving
-        steps = np.maximum(t, 1)  # a seed that has never moved does not divide by 0
+        steps = t if moving is True and isinstance(t, int) else np.maximum(t, 1)  # who never moved must not divide by 0
         rate, share = step_size / (1 - b1**steps), 1 - b2**steps
         fresh = {
             k: p - _along(rate, p) * m_new[k] / (np.sqrt(v_new[k] / _along(share, p)) + eps) for k, p in params.items()
