@@ -8,6 +8,7 @@ import ast
 import json
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -58,7 +59,7 @@ def inside(root: Path, room: str) -> list[str]:
     found = {}
     for path in sorted((root / "rlhf_lab" / room).rglob("*.py")):
         parts = path.relative_to(root / "rlhf_lab").with_suffix("").parts
-        found[".".join(part for part in parts if part != "__init__")] = ast.parse(path.read_bytes())
+        found[".".join(part for part in parts if part != "__init__")] = _tree(path.read_bytes())
     hidden = {room, f"{room}.__main__"} | {f"check.{page.stem}" for page in pages(root)}
     needs = {name: _imported(tree) - {name} for name, tree in found.items() if name not in hidden}
     ordered: list[str] = []
@@ -73,6 +74,11 @@ def modules(root: Path) -> list[str]:
     """Return the modules that the reference shows: each room from the ground up, then what is inside."""
     rooms = [room for floor in floors(root) for room in floor]
     return [name for room in rooms for name in (room, *inside(root, room))]
+
+
+@cache
+def _tree(code: bytes) -> ast.Module:
+    return ast.parse(code)
 
 
 def _imported(tree: ast.Module) -> set[str]:
@@ -92,7 +98,7 @@ def source(root: Path, name: str) -> Path:
 
 def summary(module: Path) -> str:
     """Return the first sentence of a module's docstring."""
-    paragraph = (ast.get_docstring(ast.parse(module.read_bytes())) or "").split("\n\n")[0]
+    paragraph = (ast.get_docstring(_tree(module.read_bytes())) or "").split("\n\n")[0]
     return re.split(r"(?<=\.)\s", " ".join(paragraph.split()))[0]
 
 
@@ -114,7 +120,7 @@ def named_in(root: Path, module: str) -> list[tuple[str, str]]:
                 if isinstance(node, ast.ClassDef):
                     visit(node.body, name)
 
-    visit(ast.parse(source(root, module).read_bytes()).body, f"rlhf_lab.{module}")
+    visit(_tree(source(root, module).read_bytes()).body, f"rlhf_lab.{module}")
     return found
 
 
@@ -151,7 +157,7 @@ def markers(root: Path) -> dict[str, list[str]]:
     """Return, for each label, the tests that `@pytest.mark.equation` says assert it, as pytest names them."""
     found: dict[str, list[str]] = {}
     for path in sorted((root / "tests").rglob("test_*.py")):
-        for test in ast.parse(path.read_bytes()).body:
+        for test in _tree(path.read_bytes()).body:
             for mark in test.decorator_list if isinstance(test, ast.FunctionDef) else []:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.equation":
                     for label in dict.fromkeys(ast.literal_eval(argument) for argument in mark.args):
