@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 
-import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp, defvjp_argnums, primitive
 
@@ -177,7 +176,7 @@ def _log_softmax(logits: Array) -> Array:
 
 
 log_softmax = _kernel(_log_softmax)
-defvjp(log_softmax, lambda ans, logits: lambda g: g - anp.exp(ans) * g.sum(axis=-1, keepdims=True))
+defvjp(log_softmax, lambda ans, logits: lambda g: g - np.exp(ans) * g.sum(axis=-1, keepdims=True))
 
 
 def _log_prob_of(logits: Array, tokens: Array) -> Array:
