@@ -113,6 +113,37 @@ def test_the_package_imports_only_its_core_dependencies():
             assert {name.split(".")[0] for name in names} <= allowed, path.name
 
 
+# What numpy and scipy take as indices: not int64 where pointers have 32 bits, nor for graphs.
+INDICES = {
+    "bincount": lambda call: [call.args[0]],
+    "csr_array": lambda call: call.args[0].elts[1].elts,
+}
+NARROW = re.compile(r"\.astype\(np\.int(p|32)\b.*\)$")
+
+
+def wide_integers(code):
+    """What a 32-bit machine may refuse: a name int64, and an index that is not cast in the call that counts with it."""
+    for node in ast.walk(ast.parse(code)):
+        if getattr(node, "attr", getattr(node, "id", getattr(node, "value", ""))) == "int64":
+            yield "int64"
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in INDICES:
+            index = map(ast.unparse, INDICES[ast.unparse(node.func).rpartition(".")[2]](node))
+            yield from (one for one in index if not NARROW.search(one))
+
+
+def test_every_integer_that_counts_or_indexes_is_as_wide_as_a_pointer():
+    for path in (ROOT / "rlhf_lab").glob("**/*.py"):
+        assert list(wide_integers(path.read_text(encoding="utf-8"))) == [], path
+
+
+def test_wide_integers_are_noticed():
+    code = (
+        "np.bincount(kind, weights=w); csr_array((w, (a.astype(np.int32), b))); np.ones(3, np.int64); x.astype('int64')"
+    )
+    assert sorted(wide_integers(code)) == ["b", "int64", "int64", "kind"]
+    assert list(wide_integers("np.bincount(kind.astype(np.intp, copy=False), w)")) == []
+
+
 def test_the_readme_lists_the_chapters_of_the_book():
     toc = yaml.safe_load(text("book/_toc.yml"))
     chapters = {c["file"] for part in toc["parts"] for c in part["chapters"] if c["file"].startswith("notebooks/")}
