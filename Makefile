@@ -29,7 +29,7 @@ help:
 	@echo "make bench      speed against PyTorch and JAX (installs them in .venv-peers)"
 	@echo "make peers      tests against PyTorch and others, and on a Dask cluster (installs them in .venv-peers)"
 	@echo "make lowest     all tests with the lowest versions that pyproject.toml allows (installs them in .venv-lowest)"
-	@echo "make mutants    break the code in many small ways and see that tests notice; MODULE=lm for one module"
+	@echo "make mutants    break the code in many small ways and see that tests notice; MODULE=models.lm for one module"
 	@echo "make lock       choose the newest versions of all dependencies, and the lowest that pyproject.toml allows"
 	@echo "make clean      remove what was built, keep the environments"
 

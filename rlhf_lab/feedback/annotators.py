@@ -96,9 +96,9 @@ def sample_rankings(reward: Array, rng: Generator) -> Array:
 
 
 def in_rank_order(answers: Array, order: Array) -> Array:
-    """Put K answers (..., K, D), tokens or features, into the order (..., K) of a ranking, best first, as `rank` draws.
+    """Put K answers (..., K, D), tokens or features, into the order (..., K) of a ranking, best first.
 
-    Raises `ValueError` unless each ranking names each of its answers once.
+    Such orders are what `sample_rankings` draws. Raises `ValueError` unless each names each of its answers once.
     """
     answers, order = np.asarray(answers), np.asarray(order)
     if not np.issubdtype(order.dtype, np.integer) or order.shape != answers.shape[:-1]:

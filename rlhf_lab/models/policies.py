@@ -1,6 +1,6 @@
-"""Policies of a few numbers: a small network from an observation to an action, and how it is cloned from an expert.
+"""Policies of a few numbers: a small network from an observation to an action.
 
-    pi policy    phi parameters    s observation, D numbers    a action, one of A    w weight    N pairs
+    pi policy    phi parameters    s observation, D numbers    a action, one of A    N observations
     eta chance of any action
 
 Parameters and data may carry leading axes `...` (seeds, ensemble members); they do not touch each other.

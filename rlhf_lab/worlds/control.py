@@ -1,8 +1,8 @@
-"""Worlds that are played, many episodes at once: CartPole in numpy, and Gymnasium where actions are discrete.
+"""Worlds that are played, many episodes at once: what such a world is, CartPole in numpy, and experts that play.
 
     D numbers of an observation    A actions    T steps    E episodes    `...` seeds and what else runs side by side
 
-A world is a few pure functions of a state; only `Gym` keeps its state in the environments that it wraps.
+A world is a few pure functions of a state. `environments.Gym` makes one of any environment of Gymnasium.
 
 The trap: CartPole pays 1 for each step until the pole falls. Whatever keeps an episode going looks like skill there.
 """
