@@ -113,22 +113,22 @@ def test_the_package_imports_only_its_core_dependencies():
             assert {name.split(".")[0] for name in names} <= allowed, path.name
 
 
-# What numpy and scipy take as indices: not int64 where pointers have 32 bits, nor for graphs.
-INDICES = {
-    "bincount": lambda call: [call.args[0]],
+# Integers that numpy and scipy refuse if they are wider than pointers, or in a graph wider than 32 bits.
+REFUSED = {
+    "bincount": lambda call: call.args[:1],
     "csr_array": lambda call: call.args[0].elts[1].elts,
+    "repeat": lambda call: [n for n in call.args[1:] if isinstance(n, ast.Call) and ast.unparse(n.func) != "len"],
 }
-NARROW = re.compile(r"\.astype\(np\.int(p|32)\b.*\)$")
+NARROW = re.compile(r"\.astype\((np\.int(p|32)|int)\b.*\)$")
 
 
-def wide_integers(code):
-    """What a 32-bit machine may refuse: a name int64, and an index that is not cast in the call that counts with it."""
+def wide_integers(code, calls=tuple(REFUSED)):
+    """What a 32-bit machine may refuse: a name int64, and an index or count that is not cast in the call it goes to."""
     for node in ast.walk(ast.parse(code)):
         if getattr(node, "attr", getattr(node, "id", getattr(node, "value", ""))) == "int64":
             yield "int64"
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in INDICES:
-            index = map(ast.unparse, INDICES[ast.unparse(node.func).rpartition(".")[2]](node))
-            yield from (one for one in index if not NARROW.search(one))
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func).rpartition(".")[2]) in calls:
+            yield from (given for given in map(ast.unparse, REFUSED[name](node)) if not NARROW.search(given))
 
 
 def test_every_integer_that_counts_or_indexes_is_as_wide_as_a_pointer():
@@ -136,12 +136,25 @@ def test_every_integer_that_counts_or_indexes_is_as_wide_as_a_pointer():
         assert list(wide_integers(path.read_text(encoding="utf-8"))) == [], path
 
 
+@pytest.mark.parametrize("chapter", sorted((ROOT / "notebooks").glob("*.md")), ids=lambda path: path.stem)
+def test_no_chapter_repeats_things_a_wide_number_of_times(chapter):
+    cells = re.findall(
+        r"^```\{code-cell\}[^\n]*\n(?:---\n.*?\n---\n|(?::[^\n]*\n)*)(.*?)^```",
+        chapter.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    assert cells
+    assert [wide for cell in cells for wide in wide_integers(cell, ["repeat"])] == []
+
+
 def test_wide_integers_are_noticed():
     code = (
         "np.bincount(kind, weights=w); csr_array((w, (a.astype(np.int32), b))); np.ones(3, np.int64); x.astype('int64')"
+        "; np.repeat(x, rng.multinomial(n, p), axis=0)"
     )
-    assert sorted(wide_integers(code)) == ["b", "int64", "int64", "kind"]
-    assert list(wide_integers("np.bincount(kind.astype(np.intp, copy=False), w)")) == []
+    assert sorted(wide_integers(code)) == ["b", "int64", "int64", "kind", "rng.multinomial(n, p)"]
+    code = "np.bincount(kind.astype(np.intp, copy=False), w); np.repeat(x, len(y)); np.repeat(x, count.astype(int))"
+    assert list(wide_integers(code)) == []
 
 
 def test_the_readme_lists_the_chapters_of_the_book():

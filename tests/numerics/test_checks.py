@@ -11,7 +11,7 @@ def test_good_values_pass_through():
     assert checks.tokens("x", np.zeros((2, 0)), 4).shape == (2, 0)
     assert checks.tally([2, 0, 2]).tolist() == [1, 0, 2]
     assert checks.tally([2, 0, 2], [0.5, 1, 2], 4).tolist() == [1, 0, 2.5, 0]
-    assert checks.tally(np.array([1], np.int64), size=3).tolist() == [0, 1, 0]
+    assert checks.tally(np.array([1], np.uint64), size=3).tolist() == [0, 1, 0]
     assert checks.horizon(3.0) == 3
     assert isinstance(checks.horizon(3.0), int)
     assert checks.horizon(1) == 1
