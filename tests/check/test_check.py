@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import math
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -26,6 +27,7 @@ every_exercise = pytest.mark.parametrize("name", EXERCISES)
 every_mistake = pytest.mark.parametrize(("name", "k"), [(name, k) for name in WRONG for k in range(len(WRONG[name]))])
 
 
+@cache
 def drawn(name):
     exercise = EXERCISES[name]
     cases = diagnosis.draw_cases(exercise)

@@ -35,7 +35,8 @@ STARTS = CRITIC.head(stack([tasks.REFERENCE, tasks.POLICY, {"logits": np.zeros((
 
 @pytest.mark.parametrize("lam", [1.0, 0.95])
 def test_a2c_reaches_the_gibbs_policy(lam):
-    params, _ = trained(ppo.a2c, STARTS, 700, 0.05, prompts=64, lam=lam)
+    params, _ = trained(ppo.a2c, STARTS, 150, 0.1, prompts=64, lam=lam)
+    params, _ = trained(ppo.a2c, params, 60, 0.02, 1, prompts=64, lam=lam)
     assert (gap(params) < 1e-3).all()
 
 
@@ -51,30 +52,31 @@ def test_ppo_runs_unchanged_on_a_recurrent_network():
     critic = RecurrentCritic(Recurrent(3, 8, 2))
     start = critic.init(np.random.default_rng(1))
     settings = {"prompts": 128, "minibatch": 64, "epochs": 4, "critic": critic}
-    params, _ = trained(ppo.ppo, start, 150, 0.02, **settings)
+    params, _ = trained(ppo.ppo, start, 80, 0.05, **settings)
     assert TASK.gap(TASK.log_pi(critic.language, params)) < 0.02
 
 
-def test_runs_of_ppo_on_phrase_world_come_within_a_twentieth_of_the_optimum():
+def test_ppo_on_phrase_world_goes_nineteen_twentieths_of_the_way_to_the_optimum():
     network, corpus = Recurrent(VOCAB, 16, EOS), phrase_world.corpus()
     pretrained, _ = optim.fit(
         lambda params, batch: lm.negative_log_likelihood(network, params, *batch),
         network.init(np.random.default_rng(4)),
         optim.minibatches(corpus, 149),
-        rounds=150,
+        rounds=40,
         optimizer=optim.adam(0.02),
         rng=np.random.default_rng(5),
     )
     task, critic = Task(phrase_world.mdp(), (network, pretrained), 0.5), RecurrentCritic(network)
     loss, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
-    starts, rng = critic.head(stack([pretrained] * 4)), np.random.default_rng(1)
-    params, _ = optim.fit(loss, starts, collect, rounds=60, optimizer=optim.adam(0.01), rng=rng)
-    gaps = task.each(network, params, task.gap)
-    assert gaps.mean() + 4 * gaps.std(ddof=1) / 4**0.5 < 0.05
+    starts, rng = critic.head(stack([pretrained] * 3)), np.random.default_rng(1)
+    params, _ = optim.fit(loss, starts, collect, rounds=30, optimizer=optim.adam(0.01), rng=rng)
+    before, after = (task.each(network, p, task.gap) for p in (starts, params))
+    assert (after < before / 20).all()
 
 
 def test_the_learned_value_is_the_value_of_the_optimum():
-    params, _ = trained(ppo.a2c, STARTS, 700, 0.05, prompts=64)
+    params, _ = trained(ppo.a2c, STARTS, 200, 0.08, prompts=64)
+    params, _ = trained(ppo.a2c, params, 100, 0.02, 1, prompts=64)
     best = tasks.optimum()
     prompt, response, *_ = tasks.all_answers(best)
     learned = CRITIC.judge({name: p[0] for name, p in params.items()}, prompt, response)[1]
@@ -218,7 +220,7 @@ def test_normalised_batches_are_normalised_before_they_are_split():
 def test_adaptive_control_holds_the_divergence_at_its_target():
     control = partial(actor_critic.adapt_beta, target=0.3)
     settings = {"prompts": 128, "minibatch": 64, "epochs": 2, "control": control}
-    params, _ = trained(ppo.ppo, STARTS, 200, 0.02, **settings)
+    params, _ = trained(ppo.ppo, STARTS, 120, 0.03, **settings)
     found = TASK.mean(lm.kl(TASK.log_pi(tasks.MODEL, params), TASK.log_pi_0))
     assert found == pytest.approx([0.3] * 3, abs=0.05)
 

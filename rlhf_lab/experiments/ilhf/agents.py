@@ -213,7 +213,7 @@ class _Learner:
     def _through(self, params: Params, first: Params, episode: Episode, weight: Array) -> Params:
         model, agent = self.worlds.process(self.worlds.setting.hidden), self.agent
         prompt = np.concatenate([episode.prompt] * 2, axis=-1)
-        texts = [np.swapaxes(part, 1, 2).astype(np.int64) for part in (prompt, episode.answer)]
+        texts = [np.swapaxes(part, 1, 2).astype(np.intp) for part in (prompt, episode.answer)]
         log_pi_0 = lm.log_prob(model, self.worlds.pretrained, *texts) if agent.beta else np.zeros(texts[0].shape[:2])
 
         def value(params: Params) -> Any:

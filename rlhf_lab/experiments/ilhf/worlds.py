@@ -235,7 +235,7 @@ def pretrain(setting: Setting, shadow: Params, rngs: Sequence[Generator]) -> Par
     Each pass goes through them in a new order and leaves out those that do not fill a batch.
     """
     texts = write(shadow, setting.scale, uniform(rngs, 2 * setting.length, setting.documents))[0]
-    texts = np.swapaxes(texts, 1, 2).astype(np.int64)
+    texts = np.swapaxes(texts, 1, 2).astype(np.intp)
     model, empty = TokenProcess(setting.hidden, setting.scale), texts[0, : setting.batch, :0]
 
     def collect(params: Params, rng: Generator) -> Any:
