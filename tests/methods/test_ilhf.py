@@ -182,7 +182,7 @@ def test_scores_by_hand_and_what_they_reward():
     assert p[(share @ np.exp(ilhf.choice_log_probs(chosen, rejected)[0])).argmax()] == pytest.approx(0.01)
 
 
-def trained(objective, seeds=8, rounds=300, step_size=0.03, count=64):
+def trained(objective, rounds, step_size, count, seeds=8):
     model = coin.model()
     start = coin.params(np.full(seeds, coin.PRETRAINED))
     prompts = np.repeat(coin.PROMPTS, count, axis=0)
@@ -202,16 +202,16 @@ def trained(objective, seeds=8, rounds=300, step_size=0.03, count=64):
 
 
 def test_ilhf_converges_to_people_on_the_coin():
-    p = trained(ilhf.inclusive, rounds=400, step_size=0.01, count=1024)
-    assert p.shape == (400, 8)
+    p = trained(ilhf.inclusive, rounds=150, step_size=0.03, count=512)
+    assert p.shape == (150, 8)
     assert abs(p[-100:].mean() - 1 / 3) < 0.01
     assert abs(p[-100:].mean(0) - 1 / 3).max() < 0.02
 
 
 def test_reinforce_is_agglomerative_and_a_penalty_leads_to_the_tilted_coin():
     reference = coin.model(), coin.params(coin.PRETRAINED)
-    assert trained(ilhf.rewarded(reference, 0.0))[-1].max() < 0.01
-    held = trained(ilhf.rewarded(reference, 1.0), rounds=400, step_size=0.01, count=1024)[-100:].mean(0)
+    assert trained(ilhf.rewarded(reference, 0.0), rounds=60, step_size=0.1, count=64)[-1].max() < 0.01
+    held = trained(ilhf.rewarded(reference, 1.0), rounds=150, step_size=0.03, count=512)[-100:].mean(0)
     exact = ilhf.tilted_coin(0.23, 1 / 3, 1.0)
     error = held.std(ddof=1) / 8**0.5
     assert abs(held.mean() - exact) < 4 * error + 0.001

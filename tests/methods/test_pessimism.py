@@ -519,8 +519,8 @@ def test_ppo_converges_to_the_exact_policy_of_the_pessimistic_reward():
         tasks.task().mdp, reward=lambda x, y: hat[x[..., 0], lm.answer_index(y, tasks.MODEL.vocab, tasks.MODEL.eos)]
     )
     task = Task(mdp, (tasks.MODEL, tasks.REFERENCE), tasks.BETA)
-    loss, collect = ppo.ppo(task, critic, prompts=128, minibatch=64, epochs=4)
-    options = {"rounds": 250, "optimizer": optim.adam(0.02), "rng": np.random.default_rng(0)}
+    loss, collect = ppo.ppo(task, critic, prompts=256, minibatch=128, epochs=2)
+    options = {"rounds": 80, "optimizer": optim.adam(0.1), "rng": np.random.default_rng(0)}
     params, _ = optim.fit(loss, critic.head(tasks.REFERENCE), collect, **options)
     log_pi = tasks.log_pi({"logits": params["logits"]})
     assert tasks.START @ gibbs.gap(log_pi, log_pi_0, hat, tasks.BETA) < 1e-3
