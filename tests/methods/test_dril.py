@@ -27,7 +27,7 @@ def test_members_are_drawn_from_the_posterior_of_a_table():
     counts = np.array([[0.0, 0.0, 0.0], [3.0, 1.0, 0.0]])
     drawn = dril.posterior_ensemble(np.stack([counts, counts + 5]), 20_000, np.random.default_rng(0))
     assert drawn.shape == (20_000, 2, 2, 3)
-    assert drawn.sum(-1) == pytest.approx(np.ones((20_000, 2, 2)), abs=1e-12)
+    assert np.abs(drawn.sum(-1) - 1).max() < 1e-12
     a = np.stack([counts, counts + 5]) + 1
     total = a.sum(-1, keepdims=True)
     mean, variance = a / total, a * (total - a) / total**2 / (total + 1)
@@ -92,7 +92,7 @@ def test_a_small_pseudo_count_makes_members_extreme():
     drawn = dril.posterior_ensemble(counts, 20_000, np.random.default_rng(12), pseudo_count=0.1)
     assert dril.disagreement(drawn) == pytest.approx(np.full((1, 2), 0.25 / 1.2), rel=0.02)
     smallest = dril.posterior_ensemble(counts, 20_000, np.random.default_rng(12), pseudo_count=1e-6)
-    assert smallest.sum(-1) == pytest.approx(np.ones((20_000, 1)), abs=1e-12)
+    assert np.abs(smallest.sum(-1) - 1).max() < 1e-12
     assert smallest[..., 0].mean() == pytest.approx(0.5, abs=4 * 0.5 / 20_000**0.5)
 
 
@@ -187,7 +187,8 @@ def solved(width=WIDTH, wind=0.0, counts=SHOWN, members=20, weight=0.1, seed=0):
     rng = np.random.default_rng(seed)
     grid = gridworlds.track(width, wind)
     cost = dril.disagreement(dril.posterior_ensemble(counts, members, rng))
-    found = dril.solve_table(grid, counts, cost, horizon=HORIZON, weight=weight, rate=RATE, rounds=30, step_size=30.0)
+    costs = np.broadcast_to(cost, (*np.shape(weight), *cost.shape))
+    found = dril.solve_table(grid, counts, costs, horizon=HORIZON, weight=weight, rate=RATE, rounds=30, step_size=30.0)
     return grid, cost, policies.trembling(found, RATE)
 
 
@@ -212,15 +213,14 @@ def least_cost(grid, cost, horizon):
 
 @pytest.mark.equation("eq-dril-objective")
 @pytest.mark.parametrize(("width", "wind"), [(2, 0.0), (WIDTH, 0.0), (WIDTH, 0.1)])
-@pytest.mark.parametrize("weight", [0.01, 0.1, 1.0])
-def test_the_table_that_is_found_is_a_minimum(width, wind, weight):
+def test_the_table_that_is_found_is_a_minimum(width, wind):
     """No policy that trembles has a smaller cost, and none a smaller loss: their sum cannot be undercut."""
-    shown = SHOWN[WIDTH - width : WIDTH + width + 1]
+    shown, weight = SHOWN[WIDTH - width : WIDTH + width + 1], np.array([0.01, 0.1, 1.0])
     grid, cost, policy = solved(width, wind, shown, weight=weight)
-    cloning = -np.sum(shown * np.log(policy)) / SHOWN.sum()
+    cloning = -np.sum(shown * np.log(policy), axis=(-2, -1)) / SHOWN.sum()
     found = dril.objective(dril.expected_cost(grid, policy, cost, HORIZON), cloning, weight)
     least = dril.objective(least_cost(grid, cost, HORIZON), -np.log(1 - RATE * 2 / 3), weight)
-    assert found >= least - 1e-12
+    assert (found >= least - 1e-12).all()
     assert found == pytest.approx(least, rel=0.01)
 
 
