@@ -16,10 +16,27 @@ from rlhf_lab.leaderboard import comparisons
 from rlhf_lab.leaderboard.board import format_table, leaderboard
 
 ROOT = Path(__file__).parents[1]
-BUILD = "from setuptools import build_meta as b; b.build_{0}('dist')"
-EVERY_MODULE = """
-import importlib, pkgutil, rlhf_lab
-NAMES = [module.name for module in pkgutil.walk_packages(rlhf_lab.__path__, "rlhf_lab.")]
+BUILD = "from setuptools import build_meta as b; b.build_{}('dist')"
+IMPORTS = """
+import sys
+before = set(sys.modules)
+import rlhf_lab
+print(set(sys.modules) - before)
+import importlib, pkgutil
+names = [module.name for module in pkgutil.walk_packages(rlhf_lab.__path__, "rlhf_lab.")]
+users = ("rlhf_lab.experiments", "rlhf_lab.plots", "rlhf_lab.worlds.environments")
+for name in names:
+    if not name.startswith(users):
+        importlib.import_module(name)
+assert {"rlhf_lab.methods.ppo", "rlhf_lab.leaderboard.board", "rlhf_lab.check"} <= set(sys.modules)
+print({"gymnasium", "joblib", "matplotlib", "multiprocessing"} & set(sys.modules))
+for name in names:
+    importlib.import_module(name)
+import gymnasium
+from rlhf_lab import experiments
+print(rlhf_lab.__file__)
+print(*[path.stem for path in experiments.RESULTS.glob("*.json") if experiments.stored(path.stem)])
+print(gymnasium.make("rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0").reset(seed=0)[0].tolist())
 """
 
 
@@ -50,17 +67,27 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory):
-    """Run a command in an empty folder, where Python finds the package that was installed from the wheel first."""
+    """Run a command in an empty folder, where Python finds the package that was installed from the wheel first.
+
+    What it says of errors stands beside what it prints, so that a test of the one is a test of both.
+    """
     site, empty = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("empty")
     (wheel,) = built.glob("dist/*.whl")
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps")
     run(*pip, "--target", str(site), str(wheel), cwd=empty)
 
     def command(*arguments):
-        return run(*arguments, cwd=empty, env=os.environ | {"PYTHONPATH": str(site), "PYTHONIOENCODING": "utf-8"})
+        environment = os.environ | {"PYTHONPATH": str(site), "PYTHONIOENCODING": "utf-8"}
+        return run(*arguments, cwd=empty, env=environment, stderr=subprocess.STDOUT)
 
     command.site = site
     return command
+
+
+@pytest.fixture(scope="module")
+def imports(installed):
+    """What `IMPORTS` prints far from the clone, line by line: one process for all that is said of imports."""
+    return installed(sys.executable, "-c", IMPORTS).splitlines()
 
 
 def test_the_wheel_holds_every_module_the_stored_studies_and_the_mark_of_types(built):
@@ -80,22 +107,8 @@ def test_the_sdist_builds_the_same_wheel(built, tmp_path):
     assert files(folder / "dist" / wheel.name) == files(wheel)
 
 
-def test_far_from_the_clone_every_module_imports_and_finds_what_it_needs(installed):
-    told = installed(
-        sys.executable,
-        "-c",
-        EVERY_MODULE
-        + """
-for name in NAMES:
-    importlib.import_module(name)
-import gymnasium
-from rlhf_lab import experiments
-print(rlhf_lab.__file__)
-print(*[path.stem for path in experiments.RESULTS.glob("*.json") if experiments.stored(path.stem)])
-print(gymnasium.make("rlhf_lab.worlds.environments:rlhf_lab/Phrases-v0").reset(seed=0)[0].tolist())
-""",
-    )
-    place, studies, seen = told.splitlines()
+def test_far_from_the_clone_every_module_imports_and_finds_what_it_needs(installed, imports):
+    place, studies, seen = imports[2:]
     assert Path(place) == installed.site / "rlhf_lab/__init__.py"
     assert ROOT not in Path(place).parents
     stored = (ROOT / "rlhf_lab/experiments/results").glob("*.json")
@@ -116,22 +129,9 @@ def test_the_commands_run_there(installed, tmp_path, way):
     assert "  experiments " in listed
 
 
-def test_the_package_alone_imports_nothing():
-    code = "import sys; before = set(sys.modules); import rlhf_lab; print(set(sys.modules) - before)"
-    assert python(code) == "{'rlhf_lab'}\n"
+def test_the_package_alone_imports_nothing(imports):
+    assert imports[0] == "{'rlhf_lab'}"
 
 
-def test_processes_environments_and_figures_are_imported_by_those_who_use_them_alone():
-    told = python(
-        EVERY_MODULE
-        + """
-import sys
-users = ("rlhf_lab.experiments", "rlhf_lab.plots", "rlhf_lab.worlds.environments")
-for name in NAMES:
-    if not name.startswith(users):
-        importlib.import_module(name)
-assert {"rlhf_lab.methods.ppo", "rlhf_lab.leaderboard.board", "rlhf_lab.check"} <= set(sys.modules)
-print({"gymnasium", "joblib", "matplotlib", "multiprocessing"} & set(sys.modules))
-"""
-    )
-    assert told == "set()\n"
+def test_processes_environments_and_figures_are_imported_by_those_who_use_them_alone(imports):
+    assert imports[1] == "set()"

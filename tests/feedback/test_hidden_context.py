@@ -160,7 +160,7 @@ def test_distributional_models_find_the_answers_on_which_people_differ():
     )
     atoms = lambda p, m: hidden_context.choice_loss(hidden_context.categorical_choice(p["logits"]), m)  # noqa: E731
     starts = {"mean": np.zeros(11), "log_std": np.zeros(11)}, {"logits": np.random.default_rng(3).normal(size=(11, 10))}
-    options = {"rounds": 600, "optimizer": optim.adam(0.05), "rng": np.random.default_rng(0)}
+    options = {"rounds": 150, "optimizer": optim.adam(0.2), "rng": np.random.default_rng(0)}
     (first, _), (second, _) = (
         optim.fit(loss, start, lambda p, rng: [matrix], **options)
         for loss, start in zip((normal, atoms), starts, strict=True)

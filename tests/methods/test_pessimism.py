@@ -456,7 +456,7 @@ def test_the_hardest_problem_for_each_n_is_learned_at_the_rate_of_the_theorem(da
     mean = np.empty((2, 6, len(GRID)))
     for (i, scale), (j, n) in itertools.product(enumerate(scales), enumerate(GRID)):
         world = (WORLD[0], WORLD[1], scale * np.ones(5))
-        lost, delta, bound, error = learned(world, data_sources["full"], radius, n, 60, rng)
+        lost, delta, bound, error = learned(world, data_sources["full"], radius, n, 30, rng)
         assert (error <= radius).mean() >= 0.95  # so that the theorem speaks of them
         assert (delta <= bound)[error <= radius].all()
         mean[:, i, j] = (lost @ START).mean(), (bound @ START).mean()
@@ -471,7 +471,7 @@ def test_the_hardest_problem_for_each_n_is_learned_at_the_rate_of_the_theorem(da
 
 def test_one_problem_is_learned_faster_in_the_end_because_the_objective_is_flat_around_its_optimum(data_sources):
     world, rng = (WORLD[0], WORLD[1], np.ones(5)), np.random.default_rng(13)
-    few, many = (lost(world, data_sources["full"], 1.0, n, 100, rng) for n in (1000, 8000))
+    few, many = (lost(world, data_sources["full"], 1.0, n, 100, rng) for n in (500, 4000))
     slope = np.log(many.mean() / few.mean()) / np.log(8)
     error = sum((x.std(ddof=1) / x.mean()) ** 2 / len(x) for x in (few, many)) ** 0.5 / np.log(8)
     assert error < 0.1
