@@ -122,12 +122,12 @@ def test_a_segment_is_worth_the_sum_of_its_steps():
 def test_rankings_are_fitted_as_choix_fits_them():
     rng = np.random.default_rng(4)
     truth = rng.normal(size=6)
-    shown = np.array([rng.permutation(6)[:4] for _ in range(60)])
+    shown = np.array([rng.permutation(6)[:4] for _ in range(200)])
     one_hot = annotators.in_rank_order(np.eye(6)[shown], annotators.sample_rankings(truth[shown], rng))
     ranked = one_hot.argmax(-1)
     loss = lambda r: anp.mean(likelihoods.ranking_loss(anp.matmul(one_hot, r)))  # noqa: E731
     found = minimize(loss, np.zeros(6), jac=grad(loss), tol=1e-12).x
-    peer = choix.opt_rankings(6, [tuple(row) for row in ranked.tolist()], alpha=0, tol=1e-12)
+    peer = choix.ilsr_rankings(6, [tuple(row) for row in ranked.tolist()], max_iter=10_000, tol=1e-12)
     assert found - found.mean() == pytest.approx(peer - peer.mean(), abs=1e-6)
 
 

@@ -147,7 +147,7 @@ def test_each_seed_is_asked_about_its_own_answers():
 def test_a_policy_with_one_answer_has_nothing_to_compare():
     certain = {"logits": np.array([[[0.0, -1e4, -1e4]] * 3] * 2)}
     with pytest.raises(ValueError, match="the same answer twice, 1000 times in a row: it has nothing to compare"):
-        pairs.online(MODEL, REFERENCE, PROMPT, 2, reward)(certain, np.random.default_rng(0))
+        pairs.online(MODEL, REFERENCE, PROMPT, 1, reward)(certain, np.random.default_rng(0))
 
 
 @pytest.mark.equation("eq-acceptance")
@@ -200,7 +200,7 @@ def test_a_higher_ceiling_costs_draws_and_changes_nothing_else():
 
 def test_rejection_sampling_says_what_is_wrong():
     draw = partial(
-        pairs.rejection_sample, MODEL, REFERENCE, np.array([[0], [1]]), 2, reward, rng=np.random.default_rng(7)
+        pairs.rejection_sample, MODEL, REFERENCE, np.array([[0], [1]]), 1, reward, rng=np.random.default_rng(7)
     )
     with pytest.raises(
         ValueError, match=r"a reward lies above the ceiling, .* raise the ceiling to the largest reward"
