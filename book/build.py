@@ -45,10 +45,10 @@ def forget_old_results(root: Path) -> None:
     """Throw the cache of executed notebooks away if the package is not the one that filled it."""
     build = root / "_build"
     stamp, now = build / "package.sha256", package_hash(root)
-    if not stamp.exists() or stamp.read_text() != now:
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != now:
         shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
     build.mkdir(exist_ok=True)
-    stamp.write_text(now)
+    stamp.write_text(now, encoding="utf-8")
 
 
 def render(root: Path, log: Path) -> int:
@@ -72,7 +72,7 @@ def main(root: Path = ROOT) -> int:
     build = root / "_build"
     page, stamp, log = build / "html/index.html", build / "pages.sha256", build / "book.log"
     now = pages_hash(root)
-    if page.exists() and stamp.exists() and stamp.read_text() == now:
+    if page.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == now:
         print(f"Nothing changed since the last build. Open {os.path.relpath(page)}")
         return 0
     forget_old_results(root)
@@ -81,12 +81,12 @@ def main(root: Path = ROOT) -> int:
         shutil.rmtree(build / old, ignore_errors=True)
     print("Executing what is out of date, and rendering; the first time takes a few minutes ...", flush=True)
     if render(root, log):
-        lines = log.read_text().splitlines()
+        lines = log.read_text(encoding="utf-8").splitlines()
         told = [line for line in lines if re.search("WARNING: |ERROR|Error", line)]
         print("\n".join(told[-40:] or lines[-40:]))
         print(f"The book was not built; the whole log is in {os.path.relpath(log)}")
         return 1
-    stamp.write_text(now)
+    stamp.write_text(now, encoding="utf-8")
     print(f"Built in {time.time() - began:.0f} s. Open {os.path.relpath(page)}")
     return 0
 

@@ -22,7 +22,7 @@ CELL = re.compile(
 
 
 def _chapters(root: Path) -> list[dict]:
-    toc = yaml.safe_load((root / "book/_toc.yml").read_text())
+    toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
     return [{"file": toc["root"]}] + [chapter for part in toc["parts"] for chapter in part["chapters"]]
 
 
@@ -33,11 +33,11 @@ def pages(root: Path) -> list[Path]:
 
 def equations(root: Path) -> dict[str, Path]:
     """Return each labelled equation with its page, in the order of the book."""
-    return {label: page for page in pages(root) for label in EQUATION.findall(page.read_text())}
+    return {label: page for page in pages(root) for label in EQUATION.findall(page.read_text(encoding="utf-8"))}
 
 
 def _rules(root: Path) -> list[dict]:
-    return tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
 
 
 def rules(root: Path) -> list[str]:
@@ -137,7 +137,7 @@ def figures(root: Path) -> dict[str, list[str]]:
     """Return, for each label, the names of the figures whose captions refer to it."""
     found: dict[str, list[str]] = {}
     for page in pages(root):
-        for cell in cells(page.read_text()):
+        for cell in cells(page.read_text(encoding="utf-8")):
             figure = cell["figure"]
             for label in dict.fromkeys(re.findall(r"\{eq\}`(eq-[\w-]+)`", figure.get("caption", ""))):
                 found.setdefault(label, []).append(figure["name"])
@@ -190,7 +190,7 @@ def disordered(root: Path) -> list[str]:
 def unchecked_sections(page: Path) -> list[str]:
     """Say which sections of a chapter compute something but assert nothing."""
     found = []
-    for section in re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         code = "".join(cell["code"] for cell in cells(section))
         if code.strip() and not re.search(r"^\s*(assert|check\.)", code, re.MULTILINE):
             found.append(f"{page.name}: section {section.splitlines()[0]!r} has code but asserts nothing")
@@ -201,7 +201,7 @@ def untold_figures(page: Path) -> list[str]:
     """Say which cells show a figure without a name, a caption or an alternative text."""
     return [
         f"{page.name}: a cell that ends in plt.show() has no {what}: {cell['code'].splitlines()[0]}"
-        for cell in cells(page.read_text())
+        for cell in cells(page.read_text(encoding="utf-8"))
         if "plt.show()" in cell["code"]
         for what, there in (
             ("name", cell["figure"].get("name")),
@@ -232,7 +232,11 @@ def _essence(cell: dict) -> tuple:
 def badly_executed(notebook: Path) -> list[str]:
     """Say which cells of a stored notebook did not run in order, failed, wrote to stderr, or show a machine's path."""
     found = []
-    code = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code" and "".join(c["source"])]
+    code = [
+        c
+        for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        if c["cell_type"] == "code" and "".join(c["source"])
+    ]
     for k, cell in enumerate(code, start=1):
         told = f"{notebook.name}: cell {k}"
         if cell["execution_count"] != k:

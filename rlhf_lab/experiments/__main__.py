@@ -30,11 +30,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab
         if given.experiment == "ilhf" and given.draw:
             _draw(given)
     except KeyboardInterrupt:
-        print("\nstopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        told = "begins anew" if given.overwrite else "goes on from what was finished"
+        print(f"\nstopped; the same command {told}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (ArithmeticError, RuntimeError) as error:  # a run diverged, or a process was lost
+        print(f"error: {error}; what was finished is kept", file=sys.stderr)
+        return 1
     finally:
         os.environ.pop("TQDM_DISABLE") if before is None else os.environ.update(TQDM_DISABLE=before)
     return 0

@@ -7,7 +7,7 @@ one file, and the parts are removed. The same numbers come out whatever runs the
 import importlib
 import platform
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,7 +139,7 @@ def run(
     """Run a study and return its file in `folder`, or find that it was finished before.
 
     `jobs` processes do the work, or the Dask cluster at the address `dask`. Raises `ValueError` if a file is in the way
-    that holds something else, or is damaged, unless `overwrite` is set.
+    that holds something else, or is damaged. With `overwrite` nothing that is there is used, finished pieces neither.
     """
     path = place(name, folder)
     parts, wanted = path.with_suffix(".parts"), _described(name, study, range(seeds))
@@ -147,26 +147,38 @@ def run(
         _read(path, wanted)
         print(f"{path.name}: finished before, reused")
         return path
-    parts.mkdir(parents=True, exist_ok=True)
     pieces = study.pieces(seeds)
-    part = {each: parts / f"{each}.json" for each in pieces}
+    part = {each: place(each, parts) for each in pieces}
+    if overwrite:
+        _remove(part.values(), parts)  # they may be of code that was mended since
+    parts.mkdir(parents=True, exist_ok=True)
     partly = {each: _described(name, study, piece.seeds) for each, piece in pieces.items()}
-    done = [each for each in pieces if part[each].exists() and _usable(part[each], partly[each], overwrite)]
+    done = [each for each in pieces if part[each].exists()]
+    for each in done:
+        _read(part[each], partly[each])
     todo = {each: piece for each, piece in pieces.items() if each not in done}
     if done:
         print(f"{path.name}: {len(done)} of {len(pieces)} pieces were finished before")
     with tqdm(total=len(pieces), initial=len(done), desc=name, unit="piece") as bar:
         for each, numbers in on_cores(todo, jobs) if dask is None else on_dask(todo, dask):
+            parts.mkdir(exist_ok=True)  # another run of the same study may have finished, and removed it
             files.save(part[each], partly[each] | {"numbers": _rounded(numbers)}, overwrite=True)
             bar.update()
-    together = study.join([load(each, parts) for each in pieces])
-    versions = {"python": platform.python_version(), "numpy": np.__version__}
-    files.save(path, wanted | {"versions": versions, "numbers": together}, overwrite=overwrite)
-    for file in part.values():
-        file.unlink()
-    if not any(parts.iterdir()):  # a run with more seeds may have left some of its own
-        parts.rmdir()
+    if path.exists() and not overwrite:
+        _read(path, wanted)
+    else:
+        together = study.join([load(each, parts) for each in pieces])
+        versions = {"python": platform.python_version(), "numpy": np.__version__}
+        files.save(path, wanted | {"versions": versions, "numbers": together}, overwrite=overwrite)
+    _remove(part.values(), parts)
     return path
+
+
+def _remove(part: Iterable[Path], parts: Path) -> None:
+    for file in part:
+        file.unlink(missing_ok=True)
+    if parts.is_dir() and not any(parts.iterdir()):  # a run with more seeds may have left some of its own
+        parts.rmdir()
 
 
 def _described(name: str, study: Study, seeds: Sequence[int]) -> dict[str, Any]:
@@ -194,16 +206,6 @@ def _seeds(numbers: Any) -> set[tuple[int, ...]]:
     if isinstance(numbers, dict):
         return {length for part in numbers.values() for length in _seeds(part)}
     return {np.asarray(numbers, dtype=float).shape[:1]}
-
-
-def _usable(path: Path, wanted: dict[str, Any], overwrite: bool) -> bool:
-    try:
-        _read(path, wanted)
-    except ValueError:
-        if overwrite:
-            return False
-        raise
-    return True
 
 
 def _rounded(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """What an expert showed: labels to learn from, whole demonstrations, and one file that anyone can read.
 
-    s observation, D numbers    a action, one of A    w weight    N steps of all episodes, one after the other
+s observation, D numbers    a action, one of A    w weight    N steps of all episodes, one after the other
 """
 
 import io

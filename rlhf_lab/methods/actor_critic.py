@@ -106,7 +106,8 @@ def approximate_kl(log_pi: Array, log_old: Array, mask: Array) -> Array:
 def explained_variance(values: Array, returns: Array, mask: Array) -> Array:
     """1 - Var(G_t - V(s_t)) / Var(G_t) over the tokens of a batch, (..., N, T) to (...): a diagnostic of the critic.
 
-    1 is a perfect critic, 0 one that knows no more than the mean, and below 0 it is worse than that.
+    1 is a perfect critic, 0 one that knows no more than the mean, and below 0 it is worse than that. If the returns do
+    not vary, there is nothing to explain, and it is 0.
     """
     count = np.sum(mask, axis=(-1, -2), keepdims=True)
 
@@ -114,7 +115,8 @@ def explained_variance(values: Array, returns: Array, mask: Array) -> Array:
         centred = x - np.sum(x * mask, axis=(-1, -2), keepdims=True) / count
         return np.sum(centred**2 * mask, axis=(-1, -2))
 
-    return 1 - variance(returns - values) / variance(returns)
+    total = variance(returns)
+    return np.where(total > 0, 1 - variance(returns - values) / np.where(total > 0, total, 1.0), 0.0)
 
 
 def adapt_beta(beta: Array, kl: Array, *, target: float, rate: float = 0.1) -> Array:

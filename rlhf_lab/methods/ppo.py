@@ -67,7 +67,7 @@ def a2c(
         log_pi, values = _judge(critic, params, batch)
         policy_loss = actor_critic.actor_critic_loss(log_pi, batch.advantage, batch.mask)
         value_loss = actor_critic.value_loss(values, batch.returns, batch.mask)
-        return Outcome(policy_loss + value_weight * value_loss, _diagnostics(log_pi, batch))
+        return Outcome(policy_loss + value_weight * value_loss, _diagnostics(batch))
 
     return loss, collect
 
@@ -84,9 +84,9 @@ def _judge(critic: Critic, params: Params, batch: TokenBatch) -> tuple[Array, Ar
     return log_prob_of(logits, batch.response) * batch.mask, values
 
 
-def _diagnostics(log_pi: Array, batch: TokenBatch) -> dict[str, Array]:
+def _diagnostics(batch: TokenBatch) -> dict[str, Array]:
     told = actor_critic.explained_variance(batch.value_old, batch.returns, batch.mask)
-    return described(np.sum(log_pi, axis=-1), batch.mask) | {"explained_variance": told}
+    return described(np.sum(batch.log_old, axis=-1), batch.mask) | {"explained_variance": told}
 
 
 def ppo(
@@ -113,9 +113,9 @@ def ppo(
 
     A seed whose policy is found, on a minibatch, more than `target_kl` nats per token away from the one that wrote the
     answers stops until the next round. With `control`, the pair that is returned remembers the price: take a fresh one
-    for each run. The history of `fit` gets the diagnostics `approximate_kl`, `clip_fraction`, `explained_variance` (of
-    the critic when the answers were written), `entropy` and `length`. Raises `ValueError` if a setting is not one that
-    can be meant.
+    for each run. The history of `fit` gets the diagnostics `approximate_kl` and `clip_fraction`, and three of policy
+    and critic as they were when the answers were written: `explained_variance`, `entropy` and `length`. Raises
+    `ValueError` if a setting is not one that can be meant.
     """
     task.same_language("policy", critic.language)
     prompts = _settings(prompts, gamma, lam, value_weight)
@@ -154,7 +154,7 @@ def ppo(
         now = getval(log_pi)
         kl = actor_critic.approximate_kl(now, batch.log_old, batch.mask)
         clipped = actor_critic.clip_fraction(now, batch.log_old, batch.mask, clip_range)
-        diagnostics = _diagnostics(log_pi, batch) | {"approximate_kl": kl, "clip_fraction": clipped}
+        diagnostics = _diagnostics(batch) | {"approximate_kl": kl, "clip_fraction": clipped}
         return Outcome(policy_loss + value_weight * value_loss, diagnostics, stop=kl > target_kl)
 
     return loss, collect

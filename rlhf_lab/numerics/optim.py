@@ -20,7 +20,7 @@ State = Any
 class Optimizer(NamedTuple):
     """Two pure functions: `init(params) -> state`, `update(params, grads, state, moving=True) -> (params, state)`.
 
-    `moving` is True, or (S,) says of each seed along the leading axis of the parameters whether it takes the step. One
+    `moving` is True, or it has the leading axes of the parameters and says of each seed whether it takes the step. One
     that does not keeps its parameters and its state: without a gradient, the momentum of Adam would carry it on.
     """
 
@@ -65,7 +65,7 @@ def adam(step_size: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 
 
 def _along(values: Any, array: Any) -> Any:
-    return np.reshape(values, np.shape(values) + (1,) * (np.ndim(array) - 1)) if np.ndim(values) else values
+    return np.reshape(values, np.shape(values) + (1,) * (np.ndim(array) - np.ndim(values)))
 
 
 def _moved(before: Params, after: Params, moving: Any) -> Params:
@@ -77,8 +77,8 @@ def _moved(before: Params, after: Params, moving: Any) -> Params:
 class Outcome(NamedTuple):
     """What a loss may return in place of its numbers: these, and what else it knows of the batch.
 
-    `loss` is a number or one for each seed. `diagnostics` are constants of the same shape for the history of `fit`. A
-    seed whose `stop` is true takes no step on this batch, and none until the next round.
+    `loss` is a number or one for each seed, (...). `diagnostics` are constants of the same shape for the history of
+    `fit`. A seed whose `stop` is true takes no step on this batch, and none until the next round.
     """
 
     loss: Any
@@ -113,6 +113,24 @@ def _with_progress(rounds: int) -> Iterable[int]:
     return tqdm(range(rounds), delay=2, leave=False, desc="fit", unit="round", disable=quiet)
 
 
+def _seen(before: Outcome, stopped: Any, now: Outcome) -> Outcome:
+    """Return what is to be told of a batch: of seeds that have stopped, what was told when they did."""
+    loss, diagnostics = getval(now.loss), {name: getval(value) for name, value in now.diagnostics.items()}
+    if stopped.any():
+        loss = np.where(stopped, before.loss, loss)
+        diagnostics = {name: np.where(stopped, before.diagnostics[name], value) for name, value in diagnostics.items()}
+    return Outcome(loss, diagnostics, now.stop)
+
+
+def _check_seeds(params: Params, seeds: tuple[int, ...]) -> None:
+    for name, value in params.items():
+        if np.shape(value)[: len(seeds)] != seeds:
+            raise ValueError(
+                f"params[{name!r}] has shape {np.shape(value)}; some of the seeds {seeds} have stopped, and it must "
+                "begin with these axes"
+            )
+
+
 def fit(
     loss: Callable[[Params, Any], Any],
     params: Params,
@@ -129,8 +147,8 @@ def fit(
     passes over the same samples (PPO). The parameters that it receives stay what they are for the whole round.
     `loss(params, batch)` is a number, or one number for each seed if the parameters have a leading axis, or an
     `Outcome`; seeds do not touch each other. A round ends early when all seeds have stopped. Returns the parameters
-    and, for each round, loss and diagnostics of its last batch and whatever `record(params)` adds. Raises
-    `FloatingPointError`, naming the round, as soon as a loss is not finite.
+    and, for each round, loss and diagnostics of its last batch, or of that on which a seed stopped, and whatever
+    `record(params)` adds. Raises `FloatingPointError`, naming the round, as soon as a loss is not finite.
     """
     if rounds < 0:
         raise ValueError(f"rounds is how often to collect data, 0 or more; got {rounds}")
@@ -150,8 +168,9 @@ def fit(
             seen, stopped = Outcome(np.nan, {}), np.array(False)
             for batch in collect(params, rng):
                 outcomes.clear()
-                value, grads = step(params, batch)
-                seen = outcomes[-1]
+                _, grads = step(params, batch)
+                seen = _seen(seen, stopped, outcomes[-1])
+                value = np.sum(seen.loss)
                 if not np.isfinite(value):
                     raise FloatingPointError(
                         f"the loss became {value} in round {index} of {rounds}: try a smaller step_size, and check "
@@ -160,6 +179,10 @@ def fit(
                 stopped = stopped | seen.stop
                 if stopped.all():
                     break
-                params, state = optimizer.update(params, grads, state, *([~stopped] if stopped.any() else []))
-            history.append({"loss": getval(seen.loss)} | seen.diagnostics | (record(params) if record else {}))
+                if stopped.any():
+                    _check_seeds(params, stopped.shape)
+                    params, state = optimizer.update(params, grads, state, ~stopped)
+                else:
+                    params, state = optimizer.update(params, grads, state)
+            history.append({"loss": seen.loss} | seen.diagnostics | (record(params) if record else {}))
     return params, history

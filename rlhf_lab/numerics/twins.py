@@ -1,7 +1,7 @@
 """The kernels of `autodiff` written so that they can be read: slow, and differentiated by autograd.
 
-Each has the name, the arguments and the shapes of its kernel. `tests/numerics/test_autodiff.py` holds the two to the
-same values and the same gradients.
+A function with the name of a kernel has its arguments and its shapes, too. `tests/numerics/test_autodiff.py` holds the
+two to the same values and the same gradients.
 
     T length    D hidden units    V vocabulary    N batch
 """

@@ -84,7 +84,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_stopped(fake, results, capsys):
     stopped = fake(stop=4)
     assert run("fig4a", "--seeds", "6") == 130
     assert stopped.ran == [0, 1, 2, 3]
-    told = "\nstopped; what was finished is kept, and the same command goes on from there\n"
+    told = "\nstopped; the same command goes on from what was finished\n"
     assert capsys.readouterr().err.endswith(told)
     assert names(results / "ilhf_tau64.parts") == ["seeds_0-1.json", "seeds_2-3.json"]
     goes_on = fake()
@@ -182,7 +182,7 @@ def test_parts_of_a_larger_run_stay(fake, results):
     assert study.ran == []
     assert names(results / "ilhf_tau64.parts") == ["seeds_2-3.json"]
     assert run("fig4a", "--seeds", "6", "--overwrite") == 0
-    assert study.ran == [0, 1, 4, 5]
+    assert study.ran == [0, 1, 2, 3, 4, 5]  # nothing that is there is used
     assert names(results) == ["ilhf_tau64.json"]
 
 
@@ -422,6 +422,40 @@ def test_pieces_may_be_about_the_same_seeds_and_are_joined_in_their_order(result
     assert runner.load("two", results)["x"].tolist() == [[3, 0], [4, 0]]
     assert asked[0] == 2
     assert [part["x"].tolist() for part in asked[1:]] == [[3, 4], [0, 0]]
+
+
+def test_a_run_that_begins_anew_uses_nothing_that_it_finds(fake, results, capsys):
+    fake(stop=2)
+    assert run("fig4a", "--seeds", "4", "--overwrite") == 130
+    assert capsys.readouterr().err.endswith("\nstopped; the same command begins anew\n")
+    study = fake()
+    assert run("fig4a", "--seeds", "4", "--overwrite") == 0
+    assert study.ran == [0, 1, 2, 3]
+
+
+def test_a_run_that_another_one_overtakes_ends_well(fake, results):
+    """Both make the same numbers: the slower one finds the file, and its folder gone."""
+    slow = fake()
+    call, hurried = slow.__call__, []
+
+    def overtaken(seeds):
+        if not hurried:
+            hurried.append(in_blocks(Fake(), 2, {"length": 64}))
+            runner.run("ilhf tau64", hurried[0], 4, results)
+            assert names(results) == ["ilhf_tau64.json"]
+        return call(seeds)
+
+    assert runner.run("ilhf tau64", in_blocks(overtaken, 2, {"length": 64}), 4, results).exists()
+    assert slow.ran == [0, 1, 2, 3]
+    assert names(results) == ["ilhf_tau64.json"]
+
+
+def test_a_run_that_diverges_is_told(fake, results, capsys):
+    fake(stop=2, error=FloatingPointError("the loss became nan in round 3"))
+    assert run("fig4a", "--seeds", "4") == 1
+    told = "error: the loss became nan in round 3; what was finished is kept\n"
+    assert capsys.readouterr().err.endswith(told)
+    assert names(results / "ilhf_tau64.parts") == ["seeds_0-1.json"]
 
 
 def test_what_cannot_be_written_is_told_before_any_work(fake, results, capsys):

@@ -196,6 +196,7 @@ def test_diagnostics_by_hand():
     assert actor_critic.explained_variance(values, returns, mask) == pytest.approx(1 - (2 / 9) / (8 / 3))
     assert actor_critic.explained_variance(returns + 7, returns, mask) == pytest.approx(1)
     assert actor_critic.explained_variance(0 * returns, returns, mask) == pytest.approx(0)
+    assert actor_critic.explained_variance(values, 0 * returns + 3, mask) == 0
 
 
 def test_the_mean_of_the_approximate_kl_is_the_divergence_of_the_old_policy():

@@ -144,7 +144,7 @@ def test_diagnostics_are_those_of_the_batch():
     settings = {"prompts": 30, "minibatch": 30, "epochs": 1, "clip_range": 0.3}
     told = ppo.ppo(TASK, CRITIC, **settings)[0](far, batch).diagnostics
     expected = {
-        "entropy": -log_pi.sum(-1).mean(-1),
+        "entropy": -batch.log_old.sum(-1).mean(-1),
         "length": batch.mask.sum(-1).mean(-1),
         "explained_variance": actor_critic.explained_variance(batch.value_old, batch.returns, batch.mask),
         "approximate_kl": actor_critic.approximate_kl(log_pi, batch.log_old, batch.mask),
@@ -157,6 +157,17 @@ def test_diagnostics_are_those_of_the_batch():
     assert {name: values.tolist() for name, values in simple.items()} == {
         name: told[name].tolist() for name in ("entropy", "length", "explained_variance")
     }
+
+
+def test_the_entropy_is_that_of_the_policy_that_wrote_the_answers():
+    many = {name: np.repeat(value[None], 2000, axis=0) for name, value in CRITIC.head(tasks.POLICY).items()}
+    loss, collect = ppo.ppo(TASK, CRITIC, prompts=8, minibatch=8, epochs=2)
+    _, last = collect(many, np.random.default_rng(4))
+    moved = many | {"logits": many["logits"] + 0.5}
+    moved["logits"][..., 0] += 2.0
+    told = loss(moved, last).diagnostics["entropy"]
+    exact = TASK.mean(lm.entropy(tasks.log_pi(tasks.POLICY)))
+    assert abs(told.mean() - exact) < 4 * told.std(ddof=1) / 2000**0.5
 
 
 def test_a_seed_that_has_strayed_is_told_to_stop_and_the_loss_knows_nothing_of_it():

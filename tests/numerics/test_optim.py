@@ -3,11 +3,13 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd.tracer import getval
 from tqdm import tqdm
 
 from rlhf_lab.numerics import optim
 
 GRADS = [{"w": np.random.default_rng(k).normal(size=(2, 3)), "b": np.array(0.1 * k - 0.2)} for k in range(6)]
+RNG = np.random.default_rng(0)
 START = {"w": np.ones((2, 3)), "b": np.array(0.5)}
 
 
@@ -174,6 +176,49 @@ def test_diagnostics_of_the_last_batch_stand_in_the_history():
     assert [(record["seen"], record["more"], type(record["loss"])) for record in history] == [(6.0, 1, np.float64)] * 2
     assert optim.outcome(1.5) == (1.5, {}, False)
     assert optim.outcome(optim.Outcome(1.5, {"a": 1}, True)) == (1.5, {"a": 1}, True)
+
+
+@pytest.mark.parametrize("lead", [(2, 3), (3, 3)])
+@pytest.mark.parametrize("optimizer", [optim.adam(0.1), optim.sgd(0.1)])
+def test_seeds_on_two_axes_stop_each_alone(lead, optimizer):
+    start = {"x": RNG.normal(size=(*lead, 3, 3)), "y": RNG.normal(size=lead)}
+    stops = [RNG.random(lead) < share for share in (0.2, 0.5, 0.5)]
+
+    def loss(params, stop):
+        value = anp.sum(params["x"] ** 2, axis=(-1, -2)) + params["y"] ** 4
+        return optim.Outcome(value, {"twice": 2 * getval(value)}, stop)
+
+    found, (told,) = run(start, rounds=1, optimizer=optimizer, loss=loss, collect=once(*stops))
+    for seed in np.ndindex(lead):
+        own = {name: value[seed] for name, value in start.items()}
+        alone, (own_told,) = run(own, rounds=1, optimizer=optimizer, loss=loss, collect=once(*(s[seed] for s in stops)))
+        for name, value in alone.items():
+            assert found[name][seed] == pytest.approx(value, rel=1e-13)
+        assert told["loss"][seed] == pytest.approx(own_told["loss"], rel=1e-13)
+        assert told["twice"][seed] == pytest.approx(own_told["twice"], rel=1e-13)
+
+
+def test_a_seed_that_has_stopped_cannot_fail_the_others():
+    def loss(params, batch):
+        stop, worth = batch
+        return optim.Outcome(anp.sum(params["x"] ** 2, axis=-1) * worth, {}, np.array(stop))
+
+    batches = [([True, False], np.array([1.0, 1.0])), ([False, False], np.array([np.inf, 1.0]))]
+    start = {"x": np.array([[1.0], [2.0]])}
+    found, (told,) = run(start, rounds=1, loss=loss, collect=once(*batches))
+    assert found["x"].tolist() == [[1.0], [pytest.approx(1.28)]]
+    assert told["loss"] == pytest.approx([1.0, 1.6**2])
+    with pytest.raises(FloatingPointError, match="the loss became inf in round 0 of 1"):
+        run(start, rounds=1, loss=loss, collect=once(*batches[1:]))
+
+
+def test_parameters_that_seeds_share_cannot_stop_for_some():
+    def loss(params, batch):
+        return optim.Outcome(anp.sum(params["x"], axis=-1) + anp.sum(params["shared"]), {}, np.array([True, False]))
+
+    told = r"params\['shared'\] has shape \(4,\); some of the seeds \(2,\) have stopped, and it must begin with these"
+    with pytest.raises(ValueError, match=told):
+        run({"x": np.ones((2, 3)), "shared": np.ones(4)}, loss=loss)
 
 
 def test_records_are_of_the_parameters_after_the_round():
