@@ -65,6 +65,8 @@ def adam(step_size: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 
 
 def _along(values: Any, array: Any) -> Any:
+    if not np.ndim(values):
+        return values
     return np.reshape(values, np.shape(values) + (1,) * (np.ndim(array) - np.ndim(values)))
 
 
