@@ -133,6 +133,16 @@ def test_a_seed_that_stops_stays_where_it_is_to_the_end_of_the_round(optimizer):
     assert at_once[1] == pytest.approx(alone(optimizer, [3.0, 0.5], 2), rel=1e-14)
 
 
+def test_without_a_gradient_adam_walks_on_and_only_rest_holds_it():
+    optimizer, start = optim.adam(0.1), {"x": np.array([1.0, -2.0])}
+    once_moved, state = optimizer.update(start, {"x": np.array([3.0, 1.0])}, optimizer.init(start))
+    nothing = {"x": np.zeros(2)}
+    walked, _ = optimizer.update(once_moved, nothing, state)
+    assert (np.abs(walked["x"] - once_moved["x"]) > 0.01).all()
+    rested, _ = optimizer.update(once_moved, nothing, state, np.array([False, True]))
+    assert rested["x"].tolist() == [once_moved["x"][0], walked["x"][1]]
+
+
 def test_a_seed_that_rests_keeps_its_momentum_and_its_count_of_steps():
     adam = optim.adam(0.1)
     params = {"x": np.array([[1.0, -2.0], [3.0, 0.5]]), "y": np.array([0.5, 0.7])}
