@@ -1,31 +1,26 @@
 """Bring each notebook in step with its MyST text, execute it and store its outputs: the author's tool.
 
-The text in `notebooks/*.md` is the source. The same source gives the same `.ipynb`, byte for byte.
+The text in `notebooks/*.md` is the source. The same source gives the same `.ipynb`, byte for byte. A notebook in which
+somebody wrote something, an answer to an exercise perhaps, is not written over.
 """
 
 import argparse
 import base64
 import hashlib
+import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-import jupytext
 import nbclient
 import nbformat
 from build import ROOT, package_hash
+from plain import notebook_of
 
 os.environ |= {"TQDM_DISABLE": "1", "OPENBLAS_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
-
-
-def notebook_of(text: Path) -> nbformat.NotebookNode:
-    """Read a MyST notebook; cells get ids that depend on nothing but their place."""
-    notebook = jupytext.read(text)
-    for place, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{place:03d}"
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return notebook
 
 
 def execute(notebook: nbformat.NotebookNode) -> None:
@@ -50,6 +45,20 @@ def export_figure(notebook: nbformat.NotebookNode, name: str, path: Path) -> Non
             path.write_bytes(base64.b64decode(image))
 
 
+def unknown_cells(stored: Path, notebook: nbformat.NotebookNode, root: Path) -> list[str]:
+    """Return the cells of a stored notebook that neither the new one, nor the last commit, nor the last run knows."""
+    if not stored.exists():
+        return []
+    cells = nbformat.read(stored, as_version=4).cells
+    name = stored.relative_to(root).as_posix()
+    shown = subprocess.run(["git", "show", f"HEAD:{name}"], cwd=root, capture_output=True, text=True, encoding="utf-8")
+    known = nbformat.reads(shown.stdout, as_version=4).cells if shown.returncode == 0 else []
+    ours = root / f"_build/sync/{stored.name}"
+    known += nbformat.read(ours, as_version=4).cells if ours.exists() else []
+    sources = {cell.source.strip() for cell in [*known, *notebook.cells]}
+    return [cell.source for cell in cells if cell.source.strip() and cell.source.strip() not in sources]
+
+
 def main() -> int:
     """Synchronise all notebooks, or those named, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -59,24 +68,31 @@ def main() -> int:
     texts = [
         text for text in sorted(ROOT.glob("notebooks/*.md")) if not arguments.names or text.stem in arguments.names
     ]
+    refused = False
     for text in texts:
         stored = text.with_suffix(".ipynb")
-        now = hashlib.sha256(text.read_bytes() + package_hash(ROOT).encode()).hexdigest()
+        notebook = notebook_of(text, ROOT)
+        now = hashlib.sha256(json.dumps(notebook).encode() + package_hash(ROOT).encode()).hexdigest()
         stamp = ROOT / f"_build/sync/{text.stem}.sha256"
         if not arguments.force and stored.exists() and stamp.exists() and stamp.read_text() == now:
             print(f"{text.stem}: nothing changed")
             continue
+        if mine := unknown_cells(stored, notebook, ROOT):
+            print(f"{text.stem}: left as it is. Neither the text nor the last commit knows what stands in this cell:\n")
+            print(f"{mine[0]}\n\nKeep it in a copy of the notebook (make lab makes one), then remove the file.")
+            refused = True
+            continue
         began = time.time()
-        notebook = notebook_of(text)
         execute(notebook)
         fresh = stored.with_suffix(".tmp")
         nbformat.write(notebook, fresh)
         export_figure(notebook, "fig-pretrained-and-best", ROOT / "book/_static/readme.png")
         os.replace(fresh, stored)
         stamp.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(stored, stamp.parent / stored.name)
         stamp.write_text(now)
         print(f"{text.stem}: executed in {time.time() - began:.1f} s")
-    return 0
+    return int(refused)
 
 
 if __name__ == "__main__":

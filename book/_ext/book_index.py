@@ -28,12 +28,51 @@ def _chapters(root: Path) -> list[dict]:
 
 def pages(root: Path) -> list[Path]:
     """Return the MyST sources of the pages in the order of the table of contents."""
-    return [root / f"{chapter['file']}.md" for chapter in _chapters(root)]
+    return [page for chapter in _chapters(root) for page in _with_sections(root, chapter)]
+
+
+def _with_sections(root: Path, chapter: dict) -> list[Path]:
+    return [root / f"{entry['file']}.md" for entry in (chapter, *chapter.get("sections", []))]
+
+
+def numbered(root: Path) -> dict[int, list[Path]]:
+    """Return the MyST sources of each numbered chapter: its page, and the pages below it."""
+    toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
+    listed = [chapter for part in toc["parts"] if "numbered" in part for chapter in part["chapters"]]
+    return {k: _with_sections(root, chapter) for k, chapter in enumerate(listed, start=1)}
 
 
 def equations(root: Path) -> dict[str, Path]:
     """Return each labelled equation with its page, in the order of the book."""
     return {label: page for page in pages(root) for label in EQUATION.findall(page.read_text(encoding="utf-8"))}
+
+
+def numbers(root: Path) -> dict[str, str]:
+    """Return what stands for each label of the numbered chapters: (4.3), Fig. 4.2, Theorem 4.1, Exercise 4.5."""
+    box = r"^(?:`{{3}}|:{{3,}})\{{{}\}}.*\n:label: (.+)$"
+    found = {}
+    for chapter, pages in numbered(root).items():
+        written = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+        labels = {
+            "({})": EQUATION.findall(written),
+            "Fig. {}": [cell["figure"]["name"] for cell in cells(written) if cell["figure"]],
+            "Theorem {}": re.findall(box.format("prf:theorem"), written, re.MULTILINE),
+            "Exercise {}": re.findall(
+                r"^(?:`{3}|:{3,})\{exercise(?:-start)?\}.*\n:label: (.+)$", written, re.MULTILINE
+            ),
+        }
+        for form, listed in labels.items():
+            found |= {label: form.format(f"{chapter}.{k}") for k, label in enumerate(listed, start=1)}
+    return found
+
+
+def sections(root: Path) -> dict[str, tuple[Path, str]]:
+    """Return, for each label of a section, its page and its title."""
+    return {
+        label: (page, title)
+        for page in pages(root)
+        for label, title in re.findall(r"^\(([\w-]+)\)=\n+#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
 
 
 def _rules(root: Path) -> list[dict]:
@@ -210,23 +249,6 @@ def untold_figures(page: Path) -> list[str]:
         )
         if not there
     ]
-
-
-def out_of_step(text: Path) -> list[str]:
-    """Say where a notebook differs from its MyST text."""
-    import jupytext
-
-    notebook, source = jupytext.read(text.with_suffix(".ipynb")), jupytext.read(text)
-    stored, written = ([_essence(cell) for cell in n.cells] for n in (notebook, source))
-    if len(stored) != len(written):
-        return [f"{text.name}: the notebook has {len(stored)} cells, the text {len(written)}; run make notebooks"]
-    wrong = [k for k, (a, b) in enumerate(zip(stored, written, strict=True), start=1) if a != b]
-    return [f"{text.name}: cell {k} differs between notebook and text; run make notebooks" for k in wrong]
-
-
-def _essence(cell: dict) -> tuple:
-    options = {name: value for name, value in cell["metadata"].items() if name in ("mystnb", "tags")}
-    return cell["cell_type"], "".join(cell["source"]), json.dumps(options, sort_keys=True)
 
 
 def badly_executed(notebook: Path) -> list[str]:

@@ -1,0 +1,290 @@
+"""The notebooks that readers open: nothing of MyST is left in them, and what a reader writes is safe."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "book/_ext"), str(ROOT / "book")]
+
+import lab  # noqa: E402
+import plain  # noqa: E402
+import sync  # noqa: E402
+
+TEXTS = sorted((ROOT / "notebooks").glob("*.md"))
+every_chapter = pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+
+PREFACE = "# Preface\n"
+FIRST = "(sec-first)=\n# First\n\n```{math}\n:label: eq-zero\n0 = 0\n```\n"
+CHAPTER = r"""---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+(sec-second)=
+# Second
+
+As {cite}`doe2020one,roe2021two` say in {ref}`sec-first`, and {eq}`eq-zero` holds. See {ref}`here <sec-second>`.
+
+```{math}
+:label: eq-split
+a &= b \\
+c &= d
+```
+
+:::{prf:theorem} Of two
+:label: thm-two
+It holds that
+
+```{math}
+x = y.
+```
+:::
+
+:::{prf:proof}
+By {prf:ref}`thm-two`, and `{eq}` is code.
+:::
+
+::::{admonition} In TRL
+:class: tip
+- one
+
+:::{note}
+Two.
+:::
+::::
+
+:::{dropdown} More
+Words on {py:func}`~rlhf_lab.models.lm.kl`.
+:::
+
+```{code-cell} ipython3
+---
+mystnb:
+  figure:
+    caption: Shows {eq}`eq-split`.
+    name: fig-one
+  image:
+    alt: A line.
+tags: [hide-input]
+---
+plt.show()
+```
+
+See {numref}`fig-one`.
+
+```{exercise-start}
+:label: ex-double
+```
+Double it.
+
+```{code-cell} ipython3
+def double(x):
+    return None  # your code
+
+check.double(double)
+```
+
+```{exercise-end}
+```
+
+```{solution-start} ex-double
+:class: dropdown
+```
+Add it to itself, {ref}`ex-double`.
+
+```{code-cell} ipython3
+def double_solution(x):
+    return x + x
+```
+
+```{solution-end}
+```
+
+After it.
+"""
+BIB = """@article{doe2020one,
+  author = {Doe, Jane},
+  title = {One},
+  doi = {10.1/one},
+  year = {2020}
+}
+@article{roe2021two,
+  author = {Roe, Richard and van Dyke, Anna and Fox, Bo},
+  title = {Two},
+  year = {2021}
+}
+"""
+TOC = """format: jb-book
+root: book/preface
+parts:
+- caption: One
+  numbered: 1
+  chapters:
+  - file: notebooks/first
+- caption: Two
+  numbered: 1
+  chapters:
+  - file: notebooks/second
+- caption: Back
+  chapters:
+  - file: book/index
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    files = {
+        "book/_toc.yml": TOC,
+        "book/preface.md": PREFACE,
+        "book/index.md": "# Index\n",
+        "book/references.bib": BIB,
+        "notebooks/first.md": FIRST,
+        "notebooks/second.md": CHAPTER,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_chapter_in_plain_markdown(project):
+    notebook = plain.notebook_of(project / "notebooks/second.md", project)
+    nbformat.validate(notebook)
+    text, picture, caption, exercise, starter, solution, after = notebook.cells
+    assert text.source.splitlines() == [
+        "# Second",
+        "",
+        *plain.WELCOME.splitlines(),
+        "",
+        "As ([Doe, 2020](https://doi.org/10.1/one); Roe et al., 2021) say in [First](first.ipynb), and (1.1) holds. "
+        "See here.",
+        "",
+        r"$$ \begin{aligned} a &= b \\ c &= d \end{aligned} \tag{2.1} $$",
+        "",
+        "> **Theorem 2.1 (Of two).** It holds that",
+        ">",
+        "> $$ x = y. $$",
+        "",
+        "> **Proof.** By Theorem 2.1, and `{eq}` is code.",
+        "",
+        "> **In TRL**",
+        ">",
+        "> - one",
+        ">",
+        "> > **Note.** Two.",
+        "",
+        "<details>",
+        "<summary><b>More</b></summary>",
+        "",
+        "Words on `rlhf_lab.models.lm.kl`.",
+        "",
+        "</details>",
+    ]
+    assert (picture.source, picture.metadata["jupyter"]) == ("plt.show()", {"source_hidden": True})
+    assert caption.source == "**Fig. 2.1** Shows (2.1)."
+    assert exercise.source == "See Fig. 2.1.\n\n**Exercise 2.1.**\nDouble it."
+    assert starter.metadata["tags"] == ["nbval-skip"]
+    assert solution.source.splitlines() == [
+        "<details>",
+        "<summary><b>Solution</b></summary>",
+        "",
+        "Add it to itself, Exercise 2.1.",
+        "",
+        "```python",
+        "def double_solution(x):",
+        "    return x + x",
+        "```",
+        "",
+        "</details>",
+    ]
+    assert after.source == "After it."
+
+
+@pytest.mark.parametrize("broken", ["{ref}`sec-nowhere`", "{eq}`eq-nowhere`", "{cite}`nobody`", ":::{unheard-of}\n:::"])
+def test_what_cannot_be_translated_is_an_error(project, broken):
+    text = project / "notebooks/second.md"
+    text.write_text(text.read_text() + f"\n{broken}\n")
+    with pytest.raises(KeyError):
+        plain.notebook_of(text, project)
+
+
+@every_chapter
+def test_nothing_of_myst_is_left(text):
+    for cell in plain.notebook_of(text, ROOT).cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"^```.*?^```$", "", cell.source, flags=re.MULTILINE | re.DOTALL)
+            assert not re.search(r"\{[\w:-]+\}`|^[`:]{3,}\{|^\([\w-]+\)=$", prose, re.MULTILINE), cell.source
+
+
+@every_chapter
+def test_a_notebook_is_in_step_with_its_text(text):
+    assert plain.out_of_step(text, ROOT) == []
+
+
+@pytest.fixture
+def stored(project):
+    text = project / "notebooks/second.md"
+    path = text.with_suffix(".ipynb")
+    nbformat.write(plain.notebook_of(text, project), path)
+    return path
+
+
+def answer(stored):
+    notebook = nbformat.read(stored, as_version=4)
+    starter = next(cell for cell in notebook.cells if "return None" in cell.source)
+    starter.source = starter.source.replace("None", "2 * x")
+    nbformat.write(notebook, stored)
+    return starter.source
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("return None", "return 0"), ("b \\\\", "B \\\\"), ("A line", "The line"), ("After it.\n", "")]
+)
+def test_a_notebook_out_of_step_is_noticed(project, stored, old, new):
+    text = project / "notebooks/second.md"
+    assert plain.out_of_step(text, project) == []
+    assert old in text.read_text()
+    text.write_text(text.read_text().replace(old, new))
+    assert len(plain.out_of_step(text, project)) == 1
+
+
+def test_an_answer_in_a_stored_notebook_is_not_written_over(project, stored, monkeypatch, capsys):
+    monkeypatch.setattr(sync, "ROOT", project)
+    monkeypatch.setattr(sync, "execute", lambda notebook: None)
+    monkeypatch.setattr(sys, "argv", ["sync.py", "second"])
+    written = answer(stored)
+    assert sync.main() == 1
+    assert written in capsys.readouterr().out
+    assert written in [cell.source for cell in nbformat.read(stored, as_version=4).cells]
+
+
+def test_what_was_stored_last_may_be_written_over(project, stored, monkeypatch):
+    monkeypatch.setattr(sync, "ROOT", project)
+    monkeypatch.setattr(sync, "execute", lambda notebook: None)
+    monkeypatch.setattr(sys, "argv", ["sync.py", "second"])
+    text = project / "notebooks/second.md"
+    for last, word in (("After it.", "After it."), ("After it.", "Later."), ("Later.", "Still later.")):
+        text.write_text(text.read_text().replace(last, word))
+        assert sync.main() == 0
+        assert nbformat.read(stored, as_version=4).cells[-1].source == word
+
+
+def test_a_reader_gets_copies_that_are_kept(project, stored, capsys):
+    assert lab.copies(project) == project / "work"
+    mine = project / "work/second.ipynb"
+    assert mine.read_bytes() == stored.read_bytes()
+    written = answer(mine)
+    stored.write_text("changed")
+    lab.copies(project)
+    assert written in [cell.source for cell in nbformat.read(mine, as_version=4).cells]
+    assert "second.ipynb is kept" in capsys.readouterr().out
