@@ -4,32 +4,23 @@ Docstrings are plain text: `x` in backticks is code, (eq-label) is a link to an 
 """
 
 import re
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import book_index
 from book_index import REFERENCE
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.highlighting import PygmentsBridge
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 
 LOGGER = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 INDEX = "book/equations"
 HOUSE = "book/api"
-PLACE = re.compile(r"^```\{(house|rules|rooms|room)\}\n```$", re.MULTILINE)
-
-
-class equation_index(nodes.General, nodes.Element):
-    """Where the index of equations will stand."""
-
-
-class EquationIndex(SphinxDirective):
-    """Mark the place of the index."""
-
-    def run(self) -> list[nodes.Node]:
-        """Return the mark."""
-        return [equation_index()]
+TESTS = "book/tests/"
+PLACE = re.compile(r"^```\{(house|rules|rooms|room|equation-index)\}\n```$", re.MULTILINE)
 
 
 def theme(app: Sphinx, config) -> None:
@@ -63,10 +54,11 @@ def _rst(part: str) -> str:
 
 
 def reference_page(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Write what only the package knows: the picture of the house, the list of rooms, the modules of a room."""
-    if docname == HOUSE or docname.startswith(REFERENCE):
+    """Write what only the package knows: the house, the list of rooms, the modules of a room, the index of equations."""
+    if docname in (HOUSE, INDEX) or docname.startswith(REFERENCE):
         room = docname.removeprefix(REFERENCE)
         written = {"house": _house, "rules": _rules, "rooms": _rooms, "room": lambda: _modules(room)}
+        written["equation-index"] = lambda: _index(app)
         source[0] = PLACE.sub(lambda place: written[place[1]](), source[0])
 
 
@@ -104,13 +96,69 @@ def _documented(name: str) -> str:
     return f"```{{eval-rst}}\n.. automodule:: rlhf_lab.{name}\n   :members:\n```\n"
 
 
+def _index(app: Sphinx) -> str:
+    formulas = book_index.formulas(ROOT)
+    chapters = [(page, title) for page, title in book_index.titles(ROOT).items() if formulas.get(page)]
+    return "\n\n".join(
+        f"## {title}\n\n" + "\n\n".join(_card(app, label, formula) for label, formula in formulas[page].items())
+        for page, title in chapters
+    )
+
+
+def _card(app: Sphinx, label: str, formula: str) -> str:
+    key = app.env.answer_key
+    code = [f"{{py:obj}}`{name.removeprefix('rlhf_lab.')} <{name}>`" for name in key["functions"].get(label, [])]
+    shown = [f"{{numref}}`{name}`" for name in key["figures"].get(label, [])]
+    rows = {"Code": code, "Figures": shown, "Tests": [_test(name) for name in key["tests"].get(label, [])]}
+    told = "\n".join(f"- {name}: {', '.join(entries)}" for name, entries in rows.items() if entries)
+    return (
+        f"(row-{label})=\n::::{{container}} equation-card\n{{eq}}`{label}`\n\n"
+        f"```{{math}}\n{formula}\n```\n\n{told}\n::::"
+    )
+
+
+def _test(name: str) -> str:
+    path, test = name.split("::")
+    page = path.removesuffix(".py")
+    return f'<a href="{page}.html#{test}">{test.removeprefix("test_").replace("_", " ")}</a>'
+
+
+def test_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
+    """Yield a page with the code of each file of tests that the index names."""
+    highlight = PygmentsBridge("html", app.config.pygments_style).highlight_block
+    named = sorted({name for names in app.env.answer_key["tests"].values() for name in names})
+    for path, names in groupby(named, lambda name: name.split("::")[0]):
+        code = (ROOT / path).read_text(encoding="utf-8")
+        places = {f"def {name.split('::')[1]}(": name.split("::")[1] for name in names}
+        lines = highlight(code, "python").splitlines()
+        for k, line in enumerate(code.splitlines()):
+            if test := places.get(line.split("(")[0] + "("):
+                lines[k] = f'<span class="test" id="{test}"></span>{lines[k]}'
+        page = f"{TESTS}{path.removeprefix('tests/').removesuffix('.py')}"
+        yield page, {"title": path, "body": f"<h1>{path}</h1>\n" + "\n".join(lines)}, "page.html"
+
+
+def wrong_numbers(app: Sphinx, env) -> list[str]:
+    """Warn of each label that the site numbers in another way than the notebooks do."""
+    kinds = {"displaymath": "({})", "figure": "Fig. {}", "theorem": "Theorem {}", "exercise": "Exercise {}"}
+    rendered = {
+        anchor.removeprefix("equation-"): form.format(".".join(map(str, number)))
+        for figures in env.toc_fignumbers.values()
+        for kind, form in kinds.items()
+        for anchor, number in figures.get(kind, {}).items()
+    }
+    for label, number in book_index.numbers(ROOT).items():
+        if rendered.get(label) != number:
+            LOGGER.warning("%s is %s in the notebooks and %s on the site", label, number, rendered.get(label))
+    return []
+
+
 def prepare(app: Sphinx) -> None:
     """Read package, tests and figures once."""
     app.env.answer_key = {
         "functions": book_index.functions(ROOT),
         "tests": book_index.markers(ROOT),
         "figures": book_index.figures(ROOT),
-        "equations": list(book_index.equations(ROOT)),
     }
 
 
@@ -126,12 +174,10 @@ def without_thebe(app: Sphinx, page: str, template: str, context: dict, doctree)
 
 
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Put a line below each labelled equation, and the index on its page."""
+    """Put a line below each labelled equation."""
     for block in list(doctree.findall(nodes.math_block)):
-        if block.get("label", "").startswith("eq-"):
+        if (block.get("label") or "").startswith("eq-"):
             block.parent.insert(block.parent.index(block) + 1, _line(app, docname, block["label"]))
-    for place in list(doctree.findall(equation_index)):
-        place.replace_self(_table(app, docname))
 
 
 def _line(app: Sphinx, docname: str, label: str) -> nodes.paragraph:
@@ -160,59 +206,14 @@ def _function(app: Sphinx, docname: str, name: str) -> nodes.Node:
     return nodes.reference("", "", code, internal=True, refuri=_uri(app, docname, objects[name].docname) + f"#{name}")
 
 
-def _table(app: Sphinx, docname: str) -> nodes.table:
-    table = nodes.table(classes=["answer-key-index"])
-    group = nodes.tgroup("", *[nodes.colspec(colwidth=w) for w in (10, 30, 45, 15)], cols=4)
-    group += nodes.thead("", _row([[nodes.Text(title)] for title in ("Equation", "Code", "Tests", "Figures")]))
-    group += nodes.tbody("", *[_entry(app, docname, label) for label in app.env.answer_key["equations"]])
-    table += group
-    return table
-
-
-def _entry(app: Sphinx, docname: str, label: str) -> nodes.row:
-    key = app.env.answer_key
-    math = app.env.get_domain("math")
-    page = math.equations[label][0]
-    number = math.get_equation_number_for(label)
-    link = nodes.reference("", f"({number})", internal=True, refuri=_uri(app, docname, page) + f"#equation-{label}")
-    code = [[_function(app, docname, name)] for name in key["functions"].get(label, [])]
-    tests = [
-        [nodes.literal("", name.removeprefix("tests/").replace("::", " :: "))] for name in key["tests"].get(label, [])
-    ]
-    shown = [[_figure(app, docname, name)] for name in key["figures"].get(label, [])]
-    row = _row([[link], code, tests, shown])
-    row["ids"] = [f"row-{label}"]
-    return row
-
-
-def _figure(app: Sphinx, docname: str, name: str) -> nodes.Node:
-    labels = app.env.get_domain("std").labels
-    if name not in labels:
-        LOGGER.warning("%s was not drawn", name)
-        return nodes.Text(name)
-    page, anchor, _ = labels[name]
-    number = ".".join(map(str, app.env.toc_fignumbers[page]["figure"][anchor]))
-    return nodes.reference("", f"Fig. {number}", internal=True, refuri=_uri(app, docname, page) + f"#{anchor}")
-
-
-def _row(columns: list[list]) -> nodes.row:
-    row = nodes.row()
-    for column in columns:
-        entry = nodes.entry()
-        for item in column:
-            entry += nodes.paragraph("", "", *(item if isinstance(item, list) else [item]))
-        row += entry
-    return row
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything."""
-    app.add_node(equation_index)
-    app.add_directive("equation-index", EquationIndex)
     app.connect("config-inited", theme, priority=900)
     app.connect("builder-inited", prepare)
     app.connect("source-read", reference_page)
     app.connect("autodoc-process-docstring", docstring)
+    app.connect("env-check-consistency", wrong_numbers)
     app.connect("doctree-resolved", resolve, priority=900)
+    app.connect("html-collect-pages", test_pages)
     app.connect("html-page-context", without_thebe, priority=999)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -47,6 +47,17 @@ def equations(root: Path) -> dict[str, Path]:
     return {label: page for page in pages(root) for label in EQUATION.findall(page.read_text(encoding="utf-8"))}
 
 
+def formulas(root: Path) -> dict[Path, dict[str, str]]:
+    """Return the formula behind each label, for each page that has some."""
+    written = re.compile(r"^[`:]{3,}\{math\}\n:label: (eq-[\w-]+)\n(.*?)\n[`:]{3,}$", re.MULTILINE | re.DOTALL)
+    return {page: dict(written.findall(page.read_text(encoding="utf-8"))) for page in pages(root)}
+
+
+def titles(root: Path) -> dict[Path, str]:
+    """Return the title of each page."""
+    return {page: re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)[1] for page in pages(root)}
+
+
 def numbers(root: Path) -> dict[str, str]:
     """Return what stands for each label of the numbered chapters: (4.3), Fig. 4.2, Theorem 4.1, Exercise 4.5."""
     box = r"^(?:`{{3}}|:{{3,}})\{{{}\}}.*\n:label: (.+)$"
