@@ -18,11 +18,13 @@ PIP := -m pip install --quiet --disable-pip-version-check
 NEW_ENOUGH := import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make PYTHON=python3.12')
 OLDEST := import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else 'The lowest versions are those for Python 3.11; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make lowest PYTHON=python3.11')
 
-.PHONY: $(BROKEN) help book test notebooks lint serve bench peers lowest mutants lock clean
+.PHONY: $(BROKEN) help setup lab book test notebooks lint serve bench peers lowest mutants lock clean
 
 help:
 	@echo "make book       execute what is out of date, render the book, print the file to open"
 	@echo "make test       all tests and all notebooks: pytest --nbval"
+	@echo "make lab        open JupyterLab on copies of the notebooks that are yours, in work/"
+	@echo "make setup      only set up the environment in .venv, as all of these do when they need it"
 	@echo "make serve      build the book and serve it on this machine"
 	@echo "make notebooks  for authors: bring the notebooks in step with their texts, store outputs"
 	@echo "make lint       style and types"
@@ -57,6 +59,16 @@ help:
 	@$(LOWEST) $(PIP) --no-deps --no-build-isolation -e .
 	@$(PYTHON) -c "open('.venv-lowest/ready', 'w').close()"
 
+.venv/lab: .venv/ready requirements/lab.txt
+	@echo "Adding JupyterLab: half a minute, once"
+	@$(RUN) $(PIP) -r requirements/lab.txt
+	@$(PYTHON) -c "open('.venv/lab', 'w').close()"
+
+setup: .venv/ready
+
+lab: .venv/lab
+	@$(RUN) book/lab.py
+
 book: .venv/ready
 	@$(RUN) book/build.py
 
@@ -90,6 +102,7 @@ mutants: .venv/ready
 
 lock: .venv/ready
 	$(COMPILE) --upgrade --extra lint --extra mutants --extra build --output-file requirements/lock.txt
+	$(COMPILE) --extra lab --constraint requirements/lock.txt --output-file requirements/lab.txt
 	$(COMPILE) --upgrade --resolution lowest-direct --constraint requirements/lowest.in \
 	  --output-file requirements/lowest.txt
 

@@ -4,6 +4,7 @@ Docstrings are plain text: `x` in backticks is code, (eq-label) is a link to an 
 """
 
 import re
+import shutil
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -162,6 +163,16 @@ def prepare(app: Sphinx) -> None:
     }
 
 
+def notebook(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Offer the plain notebook of a chapter for download."""
+    stored = ROOT / f"{page}.ipynb"
+    if stored.exists():
+        context["ipynb_source"] = f"{page}.ipynb"
+        copy = Path(app.outdir) / "_sources" / f"{page}.ipynb"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(stored, copy)
+
+
 def without_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
     """Leave out the scripts of thebe, a service on the network that this book does not use."""
     names = ("thebe", "THEBE")
@@ -215,5 +226,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-check-consistency", wrong_numbers)
     app.connect("doctree-resolved", resolve, priority=900)
     app.connect("html-collect-pages", test_pages)
+    app.connect("html-page-context", notebook, priority=400)
     app.connect("html-page-context", without_thebe, priority=999)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
