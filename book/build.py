@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import distributions
 from pathlib import Path
@@ -66,6 +67,16 @@ def render(root: Path, log: Path) -> int:
         return subprocess.run(command, cwd=root, env=environment, stdout=out, stderr=subprocess.STDOUT).returncode
 
 
+def add_wheel(root: Path) -> None:
+    """Put the package beside the pages, for those who have a notebook and no clone."""
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    with tempfile.TemporaryDirectory() as folder:  # setuptools leaves things behind where it builds
+        shutil.copytree(root / "rlhf_lab", Path(folder, "rlhf_lab"), ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(root / name, folder)
+        subprocess.run([*pip, "--no-build-isolation", "--wheel-dir", str(root / "_build/html"), folder], check=True)
+
+
 def main(root: Path = ROOT) -> int:
     """Build, unless nothing changed, and return the exit code."""
     began = time.time()
@@ -86,6 +97,7 @@ def main(root: Path = ROOT) -> int:
         print("\n".join(told[-40:] or lines[-40:]))
         print(f"The book was not built; the whole log is in {os.path.relpath(log)}")
         return 1
+    add_wheel(root)
     stamp.write_text(now, encoding="utf-8")
     print(f"Built in {time.time() - began:.0f} s. Open {os.path.relpath(page)}")
     return 0

@@ -26,7 +26,8 @@ def main() -> int:
     folder = copies(ROOT)
     os.chdir(folder)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    return os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-m", "jupyterlab", *sys.argv[1:]])
+    quiet = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    return os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-m", "jupyterlab", *quiet, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

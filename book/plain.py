@@ -25,7 +25,8 @@ NAMED = re.compile(r"(?P<text>.*?)\s*<(?P<target>[^>]+)>")
 TITLES = {"note": "Note", "prf:theorem": "Theorem", "prf:proof": "Proof", "exercise": "Exercise"}
 WELCOME = (
     "> A chapter of the book RLHF Lab. It needs the package `rlhf_lab`. In a clone of the book, `make lab` installs it "
-    "and opens a copy of this notebook that is yours."
+    "and opens a copy of this notebook that is yours. Without a clone, install the wheel that the book's front page "
+    "offers: `pip install` and the name of the file."
 )
 
 

@@ -405,6 +405,7 @@ def rendered(project, monkeypatch):
 
     calls, failing = [], [0]
     monkeypatch.setattr(build, "render", render)
+    monkeypatch.setattr(build, "add_wheel", lambda root: None)
     monkeypatch.setattr(build, "distributions", list)
     assert run() == 1
     return run

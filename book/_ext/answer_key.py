@@ -16,12 +16,15 @@ from sphinx.application import Sphinx
 from sphinx.highlighting import PygmentsBridge
 from sphinx.util import logging
 
+import rlhf_lab
+
 LOGGER = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 INDEX = "book/equations"
+FRONT = "book/preface"
 HOUSE = "book/api"
 TESTS = "book/tests/"
-PLACE = re.compile(r"^```\{(house|rules|rooms|room|equation-index)\}\n```$", re.MULTILINE)
+PLACE = re.compile(r"^```\{(house|rules|rooms|room|equation-index|wheel)\}\n```$", re.MULTILINE)
 
 
 def theme(app: Sphinx, config) -> None:
@@ -55,11 +58,11 @@ def _rst(part: str) -> str:
 
 
 def reference_page(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Write what only the package knows: the house, the list of rooms, the modules of a room, the index of equations."""
-    if docname in (HOUSE, INDEX) or docname.startswith(REFERENCE):
+    """Write what only the package knows: the house, the list of rooms, the modules of a room, the index, the wheel."""
+    if docname in (FRONT, HOUSE, INDEX) or docname.startswith(REFERENCE):
         room = docname.removeprefix(REFERENCE)
         written = {"house": _house, "rules": _rules, "rooms": _rooms, "room": lambda: _modules(room)}
-        written["equation-index"] = lambda: _index(app)
+        written |= {"equation-index": lambda: _index(app), "wheel": _wheel}
         source[0] = PLACE.sub(lambda place: written[place[1]](), source[0])
 
 
@@ -95,6 +98,11 @@ def _modules(room: str) -> str:
 
 def _documented(name: str) -> str:
     return f"```{{eval-rst}}\n.. automodule:: rlhf_lab.{name}\n   :members:\n```\n"
+
+
+def _wheel() -> str:
+    name = f"rlhf_lab-{rlhf_lab.__version__}-py3-none-any.whl"
+    return f'<a href="../{name}">{name}</a>'
 
 
 def _index(app: Sphinx) -> str:
