@@ -2,7 +2,7 @@
 
 import json
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any, NewType
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
-Array = Any
+if TYPE_CHECKING:
+    Array = Any
+else:
+    Array = NewType("Array", object)  # help() and the reference say Array
 DRIVE = 14  # seconds that an animated car takes
 
 COLORS = {

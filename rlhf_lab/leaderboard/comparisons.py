@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rlhf_lab.numerics.checks import IntArray
+from rlhf_lab.numerics.checks import BoolArray, IntArray
 
 COLUMNS = ("winner", "loser", "tie", "annotator")
 TIES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
@@ -25,7 +24,7 @@ class Comparisons(NamedTuple):
     items: tuple[str, ...]
     winner: IntArray
     loser: IntArray
-    tie: NDArray[np.bool_]
+    tie: BoolArray
     annotator: IntArray | None = None
     annotators: tuple[str, ...] = ()
 

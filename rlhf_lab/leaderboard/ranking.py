@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import NegativeCycleError, bellman_ford, connected_components
 from threadpoolctl import threadpool_limits
 
-from rlhf_lab.numerics.checks import FloatArray, IntArray, tally
+from rlhf_lab.numerics.checks import BoolArray, FloatArray, IntArray, tally
 
 MOST_ITEMS = 5_000  # the Hessian is dense: 200 MB at this size
 STEPS = 500  # of the damped Newton method
@@ -41,9 +40,7 @@ class Pairs(NamedTuple):
     ties: IntArray
 
 
-def groups(
-    winner: IntArray, loser: IntArray, tie: NDArray[np.bool_] | None = None, items: int | None = None
-) -> list[IntArray]:
+def groups(winner: IntArray, loser: IntArray, tie: BoolArray | None = None, items: int | None = None) -> list[IntArray]:
     """Return the items that chains of comparisons link, largest group first: only inside a group can you compare."""
     winner, loser, tie, items = checked(winner, loser, tie, items)
     return _parts(_graph(np.ones(len(winner)), winner, loser, items), "weak")
@@ -52,7 +49,7 @@ def groups(
 def fit(
     winner: IntArray,
     loser: IntArray,
-    tie: NDArray[np.bool_] | None = None,
+    tie: BoolArray | None = None,
     items: int | None = None,
     prior_precision: float = 0.0,
 ) -> Fit:
@@ -74,8 +71,8 @@ def fit(
 
 
 def checked(
-    winner: IntArray, loser: IntArray, tie: NDArray[np.bool_] | None, items: int | None
-) -> tuple[IntArray, IntArray, NDArray[np.bool_], int]:
+    winner: IntArray, loser: IntArray, tie: BoolArray | None, items: int | None
+) -> tuple[IntArray, IntArray, BoolArray, int]:
     """Return the arrays and the number of items, checked and filled in; raises as `fit` does."""
     winner, loser = np.asarray(winner), np.asarray(loser)
     tie = np.zeros(winner.shape, bool) if tie is None else np.asarray(tie, bool)
@@ -95,7 +92,7 @@ def checked(
     return winner.astype(np.intp, copy=False), loser.astype(np.intp, copy=False), tie, items
 
 
-def counted(winner: IntArray, loser: IntArray, tie: NDArray[np.bool_], items: int) -> Pairs:
+def counted(winner: IntArray, loser: IntArray, tie: BoolArray, items: int) -> Pairs:
     """Return how often each two items met, and how it ended: what the likelihood depends on."""
     if items > MOST_ITEMS:
         raise ValueError(

@@ -10,14 +10,17 @@ axis last. `...` are leading axes (seeds, ensemble members): they broadcast.
 
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any, NewType
 
 import numpy as np
 from autograd.extend import defvjp, defvjp_argnums, primitive
 
 from rlhf_lab.numerics import checks
 
-Array = Any  # an ndarray, or autograd's box around one
+if TYPE_CHECKING:
+    Array = Any
+else:
+    Array = NewType("Array", object)  # an ndarray, or autograd's box around one; help() and the reference say Array
 BLOCK = 65_536  # numbers that backward works on at a time: they stay in the cache
 
 # glibc gives freed arrays back to the system, so that each new one costs page faults: half of the time of a gradient.

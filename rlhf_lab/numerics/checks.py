@@ -1,13 +1,17 @@
 """Questions that constructors and loops ask of what they are given; each answers no with a `ValueError`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NewType
 
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.intp]  # 32 bits wide on some machines, the browser among them
-FloatArray = NDArray[np.float64]
+if TYPE_CHECKING:
+    IntArray = NDArray[np.intp]  # 32 bits wide on some machines, the browser among them
+    FloatArray = NDArray[np.float64]
+    BoolArray = NDArray[np.bool_]
+else:  # the names that help() and the reference show
+    IntArray, FloatArray, BoolArray = (NewType(name, np.ndarray) for name in ("IntArray", "FloatArray", "BoolArray"))
 ILL = 1e12  # condition number beyond which a direction counts as not measured
 
 
