@@ -127,7 +127,7 @@ def calibration_bias(p: Array, bins: int = 10) -> float:
 
 
 def common_scale(margin: Array, scales: Array, shares: Array) -> float:
-    """Return the c with E[m sigmoid(c m)] = sum_z w_z E[m sigmoid(k_z m)]: one scale for several tasks (eq-mixed-scale).
+    """Return the c with E[m sigmoid(c m)] = sum_z w_z E[m sigmoid(k_z m)], one scale for all tasks (eq-mixed-scale).
 
     Labels of task z, a share w_z of all, follow sigmoid(k_z m), k_z > 0 in `scales` (Z,). Of all rewards c R, this one
     has the least cross-entropy. `margin` (N,). Raises `ValueError` if no margin differs from 0.

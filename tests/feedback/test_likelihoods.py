@@ -154,7 +154,7 @@ def small_tree():
 
 @pytest.mark.equation("eq-regret", "eq-segments")
 def test_regret_of_a_piece_is_what_it_earned_and_what_it_added_to_the_promise():
-    visits, r, advantage, rewards, v = small_tree()
+    visits, _, advantage, rewards, v = small_tree()
     sums = likelihoods.segment_reward(visits @ advantage, np.ones(3))
     assert sums == pytest.approx(rewards - rewards.max(), abs=1e-12)  # of a whole answer: no promise is left
     assert v[0].item() == rewards.max()
