@@ -19,9 +19,9 @@ from rlhf_lab.worlds.phrase_world import EOS, HORIZON, PROMPTS, VOCAB
 
 PHRASES, ROUNDS, ASKED, HELD_OUT, STEPS = 30, 12, 40, 8, 80
 KNOBS: dict[str, tuple[float, ...]] = {  # a step size, or the precision of the prior
-    "plain": (0.003, 0.01, 0.03, 0.1),
-    "stopped early": (0.03, 0.1, 0.3, 1.0),
-    "prior": (0.1, 0.3, 1.0, 3.0),
+    "plain": (0.003, 0.01, 0.03),
+    "stopped early": (0.05, 0.1, 0.2),
+    "prior": (0.3, 0.6, 1.2),
 }
 SOURCES = ("online", "offline")
 
