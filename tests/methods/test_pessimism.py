@@ -292,7 +292,7 @@ def test_the_condition_of_the_lecture_asks_for_more_in_the_world_of_the_chapter(
         assert abs(values.mean() - mean) < 0.005 + 4 * values.std(ddof=1) / 10
 
 
-@pytest.mark.equation("eq-own-bound", "eq-two-errors")
+@pytest.mark.equation("eq-two-errors")
 def test_a_lower_bound_holds_for_its_own_policy_and_the_converse_is_false():
     reference, theta = pessimism.expected_features(LOG_PI_0, FEATURES), np.array([1.0, -0.5])
     truth, covariance = theta + np.array([0.3, 0.2]), np.diag([2.0, 3.0])
