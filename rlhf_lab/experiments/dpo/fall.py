@@ -20,7 +20,7 @@ from rlhf_lab.feedback import annotators, pairs, preferences
 from rlhf_lab.feedback.pairs import PreferenceBatch
 from rlhf_lab.methods import direct
 from rlhf_lab.models import gibbs, lm
-from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Params
 from rlhf_lab.worlds import phrase_world
 from rlhf_lab.worlds.phrase_world import HORIZON, PROMPTS, START
@@ -106,7 +106,7 @@ def of_table(who: People, points: Sequence[int]) -> Numbers:
         ratio = np.zeros((len(seeds), len(PROMPTS) * who.log_start.shape[-1]))
         for k in seeds:
             ratio[k, compared[k]] = params["logits"][k, : len(compared[k])]
-        log_pi = lm.log_softmax(who.log_start + ratio.reshape(who.log_start.shape))
+        log_pi = log_softmax(who.log_start + ratio.reshape(who.log_start.shape))
         moved = (log_pi - who.log_start).reshape(ratio.shape)
         return _means(*(np.take_along_axis(moved, each, axis=1) for each in index))
 

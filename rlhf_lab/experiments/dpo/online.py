@@ -12,7 +12,7 @@ from rlhf_lab.feedback.pairs import PreferenceBatch
 from rlhf_lab.methods import direct
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.tabular import Tabular
-from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Params
 from rlhf_lab.worlds import phrase_world
 from rlhf_lab.worlds.phrase_world import EOS, HORIZON, PROMPTS, VOCAB
@@ -35,7 +35,7 @@ class Book(NamedTuple):
 
     def gap(self, params: Params) -> Array:
         """Return the distance of each seed's policy, (seeds,)."""
-        return gibbs.gap(lm.log_softmax(params["logits"][:, 0, 0]), self.log_pi_0, self.reward, BETA)
+        return gibbs.gap(log_softmax(params["logits"][:, 0, 0]), self.log_pi_0, self.reward, BETA)
 
     def prefer(self, prompt: Array, first: Array, second: Array) -> Array:
         """Return the share of people who prefer the first."""
@@ -48,7 +48,7 @@ def phrase_book() -> Book:
     top = np.argsort(-log_all)[:PHRASES]
     texts = lm.enumerate_responses(VOCAB, HORIZON, EOS)[top]
     reward = phrase_world.reward(np.repeat(PROMPTS[:1], PHRASES, axis=0), texts)
-    return Book(lm.log_softmax(log_all[top]), reward, Tabular(vocab=PHRASES, horizon=1, prompts=((0,),)))
+    return Book(log_softmax(log_all[top]), reward, Tabular(vocab=PHRASES, horizon=1, prompts=((0,),)))
 
 
 def labels_in_rounds(book: Book, source: str, remedy: str, knob: float, seeds: Sequence[int]) -> Array:
