@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from rlhf_lab.feedback import likelihoods, linear_fits, reward_models
-from rlhf_lab.methods import pessimism
+from rlhf_lab.methods import overoptimization, pessimism
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.numerics import optim
 
@@ -24,7 +24,7 @@ def training(members: int, pairs: int, hidden: int) -> Callable[[], object]:
     rng = np.random.default_rng(0)
     net = reward_models.Network(Recurrent(11, hidden, 10))
     batch = (*(rng.integers(10, size=(pairs, length)) for length in (3, 5, 5)), np.ones(pairs))
-    params = pessimism.ensemble(net.init, (members,), rng)
+    params = overoptimization.ensemble(net.init, (members,), rng)
     loss = likelihoods.preference_loss(net, likelihoods.bradley_terry_loss)
     adam = optim.adam(0.01)
     return lambda: optim.fit(loss, params, lambda p, r: [batch], rounds=20, optimizer=adam, rng=rng)

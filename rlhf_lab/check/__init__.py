@@ -8,6 +8,7 @@ docstring states it.
 from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
+from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
 from rlhf_lab.check import policy_gradients as _policy_gradients
 from rlhf_lab.check import reward_modeling as _reward_modeling
@@ -114,6 +115,40 @@ def expected_calibration_error(function: Function) -> None:
     _report(_reward_modeling.EXPECTED_CALIBRATION_ERROR, function)
 
 
+def overestimate(function: Function) -> None:
+    """Check f(learned, reward, log_pi, log_pi_0): how much too high a policy is judged, of shape ().
+
+    Both rewards are to be centred. `learned` and `reward` (A,) of the answers to one prompt, `log_pi` (A,) of the
+    policy, `log_pi_0` (A,) of the reference.
+    """
+    _report(_overoptimization.OVERESTIMATE, function)
+
+
+def ensemble_minimum(function: Function) -> None:
+    """Check f(rewards, log_pi_0): the minimum over the centred members of an ensemble, shape (A,).
+
+    `rewards` (K, A) of K members, not centred, for the answers to one prompt; `log_pi_0` (A,) are the
+    log-probabilities of the reference.
+    """
+    _report(_overoptimization.ENSEMBLE_MINIMUM, function)
+
+
+def uncertainty_weighted(function: Function) -> None:
+    """Check f(rewards, weight): the mean of the members minus lambda times their variance, divided by K, shape (A,).
+
+    `rewards` (K, A) of K members, `weight` is lambda >= 0.
+    """
+    _report(_overoptimization.UNCERTAINTY_WEIGHTED, function)
+
+
+def disagreement(function: Function) -> None:
+    """Check f(rewards, log_pi): the mean under a policy of the members' standard deviation, of shape ().
+
+    `rewards` (K, A) of K members, `log_pi` (A,) of the policy.
+    """
+    _report(_overoptimization.DISAGREEMENT, function)
+
+
 def elliptical_bonus(function: Function) -> None:
     """Check f(features, reference, covariance): ||phi(x, y) - phi(x, pi_0)|| in the norm of Sigma^-1, shape (A,).
 
@@ -131,15 +166,6 @@ def lcb_reward(function: Function) -> None:
     _report(_pessimism.LCB_REWARD, function)
 
 
-def ensemble_minimum(function: Function) -> None:
-    """Check f(rewards, log_pi_0): the minimum over the centred members of an ensemble, shape (A,).
-
-    `rewards` (K, A) of K members, not centred, for the answers to one prompt; `log_pi_0` (A,) are the
-    log-probabilities of the reference.
-    """
-    _report(_pessimism.ENSEMBLE_MINIMUM, function)
-
-
 def coverage_coefficient(function: Function) -> None:
     """Check f(policy, pretrained, features, difference, precision): C* of a problem with one prompt, of shape ().
 
@@ -147,6 +173,15 @@ def coverage_coefficient(function: Function) -> None:
     features, `precision` is lambda.
     """
     _report(_pessimism.COVERAGE_COEFFICIENT, function)
+
+
+def needed_caution(function: Function) -> None:
+    """Check f(learned, reward, uncertainty, size): the least c >= 0 with which the lower bound holds, of shape ().
+
+    `learned` and `reward` (A,), both centred, `uncertainty` (A,) is the elliptical bonus, `size` the number of
+    features d.
+    """
+    _report(_pessimism.NEEDED_CAUTION, function)
 
 
 def implicit_reward(function: Function) -> None:

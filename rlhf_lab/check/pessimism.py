@@ -1,4 +1,4 @@
-"""What the checkers of the chapter "Pessimism and ensembles" know: answer keys, cases and typical mistakes."""
+"""What the checkers of the chapter "Pessimism" know: answer keys, cases and typical mistakes."""
 
 from typing import Any
 
@@ -86,44 +86,6 @@ LCB_REWARD = Exercise(
 )
 
 
-def _ensemble_minimum(rewards: Array, log_pi_0: Array) -> Array:
-    return pessimism.minimum(pessimism.centred(rewards, log_pi_0))
-
-
-def _ensemble_minimum_case(rng: Generator) -> Case:
-    members, answers = wide(rng)
-    return tenths(rng, members + 1, answers + 1) + tenths(rng, members + 1, 1), log_probs(rng, answers + 1)
-
-
-def _ensemble_minimum_mistakes(rewards: Array, log_pi_0: Array) -> dict[str, Any]:
-    centred = pessimism.centred(rewards, log_pi_0)
-    return {
-        "You forgot to centre: subtract from each member its mean under pi_0.": rewards.min(0),
-        "You centre with the plain mean; weigh the answers with pi_0.": (rewards - rewards.mean(1, keepdims=True)).min(
-            0
-        ),
-        "You centre after the minimum; each member has a constant of its own.": pessimism.centred(
-            rewards.min(0), log_pi_0
-        ),
-        "You take the minimum over the answers; take it over the members, the first axis.": centred.min(1),
-        "You take the mean over the members; take the minimum.": centred.mean(0),
-        "You take the maximum: that is the boldest member.": centred.max(0),
-        "You take the member that is lowest on average: choose anew for each answer.": centred[
-            rewards.mean(1).argmin()
-        ],
-        "You weigh with log-probabilities: exponentiate log_pi_0.": (rewards - (rewards @ log_pi_0)[:, None]).min(0),
-    }
-
-
-ENSEMBLE_MINIMUM = Exercise(
-    "ensemble_minimum",
-    "one number for each answer",
-    _ensemble_minimum,
-    _ensemble_minimum_case,
-    _ensemble_minimum_mistakes,
-)
-
-
 def _coverage(policy: Array, pretrained: Array, features: Array, difference: Array, precision: float) -> Array:
     covariance = pessimism.offline_covariance(difference, precision)
     reference = pessimism.expected_features(np.log(pretrained), features)
@@ -177,4 +139,42 @@ COVERAGE_COEFFICIENT = Exercise(
     _coverage,
     _coverage_case,
     _coverage_mistakes,
+)
+
+
+def _needed_caution(learned: Array, reward: Array, uncertainty: Array, size: int) -> Any:
+    return max(0.0, float(np.max((learned - reward) / uncertainty)) / size**0.5)
+
+
+def _needed_caution_case(rng: Generator) -> Case:
+    answers = int(rng.integers(2, 6))
+    low = float(rng.choice([0.0, 0.0, 3.0]))
+    return tenths(rng, answers) - low, tenths(rng, answers), np.abs(tenths(rng, answers)) + 0.1, int(rng.integers(2, 6))
+
+
+def _needed_caution_mistakes(learned: Array, reward: Array, uncertainty: Array, size: int) -> dict[str, Any]:
+    ratio, root = (learned - reward) / uncertainty, size**0.5
+    return {
+        "You forgot sqrt(d): c is multiplied by it.": max(0.0, ratio.max()),
+        "You divide by d; divide by its root.": max(0.0, ratio.max() / size),
+        "You multiply by sqrt(d); divide by it.": max(0.0, ratio.max() * root),
+        "You average over the answers; the bound must hold for each.": max(0.0, ratio.mean() / root),
+        "You take the smallest ratio; the worst answer decides.": max(0.0, ratio.min() / root),
+        "You forgot the uncertainty: divide the error of each answer by it.": max(0.0, (learned - reward).max() / root),
+        "You count an answer that is judged too low as an error too: a lower bound may be low.": np.abs(ratio).max()
+        / root,
+        "You subtract the other way round: learned minus reward.": max(0.0, (-ratio).max() / root),
+        "c is at least 0: where nothing is judged too high, no caution is needed.": ratio.max() / root,
+    }
+
+
+NEEDED_CAUTION = Exercise(
+    "needed_caution",
+    "one number",
+    _needed_caution,
+    _needed_caution_case,
+    _needed_caution_mistakes,
+    traits=lambda learned, reward, uncertainty, size: {
+        "no answer is judged too high": bool((learned <= reward).all()),
+    },
 )

@@ -7,8 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhf_lab.experiments import imitation, runner
+from rlhf_lab.experiments import imitation, policy_gradients, runner
+from rlhf_lab.experiments.dpo import fall, networks, online
 from rlhf_lab.experiments.ilhf import study as ilhf
+
+DPO = {"online": online.STUDY, "networks": networks.STUDY, "fall": fall.STUDY}
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab.experiments") -> int:
@@ -51,6 +54,10 @@ def _figures(given: argparse.Namespace) -> list[str]:
 def _studies(given: argparse.Namespace) -> dict[str, runner.Study]:
     if given.experiment == "imitation":
         return {"imitation": imitation.STUDY}
+    if given.experiment == "policy_gradients":
+        return {"policy gradients": policy_gradients.STUDY}
+    if given.experiment == "dpo":
+        return {f"dpo {given.study}": DPO[given.study]}
     names = dict.fromkeys(name for figure in _figures(given) for name in ilhf.FIGURES[figure])
     return {f"ilhf {name}": ilhf.STUDIES[name] for name in names}
 
@@ -73,6 +80,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     told = "how many demonstrations CartPole needs: clone, DAgger and DRIL"
     one = kinds.add_parser("imitation", parents=[common], help=told, description=told)
     one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
+    told = "what PPO gains by using answers again: equal answers and equal steps"
+    one = kinds.add_parser("policy_gradients", parents=[common], help=told, description=told)
+    one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
+    told = "DPO beside its remedies, online and on networks, and why chosen answers fall"
+    one = kinds.add_parser("dpo", parents=[common], help=told, description=told)
+    one.add_argument("study", choices=DPO)
+    one.add_argument("--seeds", type=int, default=20, help="number of runs, at least 2 (default: 20)")
     told = "the ILHF paper, figure by figure"
     one = kinds.add_parser("ilhf", parents=[common], help=told, description=told)
     one.add_argument("figure", choices=[*ilhf.FIGURES, "all"])

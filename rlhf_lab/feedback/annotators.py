@@ -1,6 +1,7 @@
 """What people say about answers: simulated annotators, and how far they agree.
 
     R reward, nats    m = R(x, y) - R(x, y') margin    p probability that the first is preferred    a, b annotators
+    tau scale of the noise in a judgement
 
 Annotators are functions of rewards. A label is 1 if the first of two responses is preferred, 0 if the second is, and
 1/2 for a tie. Rewards and labels are arrays (..., N), one entry a comparison.
@@ -22,6 +23,14 @@ def bradley_terry(margin: Array) -> Array:
     Bradley and Terry 1952; RLHF Deciphered, eq. 8-10.
     """
     return expit(margin)
+
+
+def with_noise(margin: Array, noise: float) -> Array:
+    """sigmoid(m / tau): people whose judgement has noise of scale tau, `noise` > 0, are Bradley-Terry's of R / tau.
+
+    The first is preferred if R(x, y) + tau g > R(x, y') + tau g', with g and g' standard Gumbel (eq-noise).
+    """
+    return bradley_terry(np.asarray(margin) / checks.positive("noise", noise))
 
 
 def with_misclicks(p: Array, rate: float) -> Array:

@@ -1,11 +1,14 @@
 """How good is a reward model? Accuracy, calibration, coverage, and what its errors cost the policy that trusts it.
 
 p predicted probability that the first is preferred    l label    R reward    R_phi learned reward    rho prompts
+k_z scale of a task    w_z its share    c common scale
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from rlhf_lab.models import gibbs
 from rlhf_lab.numerics import checks
@@ -69,7 +72,7 @@ def performance_gap(log_pi_0: Array, reward: Array, learned: Array, beta: float,
 
 
 def accuracy(p: Array, label: Array) -> Array:
-    """Return the share of comparisons whose label is the likelier one (eq-accuracy); p = 1/2 counts half.
+    """Return the share of decided comparisons whose label is the likelier one (eq-accuracy); p = 1/2 counts half.
 
     `p` and `label` (..., N); ties are left out.
     """
@@ -110,6 +113,32 @@ def expected_calibration_error(p: Array, label: Array, bins: int = 10) -> float:
     """Return sum_b (n_b / N) |mean p - mean l| over the bins of `calibration` (eq-ece)."""
     found = calibration(p, label, bins)
     return float(found.count @ np.abs(found.predicted - found.observed) / found.count.sum())
+
+
+def calibration_bias(p: Array, bins: int = 10) -> float:
+    """Return sum_b (n_b / N) sqrt(2 v_b / (pi n_b)): what (eq-ece) comes to if the model is right (eq-ece-bias).
+
+    v_b is the mean of p (1 - p) in a bin, `p` (N,). It is what chance leaves of the distance in a bin, by the normal
+    approximation: it falls as N to the power -1/2, and grows with the number of bins.
+    """
+    p = np.asarray(checks.share("p", p))
+    place = np.minimum((p * bins).astype(int), bins - 1)
+    return float(np.sqrt(2 / np.pi * checks.tally(place, p * (1 - p), bins)).sum() / len(p))
+
+
+def common_scale(margin: Array, scales: Array, shares: Array) -> float:
+    """Return the c with E[m sigmoid(c m)] = sum_z w_z E[m sigmoid(k_z m)], one scale for all tasks (eq-mixed-scale).
+
+    Labels of task z, a share w_z of all, follow sigmoid(k_z m), k_z > 0 in `scales` (Z,). Of all rewards c R, this one
+    has the least cross-entropy. `margin` (N,). Raises `ValueError` if no margin differs from 0.
+    """
+    margin, scales = np.asarray(margin), np.asarray(scales)
+    shares = checks.probabilities("shares", shares)
+    if not margin.any() or (scales <= 0).any():
+        raise ValueError("a scale needs margins that differ from 0, and tasks whose scales are above 0")
+    target = shares @ expit(scales[:, None] * margin) @ margin
+    low, high = np.log(scales.min()) - 1e-9, np.log(scales.max()) + 1e-9
+    return float(np.exp(brentq(lambda log_c: margin @ expit(np.exp(log_c) * margin) - target, low, high, xtol=1e-14)))
 
 
 def _predictions(p: Array, label: Array) -> tuple[Array, Array]:

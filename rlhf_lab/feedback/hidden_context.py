@@ -2,11 +2,13 @@
 
     P[a, b] share that prefers a to b    u utility    mu, sigma mean and standard deviation of a utility
 
-After Siththaranjan et al. 2023. Everything is about A answers to one prompt, compared in all pairs equally often.
+After Siththaranjan et al. 2023. Everything is about A answers to one prompt, compared in all pairs equally often
+unless another frequency n[a, b] is given.
 """
 
 import autograd.numpy as np
 from autograd.scipy.stats import norm
+from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
 from rlhf_lab.numerics import checks
@@ -21,25 +23,37 @@ def borda(matrix: Array) -> Array:
     return np.mean(matrix, axis=-1)
 
 
-def fit_utility(matrix: Array) -> Array:
+def fit_utility(matrix: Array, frequency: Array | None = None) -> Array:
     """Return the utilities (A,), with mean 0, of the Bradley-Terry model closest to P in cross-entropy.
 
-    At the optimum, sum_b sigmoid(u_a - u_b) is sum_b P[a, b]: it reproduces the Borda counts, and orders answers as
-    they do (eq-utility-borda). Raises `ValueError` if an answer wins or loses for certain, or the matrix is not one.
+    At the optimum, sum_b n[a, b] sigmoid(u_a - u_b) is sum_b n[a, b] P[a, b] (eq-utility-borda). `frequency` (A, A) is
+    n, symmetric: how often each pair is compared. Where all are compared equally often, as without it, this reproduces
+    the Borda counts, and orders answers as they do. Raises `ValueError` if there is no finite optimum: an answer wins
+    or loses for certain, or the comparisons do not connect all answers.
     """
     matrix = checks.preference_matrix(matrix)
+    often = np.ones(matrix.shape) if frequency is None else _frequency(frequency, matrix.shape)
     utility = np.zeros(len(matrix))
     for _ in range(STEPS):
         p = expit(utility[:, None] - utility)
-        weight = p * (1 - p)
+        weight = often * p * (1 - p)
         information = np.diag(weight.sum(1)) - weight + 1  # the last term keeps the mean at 0
-        step = np.linalg.solve(information, (matrix - p).sum(1))
+        step = np.linalg.solve(information, (often * (matrix - p)).sum(1))
         utility = utility + step
         if np.abs(step).max() < 1e-10:
             return utility
         if np.ptp(utility) > SURE:
             break
     raise ValueError("no finite utilities fit: some answers always win or always lose against the others")
+
+
+def _frequency(frequency: Array, shape: tuple[int, ...]) -> Array:
+    often = np.asarray(frequency, dtype=float)
+    if often.shape != shape or (often < 0).any() or (often != often.T).any():
+        raise ValueError(f"frequency must be symmetric, at least 0 and of shape {shape}; got shape {often.shape}")
+    if connected_components(often)[0] > 1:
+        raise ValueError("no chain of comparisons connects all answers: each part has a constant of its own")
+    return often / np.max(often)
 
 
 def normal_choice(mean: Array, log_std: Array) -> Array:

@@ -61,7 +61,8 @@ def ranking_loss(reward: Array) -> Array:
 def segment_reward(token_reward: Array, mask: Array) -> Array:
     """sum_t r_t over the tokens of a segment, (..., N, T) to (..., N): people judge the sum (eq-segments).
 
-    Christiano et al. 2017. `mask` is 1 on the segment and 0 elsewhere, as from `lm.response_mask`.
+    Christiano et al. 2017. `mask` is 1 on the segment and 0 elsewhere, as from `lm.response_mask`. With the advantages
+    A*(s_t, a_t) in the place of rewards, it is minus the regret of the segment (eq-regret).
     """
     return np.sum(token_reward * mask, axis=-1)
 

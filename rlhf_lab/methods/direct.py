@@ -208,10 +208,29 @@ def preference_loss(model: LanguageModel, loss: Loss) -> Callable[[Params, Prefe
 
     def mean(params: Params, batch: PreferenceBatch) -> Array:
         chosen, rejected, label, weight = _log_ratios(model, params, batch)
-        h = chosen - rejected
-        return _mean(loss(h) if np.all(label == 1) else expected(loss, h, label), weight)
+        return _mean(_of_labels(loss, chosen - rejected, label), weight)
 
     return mean
+
+
+def with_sft(model: LanguageModel, loss: Loss, alpha: float) -> Callable[[Params, PreferenceBatch], Array]:
+    """Return the same for `loss` - alpha log pi(y_w|x): the chosen answers are imitated, too (eq-rpo).
+
+    A share p of people is a share p of the imitation. Pang et al. 2024, there per token; Liu et al. 2024 ("RPO").
+    """
+    checks.positive("alpha", alpha)
+
+    def mean(params: Params, batch: PreferenceBatch) -> Array:
+        chosen, rejected, label, weight = _log_ratios(model, params, batch)
+        log_pi_w, log_pi_l = chosen + batch.reference_chosen, rejected + batch.reference_rejected
+        imitated = label * log_pi_w + (1 - label) * log_pi_l
+        return _mean(_of_labels(loss, chosen - rejected, label) - alpha * imitated, weight)
+
+    return mean
+
+
+def _of_labels(loss: Loss, h: Array, label: Array) -> Array:
+    return loss(h) if np.all(label == 1) else expected(loss, h, label)
 
 
 def contrastive_loss(

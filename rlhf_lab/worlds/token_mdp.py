@@ -10,7 +10,7 @@ Exact functions work on levels: `levels[t]` holds every state with t words after
 log-probabilities (..., K, W^t, V), as `lm.policy_levels` returns them for any language model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import autograd.numpy as np
 
 from rlhf_lab.models.lm import count_responses, enumerate_responses
 from rlhf_lab.numerics import checks
-from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 
 Levels = list[Array]
 
@@ -173,6 +173,15 @@ def log_prob_rewards(policy: Levels) -> Levels:
     return policy
 
 
+def with_temperature(log_pi: Array, temperature: float) -> Array:
+    """pi^(1/T), normalised over the last axis: of tokens (eq-temperature), or of answers (eq-answer-temperature).
+
+    `log_pi` holds log-probabilities (..., V) of one level, or (..., A) of answers; the temperature T is above 0.
+    """
+    checks.positive("temperature", temperature)
+    return log_softmax(log_pi / temperature)
+
+
 def sft_gradient(policy: Array, target: Array) -> Array:
     """The gradient of E_target[log pi(y)] in the logits of the answers: target - pi (eq-sft-gradient).
 
@@ -187,3 +196,15 @@ def policy_gradient(policy: Array, reward: Array) -> Array:
     Shapes (..., A). RLHF Deciphered, section 6.3.
     """
     return policy * (reward - np.sum(policy * reward, axis=-1, keepdims=True))
+
+
+def follow(gradient: Callable[[Array], Array], log_pi: Array, length: float, steps: int) -> Iterator[Array]:
+    """Yield the probabilities (A,) of the answers before the first and after each step along `gradient`.
+
+    Each step moves the logits by the same `length`, so that gradients in different units can be compared.
+    """
+    yield np.exp(log_pi)
+    for _ in range(steps):
+        direction = gradient(np.exp(log_pi))
+        log_pi = log_softmax(log_pi + length * direction / np.sqrt(np.sum(direction**2)))
+        yield np.exp(log_pi)

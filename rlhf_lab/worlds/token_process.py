@@ -1,4 +1,4 @@
-"""The token process: a language of two tokens with a long memory, whose every probability is known.
+"""The token process: a language of two tokens with a hidden state, whose every probability is known.
 
     S state, in R^2    W, U weights of the state    mu readout of the ideal process    theta of the shadow process
 
@@ -15,9 +15,10 @@ from typing import ClassVar, NamedTuple
 import autograd.numpy as np
 from numpy.random import Generator
 
+from rlhf_lab.models import lm
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.numerics import checks
-from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Params
 
 PERTURBATION = 0.3  # variance of theta - mu in each coordinate
@@ -115,6 +116,21 @@ def autocorrelation_as_printed(values: Array, lags: int) -> Array:
     length = values.shape[-1]
     terms = [_correlation(values, k, 1) / (length - k) for k in range(_lags(values, lags))]
     return np.stack(terms, axis=-1)
+
+
+def short_context_loss(levels: list[Array]) -> Array:
+    """Delta(k): what reading only the last k of n tokens costs the best prediction of the next (eq-short-context).
+
+    Delta(k) = E[log p(x_(n+1) | x_1 ... x_n) - log p(x_(n+1) | x_(n-k+1) ... x_n)], nats, for k = 0 ... n: shape
+    (..., N, n + 1), exact, a sum over all texts. `levels` are n + 1 levels (..., N, 2^t, 2) of `lm.policy_levels`.
+    """
+    joint = np.reshape(lm.answers_of_levels(levels, None), (*levels[-1].shape[:-1], 2))
+    uncertainty = []
+    for _ in levels:  # the longest context first; then forget its oldest token
+        uncertainty.append(-np.sum(np.exp(joint) * log_softmax(joint), axis=(-1, -2)))
+        half = joint.shape[-2] // 2
+        joint = np.logaddexp(joint[..., :half, :], joint[..., half:, :])
+    return np.stack(uncertainty[::-1], axis=-1) - uncertainty[0][..., None]
 
 
 def _correlation(values: Array, lag: int, missing: int) -> Array:

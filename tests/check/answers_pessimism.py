@@ -1,4 +1,4 @@
-"""The exercises of the chapter "Pessimism and ensembles", solved and got wrong by a reader who likes loops."""
+"""The exercises of the chapter "Pessimism", solved and got wrong by a reader who likes loops."""
 
 import math
 
@@ -20,15 +20,6 @@ def lcb_reward(features, reference, theta, uncertainty, c):
     return [sum((row - reference) * theta) - c * math.sqrt(len(theta)) * u for row, u in rows]
 
 
-def centre(row, weights):
-    return np.array([value - sum(row * weights) for value in row])
-
-
-def ensemble_minimum(rewards, log_pi_0):
-    rows = [centre(row, np.exp(log_pi_0)) for row in rewards]
-    return [min(column) for column in zip(*rows, strict=True)]
-
-
 def sigma(difference, precision):
     return sum((np.outer(d, d) for d in difference), precision * np.eye(difference.shape[1]))
 
@@ -40,6 +31,11 @@ def mean(weights, features):
 def coverage_coefficient(policy, pretrained, features, difference, precision):
     norms = elliptical_bonus(features, mean(pretrained, features), sigma(difference, precision))
     return math.sqrt(len(difference)) * sum(p * u for p, u in zip(policy, norms, strict=True))
+
+
+def needed_caution(learned, reward, uncertainty, size):
+    errors = zip(learned, reward, uncertainty, strict=True)
+    return max([0.0] + [(high - true) / u / math.sqrt(size) for high, true, u in errors])
 
 
 # Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
@@ -58,10 +54,6 @@ def lcb(width):
         return [sum((r - reference) * theta) - width(c, len(theta), u, len(features)) for r, u in rows]
 
     return solve
-
-
-def minimum(rows):
-    return [min(column) for column in zip(*rows, strict=True)]
 
 
 def coverage(power=0.5, at=None, scale=1.0, around=None, prior=True, square=False):
@@ -114,25 +106,6 @@ WRONG = {
         ),
         (lcb(lambda c, d, u, n: c * math.sqrt(d) * u * u), "You square the uncertainty: subtract the norm"),
     ],
-    "ensemble_minimum": [
-        (lambda r, p: minimum(r), "You forgot to centre: subtract from each member"),
-        (lambda r, p: minimum([row - sum(row) / len(row) for row in r]), "You centre with the plain mean; weigh"),
-        (lambda r, p: centre(np.array(minimum(r)), np.exp(p)), "You centre after the minimum; each member"),
-        (lambda r, p: [min(centre(row, np.exp(p))) for row in r], "You take the minimum over the answers; take it"),
-        (
-            lambda r, p: sum(centre(row, np.exp(p)) for row in r) / len(r),
-            "You take the mean over the members; take the minimum.",
-        ),
-        (
-            lambda r, p: [-x for x in minimum([-centre(row, np.exp(p)) for row in r])],
-            "You take the maximum: that is the boldest",
-        ),
-        (
-            lambda r, p: centre(min(r, key=lambda row: float(np.mean(row))), np.exp(p)),
-            "You take the member that is lowest on average: choose",
-        ),
-        (lambda r, p: minimum([row - sum(row * p) for row in r]), "You weigh with log-probabilities: exponentiate"),
-    ],
     "coverage_coefficient": [
         (coverage(power=0), "You forgot sqrt(n): without it"),
         (coverage(power=1), "You multiply by n; multiply by its root."),
@@ -143,5 +116,16 @@ WRONG = {
         (coverage(scale=0), "You divide the sum in Sigma by n; the root"),
         (coverage(around=lambda p, f: 0 * f[0]), "You forgot the reference: subtract phi(x, pi_0)"),
         (coverage(square=True), "You forgot the root in the norm."),
+    ],
+    "needed_caution": [
+        (lambda f, r, u, d: max(0, max((f - r) / u)), "You forgot sqrt(d): c is"),
+        (lambda f, r, u, d: max(0, max((f - r) / u)) / d, "You divide by d; divide"),
+        (lambda f, r, u, d: max(0, max((f - r) / u)) * math.sqrt(d), "You multiply by sqrt(d); divide"),
+        (lambda f, r, u, d: max(0, sum((f - r) / u) / len(f) / math.sqrt(d)), "You average over the answers; the"),
+        (lambda f, r, u, d: max(0, min((f - r) / u)) / math.sqrt(d), "You take the smallest ratio; the"),
+        (lambda f, r, u, d: max(0, max(f - r)) / math.sqrt(d), "You forgot the uncertainty: divide"),
+        (lambda f, r, u, d: max(abs(f - r) / u) / math.sqrt(d), "You count an answer that is judged too low"),
+        (lambda f, r, u, d: max(0, max((r - f) / u)) / math.sqrt(d), "You subtract the other way round"),
+        (lambda f, r, u, d: max((f - r) / u) / math.sqrt(d), "c is at least 0: where"),
     ],
 }

@@ -601,6 +601,7 @@ def test_an_own_loss_is_a_function():
 
 def test_cases_of_pessimism_come_in_all_sizes_too():
     cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_pessimism").WRONG}
+    over = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_overoptimization").WRONG}
     wide = {(n + k, n) for n in (1, 2, 3, 4) for k in (1, 2)}
     for name in ("elliptical_bonus", "lcb_reward"):
         assert {features.shape for features, *_ in cases[name]} == wide
@@ -610,8 +611,8 @@ def test_cases_of_pessimism_come_in_all_sizes_too():
     assert all(np.round(covariance, 2).tolist() == covariance.tolist() for covariance in covariances)
     assert any((covariance % 1).any() for covariance in covariances)
     assert {c for *_, c in cases["lcb_reward"]} == {0.0, 0.5, 1.0, 2.0}
-    assert {r.shape for r, _ in cases["ensemble_minimum"]} == {(n + 1, n + k + 1) for n in (1, 2, 3, 4) for k in (1, 2)}
-    assert any(np.ptp(r) > 6 for r, _ in cases["ensemble_minimum"])  # members have constants of their own
+    assert {r.shape for r, _ in over["ensemble_minimum"]} == {(n + 1, n + k + 1) for n in (1, 2, 3, 4) for k in (1, 2)}
+    assert any(np.ptp(r) > 6 for r, _ in over["ensemble_minimum"])  # members have constants of their own
     coverage = cases["coverage_coefficient"]
     assert {features.shape for _, _, features, *_ in coverage} == {(answers + 1, size) for answers, size in wide}
     assert {difference.shape[0] - difference.shape[1] for *_, difference, _ in coverage} == {1, 2, 3}

@@ -5,10 +5,12 @@ import pytest
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments import imitation, runner
+from rlhf_lab.experiments.__main__ import DPO
 from rlhf_lab.experiments.ilhf.study import STUDIES
 from rlhf_lab.numerics import files
 
-STORED = {"imitation": (imitation.STUDY, 10)} | {f"ilhf {name}": (study, 20) for name, study in STUDIES.items()}
+STORED = {"imitation": (imitation.STUDY, 10)} | {f"dpo {name}": (study, 20) for name, study in DPO.items()}
+STORED |= {f"ilhf {name}": (study, 20) for name, study in STUDIES.items()}
 
 
 @pytest.mark.parametrize("name", STORED)

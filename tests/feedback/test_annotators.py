@@ -23,6 +23,16 @@ def test_bradley_terry_is_the_share_of_exponentials_and_its_log_odds_are_the_mar
     assert annotators.bradley_terry(np.array([-1e4, 1e4])).tolist() == [0, 1]
 
 
+@pytest.mark.equation("eq-noise")
+def test_people_with_noise_choose_as_if_the_reward_were_smaller():
+    reward, n, rng = np.array([0.4, -0.6]), 40_000, np.random.default_rng(0)
+    for noise in (0.5, 3.0):
+        perceived = reward + noise * rng.gumbel(size=(n, 2))
+        p = annotators.with_noise(reward[0] - reward[1], noise)
+        assert p == pytest.approx(annotators.bradley_terry(1 / noise), rel=1e-14)
+        assert within((perceived[:, 0] > perceived[:, 1]).mean(), p, np.sqrt(p * (1 - p) / n))
+
+
 @pytest.mark.equation("eq-misclick")
 def test_misclicks_mix_with_a_fair_coin():
     p = annotators.bradley_terry(MARGIN)
@@ -150,6 +160,7 @@ def test_kappa_is_zero_for_those_who_ignore_the_answers_and_minus_one_for_opposi
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: annotators.with_noise(1.0, 0.0), "noise must be finite and above 0; got 0"),
         (lambda: annotators.with_misclicks(0.5, 1.5), r"rate must lie in \[0, 1\]; got 1.5"),
         (lambda: annotators.with_misclicks([0.5, -0.1], 0.1), r"p must lie in \[0, 1\]; got -0.1"),
         (lambda: annotators.sample_labels([np.nan], None), r"p must lie in \[0, 1\]; got nan"),

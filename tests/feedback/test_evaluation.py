@@ -157,6 +157,67 @@ def test_the_truth_is_calibrated_and_an_overconfident_model_is_not():
     assert evaluation.expected_calibration_error(sure, label) == pytest.approx(expected, abs=0.01)
 
 
+def guo(p, label, bins):
+    """The calibration error of Guo et al. 2017: confidence against accuracy, in `bins` bins of [1/2, 1]."""
+    sure, right = np.maximum(p, 1 - p), (p > 0.5) == (label == 1)
+    place = np.minimum(((sure - 0.5) * 2 * bins).astype(int), bins - 1)
+    return np.abs(np.bincount(place, sure - right, bins)).sum() / len(p)
+
+
+@pytest.mark.equation("eq-ece")
+def test_the_error_of_confidence_is_never_larger_and_is_equal_if_each_pair_stands_in_both_orders():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        p, label = rng.random(60), rng.integers(2, size=60).astype(float)
+        assert guo(p, label, 5) <= evaluation.expected_calibration_error(p, label, 10) + 1e-12
+        both, swapped = np.concatenate([p, 1 - p]), np.concatenate([label, 1 - label])
+        assert guo(both, swapped, 5) == pytest.approx(evaluation.expected_calibration_error(both, swapped, 10))
+    first = np.repeat([0.65, 0.35], 100)  # people take the first by 0.1 more often than is said: not seen
+    label = np.concatenate([np.arange(100) < 75, np.arange(100) < 45]).astype(float)
+    assert guo(first, label, 5) == pytest.approx(0, abs=1e-12)
+    assert evaluation.expected_calibration_error(first, label, 10) == pytest.approx(0.1)
+
+
+@pytest.mark.equation("eq-ece-bias", "eq-ece")
+def test_even_the_truth_has_a_calibration_error_and_chance_says_how_large():
+    rng, margin = np.random.default_rng(3), 2 * np.random.default_rng(4).normal(size=(2, 4000))
+    for n, bins in ((4000, 10), (1000, 10), (4000, 20)):
+        p = annotators.bradley_terry(margin[0, :n])
+        found = [evaluation.expected_calibration_error(p, annotators.sample_labels(p, rng), bins) for _ in range(300)]
+        error = np.std(found, ddof=1) / 300**0.5
+        assert evaluation.calibration_bias(p, bins) == pytest.approx(np.mean(found), abs=4 * error)
+    p = np.full(900, 0.5)
+    assert evaluation.calibration_bias(p) == pytest.approx((2 * 0.25 / (np.pi * 900)) ** 0.5)
+    assert evaluation.calibration_bias(np.tile(p, 4)) == pytest.approx(evaluation.calibration_bias(p) / 2)
+    assert evaluation.calibration_bias([1, 0]) == 0
+
+
+@pytest.mark.equation("eq-mixed-scale")
+def test_one_scale_for_two_tasks_has_the_least_cross_entropy_and_is_under_confident_in_the_mean():
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        scales, shares = rng.uniform(0.1, 4, size=3), rng.dirichlet(np.ones(3))
+        margin = rng.normal(size=40) * rng.uniform(0.5, 4)
+        c = evaluation.common_scale(margin, scales, shares)
+        true = shares @ annotators.bradley_terry(scales[:, None] * margin)
+        loss = lambda k, m=margin, p=true: np.mean(np.logaddexp(0, k * m) - p * k * m)  # noqa: E731
+        assert loss(c) <= min(loss(c * 1.001), loss(c / 1.001))
+        size = np.sort(np.abs(margin))
+        mixture = shares @ annotators.bradley_terry(scales[:, None] * size)
+        surplus = mixture - annotators.bradley_terry(c * size)
+        assert size @ surplus == pytest.approx(0, abs=1e-10)
+        assert surplus.mean() > 0
+        assert (np.diff(np.sign(surplus)) <= 0).all()  # positive up to some margin, negative above
+        effective = np.log(mixture / (1 - mixture)) / size
+        assert (np.diff(effective) < 1e-9).all()
+    assert evaluation.common_scale([1, -2], [0.7, 0.7], [0.5, 0.5]) == pytest.approx(0.7)
+    one = evaluation.common_scale([3.0], [2.0, 0.5], [0.5, 0.5])
+    assert np.tanh(one * 1.5) == pytest.approx((np.tanh(3.0) + np.tanh(0.75)) / 2)
+    for margin, scales in (([0.0], [1.0, 2.0]), ([1.0], [0.0, 1.0])):
+        with pytest.raises(ValueError, match=r"^a scale needs margins that differ from 0, and tasks"):
+            evaluation.common_scale(margin, scales, [0.5, 0.5])
+
+
 @pytest.mark.parametrize(
     ("p", "label", "bins", "message"),
     [

@@ -38,13 +38,43 @@ def test_the_ordinary_model_orders_by_borda_count_on_every_random_instance(seed,
 
 
 @pytest.mark.equation("eq-utility-borda")
-def test_the_fitted_utilities_minimise_the_cross_entropy():
-    matrix = random_matrix(np.random.default_rng(1), 6)
+def test_the_fitted_utilities_minimise_the_cross_entropy_however_often_each_pair_is_compared():
+    rng = np.random.default_rng(1)
+    matrix, drawn = random_matrix(rng, 6), rng.random((6, 6))
+    chain = np.eye(6, k=1) + np.eye(6, k=-1)  # neighbours only
+    for often in (None, drawn + drawn.T, chain):
 
-    def loss(utility):
-        return bradley_terry_loss(utility[:, None] - utility[None, :], matrix).sum()
+        def loss(utility, often=often):
+            each = bradley_terry_loss(utility[:, None] - utility[None, :], matrix)
+            return (each if often is None else often * each).sum()
 
-    assert grad(loss)(hidden_context.fit_utility(matrix)) == pytest.approx(np.zeros(6), abs=1e-10)
+        found = hidden_context.fit_utility(matrix, often)
+        assert grad(loss)(found) == pytest.approx(np.zeros(6), abs=1e-9)
+        assert found.mean() == pytest.approx(0, abs=1e-10)
+    assert np.diff(found) == pytest.approx(-np.log(matrix / (1 - matrix))[range(5), range(1, 6)])  # along the chain
+
+
+@pytest.mark.equation("eq-utility-borda", "eq-noise", "eq-population")
+def test_noisy_people_tell_how_much_sure_people_how_many_and_the_questions_matter():
+    """Three quarters prefer a to b by 1 and one quarter b to a by 5: by head count a, by mean utility b."""
+    utilities, shares = np.array([[1.0, 0.0, -2.0], [-5.0, 0.0, -2.0]]), np.array([0.75, 0.25])
+    margins, mean = utilities[:, :, None] - utilities[:, None, :], shares @ utilities
+    mean = mean - mean.mean()
+    drawn = np.random.default_rng(0).random((3, 3)) + 0.1
+    crowd = lambda noise: annotators.of_population(annotators.with_noise(margins, noise), shares)  # noqa: E731
+    errors = []
+    for noise in (1e1, 1e2, 1e3):
+        for often in (None, drawn + drawn.T):
+            found = noise * hidden_context.fit_utility(crowd(noise), often)
+            errors.append(np.abs(found - mean).max())
+    assert (np.array(errors[2:]) < 0.15 * np.array(errors[:-2])).all()  # the rest falls as 1 / noise or faster
+    sure = hidden_context.fit_utility(crowd(0.2))
+    assert sure[0] > sure[1]
+    assert mean[0] < mean[1]
+    often = np.ones((3, 3))
+    often[2] = often[:, 2] = 50
+    other = hidden_context.fit_utility(crowd(0.2), often)  # who wins against the worst
+    assert other[0] < other[1]
 
 
 def test_a_crowd_that_has_utilities_gets_them_back():
@@ -79,6 +109,20 @@ def test_borda_and_mean_utility_can_disagree():
 def test_what_is_no_matrix_of_preferences_is_refused(matrix, message):
     with pytest.raises(ValueError, match=message):
         hidden_context.fit_utility(matrix)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "message"),
+    [
+        (np.ones((2, 2)), r"^frequency must be symmetric, at least 0 and of shape \(3, 3\); got shape \(2, 2\)$"),
+        (np.triu(np.ones((3, 3))), "^frequency must be symmetric"),
+        (-np.ones((3, 3)), "at least 0"),
+        (np.diag([1.0, 0.0], k=1) + np.diag([1.0, 0.0], k=-1), "^no chain of comparisons connects all answers: each"),
+    ],
+)
+def test_frequencies_that_no_comparisons_have_are_refused(frequency, message):
+    with pytest.raises(ValueError, match=message):
+        hidden_context.fit_utility(np.full((3, 3), 0.5), frequency)
 
 
 @pytest.mark.equation("eq-dpl-normal")

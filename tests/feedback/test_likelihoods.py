@@ -1,5 +1,6 @@
 """Losses are the likelihoods that they are named after, and what minimises them is what it should be."""
 
+import itertools
 from functools import partial
 
 import autograd.numpy as anp
@@ -15,9 +16,11 @@ from scipy.special import expit
 from small_rewards import batch, every_model
 
 from rlhf_lab.feedback import annotators, likelihoods, reward_models
+from rlhf_lab.leaderboard import ranking
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.numerics import optim
+from rlhf_lab.worlds import token_mdp
 
 RATE, LOG_TIE = 0.2, 0.4
 MISCLICK = partial(likelihoods.misclick_loss, rate=RATE)
@@ -85,6 +88,21 @@ def test_the_likelihood_of_ties_is_the_annotators():
     check_grads(lambda t: likelihoods.ties_loss(margin, np.full(11, 0.5), log_tie=t), modes=["rev"])(LOG_TIE)
 
 
+@pytest.mark.equation("eq-ties", "eq-bt-loss")
+def test_with_nu_2_a_tie_as_half_a_win_is_bradley_terry_with_half_the_margin():
+    """The share of wins and half the ties is sigmoid(m / 2); its log-odds lie between 2 m / (2 + nu) and m / 2."""
+    margin = np.linspace(-30, 30, 61)
+    loss, tie, win = annotators.with_ties(margin, 2.0).T
+    assert win + tie / 2 == pytest.approx(annotators.bradley_terry(margin / 2), rel=1e-12)
+    assert loss + tie / 2 == pytest.approx(annotators.bradley_terry(-margin / 2), rel=1e-12)
+    for nu in (0.5, 1.0, 4.0):
+        loss, tie, win = annotators.with_ties(np.array([1e-4, 0.5, 3.0, 12.0, 60.0]), nu).T
+        factor = np.log((win + tie / 2) / (loss + tie / 2)) / [1e-4, 0.5, 3.0, 12.0, 60.0]
+        assert factor[0] == pytest.approx(2 / (2 + nu), rel=1e-6)
+        assert factor[-1] == pytest.approx(0.5, abs=0.03)
+        assert (np.diff(np.abs(factor - 0.5)) < 0).all()
+
+
 @pytest.mark.equation("eq-mse")
 def test_squared_error_is_least_at_the_mean_rating():
     rating = np.array([1.0, 2.0, 6.0])
@@ -116,6 +134,54 @@ def test_a_segment_is_worth_the_sum_of_its_steps():
     mask = np.array([[1, 1, 0], [1, 1, 1]])
     assert likelihoods.segment_reward(steps, mask) == pytest.approx([3, 11])
     assert likelihoods.segment_reward(np.stack([steps, 2 * steps]), mask).tolist() == [[3, 11], [6, 22]]
+
+
+def small_tree():
+    """Every answer of three words of a language of three, as rows of visits to 39 steps; rewards r and advantages A*.
+
+    The last number is the best reward.
+    """
+    rewards = np.random.default_rng(5).normal(size=(1, 27))
+    levels = token_mdp.terminal_rewards(rewards, 3, 3, None)
+    best = token_mdp.backward_induction(levels)
+    r, advantage = (np.concatenate([x.ravel() for x in found]) for found in (levels, best.advantage))
+    first, visits = [0, 3, 12], []
+    for word in itertools.product(range(3), repeat=3):
+        prefixes = [0, word[0], 3 * word[0] + word[1]]
+        visits.append(np.eye(39)[[f + 3 * s + a for f, s, a in zip(first, prefixes, word, strict=True)]])
+    return np.array(visits), r, advantage, rewards[0], best.v
+
+
+@pytest.mark.equation("eq-regret", "eq-segments")
+def test_regret_of_a_piece_is_what_it_earned_and_what_it_added_to_the_promise():
+    visits, _, advantage, rewards, v = small_tree()
+    sums = likelihoods.segment_reward(visits @ advantage, np.ones(3))
+    assert sums == pytest.approx(rewards - rewards.max(), abs=1e-12)  # of a whole answer: no promise is left
+    assert v[0].item() == rewards.max()
+    middle = likelihoods.segment_reward(visits @ advantage, np.array([0, 1, 0]))  # the second word only
+    promise = [v[2][0, k // 3] - v[1][0, k // 9] for k in range(27)]
+    assert middle == pytest.approx(np.array(promise), abs=1e-12)
+    assert max(sums.max(), middle.max()) <= 1e-12
+
+
+@pytest.mark.equation("eq-regret", "eq-segments", "eq-bt-loss")
+def test_the_sum_model_finds_what_people_sum_up_to_a_constant_on_pieces_and_cannot_tell_on_whole_answers():
+    visits, r, advantage, rewards, _ = small_tree()
+    step = np.eye(39)
+    i, j = np.triu_indices(39, 1)
+    pieces = step[i] - step[j]
+    for g in (r, advantage):
+        share = annotators.bradley_terry(pieces @ g)
+        loss = lambda w, share=share: anp.mean(  # noqa: E731
+            likelihoods.bradley_terry_loss(anp.matmul(pieces, w), share)
+        )
+        found = minimize(loss, np.zeros(39), jac=grad(loss), method="BFGS", options={"gtol": 1e-9}).x
+        assert found == pytest.approx(g - g.mean(), abs=1e-5)
+    assert np.abs(grad(loss)(r)).max() > 1e-3  # rewards do not explain labels of regret
+    i, j = np.triu_indices(27, 1)
+    whole = visits.sum(1)[i] - visits.sum(1)[j]
+    assert whole @ advantage == pytest.approx(whole @ r, abs=1e-12)
+    assert whole @ r == pytest.approx(rewards[i] - rewards[j], abs=1e-12)
 
 
 @pytest.mark.equation("eq-ranking-loss")
@@ -170,6 +236,34 @@ def test_a_table_that_sees_every_pair_learns_the_reward_up_to_a_constant_for_eac
     found = params["rewards"]
     centred = [z - z.mean(1, keepdims=True) for z in (found, truth)]
     assert centred[0] == pytest.approx(centred[1], abs=1e-4)
+
+
+@pytest.mark.equation("eq-bradley-terry", "eq-gibbs")
+@pytest.mark.parametrize(("pairs", "parts"), [([(0, 1), (1, 2), (3, 1)], 1), ([(0, 1), (2, 3)], 2), ([(0, 1)], 3)])
+def test_comparisons_leave_one_constant_for_each_part_that_they_connect_and_policies_need_them(pairs, parts):
+    difference = np.array([np.eye(4)[a] - np.eye(4)[b] for a, b in pairs])
+    unseen = np.array([np.eye(4)[part].sum(0) for part in ranking.groups(*np.transpose(pairs), items=4)])
+    assert len(unseen) == parts == 4 - np.linalg.matrix_rank(difference)  # all directions that no margin knows
+    reward, log_pi_0 = np.array([0.3, -1.0, 2.0, 0.5]), np.log(np.full(4, 0.25))
+    moved = reward + (3 - 5.0 * np.arange(parts)) @ unseen
+    shares = annotators.bradley_terry(difference @ reward)
+    assert annotators.bradley_terry(difference @ moved) == pytest.approx(shares, rel=1e-12)
+    policies = [gibbs.log_policy(log_pi_0, r, 0.5) for r in (reward, moved)]
+    distance = np.abs(policies[0] - policies[1]).max()
+    assert distance < 1e-12 if parts == 1 else distance > 0.5
+
+
+@pytest.mark.equation("eq-noise", "eq-bt-loss", "eq-gibbs")
+@pytest.mark.parametrize("noise", [0.5, 3.0])
+def test_the_scale_of_a_learned_reward_is_that_of_the_noise_and_beta_is_counted_in_it(noise):
+    reward = np.array([0.4, -0.5, 1.5, 0.0])
+    margin = reward[:, None] - reward
+    share = annotators.with_noise(margin, noise)
+    loss = lambda r: anp.mean(likelihoods.bradley_terry_loss(r[:, None] - r, share))  # noqa: E731
+    assert grad(loss)(reward / noise) == pytest.approx(np.zeros(4), abs=1e-14)
+    log_pi_0 = np.log([0.1, 0.2, 0.3, 0.4])
+    policies = gibbs.log_policy(log_pi_0, reward / noise, 0.3), gibbs.log_policy(log_pi_0, reward, 0.3 * noise)
+    assert policies[0] == pytest.approx(policies[1], abs=1e-12)
 
 
 @pytest.mark.equation("eq-bradley-terry", "eq-plackett-luce", "eq-gibbs")

@@ -11,6 +11,9 @@ from autograd import grad, hessian
 from scipy.special import expit
 
 from rlhf_lab.feedback import annotators, likelihoods, linear_fits
+from rlhf_lab.models import lm
+from rlhf_lab.worlds import phrase_world
+from rlhf_lab.worlds.phrase_world import HORIZON, PROMPTS, START
 
 
 def rated(shape, spread, seed=12):
@@ -79,6 +82,30 @@ def test_a_ranking_of_four_equals_tells_less_than_six_comparisons():
         scores.append(grad(lambda r, places=places: likelihoods.ranking_loss(anp.matmul(places, r)))(np.zeros(4)))
     pairs = np.array([np.eye(4)[i] - np.eye(4)[j] for i, j in itertools.combinations(range(4), 2)])
     assert np.transpose(scores) @ scores / 24 == pytest.approx(23 / 36 * linear_fits.fisher(pairs, np.zeros(6)))
+
+
+@pytest.mark.equation("eq-fisher", "eq-plackett-luce")
+def test_six_pairs_of_a_ranking_as_if_independent_err_more_than_six_comparisons():
+    """The covariance of the fit is H^-1 J H^-1: H is the Fisher information of six comparisons, J the variance of the
+    score of one ranking. Four pretrained answers to one question, 400 people.
+    """
+    rng, n = np.random.default_rng(5), 10_000
+    prompt = np.repeat(PROMPTS[rng.choice(4, size=n, p=START)], 4, axis=0)
+    response = lm.sample(phrase_world.model(), phrase_world.pretrained(), prompt, HORIZON, rng)
+    features = np.stack(list(phrase_world.reward_parts(prompt, response).values()), axis=-1).reshape(n, 4, 5)
+    i, j = np.triu_indices(4, 1)
+    fresh = (features[:, i] - features[:, j]).reshape(-1, 5)
+    inverse = np.linalg.inv(linear_fits.fisher(fresh, fresh.sum(-1)) / n)
+    variance = np.zeros((5, 5))
+    for order in itertools.permutations(range(4)):
+        ranked = features[:, order]
+        chance = np.exp(-likelihoods.ranking_loss(ranked.sum(-1)))
+        pairs = ranked[:, i] - ranked[:, j]
+        score = (expit(-pairs.sum(-1))[..., None] * pairs).sum(1)
+        variance += np.einsum("n,nd,ne->de", chance, score, score) / n
+    six, again = np.trace(inverse @ variance @ inverse), np.trace(inverse)
+    assert six / again == pytest.approx(1.36, abs=0.05)
+    assert [(six / 400) ** 0.5, (again / 400) ** 0.5] == pytest.approx([0.33, 0.28], abs=0.01)
 
 
 def design(seed, n, size, runs=()):
@@ -222,11 +249,11 @@ def test_the_error_falls_as_n_to_the_minus_one_half():
 @pytest.mark.equation("eq-fisher", "eq-laplace")
 def test_the_estimates_scatter_as_fisher_says_and_each_posterior_knows_it():
     rng, theta = np.random.default_rng(5), TRUTH
-    fit = fits(1000, 400, rng)
+    fit = fits(500, 400, rng)
     pool = rng.normal(size=(100_000, 3))
     predicted = np.linalg.inv(linear_fits.fisher(pool, pool @ theta) / len(pool)) / 400
     found = np.cov(fit.mean.T)
-    error = np.sqrt((np.outer(predicted.diagonal(), predicted.diagonal()) + predicted**2) / 999)
+    error = np.sqrt((np.outer(predicted.diagonal(), predicted.diagonal()) + predicted**2) / 499)
     assert (np.abs(found - predicted) < 4 * error).all()
     z = (fit.mean - theta) / np.sqrt(np.diagonal(fit.covariance, axis1=-2, axis2=-1))
     assert np.mean(np.abs(z) < 1.959964) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / z.size))

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import expit
 
 from rlhf_lab.feedback import pairs
-from rlhf_lab.methods import direct
+from rlhf_lab.methods import direct, distillation
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.numerics import optim
@@ -393,6 +393,41 @@ def test_the_loss_of_a_batch_is_the_weighted_mean_over_its_comparisons():
         assert found(params, batch._replace(weight=weight)) == pytest.approx(each @ weight / weight.sum(), rel=1e-12)
         twice = pairs.PreferenceBatch(*(np.concatenate([column, column]) for column in batch))
         assert found(params, twice) == pytest.approx(each.mean(), rel=1e-12)
+
+
+@pytest.mark.equation("eq-rpo")
+def test_with_sft_adds_alpha_times_the_log_loss_of_what_people_prefer():
+    batch, loss = all_pairs(), partial(direct.dpo, beta=BETA)
+    params = {"logits": np.random.default_rng(5).normal(size=(2, 1, 4))}
+    log_pi = lm.log_softmax(params["logits"][:, 0])
+    rows, first, second = batch.prompt[:, 0], batch.chosen[:, 0], batch.rejected[:, 0]
+    imitated = batch.label * log_pi[rows, first] + (1 - batch.label) * log_pi[rows, second]
+    weight = np.arange(24) * 1.0
+    batch = batch._replace(weight=weight)
+    plain = direct.preference_loss(MODEL, loss)(params, batch)
+    found = direct.with_sft(MODEL, loss, 0.3)(params, batch)
+    assert found == pytest.approx(plain - 0.3 * imitated @ weight / weight.sum(), rel=1e-12)
+    with pytest.raises(ValueError, match="alpha must be finite and above 0; got 0"):
+        direct.with_sft(MODEL, loss, 0)
+
+
+@pytest.mark.equation("eq-rpo", "eq-chosen-law")
+def test_rpo_ends_between_the_gibbs_policy_and_the_law_of_chosen_answers():
+    loss, ends = partial(direct.dpo, beta=BETA), {}
+    model, reference = Tabular(4, 1, ((0,),)), {"logits": LOG_PI_0[:1, None]}
+    first, second = np.triu_indices(4, 1)
+    p, pi_0 = expit(REWARD[0, first] - REWARD[0, second]), np.exp(LOG_PI_0[0])
+    data = pairs.compare(
+        model, reference, np.zeros((6, 1), int), first[:, None], second[:, None], p, pi_0[first] * pi_0[second]
+    )
+    for alpha in (0.001, 1000.0):
+        of = direct.with_sft(model, loss, alpha)
+        size = 2.0 if alpha < 1 else 0.001
+        ends[alpha] = trained(of, data, 1500, size, reference)[0]
+    assert ends[0.001] == pytest.approx(STAR[0], abs=0.05)
+    even = expit(REWARD[0][:, None] - REWARD[0])
+    mass = np.exp(distillation.chosen_law(LOG_PI_0[0], even)) - pi_0**2
+    assert np.exp(ends[1000.0]) == pytest.approx(mass / mass.sum(), abs=1e-3)
 
 
 def test_certain_labels_leave_nothing_for_the_other_side():

@@ -200,3 +200,18 @@ def test_there_may_be_as_many_rounds_as_prompts():
         rng=np.random.default_rng(8),
     )  # fmt: skip
     assert counts[:, 0].sum() == 2
+
+
+@pytest.mark.equation("eq-chosen-law")
+def test_what_is_chosen_of_two_answers_of_the_reference():
+    rng = np.random.default_rng(0)
+    pi_0, reward = rng.dirichlet(np.ones(4)), rng.normal(size=4)
+    p = 1 / (1 + np.exp(reward - reward[:, None]))
+    by_hand = [2 * pi_0[y] * sum(pi_0[z] * p[y, z] for z in range(4)) for y in range(4)]
+    found = distillation.chosen_law(np.log(pi_0), p)
+    assert np.exp(found) == pytest.approx(by_hand, rel=1e-12)
+    assert np.exp(found).sum() == pytest.approx(1)
+    assert (found - np.log(pi_0) < np.log(2)).all()
+    sure = (reward[:, None] > reward) + 0.5 * np.eye(4)  # the better answer always wins: the best of two
+    below = np.array([pi_0[reward <= r].sum() for r in reward])
+    assert np.exp(distillation.chosen_law(np.log(pi_0), sure)) == pytest.approx(below**2 - (below - pi_0) ** 2)

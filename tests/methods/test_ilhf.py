@@ -7,7 +7,7 @@ from autograd import grad
 from autograd.test_util import check_grads
 from scipy.special import expit, logit
 
-from rlhf_lab.methods import ilhf
+from rlhf_lab.methods import direct, ilhf
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics import optim
 from rlhf_lab.worlds import coin, phrase_world
@@ -278,3 +278,18 @@ def test_a_round_asks_people_about_answers_of_the_policy():
 def test_bad_input_is_told(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_ilhf_is_dpo_with_beta_1_and_a_uniform_reference():
+    """The same loss and the same gradient on the same numbers."""
+    chosen, rejected = np.random.default_rng(0).normal(-3, 2, size=(2, 7))
+    uniform = np.full(7, -np.log(7))
+
+    def of_dpo(chosen):
+        return np.mean(direct.dpo((chosen - uniform) - (rejected - uniform), 1.0))
+
+    def of_ilhf(chosen):
+        return ilhf.loss(chosen, rejected, np.ones(7))
+
+    assert of_ilhf(chosen) == pytest.approx(of_dpo(chosen), abs=1e-12)
+    assert grad(of_ilhf)(chosen) == pytest.approx(grad(of_dpo)(chosen), abs=1e-12)

@@ -7,7 +7,7 @@ import pytest
 from autograd import grad
 from small_models import HORIZON, MODELS, PROMPTS
 
-from rlhf_lab.models import lm
+from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics.autodiff import log_softmax
 from rlhf_lab.worlds import phrase_world, token_mdp
 
@@ -206,6 +206,82 @@ def test_the_gradient_of_reward():
     expected = grad(lambda z: anp.sum(anp.exp(log_softmax(z)) * REWARDS))(LOGITS)
     found = token_mdp.policy_gradient(np.exp(log_softmax(LOGITS)), REWARDS)
     assert found == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.equation("eq-policy-gradient", "eq-sft-gradient")
+def test_for_a_small_step_of_equal_length_no_direction_earns_more_than_the_policy_gradient():
+    log_pi, reward, rng = np.asarray(log_softmax(LOGITS))[0], REWARDS[0], np.random.default_rng(4)
+
+    def gain(gradient, length=1e-4):
+        before, after = token_mdp.follow(gradient, log_pi, length, 1)
+        assert np.exp(log_pi) == pytest.approx(before, abs=1e-15)
+        return (after - before) @ reward / length
+
+    steepest = token_mdp.policy_gradient(np.exp(log_pi), reward)
+    best = gain(lambda pi: token_mdp.policy_gradient(pi, reward))
+    assert best == pytest.approx(np.linalg.norm(steepest), rel=1e-3)
+    assert best > gain(lambda pi: token_mdp.sft_gradient(pi, np.eye(6)[reward.argmax()]))
+    assert all(best > gain(lambda pi, d=direction: d) for direction in rng.normal(size=(100, 6)))
+
+
+def test_each_step_of_a_path_has_the_same_length_and_follows_the_gradient_anew():
+    log_pi, first, second = np.log([0.5, 0.3, 0.2]), np.array([3.0, 0.0, -4.0]), np.array([0.0, -0.01, 0.0])
+    left = iter([first, second])
+    path = list(token_mdp.follow(lambda pi: next(left), log_pi, 0.5, 2))
+    moved = log_pi + np.array([[0.3, 0.0, -0.4], [0.3, -0.5, -0.4]])
+    assert path[0] == pytest.approx(np.exp(log_pi), abs=1e-15)
+    assert path[1:] == [pytest.approx(np.exp(z) / np.exp(z).sum(), abs=1e-15) for z in moved]
+
+
+@pytest.mark.equation("eq-policy-gradient")
+def test_the_baseline_of_the_exact_gradient_is_the_mean_reward():
+    pi = np.exp(log_softmax(LOGITS))
+    mean = (pi * REWARDS).sum(-1, keepdims=True)
+    assert (np.sign(token_mdp.policy_gradient(pi, REWARDS)) == np.sign(REWARDS - mean)).all()
+    assert token_mdp.policy_gradient(pi, REWARDS + 7) == pytest.approx(token_mdp.policy_gradient(pi, REWARDS))
+
+
+@pytest.mark.equation("eq-temperature", "eq-answer-temperature")
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
+def test_temperature_by_token_and_by_answer_differ_by_the_normalisers_along_the_path(world, temperature):
+    mdp, policy, log_pi = world
+    by_token = lm.answers_of_levels([token_mdp.with_temperature(p, temperature) for p in policy], mdp.eos)
+    by_answer = token_mdp.with_temperature(log_pi, temperature)
+    assert np.exp(by_token).sum(-1) == pytest.approx(np.ones(3), abs=1e-12)
+    assert np.exp(by_answer).sum(-1) == pytest.approx(np.ones(3), abs=1e-12)
+    passed = np.zeros(log_pi.shape)
+    for k, answer in enumerate(mdp.answers()):
+        for t in range(length(answer, mdp.eos)):
+            chances = np.exp(policy[t][:, prefix_index(answer[:t], mdp.words)])
+            passed[:, k] += np.log((chances ** (1 / temperature)).sum(-1))
+    gap = by_answer - by_token - passed  # the same for every answer
+    assert gap == pytest.approx(np.repeat(gap[:, :1], gap.shape[1], axis=1), abs=1e-11)
+    if temperature == 1:
+        assert by_token == pytest.approx(log_pi, abs=1e-12)
+        assert by_answer == pytest.approx(log_pi, abs=1e-12)
+
+
+@pytest.mark.equation("eq-answer-temperature", "eq-gibbs", "eq-log-reward")
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 0.9])
+def test_temperature_by_answer_is_the_gibbs_policy_of_the_models_own_reward(world, temperature):
+    _, _, log_pi = world
+    best = gibbs.log_policy(log_pi, log_pi, beta=temperature / (1 - temperature))
+    assert token_mdp.with_temperature(log_pi, temperature) == pytest.approx(best, abs=1e-11)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])
+def test_a_temperature_is_above_0(temperature):
+    with pytest.raises(ValueError, match="temperature must be finite and above 0; got"):
+        token_mdp.with_temperature(LOGITS, temperature)
+
+
+def test_a_reward_that_is_written_without_the_action_does_not_judge_the_last_token(world):
+    mdp, policy, _ = world
+    rng = np.random.default_rng(5)
+    blind = [np.repeat(rng.normal(size=(*p.shape[:-1], 1)), mdp.vocab, axis=-1) for p in policy]  # R(s) for R(s, a)
+    values = token_mdp.policy_evaluation(policy, blind, 1.0, mdp.eos)
+    assert values.advantage[-1] == pytest.approx(np.zeros(policy[-1].shape), abs=1e-14)
+    assert np.abs(token_mdp.policy_evaluation(policy, mdp.token_rewards(), 1.0, mdp.eos).advantage[-1]).min() > 1e-6
 
 
 BAD = {

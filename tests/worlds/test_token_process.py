@@ -163,3 +163,52 @@ def test_only_the_autocorrelation_that_is_not_printed_ignores_shift_and_scale():
     printed = token_process.autocorrelation_as_printed
     assert printed(3 * SERIES, 8) == pytest.approx(printed(SERIES, 8), abs=1e-13)
     assert np.abs(printed(moved, 8) - printed(SERIES, 8)).max() > 0.01
+
+
+def best_reader(chances, n, k):
+    """Log-loss of the best guess of token n + 1 from the last k of n tokens, with dictionaries; `chances` of texts."""
+    seen, joint = {}, {}
+    for text, p in chances.items():
+        context = text[n - k : n]
+        seen[context] = seen.get(context, 0) + p
+        joint[context, text[n]] = joint.get((context, text[n]), 0) + p
+    return -sum(p * np.log(p / seen[context]) for (context, _), p in joint.items())
+
+
+@pytest.mark.equation("eq-short-context")
+def test_what_a_short_context_costs_is_the_loss_of_its_best_reader():
+    process, n = TokenProcess(scale=2.0), 5
+    drawn = [process.init(rng) for rng in np.random.default_rng(9).spawn(2)]
+    params, empty = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}, np.zeros((1, 0), dtype=int)
+    found = token_process.short_context_loss(lm.policy_levels(process, params, empty, n + 1))
+    assert found.shape == (2, 1, n + 1)
+    for world, one in enumerate(drawn):
+        texts = lm.enumerate_responses(2, n + 1, None)
+        log_p = lm.log_prob(process, one, np.zeros((len(texts), 0), dtype=int), texts)
+        chances = dict(zip(map(tuple, texts.tolist()), np.exp(log_p), strict=True))
+        losses = np.array([best_reader(chances, n, k) for k in range(n + 1)])
+        assert found[world, 0] == pytest.approx(losses - losses[n], abs=1e-13)
+    assert (np.diff(found) < 1e-13).all()  # who sees more loses less
+
+
+@pytest.mark.equation("eq-short-context", "eq-autocorrelation")
+def test_a_long_autocorrelation_with_a_memory_of_one_token():
+    process, m = TokenProcess(), 3 * np.tanh(1)
+    params = {"recurrent": np.zeros((2, 2)), "embed": np.ones(2), "readout": np.full(2, 1.5), "start": np.ones(2)}
+    levels = lm.policy_levels(process, params, np.zeros((1, 0), dtype=int), 9)
+    loss = token_process.short_context_loss(levels)[0]
+    assert loss[0] > 0.1
+    assert loss[1:] == pytest.approx(np.zeros(8), abs=1e-13)
+    # the logit is m or -m, as the last token was; it keeps its sign with probability sigmoid(m)
+    rng = np.random.default_rng(10)
+    texts = lm.sample(process, params, np.zeros((40, 0), dtype=int), 2000, rng)
+    alpha = token_process.autocorrelation(token_process.series(process, params, texts), 6)
+    error = alpha.std(0, ddof=1) / 40**0.5
+    assert (np.abs(alpha.mean(0) - np.tanh(m / 2) ** np.arange(6))[1:] < 4 * error[1:] + 1e-3).all()
+
+
+@pytest.mark.equation("eq-short-context")
+def test_extreme_logits_leave_nothing_to_guess():
+    levels = [np.log(np.full((1, 2**t, 2), 0.5)) for t in range(3)]
+    levels[2] = np.array([[[0.0, -1e4], [-1e4, 0.0], [-1e4, 0.0], [0.0, -1e4]]])  # token 3 is token 1 xor token 2
+    assert token_process.short_context_loss(levels)[0] == pytest.approx([np.log(2), np.log(2), 0], abs=1e-14)

@@ -25,17 +25,26 @@ from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
 
 TORSO = ("recurrent", "embed", "start")
+READINGS = {
+    "anchored": ("readout", "all"),
+    "tuned": ("readout", "all"),
+    "torso": ("own", "shared"),
+    "optimizer": ("own", "passed", "joint"),
+}
 
 
 @dataclass(frozen=True)
 class Agent:
     """One agent of the paper, and its readings where the paper leaves a choice.
 
-    `beta` None is ILHF, a number REINFORCE with that KL weight. `prior` is the variance of the start of members,
-    `eta` the weight of their anchor, `perturb` double-or-nothing. `tuned` is "readout" or "all"; `shared` says what
-    members share beside data: "nothing", one "optimizer" for all readouts, or the "torso", which then takes a step
-    after each member's gradient. `minibatch` is the number of pairs of an optimiser step, None for all of an episode,
-    and `passes` says how often an agent goes through them.
+    `beta` None is ILHF, a number REINFORCE with that KL weight. `prior` is the variance of the start of members, and
+    `perturb` double-or-nothing. `eta` is the weight of the anchor at a member's own start, on a loss that is a mean
+    over pairs, and `anchored` says which arrays it pulls, "readout" or "all" that are tuned. `tuned` is "readout" or
+    "all", and `torso` then says whether members have their "own" or one that is "shared", which takes a step after each
+    member's gradient. `optimizer` is an "own" Adam for each readout; moments that are "passed" from member to member;
+    or one "joint" Adam over all members, which steps all of them at the turn of each, with a gradient of zero for the
+    others. `minibatch` is the number of pairs of an optimiser step, None for all of an episode, and `passes` says how
+    often an agent goes through them.
     """
 
     beta: float | None = None
@@ -43,20 +52,22 @@ class Agent:
     prior: float = 0.0
     eta: float = 0.0
     perturb: bool = False
+    anchored: str = "readout"
     tuned: str = "readout"
-    shared: str = "nothing"
+    torso: str = "own"
+    optimizer: str = "own"
     minibatch: int | None = None
     passes: int = 1
     step_size: float = 0.001
 
     def __post_init__(self) -> None:
-        if self.tuned not in ("readout", "all") or self.shared not in ("nothing", "optimizer", "torso"):
-            raise ValueError(
-                'tuned is "readout" or "all", shared is "nothing", "optimizer" or "torso"; got '
-                f"{self.tuned!r} and {self.shared!r}"
-            )
-        if self.shared == ("torso" if self.tuned == "readout" else "optimizer"):
-            raise ValueError(f"with {self.tuned!r} tuned, shared={self.shared!r} has no meaning here")
+        for name, allowed in READINGS.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        if self.tuned == "readout" and "all" in (self.anchored, "all" if self.torso == "shared" else ""):
+            raise ValueError('torso="shared" and anchored="all" have a meaning with tuned="all" only')
+        if self.tuned == "all" and self.optimizer != "own":
+            raise ValueError(f"with all tuned, members have an optimizer of their own; got {self.optimizer!r}")
         if any(number is not None and number < 1 for number in (self.members, self.passes, self.minibatch)):
             raise ValueError(
                 f"members, passes and minibatch are at least 1; got {self.members}, {self.passes} and {self.minibatch}"
@@ -83,7 +94,7 @@ class Episode(NamedTuple):
 def start(agent: Agent, worlds: Worlds, seeds: Sequence[int]) -> Params:
     """Draw the members, phi_m ~ N(phi_pre, prior I) (eq-ensemble-start); torsos are copies of the pretrained one."""
     noise = [np.random.default_rng([seed, 4]).normal(size=(agent.members, worlds.setting.hidden)) for seed in seeds]
-    separate = agent.members if agent.tuned == "all" and agent.shared == "nothing" else 1
+    separate = agent.members if agent.tuned == "all" and agent.torso == "own" else 1
     params = {name: np.repeat(worlds.pretrained[name][:, None], separate, axis=1) for name in TORSO}
     return params | {"readout": worlds.pretrained["readout"][:, None] + agent.prior**0.5 * np.stack(noise)}
 
@@ -163,7 +174,7 @@ class _Learner:
         self.agent, self.worlds, self.params, self.first = agent, worlds, params, params
         self.adam = optim.adam(agent.step_size)
         one = {"readout": params["readout"][:, 0]}
-        self.state = self.adam.init(one if agent.shared == "optimizer" else params)
+        self.state = self.adam.init(one if agent.optimizer == "passed" else params)
         self.own = [self.adam.init({"readout": params["readout"][:, :1]}) for _ in range(agent.members)]
 
     def learn(self, episode: Episode) -> None:
@@ -172,7 +183,7 @@ class _Learner:
                 self._step(part)
 
     def _step(self, episode: Episode) -> None:
-        if self.agent.shared == "torso":
+        if self.agent.torso == "shared":
             self._by_turns(episode)
         elif self.agent.tuned == "all":
             slopes = self._through(self.params, self.first, episode, episode.weight)
@@ -181,21 +192,35 @@ class _Learner:
             self._frozen(episode)
 
     def _frozen(self, episode: Episode) -> None:
-        phi, scale, agent = self.params["readout"], self.worlds.setting.scale, self.agent
+        scale, agent = self.worlds.setting.scale, self.agent
+        turn = np.broadcast_to(np.arange(agent.members), self.params["readout"].shape[:2])
+        if agent.optimizer == "joint":
+            self._coast(turn)
+        phi = self.params["readout"]
         log_pi, vjp = readout_log_prob(phi, scale, episode.states, episode.answer)
         start = self.worlds.pretrained["readout"][:, None]
         log_pi_0 = log_pi if not agent.beta else readout_log_prob(start, scale, episode.states, episode.answer)[0]
         slope = vjp(grad(lambda value: objective(agent, value, log_pi_0[:, 0], episode, episode.weight))(log_pi))
         slope = slope + grad(lambda value: anp.sum(ilhf.anchor(value, self.first["readout"], agent.eta)))(phi)
-        if agent.shared == "nothing":
+        if agent.optimizer != "passed":
             found, self.state = self.adam.update({"readout": phi}, {"readout": slope}, self.state)
             self.params = self.params | found
+            if agent.optimizer == "joint":
+                self._coast(agent.members - 1 - turn)
             return
         moved = []
         for m in range(agent.members):
             found, self.state = self.adam.update({"readout": phi[:, m]}, {"readout": slope[:, m]}, self.state)
             moved.append(found["readout"])
         self.params = self.params | {"readout": np.stack(moved, axis=1)}
+
+    def _coast(self, turns: Array) -> None:
+        """Step each readout without a gradient, at the turns (S, M) of others: momentum carries it on."""
+        still = {"readout": np.zeros_like(self.params["readout"])}
+        for turn in range(self.agent.members - 1):
+            now = {"readout": self.params["readout"]}
+            found, self.state = self.adam.update(now, still, self.state, turn < turns)
+            self.params = self.params | found
 
     def _by_turns(self, episode: Episode) -> None:
         for m in range(self.agent.members):
@@ -216,9 +241,11 @@ class _Learner:
         texts = [np.swapaxes(part, 1, 2).astype(np.intp) for part in (prompt, episode.answer)]
         log_pi_0 = lm.log_prob(model, self.worlds.pretrained, *texts) if agent.beta else np.zeros(texts[0].shape[:2])
 
+        pulled = ("readout",) if agent.anchored == "readout" else tuple(params)
+
         def value(params: Params) -> Any:
             log_pi = lm.log_prob(model, params, *(part[:, None] for part in texts))
-            held = sum(anp.sum((params[name] - first[name]) ** 2) for name in params)
+            held = sum(anp.sum((params[name] - first[name]) ** 2) for name in pulled)
             return objective(agent, log_pi, log_pi_0, episode, weight) + agent.eta * held
 
         slopes: Params = grad(value)(params)

@@ -42,19 +42,19 @@ CONTROLS = {
     "ensemble, eta/64": replace(LITERAL, eta=1 / 64),
     "ensemble, eta 0": replace(LITERAL, eta=0.0),
     "ensemble, prior 0.0001": replace(LITERAL, prior=1e-4),
-    "ensemble, one optimizer": replace(LITERAL, shared="optimizer"),
+    "ensemble, moments passed": replace(LITERAL, optimizer="passed"),
     "all: reinforce 0": Agent(beta=0.0, tuned="all"),
     "all: ilhf": Agent(tuned="all"),
     "all: ilhf, 10 passes": Agent(tuned="all", passes=10),
     "all: ensemble, eta 0": replace(LITERAL, eta=0.0, tuned="all"),
-    "all: one torso, eta 0": replace(LITERAL, eta=0.0, tuned="all", shared="torso"),
-    "all: one torso, no diversity": Agent(members=10, tuned="all", shared="torso"),
+    "all: one torso, eta 0": replace(LITERAL, eta=0.0, tuned="all", torso="shared"),
+    "all: one torso, no diversity": Agent(members=10, tuned="all", torso="shared"),
 }
 
 READINGS = {
     "ilhf, batches of 16": Agent(minibatch=16),
     "ensemble, batches of 16": replace(LITERAL, minibatch=16),
-    "all: one torso": replace(LITERAL, tuned="all", shared="torso"),
+    "all: one torso, all anchored": replace(LITERAL, tuned="all", torso="shared", anchored="all"),
 }
 
 

@@ -48,9 +48,19 @@ def change(curve: Array) -> Array:
     return curve[:, -1] - curve[:, 0]
 
 
+def area(curve: Array) -> Array:
+    """Return the mean height of each seed's curve (S, K), by the trapezoid rule, (S,): the slower, the larger."""
+    return (curve[:, 1:] + curve[:, :-1]).mean(1) / 2
+
+
 def left(curve: Array) -> float:
     """Return the mean at the end as a share of the mean at the beginning."""
     return float(curve[:, -1].mean() / curve[:, 0].mean())
+
+
+def left_error(curve: Array) -> float:
+    """Return the standard error of `left` over seeds, to first order."""
+    return error(curve[:, -1] - left(curve) * curve[:, 0]) / float(curve[:, 0].mean())
 
 
 def under(literal: bool, readings: list[str]) -> str:

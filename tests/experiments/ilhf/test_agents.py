@@ -46,7 +46,7 @@ def test_members_start_around_the_pretrained_readout(worlds):
     assert many["recurrent"].shape == (2, 1, 3, 3)
     assert (many["recurrent"][:, 0] == worlds.pretrained["recurrent"]).all()
     assert ilhf_agents.start(replace(ENSEMBLE, tuned="all"), worlds, SEEDS)["embed"].shape == (2, 3, 3)
-    assert ilhf_agents.start(replace(ENSEMBLE, tuned="all", shared="torso"), worlds, SEEDS)["start"].shape == (2, 1, 3)
+    assert ilhf_agents.start(replace(ENSEMBLE, tuned="all", torso="shared"), worlds, SEEDS)["start"].shape == (2, 1, 3)
     same = ilhf_agents.start(Agent(members=2), worlds, SEEDS)["readout"]
     assert (same == worlds.pretrained["readout"][:, None]).all()
     assert ilhf_agents.start(Agent(), worlds, SEEDS)["readout"].shape == (2, 1, 3)  # ILHF has no ensemble
@@ -113,7 +113,8 @@ def readable_slope(agent, worlds, params, first, episode, s, m):
 
     def value(params):
         log_pi = [lm.log_prob(model, params, prompt, part) for part in (answer[:pairs], answer[pairs:])]
-        anchored = sum(anp.sum((params[name] - first[name]) ** 2) for name in params)
+        pulled = params if agent.anchored == "all" else ("readout",)
+        anchored = sum(anp.sum((params[name] - first[name]) ** 2) for name in pulled)
         if agent.beta is None:
             weight = episode.weight[s, m] if agent.perturb else 1.0
             return ilhf.loss(*log_pi, episode.label[s], weight) + agent.eta * anchored
@@ -140,9 +141,9 @@ def test_the_loss_of_reinforce_by_hand():
 
 
 @pytest.mark.parametrize("beta", [None, 0.0, 2.0])
-@pytest.mark.parametrize("tuned", ["readout", "all"])
-def test_a_step_follows_the_gradient_of_the_printed_loss(worlds, beta, tuned):
-    agent = replace(ENSEMBLE, beta=beta, tuned=tuned, eta=0.7 if beta is None else 0.0)
+@pytest.mark.parametrize(("tuned", "anchored"), [("readout", "readout"), ("all", "readout"), ("all", "all")])
+def test_a_step_follows_the_gradient_of_the_printed_loss(worlds, beta, tuned, anchored):
+    agent = replace(ENSEMBLE, beta=beta, tuned=tuned, anchored=anchored, eta=0.7 if beta is None else 0.0)
     learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     adam = optim.adam(agent.step_size)
     expected = {(s, m): (one(learner.params, s, m), None) for s in range(2) for m in range(3)}
@@ -163,8 +164,8 @@ def test_a_step_follows_the_gradient_of_the_printed_loss(worlds, beta, tuned):
             assert one(learner.params, s, m)[name] == pytest.approx(value, abs=1e-8), name
 
 
-def test_members_that_share_an_optimizer_take_turns_with_its_moments(worlds):
-    agent = replace(ENSEMBLE, shared="optimizer", eta=0.0)
+def test_members_that_pass_moments_along_take_turns_with_them(worlds):
+    agent = replace(ENSEMBLE, optimizer="passed", eta=0.0)
     learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     adam, chance = optim.adam(0.001), luck()
     readout, state = learner.params["readout"][0], adam.init({"readout": np.zeros(3)})
@@ -181,9 +182,40 @@ def test_members_that_share_an_optimizer_take_turns_with_its_moments(worlds):
     assert learner.params["readout"][0] == pytest.approx(readout, abs=1e-8)
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+def test_one_adam_for_all_members_steps_all_of_them_at_the_turn_of_each(worlds, eta):
+    """As a training loop does it: at each turn the gradient of one member, and zeros for the others."""
+    agent = replace(ENSEMBLE, optimizer="joint", eta=eta)
+    learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    adam, chance, first = optim.adam(0.001), luck(), learner.params
+    now = {"readout": first["readout"][0]}
+    state = adam.init(now)
+    for _ in range(2):
+        episode = ilhf_agents.interact(agent, learner.params, worlds, chance)
+        for m in range(3):
+            params = one(first, 0, m) | {"readout": now["readout"][m]}
+            slope = np.zeros((3, 3))
+            slope[m] = readable_slope(agent, worlds, params, one(first, 0, m), episode, 0, m)["readout"]
+            now, state = adam.update(now, {"readout": slope}, state)
+        learner.learn(episode)
+    assert learner.params["readout"][0] == pytest.approx(now["readout"], abs=1e-8)
+
+
+@pytest.mark.parametrize("members", [1, 10, 50])
+def test_one_adam_for_all_moves_a_member_by_the_root_of_their_number(members):
+    """A constant gradient once in M steps: an episode moves by sqrt(M) steps, as v is g^2 / M and m adds up to g."""
+    adam, place = optim.adam(0.001), {"x": np.zeros(1)}
+    state, ends = adam.init(place), []
+    for _ in range(400):
+        for turn in range(members):
+            place, state = adam.update(place, {"x": np.array([0.3 * (turn == 0)])}, state)
+        ends.append(place["x"][0])
+    assert -(ends[-1] - ends[-101]) / 100 == pytest.approx(0.001 * members**0.5, rel=0.03)
+
+
 @pytest.mark.parametrize("perturb", [True, False])
 def test_a_shared_torso_takes_a_step_after_each_member(worlds, perturb):
-    agent = replace(ENSEMBLE, tuned="all", shared="torso", eta=0.0, perturb=perturb)
+    agent = replace(ENSEMBLE, tuned="all", torso="shared", eta=0.0, perturb=perturb)
     learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     episode = ilhf_agents.interact(agent, learner.params, worlds, luck())
     adam = optim.adam(0.001)
@@ -277,10 +309,11 @@ def test_a_duel_is_even_between_equals_and_lost_by_the_worse(worlds):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tuned": "torso"}, 'tuned is "readout" or "all"'),
-        ({"shared": "all"}, "got 'readout' and 'all'"),
-        ({"shared": "torso"}, "with 'readout' tuned, shared='torso' has no meaning here"),
-        ({"tuned": "all", "shared": "optimizer"}, "with 'all' tuned, shared='optimizer' has no meaning"),
+        ({"tuned": "torso"}, "tuned is one of readout, all; got 'torso'"),
+        ({"optimizer": "shared"}, "optimizer is one of own, passed, joint; got 'shared'"),
+        ({"torso": "shared"}, 'have a meaning with tuned="all" only'),
+        ({"anchored": "all"}, 'have a meaning with tuned="all" only'),
+        ({"tuned": "all", "optimizer": "joint"}, "with all tuned, members have an optimizer of their own; got 'joint'"),
         ({"members": 0}, "members, passes and minibatch are at least 1; got 0, 1 and None"),
         ({"passes": 0}, "members, passes and minibatch are at least 1"),
         ({"minibatch": -1}, "members, passes and minibatch are at least 1; got 1, 1 and -1"),

@@ -24,7 +24,7 @@ def verdicts(numbers):
 
 
 def test_the_verdicts():
-    """Of 27 claims 10 hold and 2 hold under other readings."""
+    """Of 27 claims 8 hold, 3 in part and 2 under other readings; 13 of the others are about ensembles."""
     found = [(row.claim, row.verdict) for row in rows(STORED)]
     assert len(found) == 27
     assert [claim for claim, verdict in found if verdict == "reproduced"] == [
@@ -36,15 +36,17 @@ def test_the_verdicts():
         "ILHF and ensembles approach the ideal",
         "REINFORCE stays behind ILHF",
         "Ensemble-ILHF 50 beats REINFORCE",
+    ]
+    assert [claim for claim, verdict in found if verdict == "in part"] == [
+        "REINFORCE's gap to ILHF depends on the divergence of pretraining alone",
         "at τ = 128 ILHF learns the ideal, REINFORCE does not",
         "at τ = 256 ILHF learns the ideal, REINFORCE does not",
     ]
     assert {claim: verdict.removeprefix("only under reading: ") for claim, verdict in found if "only" in verdict} == {
         "long-tailed dependence": "s = 3",
-        "the divergence vanishes with ILHF": "10 passes, step 0.01, batches of 16, all parameters, "
-        "all parameters and 10 passes",
+        "the divergence vanishes with ILHF": "batches of 16",
     }
-    assert sum(verdict == "not reproduced" for _, verdict in found) == 15
+    assert sum(verdict == "not reproduced" for _, verdict in found) == 14
 
 
 def test_other_numbers_would_get_other_verdicts():
@@ -56,6 +58,7 @@ def test_other_numbers_would_get_other_verdicts():
             curve[:, -1] = curve[:, 0] + noise
         elif name.startswith("ensemble"):
             curve[:, -1] = 0.001 * noise
+            curve[:, 1:-1] = 0.001 * noise[:, None]
     tau64["kl"]["ensemble 10"][:, -1] = 0.1 * noise
     for duel in tau64["duels"].values():
         duel["geometric"] = 1 + 0.01 * noise
@@ -112,14 +115,18 @@ LONG, FASTER = (
         ("the divergence vanishes with ILHF only", "not reproduced", {"coin p ilhf": 0.3}),
         ("the divergence vanishes with ILHF only", "not reproduced", {"coin p reinforce 10": 0.25}),
         (IDEAL, "reproduced", {"tau64 kl ilhf": 0.001}),
-        (IDEAL, "only under reading: step 0.01", {name: 0.5 for name in LEARNING if "step" not in name}),
+        (IDEAL, "only under reading: step 0.01", {name: 0.001 if "step" in name else 0.5 for name in LEARNING}),
         (IDEAL, "not reproduced", dict.fromkeys(LEARNING, 0.5)),
         (APPROACH, "not reproduced", {"tau64 kl ilhf": 1.0}),
         (APPROACH, "not reproduced", {"tau64 kl ensemble 50": 1.0}),
         (LEAVES, "only under reading: s = 3", {f"scale3 kl reinforce {beta}": 9.0 for beta in (10, 100)}),
         (LEAVES, "reproduced", {f"tau64 kl reinforce {beta}": 9.0 for beta in (0, 1, 10, 100)}),
-        (EARLIER, "reproduced", {"tau64 kl ensemble 50": -1.0}),
-        (EARLIER, "only under reading: all: one torso", {"readings kl all: one torso": -1.0}),
+        (EARLIER, "reproduced", {"tau64 kl ensemble 50": -9.0}),
+        (
+            EARLIER,
+            "only under reading: all: one torso, all anchored",
+            {"readings kl all: one torso, all anchored": -1.0},
+        ),
         (EARLIER, "only under reading: ensemble, batches of 16", {"readings kl ilhf, batches of 16": 1.0}),
         (SIZES, "reproduced", {"tau64 kl ensemble 10": 1.0}),
         (SIZES.replace("more", "at τ = 256 more"), "reproduced", {"tau256 kl ensemble 10": 2.0}),
@@ -127,9 +134,9 @@ LONG, FASTER = (
         (GAP, "reproduced", {f"coin p reinforce {beta}": 0.23 for beta in (0, 1, 10, 100)}),
         (BEHIND, "not reproduced", {"tau64 kl reinforce 10": -1.0}),
         (BEHIND, "not reproduced", {"tau64 kl ilhf": 1.0}),
-        (LONG, "not reproduced", {"tau128 kl ilhf": 0.1}),
+        (LONG, "reproduced", {"tau128 kl ilhf": 0.001}),
         (LONG, "not reproduced", {"tau128 kl reinforce 0": -1.0}),
-        (FASTER + " than ILHF", "reproduced", {"tau128 kl ensemble 50": -1.0}),
+        (FASTER + " than ILHF", "reproduced", {"tau128 kl ensemble 50": -9.0}),
     ],
 )
 def test_a_verdict_turns_with_the_numbers_that_it_rests_on(claim, verdict, places):
@@ -204,19 +211,16 @@ def test_the_gap_of_reinforce_is_measured_from_ilhf():
     assert "0.000 ± 0.000 [0.000] (β = 0, 1, 10, 100), for a divergence of 0.028" in row.ours
 
 
-def test_what_one_torso_gains_is_told_for_both_anchors():
+def test_speed_is_judged_by_the_area_under_the_curve():
     (row,) = (row for row in rows(STORED) if row.claim == EARLIER)
-    kl = STORED["controls"]["kl"] | STORED["readings"]["kl"]
-    plain, same = kl["all: ilhf"], kl["all: one torso, no diversity"]
-    for torso in (kl["all: one torso"], kl["all: one torso, eta 0"]):
-        by_20, by_100 = (verdicts_of.brief((plain - torso)[:, column]) for column in (2, 10))
-        assert f"{by_20} by episode 20 and {by_100} by 100" in row.why or f"{by_20} and {by_100}, of" in row.why
+    kl, area = STORED["controls"]["kl"] | STORED["readings"]["kl"], verdicts_of.area
+    torso = kl["all: one torso, eta 0"]
+    assert f"gains {verdicts_of.brief(area(kl['all: ilhf']) - area(torso))} at" in row.why
+    same = area(kl["all: one torso, no diversity"]) - area(torso)
+    assert f"diversity gives {verdicts_of.brief(same)}: it is steps" in row.why
     numbers = copy.deepcopy(STORED)
-    same = numbers["controls"]["kl"]["all: one torso, no diversity"]
-    same[:, -1] += 0.5
-    by_20, by_100 = (verdicts_of.brief((same - torso)[:, column]) for column in (2, 10))
-    (row,) = (row for row in rows(numbers) if row.claim == EARLIER)
-    assert f"diversity gives {by_20} and {by_100}: it is steps" in row.why
+    numbers["tau64"]["kl"]["ensemble 50"][:, 1:-1] -= 1  # early and not at the end
+    assert verdicts(numbers)[EARLIER] == "reproduced"
 
 
 def test_agents_that_are_equally_good_are_told_apart_from_slower_ones():

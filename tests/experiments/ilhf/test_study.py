@@ -102,10 +102,10 @@ def test_controls_take_one_thing_away_at_a_time():
     assert agents["ensemble, prior 0.0001"].prior == 0.01**2
     torso, same = agents["all: one torso, eta 0"], agents["all: one torso, no diversity"]
     assert replace(torso, prior=0.0, perturb=False) == same
-    assert replace(torso, shared="nothing") == agents["all: ensemble, eta 0"]
+    assert replace(torso, torso="own") == agents["all: ensemble, eta 0"]
     assert agents["ilhf, 10 passes"].passes == torso.members
     readings = ilhf_study.READINGS
-    assert readings["all: one torso"] == replace(torso, eta=1.0)
+    assert readings["all: one torso, all anchored"] == replace(torso, eta=1.0, anchored="all")
     assert readings["ensemble, batches of 16"] == replace(ensemble, minibatch=16)
     assert readings["ilhf, batches of 16"] == Agent(minibatch=16)
     assert set(readings).isdisjoint(agents)

@@ -21,6 +21,8 @@ def test_means_errors_and_what_counts_as_a_difference():
     curve = np.array([[4.0, 9.0, 1.0], [6.0, 9.0, 2.0]])
     assert verdicts.change(curve).tolist() == [-3, -4]
     assert verdicts.left(curve) == pytest.approx(0.3)
+    assert verdicts.left_error(curve) == pytest.approx(0.2 / 5)  # residuals -0.2 and 0.2
+    assert verdicts.area(curve).tolist() == [(4 + 9 + 9 + 1) / 4, (6 + 9 + 9 + 2) / 4]
 
 
 def test_a_claim_may_hold_under_other_readings_only():

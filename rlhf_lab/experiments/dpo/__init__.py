@@ -1,0 +1,1 @@
+"""DPO beside its remedies: asked online or offline, on networks, and what makes chosen answers fall."""
