@@ -11,7 +11,7 @@ from rlhf_lab.experiments import imitation, policy_gradients, runner
 from rlhf_lab.experiments.dpo import fall, networks, online
 from rlhf_lab.experiments.ilhf import study as ilhf
 
-DPO = {"online": online.STUDY, "networks": networks.STUDY, "fall": fall.STUDY}
+DPO = {"online": online.STUDY, "prior": online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab.experiments") -> int:

@@ -78,8 +78,7 @@ def pair(run: Run) -> tuple[Loss, Collect]:
     """Return loss and `collect` of a row of `RUNS`."""
     task, _ = pretrained()
     if run.method == "ppo":
-        sizes = {"prompts": run.fresh, "minibatch": run.batch, "epochs": run.passes}
-        return ppo.ppo(task, CRITIC, **sizes, value_weight=0.1)
+        return ppo.ppo(task, CRITIC, prompts=run.fresh, minibatch=run.batch, epochs=run.passes, value_weight=0.1)
     if run.method == "a2c":
         return ppo.a2c(task, CRITIC, prompts=run.fresh, value_weight=0.1)
     advantages, k = ADVANTAGES[run.method]

@@ -51,7 +51,7 @@ def _frequency(frequency: Array, shape: tuple[int, ...]) -> Array:
     often = np.asarray(frequency, dtype=float)
     if often.shape != shape or (often < 0).any() or (often != often.T).any():
         raise ValueError(f"frequency must be symmetric, at least 0 and of shape {shape}; got shape {often.shape}")
-    if connected_components(often)[0] > 1:
+    if connected_components(often > 0)[0] > 1:
         raise ValueError("no chain of comparisons connects all answers: each part has a constant of its own")
     return often / np.max(often)
 

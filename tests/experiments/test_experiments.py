@@ -10,6 +10,7 @@ from rlhf_lab.experiments.ilhf.study import STUDIES
 from rlhf_lab.numerics import files
 
 STORED = {"imitation": (imitation.STUDY, 10)} | {f"dpo {name}": (study, 20) for name, study in DPO.items()}
+STORED["dpo prior"] = (DPO["prior"], 200)
 STORED |= {f"ilhf {name}": (study, 20) for name, study in STUDIES.items()}
 
 

@@ -52,6 +52,8 @@ def test_the_fitted_utilities_minimise_the_cross_entropy_however_often_each_pair
         assert grad(loss)(found) == pytest.approx(np.zeros(6), abs=1e-9)
         assert found.mean() == pytest.approx(0, abs=1e-10)
     assert np.diff(found) == pytest.approx(-np.log(matrix / (1 - matrix))[range(5), range(1, 6)])  # along the chain
+    for unit in (1e-14, 1e14):  # only ratios of frequencies matter
+        assert hidden_context.fit_utility(matrix, unit * chain) == pytest.approx(found, abs=1e-9)
 
 
 @pytest.mark.equation("eq-utility-borda", "eq-noise", "eq-population")

@@ -85,9 +85,10 @@ def test_a_ranking_of_four_equals_tells_less_than_six_comparisons():
 
 
 @pytest.mark.equation("eq-fisher", "eq-plackett-luce")
-def test_six_pairs_of_a_ranking_as_if_independent_err_more_than_six_comparisons():
+def test_a_ranking_errs_more_than_six_comparisons_and_its_six_pairs_as_if_independent_more_than_itself():
     """The covariance of the fit is H^-1 J H^-1: H is the Fisher information of six comparisons, J the variance of the
-    score of one ranking. Four pretrained answers to one question, 400 people.
+    score of one ranking. The fit of a ranking by its own likelihood has the inverse of its own Fisher information. Four
+    pretrained answers to one question, 400 people.
     """
     rng, n = np.random.default_rng(5), 10_000
     prompt = np.repeat(PROMPTS[rng.choice(4, size=n, p=START)], 4, axis=0)
@@ -96,16 +97,21 @@ def test_six_pairs_of_a_ranking_as_if_independent_err_more_than_six_comparisons(
     i, j = np.triu_indices(4, 1)
     fresh = (features[:, i] - features[:, j]).reshape(-1, 5)
     inverse = np.linalg.inv(linear_fits.fisher(fresh, fresh.sum(-1)) / n)
-    variance = np.zeros((5, 5))
+    variance, own = np.zeros((2, 5, 5))
+    tail = lambda x: np.cumsum(x[:, ::-1], axis=1)[:, ::-1]  # noqa: E731
     for order in itertools.permutations(range(4)):
         ranked = features[:, order]
         chance = np.exp(-likelihoods.ranking_loss(ranked.sum(-1)))
         pairs = ranked[:, i] - ranked[:, j]
         score = (expit(-pairs.sum(-1))[..., None] * pairs).sum(1)
         variance += np.einsum("n,nd,ne->de", chance, score, score) / n
-    six, again = np.trace(inverse @ variance @ inverse), np.trace(inverse)
-    assert six / again == pytest.approx(1.36, abs=0.05)
-    assert [(six / 400) ** 0.5, (again / 400) ** 0.5] == pytest.approx([0.33, 0.28], abs=0.01)
+        weight = np.exp(ranked.sum(-1))[..., None]
+        score = (ranked - tail(weight * ranked) / tail(weight)).sum(1)  # each choice against the mean of what was left
+        own += np.einsum("n,nd,ne->de", chance, score, score) / n
+    six, again, ranking = np.trace(inverse @ variance @ inverse), np.trace(inverse), np.trace(np.linalg.inv(own))
+    assert six / again == pytest.approx(1.37, abs=0.02)
+    assert ranking / again == pytest.approx(1.23, abs=0.02)
+    assert (np.array([ranking, six, again]) / 400) ** 0.5 == pytest.approx([0.31, 0.33, 0.28], abs=0.01)
 
 
 def design(seed, n, size, runs=()):

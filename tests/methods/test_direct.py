@@ -423,7 +423,7 @@ def test_rpo_ends_between_the_gibbs_policy_and_the_law_of_chosen_answers():
     for alpha in (0.001, 1000.0):
         of = direct.with_sft(model, loss, alpha)
         size = 2.0 if alpha < 1 else 0.001
-        ends[alpha] = trained(of, data, 1500, size, reference)[0]
+        ends[alpha] = trained(of, data, 400, size, reference)[0]
     assert ends[0.001] == pytest.approx(STAR[0], abs=0.05)
     even = expit(REWARD[0][:, None] - REWARD[0])
     mass = np.exp(distillation.chosen_law(LOG_PI_0[0], even)) - pi_0**2

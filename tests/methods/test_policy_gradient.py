@@ -101,6 +101,16 @@ def test_dividing_by_the_deviation_bends_the_gradient():
     assert 0.5 < cosine < 0.999
 
 
+@pytest.mark.equation("eq-grpo", "eq-win-rate")
+def test_grpo_with_two_answers_climbs_the_probability_to_win():
+    pi, f = np.exp(tasks.log_pi(tasks.POLICY)), f_of(tasks.POLICY)
+    wins = np.sign(f[:, :, None] - f[:, None, :])
+    weight = tasks.START[:, None] * pi * (wins * pi[:, None, :]).sum(-1) / np.sqrt(2)
+    by_hand = grad(lambda p: anp.sum(weight * tasks.log_pi(p)))(tasks.POLICY)["logits"]
+    found = expected_gradient(partial(pg.grpo_advantages, eps=1e-12), 2)
+    assert found == pytest.approx(by_hand, abs=1e-9)
+
+
 @pytest.mark.equation("eq-rloo", "eq-grpo", "eq-batch-baseline")
 def test_advantages_by_hand():
     f = np.array([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])

@@ -46,8 +46,10 @@ class Model:
         )
 
 
-def trl(loss_type, tokens=1):
-    """Return the loss, its gradients in the policy's log-probabilities, and what the trainer logs."""
+def trl(loss_type, tokens=1, alpha=0.0):
+    """Return the loss, with `alpha` times the loss "sft" if it is not 0, its gradients in the policy's
+    log-probabilities, and what the trainer logs.
+    """
     chosen, rejected = (torch.tensor(row, requires_grad=True) for row in GIVEN[:2])
     model = Model(chosen, rejected, tokens)
     accelerator = SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x)
@@ -58,8 +60,8 @@ def trl(loss_type, tokens=1):
         ld_alpha=None,
         precompute_ref_logps=True,
         f_divergence_type="reverse_kl",
-        loss_types=[loss_type],
-        loss_weights=[1.0],
+        loss_types=[loss_type, "sft"] if alpha else [loss_type],
+        loss_weights=[1.0, alpha] if alpha else [1.0],
         beta=BETA,
         label_smoothing=FLIP,
         use_weighting=False,
@@ -103,6 +105,17 @@ def test_ipo_of_answers_of_one_length_is_the_same_but_for_a_factor(tokens):
     expected, slopes, _ = trl("ipo", tokens)
     assert value == pytest.approx(tokens**2 * expected, abs=1e-6)
     assert grads == pytest.approx(tokens**2 * slopes, abs=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_the_sft_term_is_a_mean_over_tokens_there(tokens):
+    def loss(chosen, rejected):
+        return direct.dpo(chosen - GIVEN[2] - (rejected - GIVEN[3]), BETA) - 0.2 / tokens * chosen
+
+    value, grads = ours(loss)
+    expected, slopes, _ = trl("sigmoid", tokens, alpha=0.2)
+    assert value == pytest.approx(expected, abs=1e-6)
+    assert grads == pytest.approx(slopes, abs=1e-6)
 
 
 def test_noise_contrastive_alignment():

@@ -26,8 +26,9 @@ NETWORK = Recurrent(VOCAB, hidden=16, eos=EOS)
 COUNT, HELD_OUT, BATCH = 300, 60, 30
 POINTS = (0, 10, 20, 30, 40, 50, 75, 100, 150, 200, 300)  # steps after which a policy is judged
 SIZES = (0.003, 0.01, 0.03)
+SMALL, LARGE = (0.0001, 0.0003, 0.001), 0.1  # further sizes, where the best of the three lay at the edge
 ALPHAS = (0.01, 0.03, 0.1, 0.3)
-JUDGED = (30, 150)  # steps of the network that is a reward model
+JUDGED = (10, 30, 150)  # steps of the network that is a reward model
 
 
 class People(NamedTuple):
@@ -165,18 +166,18 @@ def run(seeds: Sequence[int], points: Sequence[int] = POINTS) -> Numbers:
     def dpo(loss: Any, size: float) -> Numbers:
         return _judged(who, train(loss, who.start, always(who.batch), points[-1], size), points)
 
-    with_sft = [(direct.with_sft(NETWORK, DPO, alpha), size) for alpha in ALPHAS for size in SIZES[1:]]
+    with_sft = [(direct.with_sft(NETWORK, DPO, alpha), size) for alpha in ALPHAS for size in (*SIZES[1:], LARGE)]
     weights = linear(who, parts_of)
     readers = {rounds: reader(who, rounds) for rounds in JUDGED}
-    by_reader = [(partial(READER.reward, readers[rounds]), size) for rounds in JUDGED for size in SIZES[1:]]
+    by_reader = [(partial(READER.reward, readers[rounds]), size) for rounds in JUDGED for size in SIZES]
 
     def by_parts(prompt: Array, response: Array) -> Array:
         return (parts_of(prompt, response) * weights[:, None]).sum(-1)
 
     lines = {
-        "dpo": _knobs(dpo(loss, size) for size in SIZES),
+        "dpo": _knobs(dpo(loss, size) for size in (*SMALL, *SIZES)),
         "dpo + sft": _knobs(dpo(*knob) for knob in with_sft),
-        "held out": _knobs(held_out(who, size, points[-1]) for size in SIZES),
+        "held out": _knobs(held_out(who, size, points[-1]) for size in (*SMALL, *SIZES)),
         "epochs": _knobs(epochs(who, size) for size in SIZES),
         "reinforce, network": _knobs(reinforce(who, *knob, points) for knob in by_reader),
         "reinforce, parts": _knobs(reinforce(who, by_parts, size, points) for size in SIZES),
@@ -208,6 +209,8 @@ SETTINGS: dict[str, Any] = {
     "batch": BATCH,
     "points": list(POINTS),
     "sizes": list(SIZES),
+    "small": list(SMALL),
+    "large": LARGE,
     "alphas": list(ALPHAS),
     "judged": list(JUDGED),
 }

@@ -1,6 +1,7 @@
 """Does asking online repair DPO? Six lines with the same number of labels: two sources, with and without a remedy."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +20,9 @@ from rlhf_lab.worlds.phrase_world import EOS, HORIZON, PROMPTS, VOCAB
 
 PHRASES, ROUNDS, ASKED, HELD_OUT, STEPS = 30, 12, 40, 8, 80
 KNOBS: dict[str, tuple[float, ...]] = {  # a step size, or the precision of the prior
-    "plain": (0.003, 0.01, 0.03),
-    "stopped early": (0.05, 0.1, 0.2),
-    "prior": (0.3, 0.6, 1.2),
+    "plain": (0.003, 0.01, 0.03, 0.1),
+    "stopped early": (0.05, 0.1, 0.2, 0.4),
+    "prior": (0.05, 0.1, 0.3, 0.6, 1.2),
 }
 SOURCES = ("online", "offline")
 
@@ -112,3 +113,5 @@ SETTINGS: dict[str, Any] = {
     "knobs": {name: list(values) for name, values in KNOBS.items()},
 }
 STUDY = in_blocks(run, 10, SETTINGS)
+# Both sources with one prior, for many groups: is online nearer?
+PRIOR = in_blocks(partial(run, knobs={"prior": (0.3,)}), 10, SETTINGS | {"knobs": {"prior": [0.3]}})

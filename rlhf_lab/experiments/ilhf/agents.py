@@ -27,6 +27,7 @@ from rlhf_lab.numerics.optim import Params
 TORSO = ("recurrent", "embed", "start")
 READINGS = {
     "anchored": ("readout", "all"),
+    "centre": ("own", "pretrained"),
     "tuned": ("readout", "all"),
     "torso": ("own", "shared"),
     "optimizer": ("own", "passed", "joint"),
@@ -38,13 +39,13 @@ class Agent:
     """One agent of the paper, and its readings where the paper leaves a choice.
 
     `beta` None is ILHF, a number REINFORCE with that KL weight. `prior` is the variance of the start of members, and
-    `perturb` double-or-nothing. `eta` is the weight of the anchor at a member's own start, on a loss that is a mean
-    over pairs, and `anchored` says which arrays it pulls, "readout" or "all" that are tuned. `tuned` is "readout" or
-    "all", and `torso` then says whether members have their "own" or one that is "shared", which takes a step after each
-    member's gradient. `optimizer` is an "own" Adam for each readout; moments that are "passed" from member to member;
-    or one "joint" Adam over all members, which steps all of them at the turn of each, with a gradient of zero for the
-    others. `minibatch` is the number of pairs of an optimiser step, None for all of an episode, and `passes` says how
-    often an agent goes through them.
+    `perturb` double-or-nothing. `eta` is the weight of the anchor on a loss that is a mean over pairs, `anchored` says
+    which arrays it pulls, "readout" or "all" that are tuned, and `centre` where to: each member's "own" start, or the
+    "pretrained" readout. `tuned` is "readout" or "all", and `torso` then says whether members have their "own" or one
+    that is "shared", which takes a step after each member's gradient. `optimizer` is an "own" Adam for each readout;
+    moments that are "passed" from member to member; or one "joint" Adam over all members, which steps all of them at
+    the turn of each, with a gradient of zero for the others. `minibatch` is the number of pairs of an optimiser step,
+    None for all of an episode, and `passes` says how often an agent goes through them.
     """
 
     beta: float | None = None
@@ -53,6 +54,7 @@ class Agent:
     eta: float = 0.0
     perturb: bool = False
     anchored: str = "readout"
+    centre: str = "own"
     tuned: str = "readout"
     torso: str = "own"
     optimizer: str = "own"
@@ -172,6 +174,9 @@ class _Learner:
 
     def __init__(self, agent: Agent, worlds: Worlds, params: Params) -> None:
         self.agent, self.worlds, self.params, self.first = agent, worlds, params, params
+        if agent.centre == "pretrained":  # where all torsos start already
+            centre = worlds.pretrained["readout"][:, None] + np.zeros_like(params["readout"])
+            self.first = params | {"readout": centre}
         self.adam = optim.adam(agent.step_size)
         one = {"readout": params["readout"][:, 0]}
         self.state = self.adam.init(one if agent.optimizer == "passed" else params)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlhf_lab import plots
+from rlhf_lab.experiments.ilhf import verdicts
 from rlhf_lab.experiments.ilhf.study import BEST, THIRD, Load, coin_kl
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.files import whole
@@ -17,7 +18,9 @@ from rlhf_lab.worlds import coin
 
 def method(name: str) -> str:
     """Return the name of an agent's colour in `plots.COLORS`."""
-    return next(known for known in ("reinforce", "ensemble", "ilhf") if known in name.replace("one torso", "ensemble"))
+    if name.startswith(("own", "joint")) or "one torso" in name:
+        return "ensemble"
+    return next(known for known in ("reinforce", "ensemble", "ilhf") if known in name)
 
 
 def curves(ax: Axes, x: Array, runs: dict[str, Array], ylabel: str) -> None:
@@ -118,6 +121,28 @@ def controls(load: Load) -> Figure:
     ax.set_yticks(range(len(runs)), list(runs))
     ax.invert_yaxis()
     ax.set(xlabel="KL(ideal || agent), nats", xlim=(0, None))
+    return figure
+
+
+def narrow(load: Load) -> Figure:
+    """Figure 4a for agents whose first token weights are uniform within 0.316 instead of 1."""
+    return _divergences(load("narrow")["kl"], 100)
+
+
+def joint(load: Load) -> Figure:
+    """Mean divergence over 100 episodes less that of plain ILHF: ensembles with one Adam each or one for all."""
+    figure, axes = _sheet(2, 7.6, 5.4, sharey=True)
+    for ax, name, title in zip(axes, ("joint", "joint1"), ("s = 1/3", "s = 1"), strict=True):
+        areas = {agent: verdicts.area(run) for agent, run in load(name)["kl"].items()}
+        plain = areas.pop("ilhf")
+        for row, (agent, found) in enumerate(areas.items()):
+            less, color = found - plain, plots.COLORS[method(agent)]
+            fill = "white" if "diversity" in agent else color
+            ax.errorbar(less.mean(), row, xerr=verdicts.error(less), fmt="o", color=color, mfc=fill)
+        ax.axvline(0, color="0.6", linewidth=1)
+        ax.set(title=title, xlabel="mean KL less ILHF's, nats")
+    axes[0].set_yticks(range(len(areas)), list(areas))
+    axes[0].invert_yaxis()
     return figure
 
 

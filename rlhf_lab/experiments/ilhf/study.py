@@ -55,7 +55,30 @@ READINGS = {
     "ilhf, batches of 16": Agent(minibatch=16),
     "ensemble, batches of 16": replace(LITERAL, minibatch=16),
     "all: one torso, all anchored": replace(LITERAL, tuned="all", torso="shared", anchored="all"),
+    "ensemble, anchored at phi_pre": replace(LITERAL, centre="pretrained"),
 }
+
+
+def _joint() -> dict[str, Agent]:
+    """Return ensembles with one Adam for each member or one for all, and controls that take as many or as long steps.
+
+    One Adam for all steps each member M times an episode; the moves add up to about sqrt(M) steps.
+    """
+    found = {"ilhf": Agent()}
+    for members in (10, 50):
+        found[f"ilhf, {members} passes"] = Agent(passes=members)
+        found[f"ilhf, step x sqrt {members}"] = Agent(step_size=round(0.001 * members**0.5, 5))
+        for optimizer in ("own", "joint"):
+            several = replace(LITERAL, members=members, optimizer=optimizer)
+            for told, eta in (("1", 1.0), ("1/64", 1 / 64), ("0", 0.0)):
+                found[f"{optimizer} {members}, eta {told}"] = replace(several, eta=eta)
+        for told, eta in (("1", 1.0), ("0", 0.0)):
+            found[f"joint {members}, eta {told}, no diversity"] = replace(several, eta=eta, prior=0.0, perturb=False)
+    return found
+
+
+JOINT = _joint()
+JOINT_DUELS = [(f"joint {m}, eta 0", other) for m in (10, 50) for other in ("ilhf", f"joint {m}, eta 0, no diversity")]
 
 
 class _Each:
@@ -180,6 +203,9 @@ STUDIES = {
     "scale3": _tokens(replace(THIRD, scale=3.0), FEWER, FEWER_DUELS),
     "controls": _tokens(THIRD, CONTROLS),
     "readings": _tokens(THIRD, READINGS),
+    "narrow": _tokens(replace(THIRD, embed=0.316), FEWER),
+    "joint": _tokens(THIRD, JOINT, JOINT_DUELS),
+    "joint1": _tokens(replace(THIRD, scale=1.0), JOINT),
 }
 FIGURES = {
     "fig1": ("coin",),
@@ -193,4 +219,6 @@ FIGURES = {
     "fig7": ("tau256",),
     "scales": ("scale1", "scale3"),
     "controls": ("controls", "readings"),
+    "narrow": ("narrow",),
+    "joint": ("joint", "joint1"),
 }

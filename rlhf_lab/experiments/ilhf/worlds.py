@@ -33,11 +33,12 @@ TOGETHER = 512  # tokens whose factors, at most 2 each, are multiplied: no overf
 class Setting:
     """The numbers of the paper: lengths, the factor `scale` of all logits, episodes, and sizes of data.
 
-    Agents are judged after each `every` episodes.
+    Agents are judged after each `every` episodes. An agent's first token weights are uniform within `embed`.
     """
 
     length: int = 64
     scale: float = 1.0
+    embed: float = 1.0
     episodes: int = 100
     pairs: int = 64
     hidden: int = 10
@@ -49,8 +50,9 @@ class Setting:
 
     def __post_init__(self) -> None:
         checks.positive("scale", self.scale)
+        checks.positive("embed", self.embed)
         for name, value in vars(self).items():
-            if name != "scale" and (value % 1 or value < 1):
+            if name not in ("scale", "embed") and (value % 1 or value < 1):
                 raise ValueError(f"{name} is a whole number, at least 1; got {value}")
         if self.batch > self.documents:
             raise ValueError(f"a batch of {self.batch} texts needs as many documents; got {self.documents}")
@@ -222,11 +224,12 @@ def prepare(setting: Setting, seeds: Sequence[int]) -> Worlds:
     return Worlds(setting, ideal, shadow, pretrained, tokens, log_prob[:, 0], frozen)
 
 
-def first_weights(hidden: int, rng: Generator) -> Params:
-    """Draw an agent: all weights uniform as networks usually start, and a start state of zeros."""
+def first_weights(hidden: int, embed: float, rng: Generator) -> Params:
+    """Draw an agent: the token's weights uniform within `embed`, others within 1 / sqrt(D), a start state of zeros."""
     params = TokenProcess(hidden).init(rng)
     bound = hidden**-0.5
-    return params | {"readout": rng.uniform(-bound, bound, hidden), "start": np.zeros(hidden)}
+    readout = rng.uniform(-bound, bound, hidden)
+    return params | {"embed": embed * params["embed"], "readout": readout, "start": np.zeros(hidden)}
 
 
 def pretrain(setting: Setting, shadow: Params, rngs: Sequence[Generator]) -> Params:
@@ -247,6 +250,6 @@ def pretrain(setting: Setting, shadow: Params, rngs: Sequence[Generator]) -> Par
     def loss(params: Params, batch: Array) -> Array:
         return lm.negative_log_likelihood(model, params, empty, batch)
 
-    start = stack([first_weights(setting.hidden, rng) for rng in rngs])
+    start = stack([first_weights(setting.hidden, setting.embed, rng) for rng in rngs])
     adam = optim.adam(0.001)
     return optim.fit(loss, start, collect, rounds=setting.epochs, optimizer=adam, rng=rngs[0])[0]

@@ -69,14 +69,17 @@ def test_people_compare_what_their_own_network_wrote(who):
     assert (start["unseen"] < 0.1).all()
 
 
-def test_every_line_on_networks_begins_at_the_start():
+def test_every_line_on_networks_begins_at_the_start(monkeypatch):
+    few = {"SMALL": (0.001,), "SIZES": (0.003, 0.01), "ALPHAS": (0.03,), "JUDGED": (30,)}
+    for name, values in few.items():
+        monkeypatch.setattr(networks, name, values)
     found = networks.run((0, 1), (0, 2))
     for name in ("dpo", "dpo + sft", "epochs", "reinforce, network", "reinforce, parts"):
         assert (np.ptp(found[name]["far"][..., 0], axis=1) == 0).all()
         assert found[name]["far"][..., 0].mean() == pytest.approx(found["exact start"]["far"].mean())
         assert (found[name]["far"][..., -1].mean(1) < found[name]["far"][..., 0].mean(1)).all()
     assert found["held out"]["step"].shape == (2, 3, 1)
-    assert found["dpo + sft"]["far"].shape == (2, 8, 2)
+    assert found["dpo + sft"]["far"].shape == (2, 2, 2)
 
 
 def test_interventions_change_what_they_say(who):
@@ -104,6 +107,23 @@ def test_a_table_moves_compared_answers_and_counts_all_others(who):
     prompt, answer = networks.places(who.batch)[0]
     assert exact["chosen"][1] == pytest.approx(ratio[1, prompt[1], answer[1]].mean())
     assert lm.kl(who.log_start, who.log_start + ratio).min() > 0
+
+
+@pytest.mark.parametrize("name", ["dpo online", "dpo networks"])
+def test_no_best_knob_lies_at_the_edge_of_its_grid(name):
+    alphas, judged = len(networks.ALPHAS), len(networks.JUDGED)
+    grids = {"dpo + sft": (alphas, 3), "reinforce, network": (judged, 3)}
+    for line, numbers in experiments.stored(name).items():
+        if not line.startswith("exact"):
+            length = numbers["far"].shape[1]
+            best = np.unravel_index(lines.tuned(numbers)["knob"], grids.get(line, (length,)))
+            assert all(0 < k < n - 1 for k, n in zip(best, grids.get(line, (length,)), strict=True)), line
+
+
+def test_with_the_same_prior_online_is_nearer():
+    last = {line: numbers["far"][:, 0, -1] for line, numbers in experiments.stored("dpo prior").items()}
+    gain = last["offline, prior"] - last["online, prior"]
+    assert gain.mean() > 3 * gain.std(ddof=1) / len(gain) ** 0.5
 
 
 @pytest.mark.parametrize("name", ["dpo online", "dpo networks"])

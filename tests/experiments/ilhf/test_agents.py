@@ -114,7 +114,8 @@ def readable_slope(agent, worlds, params, first, episode, s, m):
     def value(params):
         log_pi = [lm.log_prob(model, params, prompt, part) for part in (answer[:pairs], answer[pairs:])]
         pulled = params if agent.anchored == "all" else ("readout",)
-        anchored = sum(anp.sum((params[name] - first[name]) ** 2) for name in pulled)
+        centre = first | ({"readout": pretrained["readout"]} if agent.centre == "pretrained" else {})
+        anchored = sum(anp.sum((params[name] - centre[name]) ** 2) for name in pulled)
         if agent.beta is None:
             weight = episode.weight[s, m] if agent.perturb else 1.0
             return ilhf.loss(*log_pi, episode.label[s], weight) + agent.eta * anchored
@@ -141,9 +142,19 @@ def test_the_loss_of_reinforce_by_hand():
 
 
 @pytest.mark.parametrize("beta", [None, 0.0, 2.0])
-@pytest.mark.parametrize(("tuned", "anchored"), [("readout", "readout"), ("all", "readout"), ("all", "all")])
-def test_a_step_follows_the_gradient_of_the_printed_loss(worlds, beta, tuned, anchored):
-    agent = replace(ENSEMBLE, beta=beta, tuned=tuned, anchored=anchored, eta=0.7 if beta is None else 0.0)
+@pytest.mark.parametrize(
+    ("tuned", "anchored", "centre"),
+    [
+        ("readout", "readout", "own"),
+        ("readout", "readout", "pretrained"),
+        ("all", "readout", "own"),
+        ("all", "all", "own"),
+        ("all", "all", "pretrained"),
+    ],
+)
+def test_a_step_follows_the_gradient_of_the_printed_loss(worlds, beta, tuned, anchored, centre):
+    eta = 0.7 if beta is None else 0.0
+    agent = replace(ENSEMBLE, beta=beta, tuned=tuned, anchored=anchored, centre=centre, eta=eta)
     learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     adam = optim.adam(agent.step_size)
     expected = {(s, m): (one(learner.params, s, m), None) for s in range(2) for m in range(3)}

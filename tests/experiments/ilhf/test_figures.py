@@ -6,6 +6,7 @@ import pytest
 
 from rlhf_lab import experiments, plots
 from rlhf_lab.experiments.ilhf import figures as ilhf_figures
+from rlhf_lab.experiments.ilhf import verdicts
 from rlhf_lab.experiments.ilhf.study import FIGURES, STUDIES, coin_kl
 
 STORED = {name: experiments.stored(f"ilhf {name}") for name in STUDIES}
@@ -34,6 +35,7 @@ def named(ax):
         ("fig3", [{name: coin_kl(p) for name, p in COIN.items()}], 1500),
         ("fig4a", [{name: TAU64[name] for name in BIG}], 100),
         ("fig5", [{name: TAU64[name] for name in ["ilhf"] + [f"ensemble {m}" for m in (10, 15, 30, 50)]}], 100),
+        ("narrow", [STORED["narrow"]["kl"]], 100),
         ("fig6", [STORED["tau128"]["kl"]], 150),
         ("fig7", [STORED["tau256"]["kl"]], 150),
         ("scales", [{name: STORED[study]["kl"][name] for name in BIG} for study in ("scale1", "scale3")], 100),
@@ -123,6 +125,27 @@ def test_controls_are_drawn_before_and_after(axes):
         assert after == pytest.approx((last.mean(), last.std(ddof=1) / 20**0.5))
     assert ax.get_xlim()[0] == 0
     assert ax.get_xlabel() == "KL(ideal || agent), nats"
+
+
+def test_speed_is_drawn_less_that_of_plain_ilhf(axes):
+    found = axes("joint")
+    assert [ax.get_title() for ax in found] == ["s = 1/3", "s = 1"]
+    names = [text.get_text() for text in found[0].get_yticklabels()]
+    for ax, study in zip(found, ("joint", "joint1"), strict=True):
+        runs = STORED[study]["kl"]
+        assert names == [name for name in runs if name != "ilhf"]
+        assert len(ax.containers) == len(names)
+        for name, bar in zip(names, ax.containers, strict=True):
+            mark, _, (ends,) = bar.lines
+            less = verdicts.area(runs[name]) - verdicts.area(runs["ilhf"])
+            assert mark.get_xdata() == pytest.approx([less.mean()])
+            half = np.ptp(ends.get_segments()[0][:, 0]) / 2
+            assert half == pytest.approx(verdicts.error(less))
+            assert mark.get_color() == plots.COLORS["ilhf" if name.startswith("ilhf") else "ensemble"]
+            assert (mark.get_markerfacecolor() == "white") == name.endswith("no diversity")
+        assert list(ax.lines[-1].get_xdata()) == [0, 0]
+        assert ax.get_xlabel() == "mean KL less ILHF's, nats"
+    assert found[0].get_ylim()[0] > found[0].get_ylim()[1]
 
 
 @pytest.mark.parametrize("figure", FIGURES)

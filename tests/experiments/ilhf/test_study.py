@@ -42,7 +42,9 @@ def test_the_settings_are_those_of_the_paper():
     assert {name for names in FIGURES.values() for name in names} == set(STUDIES)
 
 
-@pytest.mark.parametrize("name", ["tau64", "tau128", "tau256", "scale1", "scale3", "controls", "readings"])
+@pytest.mark.parametrize(
+    "name", ["tau64", "tau128", "tau256", "scale1", "scale3", "controls", "readings", "narrow", "joint", "joint1"]
+)
 def test_every_agent_and_every_duel_of_a_study_is_stored(name):
     study, found = STUDIES[name], stored(name)
     pieces = study.pieces(10)
@@ -65,7 +67,10 @@ def test_who_meets_whom():
         run = first(scale).keywords
         assert set(run["agents"]) == {name for name in PAPER if name not in ("ensemble 15", "ensemble 30")}
         assert set(run["duels"]) == {pair for pair in duels if set(pair) <= set(run["agents"])}
-    for name in ("tau128", "tau256", "controls", "readings"):
+    assert first("joint").keywords["duels"] == [
+        (f"joint {m}, eta 0", other) for m in (10, 50) for other in ("ilhf", f"joint {m}, eta 0, no diversity")
+    ]
+    for name in ("tau128", "tau256", "controls", "readings", "narrow", "joint1"):
         assert not first(name).keywords["duels"]
     assert first("tau128").keywords["agents"] == first("tau256").keywords["agents"] == PAPER
 
@@ -108,8 +113,31 @@ def test_controls_take_one_thing_away_at_a_time():
     assert readings["all: one torso, all anchored"] == replace(torso, eta=1.0, anchored="all")
     assert readings["ensemble, batches of 16"] == replace(ensemble, minibatch=16)
     assert readings["ilhf, batches of 16"] == Agent(minibatch=16)
+    assert readings["ensemble, anchored at phi_pre"] == replace(ensemble, centre="pretrained")
     assert set(readings).isdisjoint(agents)
+    narrow = first("narrow").keywords
+    assert narrow["setting"] == replace(ilhf_study.THIRD, embed=0.316)  # 1 / sqrt(10), as the other weights
+    assert set(narrow["agents"].items()) < set(PAPER.items())
     assert first("readings").keywords["setting"] == first("controls").keywords["setting"]
+
+
+def test_one_adam_for_all_is_run_beside_its_controls():
+    agents = ilhf_study.JOINT
+    for members in (10, 50):
+        for eta, told in ((1.0, "1"), (1 / 64, "1/64"), (0.0, "0")):
+            own, joint = (agents[f"{optimizer} {members}, eta {told}"] for optimizer in ("own", "joint"))
+            assert own == replace(ilhf_study.LITERAL, members=members, eta=eta)
+            assert joint == replace(own, optimizer="joint")
+            if told != "1/64":
+                assert agents[f"joint {members}, eta {told}, no diversity"] == replace(joint, prior=0.0, perturb=False)
+        assert agents[f"ilhf, {members} passes"] == Agent(passes=members)
+        longer = agents[f"ilhf, step x sqrt {members}"]
+        assert longer == Agent(step_size=longer.step_size)
+        assert longer.step_size == pytest.approx(0.001 * members**0.5, rel=1e-3)
+    assert agents["ilhf"] == Agent()
+    assert len(agents) == 21
+    assert first("joint").keywords["setting"] == ilhf_study.THIRD
+    assert first("joint1").keywords["setting"] == replace(ilhf_study.THIRD, scale=1.0)
 
 
 def test_one_figure_made_anew_is_the_stored_one():

@@ -136,11 +136,21 @@ def test_the_setting_is_that_of_the_paper():
     assert paper.evaluation == 500
 
 
+@pytest.mark.parametrize("embed", [1.0, 0.316])
+def test_an_agent_starts_with_token_weights_in_a_range(embed):
+    drawn = ilhf_worlds.first_weights(400, embed, np.random.default_rng(0))
+    assert 0.95 * embed < abs(drawn["embed"]).max() < embed
+    for name in ("recurrent", "readout"):
+        assert 0.9 * 400**-0.5 < abs(drawn[name]).max() < 400**-0.5
+    assert (drawn["start"] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"scale": 0.0}, "scale must be finite and above 0; got 0.0"),
         ({"scale": np.nan}, "scale must be finite and above 0"),
+        ({"embed": 0.0}, "embed must be finite and above 0; got 0.0"),
         ({"documents": 63}, "a batch of 64 texts needs as many documents; got 63"),
         ({"documents": 0}, "documents is a whole number, at least 1; got 0"),
         ({"pairs": 0}, "pairs is a whole number, at least 1; got 0"),
@@ -155,7 +165,7 @@ def test_the_setting_is_that_of_the_paper():
 def test_bad_settings_are_told(settings, message):
     with pytest.raises(ValueError, match=message):
         Setting(**settings)
-    assert Setting(documents=64, episodes=5, every=5, length=1).batch == 64
+    assert Setting(documents=64, episodes=5, every=5, length=1, embed=0.5).batch == 64
 
 
 @pytest.mark.parametrize(("documents", "batches"), [(40, 2), (39, 1), (41, 2)])
