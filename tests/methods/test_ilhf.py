@@ -3,7 +3,7 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad
+from autograd import grad, hessian
 from autograd.test_util import check_grads
 from scipy.special import expit, logit
 
@@ -278,6 +278,25 @@ def test_a_round_asks_people_about_answers_of_the_policy():
 def test_bad_input_is_told(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("answers", [2, 3, 7])
+def test_the_fixed_point_of_ilhf_is_the_only_one_in_tables(answers):
+    """The expected loss over pairs curves upwards in every direction that changes the policy, wherever pairs occur."""
+    rng = np.random.default_rng(answers)
+    people, often = rng.dirichlet(np.ones(answers)), rng.random((answers, answers)) + 0.01
+    first, second = np.triu_indices(answers, 1)
+    share = people[first] / (people[first] + people[second])
+
+    def expected(logits):
+        log_pi = logits - np.log(np.sum(np.exp(logits)))
+        return ilhf.loss(log_pi[first], log_pi[second], share, often[first, second])
+
+    assert grad(expected)(np.log(people)) == pytest.approx(np.zeros(answers), abs=1e-12)
+    for logits in (np.log(people), *rng.normal(0, 2, size=(3, answers))):
+        curvature = np.linalg.eigvalsh(hessian(expected)(logits))
+        assert curvature[0] == pytest.approx(0, abs=1e-10)  # all logits by the same amount: the same policy
+        assert curvature[1] > 1e-6
 
 
 def test_ilhf_is_dpo_with_beta_1_and_a_uniform_reference():
