@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhf_lab.experiments import imitation, policy_gradients, runner
+from rlhf_lab.experiments import imitation, policy_gradients, runner, segments
 from rlhf_lab.experiments.dpo import fall, networks, online
 from rlhf_lab.experiments.ilhf import study as ilhf
 
@@ -54,6 +54,8 @@ def _figures(given: argparse.Namespace) -> list[str]:
 def _studies(given: argparse.Namespace) -> dict[str, runner.Study]:
     if given.experiment == "imitation":
         return {"imitation": imitation.STUDY}
+    if given.experiment == "segments":
+        return {"segments": segments.STUDY}
     if given.experiment == "policy_gradients":
         return {"policy gradients": policy_gradients.STUDY}
     if given.experiment == "dpo":
@@ -80,6 +82,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     told = "how many demonstrations CartPole needs: clone, DAgger and DRIL"
     one = kinds.add_parser("imitation", parents=[common], help=told, description=told)
     one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
+    told = "what each ingredient of learning from compared segments buys"
+    one = kinds.add_parser("segments", parents=[common], help=told, description=told)
+    one.add_argument("--seeds", type=int, default=200, help="number of runs, at least 2 (default: 200)")
     told = "what PPO gains by using answers again: equal answers and equal steps"
     one = kinds.add_parser("policy_gradients", parents=[common], help=told, description=told)
     one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")

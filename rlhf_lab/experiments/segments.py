@@ -19,13 +19,19 @@ from rlhf_lab.worlds.gridworlds import Grid
 
 WIDTH, WIND, HORIZON = 8, 0.1, 64
 TRACK = gridworlds.track(WIDTH, WIND)
-PRECISIONS = {1: (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0), 10: (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
+PRECISIONS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+SCALES = (1, 10)  # what a step in the middle pays
 CONTROLS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "random questions": {"doubtful": False},
     "no mis-click term": {"misclick": 0.0},
     "one model": {"mean": False},
     "first policy drives": {"going_on": False},
+}
+BEST = {1: (10.0, 10.0, 30.0, 10.0, 30.0), 10: (3.0, 1.0, 30.0, 3.0, 30.0)}  # precision for each control, by `tune`
+RUNS = {
+    scale: {name: Recipe(each, **CONTROLS[name]) for name, each in zip(CONTROLS, best, strict=True)}
+    for scale, best in BEST.items()
 }
 
 
@@ -43,12 +49,26 @@ def curve(recipe: Recipe, scale: float, seeds: Sequence[int], first: int = 0, **
     return lost(segments.learn(world, recipe, len(seeds), rng, horizon=HORIZON, **settings)).T
 
 
-def tune(scale: int, seeds: Sequence[int] = range(25)) -> dict[str, dict[float, float]]:
+def tune(scale: float, seeds: Sequence[int] = range(25)) -> dict[str, dict[float, float]]:
     """Return the loss, mean over rounds and seeds, of each control with each precision: how those of `RUNS` were found.
 
     The seeds begin with a number of their own, so that they are none of those of the study.
     """
     return {
-        name: {each: float(curve(Recipe(each, **change), scale, seeds, first=1).mean()) for each in PRECISIONS[scale]}
+        name: {each: float(curve(Recipe(each, **change), scale, seeds, first=1).mean()) for each in PRECISIONS}
         for name, change in CONTROLS.items()
     }
+
+
+def study(seeds: Sequence[int]) -> Numbers:
+    """Return the curves of all rows of `RUNS`, (seeds, rounds), by what a step in the middle pays."""
+    return {
+        f"pays_{scale}": {name: curve(run, scale, seeds) for name, run in runs.items()} for scale, runs in RUNS.items()
+    }
+
+
+SETTINGS = {
+    "track": [WIDTH, WIND, HORIZON],
+    "runs": {f"pays_{scale}": {name: list(run) for name, run in runs.items()} for scale, runs in RUNS.items()},
+}
+STUDY: Study = in_blocks(study, 50, SETTINGS)

@@ -72,7 +72,7 @@ def disagreement(difference: Array, theta: Array) -> Array:
 
 
 def most_doubtful(difference: Array, theta: Array, count: int) -> Array:
-    """Return the `count` comparisons that the members disagree most about, (..., count, D); the first ones of equals."""
+    """Return the `count` comparisons of greatest disagreement, (..., count, D); of equals the first ones."""
     order = np.argsort(-disagreement(difference, theta), axis=-1, kind="stable")[..., :count]
     return np.take_along_axis(difference, order[..., None], axis=-2)
 
