@@ -171,35 +171,6 @@ def nca(log_ratio: Array, weight: Array, beta: float) -> Array:
     return np.sum(weight * up, axis=-1) + np.mean(down, axis=-1)
 
 
-def smoothed_dpo(h: Array, beta: float, smoothing: float) -> Array:
-    """(1 - s) dpo(h) + s dpo(-h): DPO that trusts no label by more than 1 - s (eq-smoothed-dpo)."""
-    return expected(lambda m: dpo(m, beta), h, 1 - _below_half("smoothing", smoothing))
-
-
-def robust_dpo(h: Array, beta: float, flip: float) -> Array:
-    """((1 - s) dpo(h) - s dpo(-h)) / (1 - 2 s): if a share s of labels is flipped, its mean is that of DPO without
-    flips (eq-robust-dpo). Convex, but not bounded below: dpo(h) - s beta h / (1 - 2 s). Chowdhury et al. 2024.
-    """
-    _below_half("flip", flip)
-    return ((1 - flip) * dpo(h, beta) - flip * dpo(-h, beta)) / (1 - 2 * flip)
-
-
-def misclick_dpo(h: Array, beta: float, rate: float) -> Array:
-    """-log((1 - epsilon) sigmoid(beta h) + epsilon / 2): a share epsilon, `rate`, answers by coin (eq-misclick-dpo).
-
-    Not convex: it is bounded on both sides, so that no comparison counts for more than a mis-click costs.
-    """
-    if not 0 < rate < 1:
-        raise ValueError(f"rate is the share of coin flips, in (0, 1); got {rate}; without any, use dpo")
-    return -np.logaddexp(np.log1p(-rate) - dpo(h, beta), np.log(rate / 2))
-
-
-def _below_half(name: str, value: float) -> float:
-    if not 0 <= value < 0.5:
-        raise ValueError(f"{name} is a share of wrong labels, in [0, 0.5); got {value}")
-    return value
-
-
 def preference_loss(model: LanguageModel, loss: Loss) -> Callable[[Params, PreferenceBatch], Array]:
     """Return the weighted mean of `expected(loss, h, label)` over a batch, one number for each seed, for `optim.fit`.
 
@@ -255,6 +226,35 @@ def _log_ratios(model: LanguageModel, params: Params, batch: PreferenceBatch) ->
 
 def _mean(losses: Array, weight: Array) -> Array:
     return np.sum(losses * weight, axis=-1) / np.sum(weight, axis=-1)
+
+
+def smoothed_dpo(h: Array, beta: float, smoothing: float) -> Array:
+    """(1 - s) dpo(h) + s dpo(-h): DPO that trusts no label by more than 1 - s (eq-smoothed-dpo)."""
+    return expected(lambda m: dpo(m, beta), h, 1 - _below_half("smoothing", smoothing))
+
+
+def robust_dpo(h: Array, beta: float, flip: float) -> Array:
+    """((1 - s) dpo(h) - s dpo(-h)) / (1 - 2 s): if a share s of labels is flipped, its mean is that of DPO without
+    flips (eq-robust-dpo). Convex, but not bounded below: dpo(h) - s beta h / (1 - 2 s). Chowdhury et al. 2024.
+    """
+    _below_half("flip", flip)
+    return ((1 - flip) * dpo(h, beta) - flip * dpo(-h, beta)) / (1 - 2 * flip)
+
+
+def misclick_dpo(h: Array, beta: float, rate: float) -> Array:
+    """-log((1 - epsilon) sigmoid(beta h) + epsilon / 2): a share epsilon, `rate`, answers by coin (eq-misclick-dpo).
+
+    Not convex: it is bounded on both sides, so that no comparison counts for more than a mis-click costs.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate is the share of coin flips, in (0, 1); got {rate}; without any, use dpo")
+    return -np.logaddexp(np.log1p(-rate) - dpo(h, beta), np.log(rate / 2))
+
+
+def _below_half(name: str, value: float) -> float:
+    if not 0 <= value < 0.5:
+        raise ValueError(f"{name} is a share of wrong labels, in [0, 0.5); got {value}")
+    return value
 
 
 def mean_log_ratio(log_pi: Array, log_pi_0: Array) -> Array:

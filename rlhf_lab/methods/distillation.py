@@ -17,6 +17,15 @@ from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Params
 
 
+def chosen_law(log_pi_0: Array, p: Array) -> Array:
+    """log 2 pi_0(y) P(y beats pi_0): where fine-tuning on chosen answers ends, (..., A) (eq-chosen-law).
+
+    Pairs are two answers of pi_0 each; `p` (..., A, A) is the share that prefers the first of two, 1/2 for two equal
+    ones. RLHF Deciphered, sections 7.4 and 7.9.2, names the method.
+    """
+    return np.log(2) + log_pi_0 + np.log(np.einsum("...ij,...j->...i", p, np.exp(log_pi_0)))
+
+
 def count(model: Tabular, prompt: Array, response: Array, token: Array) -> Array:
     """Count the tokens (N, T) that a teacher wrote behind the prefixes of `response` (N, T): (K, S, V).
 
@@ -119,12 +128,3 @@ def dril_answers(log_pi: Array, cost: list[Array], beta: float, eos: int) -> Arr
     `cost` holds C for every prefix and token, `log_pi` (..., K, A) is the student.
     """
     return gibbs.log_policy(log_pi, -lm.answers_of_levels(cost, eos), beta)
-
-
-def chosen_law(log_pi_0: Array, p: Array) -> Array:
-    """log 2 pi_0(y) P(y beats pi_0): where fine-tuning on chosen answers ends, (..., A) (eq-chosen-law).
-
-    Pairs are two answers of pi_0 each; `p` (..., A, A) is the share that prefers the first of two, 1/2 for two equal
-    ones. RLHF Deciphered, sections 7.4 and 7.9.2, names the method.
-    """
-    return np.log(2) + log_pi_0 + np.log(np.einsum("...ij,...j->...i", p, np.exp(log_pi_0)))
