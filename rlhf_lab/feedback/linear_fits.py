@@ -38,7 +38,7 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
     """Find the most probable theta under the prior N(0, I / lambda) (eq-map), and a normal posterior (eq-laplace).
 
     `difference` (..., N, D) holds features of the first response minus those of the second, `label` (..., N) which was
-    preferred, `precision` is lambda >= 0. Newton's method; where mis-clicks bend the posterior upwards, Fisher scoring.
+    preferred, `precision` is lambda >= 0. Newton's method; where mis-clicks bend the posterior upwards, it climbs away.
     Raises `ValueError` if there is no finite maximum.
     """
     difference, label = _comparisons(difference, label)
@@ -69,14 +69,20 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
 def _curvature(
     difference: Array, label: Array, margin: Array, misclick: float, prior: Array, information: Array
 ) -> Array:
-    """Return minus the second derivative of the log-posterior, or `information` where it is not positive definite."""
+    """Return minus the second derivative of the log-posterior, with the sizes of its eigenvalues if one is negative.
+
+    Fisher scoring would need thousands of steps to leave a saddle.
+    """
     if not misclick:
         return information
     p, q, slope, _ = _chances(margin, misclick)
     bend = -slope * np.tanh(margin / 2)
     weight = label * ((slope / p) ** 2 - bend / p) + (1 - label) * ((slope / q) ** 2 + bend / q)
     found = np.matmul(np.swapaxes(difference, -1, -2), difference * weight[..., None]) + prior
-    return np.where(np.linalg.eigvalsh(found)[..., :1, None] > 0, found, information)
+    bends, axes = np.linalg.eigh(found)
+    size = np.maximum(np.abs(bends), 1e-6 * np.max(np.abs(bends), axis=-1, keepdims=True))
+    positive = np.matmul(axes * size[..., None, :], np.swapaxes(axes, -1, -2))
+    return np.where(bends[..., :1, None] > 0, found, positive)
 
 
 def _cost(theta: Array, difference: Array, label: Array, precision: float, misclick: float) -> Array:

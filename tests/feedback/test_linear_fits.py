@@ -154,16 +154,18 @@ def test_with_a_prior_few_comparisons_and_many_misclicks_have_a_maximum_and_it_i
         assert np.linalg.eigvalsh(hessian(target)(found)).max() < 0
 
 
-def test_steps_follow_the_curvature_of_the_posterior_where_it_bends_down_and_its_expectation_elsewhere():
+def test_steps_follow_the_curvature_of_the_posterior_with_the_sizes_of_its_eigenvalues():
     difference, theta, label = design(4, 6, 2)
     bent = 0
     for scale in (-3.0, -2.0, -1.0, 0.0, 1.0):  # from far on the wrong side to where the labels come from
         here, prior, margin = scale * theta, 0.1 * np.eye(2), difference @ (scale * theta)
         target = partial(log_posterior, difference=difference, label=label, precision=0.1, misclick=0.4)
         exact, fisher = -hessian(target)(here), linear_fits.fisher(difference, margin, 0.4) + prior
-        bends_down = np.linalg.eigvalsh(exact).min() > 0
         found = linear_fits._curvature(difference, label, margin, 0.4, prior, fisher)
-        assert found == pytest.approx(exact if bends_down else fisher, rel=1e-10)
+        assert found @ found == pytest.approx(exact @ exact, rel=1e-9)  # the same axes, and the same sizes
+        assert np.linalg.eigvalsh(found).min() > 0
+        bends_down = np.linalg.eigvalsh(exact).min() > 0
+        assert not bends_down or found == pytest.approx(exact, rel=1e-10)
         bent += not bends_down
     assert 0 < bent < 5
 
