@@ -19,7 +19,7 @@ from rlhf_lab.worlds.gridworlds import Grid
 
 WIDTH, WIND, HORIZON = 8, 0.1, 64
 TRACK = gridworlds.track(WIDTH, WIND)
-PRECISIONS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+PRECISIONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 SCALES = (1, 10)  # what a step in the middle pays
 CONTROLS: dict[str, dict[str, Any]] = {
     "recipe": {},
