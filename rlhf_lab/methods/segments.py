@@ -78,7 +78,7 @@ def most_doubtful(difference: Array, theta: Array, count: int) -> Array:
 
 
 def answers(difference: Array, reward: Array, misclick: float, rng: Generator) -> Array:
-    """Draw labels (..., N): 1 if the first segment is preferred, by Bradley-Terry with mis-clicks (eq-misclick)."""
+    """Draw labels (..., N): 1 if the first segment is preferred, by Bradley-Terry with mis-clicks."""
     p = annotators.with_misclicks(expit(np.matmul(difference, reward)), misclick)
     return 1.0 * (rng.random(p.shape) < p)
 
@@ -86,7 +86,7 @@ def answers(difference: Array, reward: Array, misclick: float, rng: Generator) -
 def fit_ensemble(
     difference: Array, label: Array, members: int, precision: float, misclick: float, rng: Generator
 ) -> Array:
-    """Fit each member to a bootstrap sample of the comparisons, (M, ..., D) (eq-map, eq-misclick-loss)."""
+    """Fit each member to a bootstrap sample of the comparisons by `linear_fits.fit_linear`, (M, ..., D)."""
     count = label.shape[-1]
     drawn = rng.integers(count, size=(members, *label.shape))
     sample = np.take_along_axis(difference[None], drawn[..., None], axis=-2)
