@@ -3,6 +3,7 @@
     pi policy    pi_m member of the ensemble    C cost    d_pi share of time in a state    T horizon    A actions
     n counts of the demonstrations    q quantile    lambda weight of cloning    G cost to go    gamma discount
     U states that count as shown    alpha concentrability on U    v least disagreement outside U    u cost of an error
+    epsilon error of pi where the expert goes
 
 Costs are pure numbers: a variance of probabilities, at most 1/4, or -1 and +1. After Brantley, Sun and Henaff 2020.
 """
@@ -222,6 +223,23 @@ def concentrability(grid: Grid, shown: Array, horizon: int) -> Array:
     return np.where(most == 0, 0.0, ratio)
 
 
+def dril_bound(ratio: Array, variance: Array, epsilon: Array, cost: Array, u: float, horizon: int) -> Array:
+    """J(pi*) - J(pi) <= min_U u T (alpha(U) epsilon + E_pi[C] / v(U)), (...) (eq-dril-bound).
+
+    alpha(U) = max_(s in U) ratio and v(U) = min_(s not in U, a) variance, for a `ratio` (S,), the concentrability, and
+    a `variance` (S, A), that of the ensemble; `epsilon` (...) is the error of pi where the expert goes, `cost` (...)
+    what it pays a step where *it* goes. U may be empty, with alpha 0, or hold all states: then nothing is paid. S + 1
+    sets are enough, since what lies below the largest ratio of U may join it for nothing.
+    """
+    least, best = np.min(variance, axis=-1), np.full(np.shape(epsilon), np.inf)
+    for limit in (-1.0, *np.unique(ratio)):
+        inside = ratio <= limit
+        alpha, v = ratio[inside].max(initial=0.0), least[~inside].min(initial=np.inf)
+        if v > 0 and np.isfinite(alpha):
+            best = np.minimum(best, alpha * epsilon + cost / v)
+    return u * horizon * best
+
+
 class Kappa(NamedTuple):
     """The smallest kappa, and the set that gives it: inside U (S,), alpha(U), and the least variance outside."""
 
@@ -253,8 +271,8 @@ def kappa(ratio: Array, variance: Array) -> Kappa:
     return best
 
 
-def dril_bound(kappa: Array, epsilon: Array, cost: Array, u: float, horizon: int) -> Array:
-    """J(pi*) - J(pi) <= kappa u (epsilon + E_pi[C]) T (eq-dril-bound).
+def kappa_bound(kappa: Array, epsilon: Array, cost: Array, u: float, horizon: int) -> Array:
+    """J(pi*) - J(pi) <= kappa u (epsilon + E_pi[C]) T (eq-kappa-bound): that of `dril_bound`, made simpler and larger.
 
     `epsilon` is the error of pi where the expert goes, `cost` its expected cost a step where *it* goes.
     """

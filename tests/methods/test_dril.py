@@ -323,25 +323,65 @@ def test_on_the_cliff_kappa_tends_to_twelve():
     assert found.inside.tolist() == [True, False]
 
 
-@pytest.mark.equation("eq-dril-bound")
+@pytest.mark.equation("eq-dril-bound", "eq-kappa-bound")
 @pytest.mark.parametrize("wind", [0.0, 0.05, 0.3])
-def test_the_bound_holds_for_any_policy_and_any_ensemble(wind):
+def test_both_bounds_hold_for_any_policy_and_any_ensemble_on_the_track(wind):
     rng = np.random.default_rng(7)
     grid, expert = gridworlds.track(3, wind), gridworlds.table(gridworlds.drive(3), 3)
     shown = gridworlds.occupancy(grid, expert, 20)
-    ratio, u = dril.concentrability(grid, shown, 20), imitation.expert_advantage(grid, expert, 20).max()
     for _ in range(20):
         counts = rng.poisson(rng.choice([3, 30]) * shown.sum(0))[:, None] * expert
-        cost = dril.disagreement(dril.posterior_ensemble(counts, 10, rng))
-        share = rng.random((50, 1, 1)) ** 4
-        others = (1 - share) * expert + share * rng.dirichlet(np.full(3, 0.3), size=(50, 7))
-        lost = imitation.gap(grid, expert, others, 20)
-        epsilon = imitation.error(others, expert, shown)
-        bound = dril.dril_bound(
-            dril.kappa(ratio, cost).kappa, epsilon, dril.expected_cost(grid, others, cost, 20), u, 20
-        )
-        assert (lost <= bound + 1e-12).all()
-    assert dril.dril_bound(12.0, 0.01, 0.02, 2.0, 50) == pytest.approx(36)
+        lost, sharp, simple = bounds(grid, expert, counts, 20, rng)
+        assert (lost <= sharp + 1e-12).all()
+        assert (sharp <= simple + 1e-12).all()
+    assert dril.kappa_bound(12.0, 0.01, 0.02, 2.0, 50) == pytest.approx(36)
+
+
+def bounds(grid, expert, counts, horizon, rng):
+    """What fifty policies lose, from near the expert to far away, and the two bounds on it."""
+    shown, actions = gridworlds.occupancy(grid, expert, horizon), expert.shape[-1]
+    ratio, u = dril.concentrability(grid, shown, horizon), imitation.expert_advantage(grid, expert, horizon).max()
+    cost = dril.disagreement(dril.posterior_ensemble(counts, 10, rng))
+    share = rng.random((50, 1, 1)) ** 4
+    others = (1 - share) * expert + share * rng.dirichlet(np.full(actions, 0.3), size=(50, len(expert)))
+    epsilon, paid = imitation.error(others, expert, shown), dril.expected_cost(grid, others, cost, horizon)
+    simple = dril.kappa_bound(dril.kappa(ratio, cost).kappa, epsilon, paid, u, horizon)
+    sharp = dril.dril_bound(ratio, cost, epsilon, paid, u, horizon)
+    return imitation.gap(grid, expert, others, horizon), sharp, simple
+
+
+@pytest.mark.equation("eq-dril-bound", "eq-kappa-bound")
+def test_both_bounds_hold_in_random_worlds():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        states, actions, horizon = (int(rng.integers(*span)) for span in ((3, 8), (2, 4), (3, 25)))
+        move = rng.dirichlet(np.full(states, 0.3), size=(states, actions))
+        grid = Grid(move, rng.random(states), rng.dirichlet(np.ones(states)))
+        value = np.zeros(states)
+        for _ in range(200):
+            q = grid.reward[:, None] + 0.99 * grid.transition @ value
+            value = q.max(-1)
+        expert = np.eye(actions)[q.argmax(-1)]
+        visits = gridworlds.occupancy(grid, expert, horizon).sum(0)
+        lost, sharp, simple = bounds(grid, expert, rng.poisson(20 * visits)[:, None] * expert, horizon, rng)
+        assert (lost <= sharp + 1e-9).all()
+        assert (sharp <= simple + 1e-9).all()
+
+
+@pytest.mark.equation("eq-dril-bound")
+def test_the_bound_is_the_minimum_over_all_sets_of_states():
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        ratio, variance = rng.choice([0.0, 1.0, 1.5, 3.0, 20.0, np.inf], size=5), rng.random((5, 2)) ** 3 / 4
+        epsilon, cost = rng.random(2)
+        best = np.inf
+        for inside in itertools.product([False, True], repeat=5):
+            alpha = max((r for r, i in zip(ratio, inside, strict=True) if i), default=0.0)
+            v = min((x.min() for x, i in zip(variance, inside, strict=True) if not i), default=np.inf)
+            best = min(best, alpha * epsilon + cost / v)
+        assert dril.dril_bound(ratio, variance, epsilon, cost, 2.0, 10) == pytest.approx(20 * best, rel=1e-12)
+    unsure_nowhere = dril.dril_bound(np.array([1.0, np.inf]), np.zeros((2, 1)), np.array([0.1, 0.2]), 0.1, 1.0, 10)
+    assert unsure_nowhere.tolist() == [np.inf, np.inf]
 
 
 NETWORK = Network(5, 3)
