@@ -202,9 +202,11 @@ def test_a_long_autocorrelation_with_a_memory_of_one_token():
     # the logit is m or -m, as the last token was; it keeps its sign with probability sigmoid(m)
     rng = np.random.default_rng(10)
     texts = lm.sample(process, params, np.zeros((40, 0), dtype=int), 2000, rng)
-    alpha = token_process.autocorrelation(token_process.series(process, params, texts), 6)
+    alpha = token_process.autocorrelation(token_process.series(process, params, texts), 11)
     error = alpha.std(0, ddof=1) / 40**0.5
-    assert (np.abs(alpha.mean(0) - np.tanh(m / 2) ** np.arange(6))[1:] < 4 * error[1:] + 1e-3).all()
+    exact = np.tanh(m / 2) ** np.arange(11)
+    assert exact[[1, 10]] == pytest.approx([0.82, 0.13], abs=0.005)
+    assert (np.abs(alpha.mean(0) - exact)[1:] < 4 * error[1:] + 1e-3).all()
 
 
 @pytest.mark.equation("eq-short-context")
