@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhf_lab.experiments import imitation, policy_gradients, runner, segments
+from rlhf_lab.experiments import imitation, mistakes, policy_gradients, runner, segments
 from rlhf_lab.experiments.dpo import fall, networks, online
 from rlhf_lab.experiments.ilhf import study as ilhf
 
@@ -58,6 +58,8 @@ def _studies(given: argparse.Namespace) -> dict[str, runner.Study]:
         return {"segments": segments.STUDY}
     if given.experiment == "policy_gradients":
         return {"policy gradients": policy_gradients.STUDY}
+    if given.experiment == "mistakes":
+        return {"mistakes": mistakes.STUDY}
     if given.experiment == "dpo":
         return {f"dpo {given.study}": DPO[given.study]}
     names = dict.fromkeys(name for figure in _figures(given) for name in ilhf.FIGURES[figure])
@@ -87,6 +89,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     one.add_argument("--seeds", type=int, default=200, help="number of runs, at least 2 (default: 200)")
     told = "what PPO gains by using answers again: equal answers and equal steps"
     one = kinds.add_parser("policy_gradients", parents=[common], help=told, description=told)
+    one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
+    told = "where policy-gradient code with one wrong line goes"
+    one = kinds.add_parser("mistakes", parents=[common], help=told, description=told)
     one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
     told = "DPO beside its remedies, online and on networks, and why chosen answers fall"
     one = kinds.add_parser("dpo", parents=[common], help=told, description=told)

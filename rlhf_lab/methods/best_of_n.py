@@ -81,7 +81,8 @@ def raft(task: Task, model: lm.LanguageModel, *, prompts: int, n: int) -> tuple[
     """Return a loss and a `collect` for `optim.fit`: fine-tune on the best of n answers of one's own (eq-raft).
 
     Each round draws n answers to each of `prompts` prompts; the loss is - (1/G) sum log pi(best). Dong et al. 2023.
-    beta plays no part, so that it heads for one answer to each prompt; few rounds keep it near the reference.
+    beta plays no part. Exact rounds end at pi_0 given the highest reward, which
+    `end_points.without_price` computes; few rounds keep it nearer to the reference.
     """
     _draws(n)
     task.same_language("policy", model)
@@ -114,7 +115,9 @@ def rrhf_loss(log_pi: Array, length: Array, reward: Array) -> Array:
 def rrhf(task: Task, model: lm.LanguageModel, *, prompts: int, n: int) -> tuple[Loss, Collect]:
     """Return a loss and a `collect` for `optim.fit`: the mean of (eq-rrhf) over groups of n answers of one's own.
 
-    Each round draws n answers to each of `prompts` prompts.
+    Each round draws n answers to each of `prompts` prompts. At rest in the mean are the policies whose answers to a
+    prompt all earn the same, and no others: in the logits of a table, the term of the best lifts the answers of the
+    highest reward and lowers those of the lowest, ranking adds to both, and what the normaliser takes off has one sign.
     """
     _draws(n)
     task.same_language("policy", model)

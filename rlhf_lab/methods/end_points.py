@@ -20,7 +20,7 @@ Levels = list[Array]
 def forward_price(log_pi_0: Array, earned: Array, beta: float) -> Array:
     """log pi of pi = beta pi_0 / (lambda - R), lambda > max R from the sum, (..., A).
 
-    The optimum of E_pi[R] - beta KL(pi_0 || pi), where k_3 of the answer as a loss ends.
+    The optimum of E_pi[R] - beta KL(pi_0 || pi), where k_3 of the answer as a loss ends (eq-k3-end).
     """
     low = np.max(earned + checks.positive("beta", beta) * np.exp(log_pi_0), axis=-1, keepdims=True)
     high = np.max(earned, axis=-1, keepdims=True) + beta
@@ -39,8 +39,8 @@ def tilt(log_pi_0: Array, earned: Array, beta: float) -> Array:
 def local_price(levels: Levels, rewards: Levels, beta: float, rest: Callable[..., Array] = tilt) -> Levels:
     """pi(a | s) prop. to pi_0(a | s) exp(Q(s, a) / beta), Q without the price to come.
 
-    Where k_2 of each token as a loss ends, for no token answers for the divergence that follows it. With
-    `rest=forward_price` it is the end of k_3 of each token. Levels (K, W^t, V) of the reference and of the rewards.
+    Where k_2 of each token as a loss ends, for no token answers for the divergence that follows it (eq-local-price).
+    With `rest=forward_price` it is the end of k_3 of each token. Levels (K, W^t, V) of reference and rewards.
     """
     return _sweep(levels, rewards, lambda t, q: rest(levels[t], q, beta), lambda t, log_pi, q: q)
 
@@ -86,6 +86,10 @@ def _sweep(levels: Levels, rewards: Levels, rest: Callable[..., Array], earn: Ca
 
 
 def without_price(log_pi_0: Array, reward: Array) -> Array:
-    """log pi_0 given that the reward is the highest, (..., A): the limit of exact RAFT, and of beta to 0."""
+    """log pi_0 given that the reward is the highest, (..., A) (eq-raft-end).
+
+    The limit of exact RAFT, and of Gibbs policies for beta to 0. Of all policies that say only answers of the highest
+    reward it is the nearest to pi_0, and to every Gibbs policy.
+    """
     best = reward == np.max(reward, axis=-1, keepdims=True)
     return log_softmax(np.where(best, log_pi_0, -1e6))

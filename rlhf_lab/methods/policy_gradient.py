@@ -28,7 +28,8 @@ Advantages = Callable[[Array], Array]
 def regularised_reward(reward: Array, log_pi: Array, log_pi_0: Array, beta: float) -> Array:
     """f(x, y) = R(x, y) - beta log pi(y | x) / pi_0(y | x), all (..., N) (eq-regularised-reward).
 
-    Its mean under pi is J_beta(pi); under the Gibbs policy it is beta log Z(x) for every answer (eq-flat-reward).
+    Its mean under pi is J_beta(pi); under the Gibbs policy it is beta log Z(x) for every answer (eq-flat-reward). The
+    mean over beta is the evidence lower bound of log Z(x) (eq-evidence).
     """
     return reward - beta * (log_pi - log_pi_0)
 
@@ -90,6 +91,31 @@ def grpo_advantages(f: Array, eps: float = 1e-4) -> Array:
     """
     _group(f)
     return (f - np.mean(f, axis=-1, keepdims=True)) / (np.std(f, axis=-1, ddof=1, keepdims=True) + eps)
+
+
+def expected_advantages(advantages: Advantages, f: Array, policy: Array, k: int, groups: int, rng: Generator) -> Array:
+    """sum over groups with y of P(group) A(y) / k, the weight of the score of y in the mean estimate, (A,) to (A,).
+
+    `f` and `policy` hold f and the probability of all answers to a prompt. The mean is one over `groups` groups of k
+    answers drawn from the policy. For RLOO it tends to pi(y) (f(y) - V), for (eq-grpo) to another weight.
+    """
+    cumulative = np.cumsum(policy)
+    drawn = np.searchsorted(cumulative, rng.random((groups, k)) * cumulative[-1])
+    return np.bincount(drawn.ravel(), advantages(f[drawn]).ravel(), minlength=len(f)) / drawn.size
+
+
+def noise_over_signal(estimates: Array) -> float:
+    """E|g - E g|^2 / |E g|^2 of independent estimates g of a gradient, (n, D) (eq-noise-over-signal).
+
+    It does not change if all estimates are multiplied by a number. The square of the mean of n estimates is too large
+    by an n-th of the variance, which is taken off. Raises `ValueError` for fewer than 2 estimates.
+    """
+    n = len(estimates)
+    if n < 2:
+        raise ValueError(f"a variance needs at least 2 estimates; got {n}")
+    mean = np.mean(estimates, axis=0)
+    variance = np.sum((estimates - mean) ** 2) / (n - 1)
+    return float(variance / (np.sum(mean**2) - variance / n))
 
 
 def _group(f: Array) -> int:

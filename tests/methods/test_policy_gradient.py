@@ -58,6 +58,16 @@ def test_at_the_optimum_every_answer_earns_the_same():
     assert best == pytest.approx(np.repeat(tasks.BETA * log_z[:, None], 7, axis=1), abs=1e-12)
 
 
+@pytest.mark.equation("eq-evidence")
+def test_the_mean_of_f_is_a_lower_bound_of_the_evidence_and_the_divergence_is_what_it_lacks():
+    pi = np.exp(tasks.log_pi(tasks.POLICY))
+    bound = (pi * f_of(tasks.POLICY)).sum(-1) / tasks.BETA
+    lacks = (pi * (tasks.log_pi(tasks.POLICY) - TASK.log_optimum)).sum(-1)
+    log_z = np.log((np.exp(TASK.log_pi_0 + tasks.REWARDS / tasks.BETA)).sum(-1))
+    assert bound + lacks == pytest.approx(log_z, abs=1e-12)
+    assert (bound < log_z).all()
+
+
 @pytest.mark.equation("eq-exact-gradient")
 def test_the_exact_gradient_weighs_each_answer_with_its_advantage():
     pi, f = np.exp(tasks.log_pi(tasks.POLICY)), f_of(tasks.POLICY)
@@ -126,6 +136,34 @@ def test_advantages_by_hand():
     assert pg.grpo_advantages(pair, eps=0.0) == pytest.approx(np.array([[-1, 1]]) / np.sqrt(2), rel=1e-13)
     stacked = np.stack([f, f + 9])
     assert pg.batch_mean(stacked) == pytest.approx(np.stack([f - 2] * 2), abs=1e-14)
+
+
+@pytest.mark.equation("eq-grpo", "eq-rloo")
+@pytest.mark.parametrize(
+    ("advantages", "k"), [(pg.grpo_advantages, 2), (pg.grpo_advantages, 3), (pg.rloo_advantages, 3)]
+)
+def test_expected_advantages_are_the_mean_over_every_group(advantages, k):
+    f, policy = f_of(tasks.POLICY)[0], np.exp(tasks.log_pi(tasks.POLICY))[0]
+    groups, expected = tasks.samples(k), np.zeros(7)
+    chance = policy[groups].prod(-1, keepdims=True)
+    np.add.at(expected, groups, chance * advantages(f[groups]) / k)
+    drawn = 100_000
+    found = pg.expected_advantages(advantages, f, policy, k, drawn, np.random.default_rng(0))
+    assert found == pytest.approx(expected, abs=4 * np.abs(f).max() / np.sqrt(drawn))
+    if advantages is pg.rloo_advantages:
+        assert expected == pytest.approx(policy * (f - policy @ f), abs=1e-12)
+
+
+@pytest.mark.equation("eq-noise-over-signal")
+def test_noise_over_signal_by_hand_without_bias_and_without_a_unit():
+    estimates = np.array([[1.0, 2.0], [3.0, 2.0]])
+    # mean (2, 2), variance 2: 2 / (8 - 2 / 2)
+    assert pg.noise_over_signal(estimates) == pytest.approx(2 / 7, rel=1e-14)
+    many = np.random.default_rng(0).normal([3.0, 4.0, 0.0], [1.0, 2.0, 2.0], size=(100_000, 3))
+    assert pg.noise_over_signal(many) == pytest.approx(9 / 25, rel=0.01)
+    assert pg.noise_over_signal(-7 * many) == pytest.approx(pg.noise_over_signal(many), rel=1e-12)
+    with pytest.raises(ValueError, match=r"^a variance needs at least 2 estimates; got 1$"):
+        pg.noise_over_signal(many[:1])
 
 
 def variance(f, baseline):
