@@ -101,7 +101,7 @@ def expected_advantages(advantages: Advantages, f: Array, policy: Array, k: int,
     """
     cumulative = np.cumsum(policy)
     drawn = np.searchsorted(cumulative, rng.random((groups, k)) * cumulative[-1])
-    return np.bincount(drawn.ravel(), advantages(f[drawn]).ravel(), minlength=len(f)) / drawn.size
+    return checks.tally(drawn.ravel(), advantages(f[drawn]).ravel(), len(f)) / drawn.size
 
 
 def noise_over_signal(estimates: Array) -> float:
