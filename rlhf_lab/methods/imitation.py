@@ -138,6 +138,15 @@ def guided_query_probability(q: Array, delta: Array) -> Array:
     return q * delta
 
 
+def regret(played: Array, fixed: Array) -> Array:
+    """gamma_N = mean_i l_i(pi_i) - min_k mean_i l_i(k), (...): what hindsight would have saved (eq-dagger-regret).
+
+    `played` (..., N) is the loss of each round's policy in its own round, `fixed` (..., N, K) that of each of K
+    policies that could have been kept for all rounds. Ross, Gordon and Bagnell 2011.
+    """
+    return np.mean(played, axis=-1) - np.min(np.mean(fixed, axis=-2), axis=-1)
+
+
 class Answers(NamedTuple):
     """Labels of a round, and how often the expert was asked for them, (...)."""
 

@@ -441,3 +441,42 @@ def test_dagger_runs_on_an_environment_of_gymnasium():
     )  # fmt: skip
     returns = rollout(world, policies.acting(network, found[-1].params), (1, 5), 500, rng).returns
     assert returns.mean() > 100  # random play reaches about 20
+
+
+@pytest.mark.equation("eq-dagger-regret")
+def test_a_leader_among_two_policies_has_regret_and_one_that_mixes_has_none():
+    """Action a leads to state a, and the expert swaps: "always a" errs where it goes, and the other one does not."""
+    horizon, swap = 100, np.eye(2)[::-1]
+    grid = gridworlds.Grid(np.broadcast_to(np.eye(2), (2, 2, 2)), np.zeros(2), np.array([0.0, 1.0]))
+
+    def losses(policies, driver):
+        return imitation.error(policies, swap, gridworlds.occupancy(grid, driver, horizon))
+
+    both = np.stack([np.tile(row, (2, 1)) for row in np.eye(2)])
+    found, leader, led = [], 0, []
+    for _ in range(20):
+        led.append(leader)
+        found.append(losses(both, both[leader]))
+        total = np.sum(found, axis=0)
+        leader = 1 - leader if total[0] == total[1] else int(np.argmin(total))
+    played = np.array(found)[range(20), led]
+    assert played.mean() == pytest.approx(0.995)
+    assert np.mean(found, axis=0).min() == pytest.approx(0.495)
+    assert imitation.regret(played, np.array(found)) == pytest.approx(0.5)
+    share, played = np.full(2, 0.5), []  # the expert's actions so far: their share is what surprises least
+    for _ in range(20):
+        mixed = np.tile(share / share.sum(), (2, 1))
+        played.append(float(losses(mixed, mixed)))
+        share = share + gridworlds.occupancy(grid, mixed, horizon).mean(0) @ swap
+    assert np.mean(played) == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.equation("eq-dagger-regret")
+def test_some_policy_loses_no_more_than_the_mean_of_the_rounds_allows():
+    rng, grid = np.random.default_rng(0), gridworlds.track(3, wind=0.05)
+    expert = gridworlds.table(gridworlds.drive(3), 3)
+    u = imitation.expert_advantage(grid, expert, 20).max()
+    for _ in range(20):
+        rounds = rng.dirichlet(np.full(3, 0.5), size=(6, 7))
+        each = imitation.error(rounds, expert, gridworlds.occupancy(grid, rounds, 20))
+        assert imitation.gap(grid, expert, rounds, 20).min() <= imitation.interactive_bound(each.mean(), u, 20)
