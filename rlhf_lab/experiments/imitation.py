@@ -1,15 +1,16 @@
-"""How many demonstrations does CartPole need? Clone, DAgger and DRIL on the same numbers of labels, over seeds.
+"""How many demonstrations does CartPole need? Clone, DAgger and DRIL on the same labels, over seeds.
 
-A study is a function of its sizes and of chance, so that the chapter can run a small one and the command a full one.
+For each seed there is one pool of demonstrations: a method that is given `count` of them takes the first. Networks start
+from the same parameters, and policies are judged from the same first states, whatever the method and the count.
 """
 
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-from rlhf_lab.experiments.runner import Numbers, Piece, Study
+from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
 from rlhf_lab.feedback.demonstrations import Labels, draw_states
 from rlhf_lab.methods import dril, imitation
 from rlhf_lab.models import policies
@@ -21,13 +22,15 @@ from rlhf_lab.worlds.control import CartPole, cartpole_expert, rollout
 WORLD = CartPole()
 NETWORK = Network(WORLD.observations, WORLD.actions, hidden=16, scale=WORLD.scale)
 HORIZON = 500  # the time limit of CartPole-v1
-COUNTS = (1, 3, 5, 10, 20)
+COUNTS = (1, 2, 3, 4, 5, 7, 10, 20)
 KEEP = 5  # labelled steps of each episode, so that a demonstration is not 500 pairs
 MEMBERS, QUANTILE = 5, 0.98
-TRAINING = {"rounds": 100, "step_size": 0.03}
-DRIL = {"episodes": 8, "weight": 0.1, "discount": 0.99, "step_size": 0.02}
-ROUNDS = 70  # of DRIL
+TRAINING = {"rounds": 100, "step_size": 0.1}
+STEP_SIZES = {"longer": 0.1, "dril": 0.1, "survival": 0.1}
+DRIL = {"episodes": 8, "weight": 0.1, "discount": 0.99}
+ROUNDS = 40  # of DRIL, and of what is compared with it
 TESTS = 20  # episodes that judge a policy
+POOL, START, TEST = 1, 2, 3  # chances that all methods and counts share
 SETTINGS = {
     "counts": list(COUNTS),
     "hidden": NETWORK.hidden,
@@ -36,25 +39,32 @@ SETTINGS = {
     "members": MEMBERS,
     "quantile": QUANTILE,
     "training": TRAINING,
-    "dril": DRIL | {"rounds": ROUNDS},
+    "dril": DRIL | {"rounds": ROUNDS, "step_sizes": STEP_SIZES},
     "tests": TESTS,
 }
 
 
-def demonstrations(count: int, seeds: int, rng: Generator) -> Labels:
-    """Return `KEEP` steps of each of `count` episodes of the expert, for each seed: (seeds, count * KEEP)."""
-    return draw_states(rollout(WORLD, cartpole_expert, (seeds, count), HORIZON, rng), KEEP, rng)
+def demonstrations(count: int, seeds: Sequence[int]) -> Labels:
+    """Return `KEEP` steps of each of the first `count` episodes of the pool, for each seed: (seeds, count * KEEP)."""
+    rng = _chance(POOL, seeds)
+    pool = draw_states(rollout(WORLD, cartpole_expert, (len(seeds), COUNTS[-1]), HORIZON, rng), KEEP, rng)
+    return Labels(*(part[:, : count * KEEP] for part in pool))
+
+
+def _chance(kind: int, seeds: Sequence[int]) -> Generator:
+    return np.random.default_rng([kind, seeds[0], len(seeds)])
 
 
 def train(labels: Labels, rng: Generator) -> Params:
-    """Clone from fresh parameters: no method trains longer than another."""
+    """Clone from fresh parameters: DAgger in no round trains longer than the clone."""
     fresh = NETWORK.init(rng, labels.weight.shape[:-1])
     return imitation.clone(NETWORK, fresh, labels, **TRAINING)  # type: ignore[arg-type]
 
 
-def judge(params: Params, seeds: int, rng: Generator) -> Array:
+def judge(params: Params, seeds: Sequence[int]) -> Array:
     """Return the mean return of a policy for each seed, (seeds,)."""
-    return rollout(WORLD, policies.acting(NETWORK, params), (seeds, TESTS), HORIZON, rng).returns.mean(-1)
+    play = rollout(WORLD, policies.acting(NETWORK, params), (len(seeds), TESTS), HORIZON, _chance(TEST, seeds))
+    return play.returns.mean(-1)
 
 
 class Clones(NamedTuple):
@@ -65,12 +75,12 @@ class Clones(NamedTuple):
     ensemble: Params
 
 
-def clones(count: int, seeds: int, rng: Generator) -> Clones:
+def clones(count: int, seeds: Sequence[int], rng: Generator) -> Clones:
     """Clone the expert from `count` demonstrations, and `MEMBERS` times more for the ensemble."""
-    labels = demonstrations(count, seeds, rng)
+    labels = demonstrations(count, seeds)
     observation, action = (np.broadcast_to(part, (MEMBERS, *part.shape)) for part in labels[:2])
     resampled = Labels(observation, action, dril.bootstrap(labels.weight, MEMBERS, rng))
-    return Clones(labels, train(labels, rng), train(resampled, rng))
+    return Clones(labels, train(labels, _chance(START, seeds)), train(resampled, rng))
 
 
 def limit(found: Clones) -> Array:
@@ -78,67 +88,63 @@ def limit(found: Clones) -> Array:
     return dril.threshold(dril.costs(NETWORK, found.ensemble, found.labels), found.labels.weight, QUANTILE)
 
 
-def improve(found: Clones, at: Array | None, rng: Generator, rounds: int = ROUNDS) -> Params:
-    """Run DRIL from clones, with a cost that is clipped `at` some disagreement, (seeds,), or raw if that is None."""
-    settings: Any = DRIL | {"rounds": rounds, "rng": rng}
+def improve(found: Clones, at: Array, rng: Generator, step_size: float, rounds: int = ROUNDS) -> Params:
+    """Run DRIL from clones, with a cost that is clipped `at` some disagreement, (seeds,)."""
+    settings: Any = DRIL | {"rounds": rounds, "step_size": step_size, "rng": rng}
     return dril.dril(WORLD, NETWORK, found.params, found.ensemble, found.labels, at, horizon=HORIZON, **settings)
 
 
-def offline(count: int, seeds: int, rng: Generator) -> dict[str, Array]:
-    """Return the returns, (seeds,), of a clone of `count` demonstrations, of DRIL, and of DRIL with other costs.
+def offline(count: int, seeds: Sequence[int]) -> dict[str, Array]:
+    """Return the returns, (seeds,), of a clone of `count` demonstrations, of DRIL from that clone, and of two controls.
 
-    "raw" is the variance itself. "survival" is clipped at infinity, -1 at every step: a control that knows no ensemble,
-    and all that is left of DRIL if its cost only rewards an episode that goes on.
+    "longer" is the clone after as many further optimiser steps. "survival" is DRIL with a cost that is clipped at
+    infinity, -1 at every step: it knows no ensemble, and is all that is left of DRIL if its cost only rewards an
+    episode that goes on.
     """
-    found = clones(count, seeds, rng)
-    costs = {"dril": limit(found), "raw": None, "survival": np.full(seeds, np.inf)}
-    better = {name: improve(found, at, rng) for name, at in costs.items()}
-    return {name: judge(params, seeds, rng) for name, params in {"clone": found.params, **better}.items()}
+    rng = np.random.default_rng([count, *seeds])
+    found, size = clones(count, seeds, rng), STEP_SIZES
+    better = {
+        "clone": found.params,
+        "longer": imitation.clone(NETWORK, found.params, found.labels, rounds=ROUNDS, step_size=size["longer"]),
+        "dril": improve(found, limit(found), rng, size["dril"]),
+        "survival": improve(found, np.full(len(seeds), np.inf), rng, size["survival"]),
+    }
+    return {name: judge(params, seeds) for name, params in better.items()}
 
 
-def dagger(labels: Labels, rounds: int, rng: Generator) -> list[imitation.Round]:
+def dagger(labels: Labels, rounds: int, seeds: Sequence[int]) -> list[imitation.Round]:
     """Run DAgger from the labels of one demonstration; each round labels `KEEP` states of one episode of its own."""
+    rng = np.random.default_rng([0, *seeds])
     settings: Any = {"rounds": rounds, "episodes": 1, "keep": KEEP, "horizon": HORIZON, "beta": 0.0, "rng": rng}
     return imitation.dagger(
         WORLD,
         cartpole_expert,
         NETWORK,
-        train(labels, rng),
+        train(labels, _chance(START, seeds)),
         labels,
         imitation.always(cartpole_expert),
-        lambda params, labels, rng: train(labels, rng),
+        lambda params, labels, rng: train(labels, _chance(START, seeds)),
         **settings,
     )
 
 
-def interactive(counts: tuple[int, ...], seeds: int, rng: Generator) -> dict[str, Array]:
+def interactive(counts: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
     """Return the returns of DAgger and of the expert, (seeds, counts).
 
-    They are those after as many labels as `counts` demonstrations hold. The first episode is the expert's, each further
-    one the student's own, with `KEEP` of its states labelled.
+    They are those after as many labels as `counts` demonstrations hold: of the last round that these pay for. The first
+    episode is the expert's, each further one the student's own, with `KEEP` of its states labelled.
     """
-    rounds = dagger(demonstrations(1, seeds, rng), max(counts) - 1, rng)
-    expert = rollout(WORLD, cartpole_expert, (seeds, TESTS), HORIZON, rng).returns.mean(-1)
-    learned = [judge(rounds[count - 1].params, seeds, rng) for count in counts]
+    rounds = dagger(demonstrations(1, seeds), max(counts) - 1, seeds)
+    expert = rollout(WORLD, cartpole_expert, (len(seeds), TESTS), HORIZON, _chance(TEST, seeds)).returns.mean(-1)
+    learned = [judge(rounds[count - 1].params, seeds) for count in counts]
     return {"dagger": np.stack(learned, axis=-1), "expert": np.stack([expert] * len(counts), axis=-1)}
 
 
-def pieces(seeds: int, counts: tuple[int, ...] = COUNTS) -> dict[str, Piece]:
-    """Return the pieces of the study, DAgger and each number of demonstrations: each has a chance of its own."""
-    *each, last = np.random.default_rng(0).spawn(len(counts) + 1)
-    every = tuple(range(seeds))
-    alone = {
-        f"of_{count}": Piece(every, partial(offline, count, seeds, rng))
-        for count, rng in zip(counts, each, strict=True)
-    }
-    together = {"dagger": Piece(every, partial(interactive, counts, seeds, last))}
-    return together | dict(reversed(alone.items()))
+def run(seeds: Sequence[int]) -> Numbers:
+    """Return the returns of each method, (seeds, counts)."""
+    alone = [offline(count, seeds) for count in COUNTS]
+    together = interactive(COUNTS, seeds)
+    return {name: np.stack([each[name] for each in alone], axis=-1) for name in alone[0]} | together
 
 
-def join(found: list[Numbers]) -> Numbers:
-    """Return the returns of each method, (seeds, counts), of what `pieces` found."""
-    together, *alone = found
-    return {name: np.stack([each[name] for each in reversed(alone)], axis=-1) for name in alone[0]} | together
-
-
-STUDY = Study(pieces, join, SETTINGS)
+STUDY: Study = in_blocks(run, 10, SETTINGS)
