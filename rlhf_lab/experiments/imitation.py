@@ -26,7 +26,7 @@ COUNTS = (1, 2, 3, 4, 5, 7, 10, 20)
 KEEP = 5  # labelled steps of each episode, so that a demonstration is not 500 pairs
 MEMBERS, QUANTILE = 5, 0.98
 TRAINING = {"rounds": 100, "step_size": 0.1}
-STEP_SIZES = {"longer": 0.1, "dril": 0.1, "survival": 0.1}
+STEP_SIZES = {"longer": 0.1, "dril": 0.05, "survival": 0.05}
 DRIL = {"episodes": 8, "weight": 0.1, "discount": 0.99}
 ROUNDS = 40  # of DRIL, and of what is compared with it
 TESTS = 20  # episodes that judge a policy
@@ -55,8 +55,12 @@ def _chance(kind: int, seeds: Sequence[int]) -> Generator:
     return np.random.default_rng([kind, seeds[0], len(seeds)])
 
 
-def train(labels: Labels, rng: Generator) -> Params:
-    """Clone from fresh parameters: DAgger in no round trains longer than the clone."""
+def train(labels: Labels, seeds: Sequence[int]) -> Params:
+    """Clone from the first parameters that all methods share: DAgger in no round trains longer than the clone."""
+    return _clone(labels, _chance(START, seeds))
+
+
+def _clone(labels: Labels, rng: Generator) -> Params:
     fresh = NETWORK.init(rng, labels.weight.shape[:-1])
     return imitation.clone(NETWORK, fresh, labels, **TRAINING)  # type: ignore[arg-type]
 
@@ -80,7 +84,7 @@ def clones(count: int, seeds: Sequence[int], rng: Generator) -> Clones:
     labels = demonstrations(count, seeds)
     observation, action = (np.broadcast_to(part, (MEMBERS, *part.shape)) for part in labels[:2])
     resampled = Labels(observation, action, dril.bootstrap(labels.weight, MEMBERS, rng))
-    return Clones(labels, train(labels, _chance(START, seeds)), train(resampled, rng))
+    return Clones(labels, train(labels, seeds), _clone(resampled, rng))
 
 
 def limit(found: Clones) -> Array:
@@ -120,10 +124,10 @@ def dagger(labels: Labels, rounds: int, seeds: Sequence[int]) -> list[imitation.
         WORLD,
         cartpole_expert,
         NETWORK,
-        train(labels, _chance(START, seeds)),
+        train(labels, seeds),
         labels,
         imitation.always(cartpole_expert),
-        lambda params, labels, rng: train(labels, _chance(START, seeds)),
+        lambda params, labels, rng: train(labels, seeds),
         **settings,
     )
 

@@ -9,7 +9,7 @@ from rlhf_lab.experiments.__main__ import DPO
 from rlhf_lab.experiments.ilhf.study import STUDIES
 from rlhf_lab.numerics import files
 
-STORED = {"imitation": (imitation.STUDY, 10)} | {f"dpo {name}": (study, 20) for name, study in DPO.items()}
+STORED = {"imitation": (imitation.STUDY, 50)} | {f"dpo {name}": (study, 20) for name, study in DPO.items()}
 STORED["dpo prior"] = (DPO["prior"], 200)
 STORED["mistakes"] = (mistakes.STUDY, 10)
 STORED["policy gradients"] = (policy_gradients.STUDY, 10)
@@ -36,7 +36,7 @@ def test_nothing_else_is_stored():
 
 def test_the_study_of_imitation_is_the_one_that_the_chapter_describes():
     found = experiments.stored("imitation")
-    assert set(found) == {"clone", "dril", "raw", "survival", "dagger", "expert"}
-    assert {value.shape for value in found.values()} == {(10, 5)}
+    assert set(found) == {"clone", "longer", "dril", "survival", "dagger", "expert"}
+    assert {value.shape for value in found.values()} == {(50, 8)}
     assert (found["expert"] == 500).all()
     assert np.mean(found["dagger"][:, 2:]) > 450

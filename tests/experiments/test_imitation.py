@@ -4,129 +4,133 @@ import numpy as np
 import pytest
 
 from rlhf_lab import experiments
-from rlhf_lab.experiments import imitation as imitation_study
+from rlhf_lab.experiments import imitation as study
 from rlhf_lab.methods import dril, imitation
 from rlhf_lab.worlds import control
+
+SEEDS = range(3)
 
 
 @pytest.fixture
 def found():
-    return imitation_study.clones(2, 3, np.random.default_rng(0))
+    return study.clones(2, SEEDS, np.random.default_rng(0))
 
 
 def test_demonstrations_are_a_few_steps_of_each_episode(found):
     labels = found.labels
-    keep = imitation_study.KEEP
-    assert labels.observation.shape == (3, 2 * keep, 4)
+    assert labels.observation.shape == (3, 2 * study.KEEP, 4)
     assert (labels.weight == 1).all()
     assert (labels.action == control.cartpole_expert(labels.observation, np.random.default_rng(0))).all()
 
 
-def test_members_of_the_ensemble_differ_and_agree_on_what_was_shown(found):
-    assert found.ensemble["weights"].shape[:2] == (imitation_study.MEMBERS, 3)
+def test_more_demonstrations_are_the_same_ones_and_some_more():
+    few, more = (study.demonstrations(count, SEEDS).observation for count in (2, 7))
+    assert (few == more[:, : few.shape[1]]).all()
+    assert len(np.unique(more, axis=1)[0]) == 7 * study.KEEP
+
+
+def test_members_of_the_ensemble_differ_and_costs_are_clipped_at_what_was_shown(found):
+    assert found.ensemble["weights"].shape[:2] == (study.MEMBERS, 3)
     assert not np.allclose(found.ensemble["weights"][0], found.ensemble["weights"][1])
-    shown = dril.costs(imitation_study.NETWORK, found.ensemble, found.labels)
-    limit = imitation_study.limit(found)
+    shown = dril.costs(study.NETWORK, found.ensemble, found.labels)
+    limit = study.limit(found)
     assert limit.shape == (3,)
     assert (limit == shown.max(-1)).all()  # 98% of ten pairs are all of them
+
+
+def test_the_ensemble_disagrees_more_where_nothing_was_shown():
+    found = study.clones(2, range(10), np.random.default_rng(0))
+    shown = dril.costs(study.NETWORK, found.ensemble, found.labels)
     far = found.labels._replace(observation=found.labels.observation * np.array([1, 1, -5, -1.0]))
-    assert dril.costs(imitation_study.NETWORK, found.ensemble, far).mean() > shown.mean()
+    more = (dril.costs(study.NETWORK, found.ensemble, far) - shown).mean(-1)
+    assert more.mean() > 2 * more.std(ddof=1) / np.sqrt(10)
 
 
-def test_policies_are_judged_by_play(found):
-    returns = imitation_study.judge(found.params, 3, np.random.default_rng(1))
+def test_policies_are_judged_by_play_from_the_same_starts(found):
+    returns = study.judge(found.params, SEEDS)
     assert returns.shape == (3,)
     assert (returns > 9).all()
     assert (returns <= 500).all()
+    assert (returns == study.judge(found.params, SEEDS)).all()
     never = {name: 0 * value for name, value in found.params.items()}
     never["bias"] = never["bias"] + np.array([0.0, 50.0])
-    assert imitation_study.judge(never, 3, np.random.default_rng(1)) == pytest.approx(np.full(3, 9.3), abs=0.4)
+    assert study.judge(never, SEEDS) == pytest.approx(np.full(3, 9.3), abs=0.4)
 
 
 def test_improving_a_clone_changes_it_by_its_cost(found):
     a, b = (
-        imitation_study.improve(found, at, np.random.default_rng(2), rounds=1)
-        for at in (imitation_study.limit(found), np.full(3, np.inf))
+        study.improve(found, at, np.random.default_rng(2), step_size=0.1, rounds=1)
+        for at in (study.limit(found), np.full(3, np.inf))
     )
     assert not np.allclose(a["weights"], found.params["weights"])
     assert not np.allclose(a["weights"], b["weights"])
-    same = imitation_study.improve(found, None, np.random.default_rng(2), rounds=0)
+    same = study.improve(found, study.limit(found), np.random.default_rng(2), step_size=0.1, rounds=0)
     assert (same["weights"] == found.params["weights"]).all()
 
 
-def test_one_clone_of_several_seeds_is_trained_and_judged_by_three_costs(monkeypatch, found):
-    asked = []
-    monkeypatch.setattr(imitation_study, "clones", lambda *given: asked.append(given) or found)
-    monkeypatch.setattr(imitation_study, "improve", lambda clones, at, rng: asked.append((clones, rng)) or at)
-    monkeypatch.setattr(imitation_study, "judge", lambda params, seeds, rng: (params, seeds, rng))
-    rng = np.random.default_rng(4)
-    returns = imitation_study.offline(2, 3, rng)
-    assert asked == [(2, 3, rng)] + [(found, rng)] * 3
-    assert list(returns) == ["clone", "dril", "raw", "survival"]
-    judged = {name: params for name, (params, *rest) in returns.items() if rest == [3, rng]}
-    assert judged["clone"] is found.params
-    assert judged["raw"] is None
-    assert (judged["dril"] == imitation_study.limit(found)).all()
-    assert (judged["survival"] == [np.inf] * 3).all()
+def test_a_clone_and_three_ways_to_go_on_are_judged(monkeypatch, found):
+    """The controls have as many optimiser steps as DRIL, each with the step size that was chosen for it."""
+    went, longer = [], []
+    monkeypatch.setattr(study, "clones", lambda count, seeds, rng: found)
+    monkeypatch.setattr(study, "improve", lambda clones, at, rng, step_size: went.append((at, step_size)) or at)
+    monkeypatch.setattr(imitation, "clone", lambda *start, **settings: longer.append((start, settings)) or "longer")
+    monkeypatch.setattr(study, "judge", lambda params, seeds: params)
+    returns = study.offline(2, SEEDS)
+    assert list(returns) == ["clone", "longer", "dril", "survival"]
+    assert returns["clone"] is found.params
+    assert longer == [
+        ((study.NETWORK, found.params, found.labels), {"rounds": study.ROUNDS, "step_size": study.STEP_SIZES["longer"]})
+    ]
+    assert (returns["dril"] == study.limit(found)).all()
+    assert (returns["survival"] == [np.inf] * 3).all()
+    assert [size for _, size in went] == [study.STEP_SIZES["dril"], study.STEP_SIZES["survival"]]
 
 
 def test_dagger_spends_as_many_labels_as_demonstrations_would(monkeypatch):
-    shares, rounds, judged = [], [], []
-    mixture, dagger, judge = imitation.mixture, imitation.dagger, imitation_study.judge
+    shares, judged = [], []
+    mixture, judge = imitation.mixture, study.judge
     monkeypatch.setattr(imitation, "mixture", lambda e, p, share: shares.append(share) or mixture(e, p, share))
-    monkeypatch.setattr(imitation, "dagger", lambda *a, **s: rounds.extend(dagger(*a, **s)) or rounds)
-    monkeypatch.setattr(imitation_study, "judge", lambda params, *rest: judged.append(params) or judge(params, *rest))
-    found = imitation_study.interactive((1, 3), 2, np.random.default_rng(3))
-    assert {name: value.shape for name, value in found.items()} == {"dagger": (2, 2), "expert": (2, 2)}
-    assert (found["expert"] == 500).all()
+    monkeypatch.setattr(study, "judge", lambda params, *rest: judged.append(params) or judge(params, *rest))
+    rounds = study.dagger(study.demonstrations(1, SEEDS), 2, SEEDS)
     assert shares == [0, 0]  # after the first episode, the student drives
-    assert [each.queries.tolist() for each in rounds] == [[5 * n] * 2 for n in (1, 2, 3)]
-    assert judged[0] is rounds[0].params
-    assert judged[1] is rounds[2].params
+    assert [each.queries.tolist() for each in rounds] == [[5 * n] * 3 for n in (1, 2, 3)]
+    returns = study.interactive((1, 3), SEEDS)
+    assert {name: value.shape for name, value in returns.items()} == {"dagger": (3, 2), "expert": (3, 2)}
+    assert (returns["expert"] == 500).all()
+    for params, each in zip(judged, (rounds[0], rounds[2]), strict=True):
+        assert (params["weights"] == each.params["weights"]).all()
 
 
-def test_what_is_stored_for_dagger_is_what_the_study_finds_now():
-    """The last part of `run`, from the same chance: numbers are stored as they are."""
-    *_, last = np.random.default_rng(0).spawn(len(imitation_study.COUNTS) + 1)
-    found, kept = imitation_study.interactive(imitation_study.COUNTS, 10, last), experiments.stored("imitation")
-    for name, returns in found.items():
-        assert returns == pytest.approx(kept[name], abs=1e-6)
+def test_after_one_demonstration_dagger_is_the_clone():
+    """Same labels, same first parameters, same tests: nothing but rounds can tell them apart."""
+    alone = study.judge(study.train(study.demonstrations(1, SEEDS), SEEDS), SEEDS)
+    assert (study.interactive((1, 2), SEEDS)["dagger"][:, 0] == alone).all()
+    kept = experiments.stored("imitation")
+    assert (kept["dagger"][:, 0] == kept["clone"][:, 0]).all()
 
 
-def test_the_study_is_the_same_on_any_number_of_cores(monkeypatch):
-    """Each part has a chance of its own, and the slowest parts begin first."""
-    began = []
-
-    def offline(count, seeds, rng):
-        began.append(count)
-        return {name: rng.random(seeds) + count for name in ("clone", "dril", "raw", "survival")}
-
-    def interactive(counts, seeds, rng):
-        began.append(counts)
-        return {"dagger": rng.random((seeds, 2))}
-
-    monkeypatch.setattr(imitation_study, "offline", offline)
-    monkeypatch.setattr(imitation_study, "interactive", interactive)
-    pieces = imitation_study.pieces(2, (1, 3))
-    assert {piece.seeds for piece in pieces.values()} == {(0, 1)}
-    one = imitation_study.join([piece.run() for piece in pieces.values()])
-    assert began == [(1, 3), 3, 1]
-    assert list(one) == ["clone", "dril", "raw", "survival", "dagger"]
-    assert np.floor(one["clone"]).tolist() == [[1, 3], [1, 3]]
-    first, second, last = np.random.default_rng(0).spawn(3)
-    assert one["clone"] == pytest.approx(np.stack([first.random(2) + 1, second.random(2) + 3], axis=-1))
-    assert one["dagger"] == pytest.approx(last.random((2, 2)))
+def test_what_is_stored_for_clones_and_dagger_is_what_the_study_finds_now():
+    kept, seeds = experiments.stored("imitation"), range(10)
+    first = slice(study.COUNTS.index(3) + 1)  # rounds do not know how many come after them
+    dagger = study.interactive(study.COUNTS[first], seeds)["dagger"]
+    assert dagger == pytest.approx(kept["dagger"][:10, first], abs=1e-6)
+    clone = study.judge(study.clones(3, seeds, np.random.default_rng(0)).params, seeds)
+    assert clone == pytest.approx(kept["clone"][:10, study.COUNTS.index(3)], abs=1e-6)
 
 
-def test_the_study_of_the_book_has_ten_seeds_and_seventy_rounds(monkeypatch, found):
+def test_the_study_of_the_book_has_a_column_for_each_count_and_blocks_of_ten_seeds(monkeypatch):
+    monkeypatch.setattr(study, "offline", lambda count, seeds: {"clone": np.full(len(seeds), count)})
+    monkeypatch.setattr(study, "interactive", lambda counts, seeds: {"dagger": np.ones((len(seeds), len(counts)))})
+    pieces = study.STUDY.pieces(50)
+    assert len(pieces) == 5
+    numbers = study.STUDY.join([piece.run() for piece in pieces.values()])
+    assert {name: values.shape for name, values in numbers.items()} == {"clone": (50, 8), "dagger": (50, 8)}
+    assert (numbers["clone"] == study.STUDY.settings["counts"]).all()
+
+
+def test_dril_goes_on_as_long_as_the_settings_say(monkeypatch, found):
     settings = {}
-    monkeypatch.setattr(imitation_study, "offline", lambda count, seeds, rng: {"clone": np.full(seeds, count)})
-    monkeypatch.setattr(imitation_study, "interactive", lambda counts, seeds, rng: {"dagger": np.ones((seeds, 5))})
-    study = imitation_study.STUDY
-    assert study.settings["counts"] == [1, 3, 5, 10, 20]
-    numbers = study.join([piece.run() for piece in study.pieces(10).values()])
-    assert {name: values.shape for name, values in numbers.items()} == {"clone": (10, 5), "dagger": (10, 5)}
     monkeypatch.setattr(dril, "dril", lambda *arguments, **given: settings.update(given))
     rng = np.random.default_rng(0)
-    imitation_study.improve(found, None, rng)
-    assert settings == {"horizon": 500, "rounds": 70, "rng": rng, **imitation_study.DRIL}
+    study.improve(found, study.limit(found), rng, step_size=0.3)
+    assert settings == {"horizon": 500, "rounds": study.ROUNDS, "step_size": 0.3, "rng": rng, **study.DRIL}
