@@ -11,6 +11,16 @@ from rlhf_lab.experiments import imitation, mistakes, policy_gradients, runner, 
 from rlhf_lab.experiments.dpo import fall, networks, online
 from rlhf_lab.experiments.ilhf import study as ilhf
 
+ALONE = {  # studies with a command of their own, how many runs the book shows, and what they are about
+    "imitation": (imitation.STUDY, 50, "how many demonstrations CartPole needs: clone, DAgger and DRIL"),
+    "segments": (segments.STUDY, 200, "what each ingredient of learning from compared segments buys"),
+    "policy_gradients": (
+        policy_gradients.STUDY,
+        10,
+        "what PPO gains by using answers again: equal answers and equal steps",
+    ),
+    "mistakes": (mistakes.STUDY, 10, "where policy-gradient code with one wrong line goes"),
+}
 DPO = {"online": online.STUDY, "prior": online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}
 
 
@@ -52,14 +62,8 @@ def _figures(given: argparse.Namespace) -> list[str]:
 
 
 def _studies(given: argparse.Namespace) -> dict[str, runner.Study]:
-    if given.experiment == "imitation":
-        return {"imitation": imitation.STUDY}
-    if given.experiment == "segments":
-        return {"segments": segments.STUDY}
-    if given.experiment == "policy_gradients":
-        return {"policy gradients": policy_gradients.STUDY}
-    if given.experiment == "mistakes":
-        return {"mistakes": mistakes.STUDY}
+    if given.experiment in ALONE:
+        return {given.experiment.replace("_", " "): ALONE[given.experiment][0]}
     if given.experiment == "dpo":
         return {f"dpo {given.study}": DPO[given.study]}
     names = dict.fromkeys(name for figure in _figures(given) for name in ilhf.FIGURES[figure])
@@ -81,27 +85,19 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     common.add_argument("--overwrite", action="store_true", help="replace results that are there")
     parser = argparse.ArgumentParser(prog=prog, description="Studies that are too long for a page of the book.")
     kinds = parser.add_subparsers(required=True, metavar="experiment", dest="experiment")
-    told = "how many demonstrations CartPole needs: clone, DAgger and DRIL"
-    one = kinds.add_parser("imitation", parents=[common], help=told, description=told)
-    one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
-    told = "what each ingredient of learning from compared segments buys"
-    one = kinds.add_parser("segments", parents=[common], help=told, description=told)
-    one.add_argument("--seeds", type=int, default=200, help="number of runs, at least 2 (default: 200)")
-    told = "what PPO gains by using answers again: equal answers and equal steps"
-    one = kinds.add_parser("policy_gradients", parents=[common], help=told, description=told)
-    one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
-    told = "where policy-gradient code with one wrong line goes"
-    one = kinds.add_parser("mistakes", parents=[common], help=told, description=told)
-    one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
-    told = "DPO beside its remedies, online and on networks, and why chosen answers fall"
-    one = kinds.add_parser("dpo", parents=[common], help=told, description=told)
-    one.add_argument("study", choices=DPO)
-    one.add_argument("--seeds", type=int, default=20, help="number of runs, at least 2 (default: 20)")
-    told = "the ILHF paper, figure by figure"
-    one = kinds.add_parser("ilhf", parents=[common], help=told, description=told)
-    one.add_argument("figure", choices=[*ilhf.FIGURES, "all"])
-    one.add_argument("--seeds", type=int, default=20, help="number of worlds, at least 2 (default: 20)")
-    one.add_argument("--draw", type=Path, metavar="FOLDER", help="draw the figures there, as SVG and PNG")
+
+    def add(name: str, seeds: int, told: str, what: str = "runs") -> argparse.ArgumentParser:
+        one = kinds.add_parser(name, parents=[common], help=told, description=told)
+        one.add_argument("--seeds", type=int, default=seeds, help=f"number of {what}, at least 2 (default: {seeds})")
+        return one
+
+    for name, (_, seeds, told) in ALONE.items():
+        add(name, seeds, told)
+    dpo = add("dpo", 20, "DPO beside its remedies, online and on networks, and why chosen answers fall")
+    dpo.add_argument("study", choices=DPO)
+    paper = add("ilhf", 20, "the ILHF paper, figure by figure", "worlds")
+    paper.add_argument("figure", choices=[*ilhf.FIGURES, "all"])
+    paper.add_argument("--draw", type=Path, metavar="FOLDER", help="draw the figures there, as SVG and PNG")
     return parser
 
 

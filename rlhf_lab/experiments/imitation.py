@@ -1,7 +1,7 @@
 """How many demonstrations does CartPole need? Clone, DAgger and DRIL on the same labels, over seeds.
 
-For each seed there is one pool of demonstrations: a method that is given `count` of them takes the first. Networks start
-from the same parameters, and policies are judged from the same first states, whatever the method and the count.
+For each seed there is one pool of demonstrations: a method that is given `count` of them takes the first. Networks
+start from the same parameters, and policies are judged from the same first states, whatever the method and the count.
 """
 
 from collections.abc import Sequence

@@ -40,3 +40,23 @@ def test_the_study_of_imitation_is_the_one_that_the_chapter_describes():
     assert {value.shape for value in found.values()} == {(50, 8)}
     assert (found["expert"] == 500).all()
     assert np.mean(found["dagger"][:, 2:]) > 450
+
+
+def test_on_cartpole_the_control_gains_more_than_dril_from_few_demonstrations_and_loses_nothing_from_many():
+    found = experiments.stored("imitation")
+
+    def gain(one, other, part):
+        paired = (found[one] - found[other])[:, part].mean(-1)
+        return paired.mean(), paired.std(ddof=1) / len(paired) ** 0.5
+
+    few, many = slice(0, 3), slice(4, 8)
+    for pair in (("dril", "clone"), ("survival", "clone"), ("survival", "dril")):
+        mean, error = gain(*pair, few)
+        assert mean > 2 * error, pair
+    mean, error = gain("dril", "clone", many)
+    assert mean < -2 * error
+    mean, error = gain("survival", "clone", many)
+    assert abs(mean) < 2 * error
+    for k in range(8):
+        mean, error = gain("dagger", "clone", [k])
+        assert abs(mean) <= 2 * error
