@@ -224,7 +224,7 @@ def test_all_runs_every_study_once(monkeypatch, tmp_path):
     assert {seeds for _, _, seeds, *_ in ran} == {20}
     assert ran[0][3:] == (tmp_path, {"jobs": 2, "dask": None, "overwrite": False})
     assert main(["imitation"]) == 0
-    assert ran[-1] == ("imitation", imitation.STUDY, 10, Path("results"), {"jobs": 1, "dask": None, "overwrite": False})
+    assert ran[-1] == ("imitation", imitation.STUDY, 50, Path("results"), {"jobs": 1, "dask": None, "overwrite": False})
 
 
 def test_dask_is_asked_for_by_name(monkeypatch, results, capsys):
