@@ -64,6 +64,11 @@ help:
 	@$(RUN) $(PIP) -r requirements/lab.txt
 	@$(PYTHON) -c "open('.venv/lab', 'w').close()"
 
+.venv/dev: .venv/ready requirements/dev.txt
+	@echo "Adding the tools for authors: half a minute, once"
+	@$(RUN) $(PIP) -r requirements/dev.txt
+	@$(PYTHON) -c "open('.venv/dev', 'w').close()"
+
 setup: .venv/ready
 
 lab: .venv/lab
@@ -78,7 +83,7 @@ test: .venv/ready
 notebooks: .venv/ready
 	@$(RUN) book/sync.py
 
-lint: .venv/ready
+lint: .venv/dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
@@ -97,12 +102,14 @@ peers: .venv-peers/ready
 lowest: .venv-lowest/ready
 	$(LOWEST) -m pytest --nbval
 
-mutants: .venv/ready
+mutants: .venv/dev
 	$(RUN) tests/mutants.py $(MODULE)
 
-lock: .venv/ready
-	$(COMPILE) --upgrade --extra lint --extra mutants --extra build --output-file requirements/lock.txt
+lock: .venv/dev
+	$(COMPILE) --upgrade --output-file requirements/lock.txt
 	$(COMPILE) --extra lab --constraint requirements/lock.txt --output-file requirements/lab.txt
+	$(COMPILE) --extra lint --extra mutants --extra build --constraint requirements/lock.txt \
+	  --output-file requirements/dev.txt
 	$(COMPILE) --upgrade --resolution lowest-direct --constraint requirements/lowest.in \
 	  --output-file requirements/lowest.txt
 
