@@ -146,7 +146,7 @@ DAGGER_MIXTURE = Exercise(
 
 def _cost_case(rng: Generator) -> Case:
     m, s, a = int(rng.integers(2, 5)), int(rng.integers(1, 4)), int(rng.integers(2, 4))
-    return np.exp(log_probs(rng, m, s, a)), float(rng.choice([0.005, 0.02, 0.05]))
+    return np.exp(log_probs(rng, m, s, a)), float(rng.choice([0.01, 0.03, 0.05]))
 
 
 def _cost(probs: Array, threshold: float) -> Array:
@@ -183,6 +183,12 @@ DRIL_COST = Exercise(
         "there are two members": len(probs) == 2,
         "there is only one state": probs.shape[1] == 1,
     },
+    hard=(
+        (
+            "A cost that equals the threshold is not above it: -1.",
+            (np.array([[[0.25, 0.75]], [[0.75, 0.25]]]), 0.0625),
+        ),
+    ),
 )
 
 

@@ -144,6 +144,11 @@ def regret(played: Array, fixed: Array) -> Array:
     `played` (..., N) is the loss of each round's policy in its own round, `fixed` (..., N, K) that of each of K
     policies that could have been kept for all rounds. Ross, Gordon and Bagnell 2011.
     """
+    if np.shape(fixed)[:-1] != np.shape(played):
+        raise ValueError(
+            f"hindsight must keep a policy for the rounds that were played: losses {np.shape(played)} of the rounds, "
+            f"{np.shape(fixed)} of the policies"
+        )
     return np.mean(played, axis=-1) - np.min(np.mean(fixed, axis=-2), axis=-1)
 
 

@@ -617,3 +617,8 @@ def test_cases_of_pessimism_come_in_all_sizes_too():
     assert {features.shape for _, _, features, *_ in coverage} == {(answers + 1, size) for answers, size in wide}
     assert {difference.shape[0] - difference.shape[1] for *_, difference, _ in coverage} == {1, 2, 3}
     assert {precision for *_, precision in coverage} == {0.5, 1.0, 2.0}
+
+
+def test_a_cost_at_the_threshold_is_told_from_one_above_it():
+    wrong = diagnosis.diagnose(EXERCISES["dril_cost"], lambda p, limit: np.where(p.var(0) >= limit, 1.0, -1.0))
+    assert wrong == "A cost that equals the threshold is not above it: -1."

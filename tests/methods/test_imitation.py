@@ -369,8 +369,19 @@ def test_active_learning_on_the_track_asks_far_less_for_the_same_policy(alone):
     assert ((alone.queries - 150) * 10 < all_.queries - 150).all()
 
 
+def half(seen, rng):
+    """A guide that knows the left half of the road."""
+    return np.where(seen.argmax(-1) <= WIDTH, expert(seen, rng), gridworlds.AHEAD)
+
+
+def test_a_wrong_answer_of_the_guide_that_is_believed_stays():
+    guided = asked(imitation.Guided(NETWORK, expert, half, 0.1), seed=8)[-1]
+    lost = np.sort(imitation.gap(TRACK, EXPERT, learned(guided.params, 0.02), HORIZON))
+    assert lost[:8].max() < 1.1
+    assert lost[8:] == pytest.approx([11.3, 11.3], abs=0.1)
+
+
 def test_a_guide_that_is_right_on_one_side_saves_questions(alone):
-    half = lambda seen, rng: np.where(seen.argmax(-1) <= WIDTH, expert(seen, rng), gridworlds.AHEAD)  # noqa: E731
     guided = asked(imitation.Guided(NETWORK, expert, half, 0.1))[-1]
     saved = alone.queries - guided.queries
     assert saved.mean() > 0
@@ -463,12 +474,18 @@ def test_a_leader_among_two_policies_has_regret_and_one_that_mixes_has_none():
     assert played.mean() == pytest.approx(0.995)
     assert np.mean(found, axis=0).min() == pytest.approx(0.495)
     assert imitation.regret(played, np.array(found)) == pytest.approx(0.5)
-    share, played = np.full(2, 0.5), []  # the expert's actions so far: their share is what surprises least
-    for _ in range(20):
+    share, error, surprise = np.array([0.9, 0.1]), [], []  # the expert's actions so far: their share surprises least
+    for _ in range(400):
         mixed = np.tile(share / share.sum(), (2, 1))
-        played.append(float(losses(mixed, mixed)))
-        share = share + gridworlds.occupancy(grid, mixed, horizon).mean(0) @ swap
-    assert np.mean(played) == pytest.approx(0.5, abs=1e-3)
+        told = gridworlds.occupancy(grid, mixed, horizon).mean(0) @ swap
+        error.append(float(losses(mixed, mixed)))
+        surprise.append(-told @ np.log(mixed[0]))
+        share = share + told
+    told = (share - [0.9, 0.1]) / 400
+    gamma = [imitation.regret(np.array(surprise), np.full((400, 1), -told @ np.log(told)))]
+    assert share / share.sum() == pytest.approx([0.5, 0.5], abs=0.01)
+    assert np.mean(error) == pytest.approx(0.5, abs=2e-3)
+    assert 400 * gamma[0] == pytest.approx(1.37, abs=0.01)  # bounded: the regret falls as 1 / N
 
 
 @pytest.mark.equation("eq-dagger-regret")
@@ -478,5 +495,9 @@ def test_some_policy_loses_no_more_than_the_mean_of_the_rounds_allows():
     u = imitation.expert_advantage(grid, expert, 20).max()
     for _ in range(20):
         rounds = rng.dirichlet(np.full(3, 0.5), size=(6, 7))
-        each = imitation.error(rounds, expert, gridworlds.occupancy(grid, rounds, 20))
+        all_ = np.array([imitation.error(rounds, expert, gridworlds.occupancy(grid, r, 20)) for r in rounds])
+        each, best = all_.diagonal(), all_.mean(0).min()
         assert imitation.gap(grid, expert, rounds, 20).min() <= imitation.interactive_bound(each.mean(), u, 20)
+        assert best + imitation.regret(each, all_) == pytest.approx(each.mean(), rel=1e-12)
+        with pytest.raises(ValueError, match=r"for the rounds that were played: losses \(5,\) .* \(6, 6\)"):
+            imitation.regret(each[1:], all_)

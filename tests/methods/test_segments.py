@@ -83,13 +83,23 @@ def test_the_likelihood_with_misclicks_is_consistent_and_the_plain_one_shrinks_t
     assert cosine > 0.999
 
 
-def test_a_strong_prior_makes_the_misclick_term_a_factor_of_the_reward(rng):
-    difference = segments.pairs(segments.visits(drawn(rng), 4), rng)
-    label = segments.answers(difference, 10 * TRACK.reward, 0.1, rng)
-    aware, plain = (linear_fits.fit_linear(difference, label, 1e6, rate).mean for rate in (0.1, 0.0))
-    count = np.sum((label - 0.5)[..., None] * difference, axis=-2) / 1e6
-    assert plain == pytest.approx(count, rel=1e-3, abs=1e-9)
-    assert aware == pytest.approx(0.9 * count, rel=1e-3, abs=1e-9)
+@pytest.mark.parametrize(("pays", "precision"), [(1, 10.0), (10, 3.0)])
+def test_the_misclick_term_changes_the_scale_of_a_reward_and_hardly_the_policy(monkeypatch, pays, precision):
+    told = []
+    original = segments.fit_ensemble
+    monkeypatch.setattr(segments, "fit_ensemble", lambda *given: told.append(given) or original(*given))
+    world = gridworlds.track(8, 0.1)
+    paid = replace(world, reward=pays * world.reward)
+    segments.learn(paid, Recipe(precision), 20, np.random.default_rng(777), rounds=8)
+    for questions in (16, 32, 64):
+        difference, label, *settings = told[questions // 8 - 1]
+        assert label.shape == (20, questions)
+        assert settings[:3] == [5, precision, 0.1]
+        aware, plain = (linear_fits.fit_linear(difference, label, precision, rate).mean for rate in (0.1, 0.0))
+        cosine = np.sum(aware * plain, axis=-1) / np.linalg.norm(aware, axis=-1) / np.linalg.norm(plain, axis=-1)
+        earned = [gridworlds.performance(world, segments.best_policy(world, r, 64), 64) for r in (aware, plain)]
+        assert cosine.mean() > 0.97
+        assert np.isclose(*earned).mean() >= 0.9
 
 
 def test_answers_have_the_chance_of_bradley_terry_with_misclicks(rng):
