@@ -76,7 +76,7 @@ def _table(group: dict[int, Row]) -> str:
     for k, row in group.items():
         verdict, readings = _verdict(row)
         kind, mark = MARKS[verdict]
-        told = f'<span class="verdict {kind}">{mark} {verdict}</span>{f" ({readings})" * bool(readings)}'
+        told = f'<span class="verdict {kind}">{mark} {verdict}</span>{f"<br>{readings}" * bool(readings)}'
         claim = f'<span id="claim-{k}"></span>**{row.claim}**<br>{_where(row.where)}'
         lines.append(f"| {claim} | {told} | {row.paper} | {row.ours} | {row.why} |")
     return "\n".join([*lines, ":::\n\n"])
