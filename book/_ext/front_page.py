@@ -70,7 +70,7 @@ def figure() -> str:
     data = {"beta": BETAS, "answers": found.answers, "percent": found.percent.round(1).tolist()}
     data |= {name: getattr(found, name).round(2).tolist() for name in ("expected", "kl")}
     rows = zip(found.answers, found.rewards, found.pretrained, found.percent[FIRST], strict=True)
-    return f"""<figure class="beta" style="--pretrained:{COLORS["pretrained"]};--exact:{COLORS["exact"]}">
+    return f"""<figure class="beta" style="--pretrained:{COLORS["pretrained"]};--optimum:{COLORS["exact"]}">
 <div class="beta-head"><b>is tea hot?</b>
 <label hidden>cheap <input type="range" min="0" max="{len(BETAS) - 1}" value="{FIRST}"
  aria-label="beta, the price of forgetting how people talk"> dear</label>
