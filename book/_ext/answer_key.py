@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 import book_index
+import sources
 from book_index import REFERENCE
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -118,7 +119,12 @@ def _card(app: Sphinx, label: str, formula: str) -> str:
     key = app.env.answer_key
     code = [f"{{py:obj}}`{name.removeprefix('rlhf_lab.')} <{name}>`" for name in key["functions"].get(label, [])]
     shown = [f"{{numref}}`{name}`" for name in key["figures"].get(label, [])]
-    rows = {"Code": code, "Figures": shown, "Tests": [_test(name) for name in key["tests"].get(label, [])]}
+    rows = {
+        "Source": key["sources"].get(label, []),
+        "Code": code,
+        "Figures": shown,
+        "Tests": [_test(name) for name in key["tests"].get(label, [])],
+    }
     told = "\n".join(f"- {name}: {', '.join(entries)}" for name, entries in rows.items() if entries)
     return (
         f"(row-{label})=\n::::{{container}} equation-card\n{{eq}}`{label}`\n\n"
@@ -168,6 +174,7 @@ def prepare(app: Sphinx) -> None:
         "functions": book_index.functions(ROOT),
         "tests": book_index.markers(ROOT),
         "figures": book_index.figures(ROOT),
+        "sources": sources.sources(ROOT),
     }
 
 

@@ -98,8 +98,8 @@ def likert(rating: Array, thresholds: Sequence[float]) -> Array:
 def sample_rankings(reward: Array, rng: Generator) -> Array:
     """Draw rankings, best first, of K answers with rewards (..., K): indices (..., K) (eq-plackett-luce).
 
-    Plackett and Luce: the best of all is chosen with softmax probabilities, then the best of the rest, and so on.
-    Sorting by reward plus Gumbel noise draws from just that distribution.
+    Plackett 1975, Luce 1959: the best of all is chosen with softmax probabilities, then the best of the rest, and so
+    on. Sorting by reward plus Gumbel noise draws from just that distribution.
     """
     return np.argsort(-(reward + rng.gumbel(size=np.shape(reward))))
 

@@ -2,7 +2,7 @@
 
     P[a, b] share that prefers a to b    u utility    mu, sigma mean and standard deviation of a utility
 
-After Siththaranjan et al. 2023. Everything is about A answers to one prompt, compared in all pairs equally often
+After Siththaranjan et al. 2024. Everything is about A answers to one prompt, compared in all pairs equally often
 unless another frequency n[a, b] is given.
 """
 
@@ -19,7 +19,10 @@ SURE = 30.0  # nats; a share cannot be told from certainty much beyond
 
 
 def borda(matrix: Array) -> Array:
-    """(1/A) sum_b P[a, b], the chance of a against an answer drawn at random, itself included: (..., A) (eq-borda)."""
+    """(1/A) sum_b P[a, b], the chance of a against an answer drawn at random, itself included: (..., A) (eq-borda).
+
+    Siththaranjan et al. 2024.
+    """
     return np.mean(matrix, axis=-1)
 
 
@@ -28,8 +31,8 @@ def fit_utility(matrix: Array, frequency: Array | None = None) -> Array:
 
     At the optimum, sum_b n[a, b] sigmoid(u_a - u_b) is sum_b n[a, b] P[a, b] (eq-utility-borda). `frequency` (A, A) is
     n, symmetric: how often each pair is compared. Where all are compared equally often, as without it, this reproduces
-    the Borda counts, and orders answers as they do. Raises `ValueError` if there is no finite optimum: an answer wins
-    or loses for certain, or the comparisons do not connect all answers.
+    the Borda counts, and orders answers as they do. Siththaranjan et al. 2024. Raises `ValueError` if there is no
+    finite optimum: an answer wins or loses for certain, or the comparisons do not connect all answers.
     """
     matrix = checks.preference_matrix(matrix)
     often = np.ones(matrix.shape) if frequency is None else _frequency(frequency, matrix.shape)
@@ -57,7 +60,10 @@ def _frequency(frequency: Array, shape: tuple[int, ...]) -> Array:
 
 
 def normal_choice(mean: Array, log_std: Array) -> Array:
-    """log Phi((mu_a - mu_b) / sqrt(sigma_a^2 + sigma_b^2)), (..., A, A): utilities are normal (eq-dpl-normal)."""
+    """log Phi((mu_a - mu_b) / sqrt(sigma_a^2 + sigma_b^2)), (..., A, A): utilities are normal (eq-dpl-normal).
+
+    Siththaranjan et al. 2024.
+    """
     variance = np.exp(2 * log_std)
     spread = np.sqrt(variance[..., :, None] + variance[..., None, :])
     return norm.logcdf((mean[..., :, None] - mean[..., None, :]) / spread)
@@ -66,7 +72,7 @@ def normal_choice(mean: Array, log_std: Array) -> Array:
 def categorical_choice(logits: Array) -> Array:
     """log of P(u_a > u_b) + P(u_a = u_b) / 2, (..., A, A): utilities lie on K rising atoms (eq-dpl-categorical).
 
-    `logits` (..., A, K) give each answer a distribution over the atoms.
+    `logits` (..., A, K) give each answer a distribution over the atoms. Siththaranjan et al. 2024.
     """
     mass = np.exp(log_softmax(logits))
     below = np.cumsum(mass, axis=-1) - mass / 2
@@ -82,6 +88,7 @@ def explained(mean: Array, variance: Array) -> Array:
     """r^2 = Var_a(mu_a) / (Var_a(mu_a) + mean_a sigma_a^2), the share that the answers explain (eq-explained).
 
     `mean` and `variance` (..., A) of the utilities. Near 1, people agree; near 0, it depends on whom you ask.
+    Siththaranjan et al. 2024.
     """
     between = np.var(mean, axis=-1)
     return between / (between + np.mean(variance, axis=-1))

@@ -154,7 +154,10 @@ def fit_ratings(features: Array, rating: Array, *, personal: bool) -> Ratings:
 
 
 def smoothed(label: Array, p: Array, rate: float) -> Array:
-    """(1 - s) l + s p: move the labels towards what the model says, by a share s, `rate` (eq-smoothing)."""
+    """(1 - s) l + s p: move the labels towards what the model says, by a share s, `rate` (eq-smoothing).
+
+    Zhu et al. 2024.
+    """
     return (1 - rate) * label + rate * p
 
 

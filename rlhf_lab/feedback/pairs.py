@@ -112,7 +112,7 @@ def online(
 def acceptance(reward: Array, ceiling: Array, beta: float) -> Array:
     """exp((R(x, y) - c) / beta): accept an answer of pi_0 this often, and what is left comes from pi* (eq-acceptance).
 
-    Liu et al. 2023, section 3. Raises `ValueError` if a reward lies above the ceiling, or is not finite.
+    Liu, Zhao et al. 2024, section 3. Raises `ValueError` if a reward lies above the ceiling, or is not finite.
     """
     for name, value in (("reward", reward), ("ceiling", ceiling)):
         if not np.isfinite(value).all():

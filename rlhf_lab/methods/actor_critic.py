@@ -26,7 +26,10 @@ def kl_rewards(reward: Array, log_pi: Array, log_pi_0: Array, mask: Array, beta:
 
 
 def td_errors(rewards: Array, values: Array, mask: Array, gamma: float = 1.0) -> Array:
-    """delta_t = r_t + gamma V(s_(t+1)) - V(s_t), with no value behind the last token (eq-td-error)."""
+    """delta_t = r_t + gamma V(s_(t+1)) - V(s_t), with no value behind the last token (eq-td-error).
+
+    Sutton and Barto 2018.
+    """
     following = np.concatenate([values[..., 1:] * mask[..., 1:], 0 * values[..., :1]], axis=-1)
     return (rewards + checks.share("gamma", gamma) * following - values) * mask
 

@@ -24,8 +24,8 @@ def log_best_of_n(log_pi: Array, reward: Array, n: int) -> Array:
     """log pi_n(y | x) of every answer: n draws, of which the one with the highest reward is kept (eq-best-of-n).
 
     pi_n(y) = pi(y) (F^n - (F - m)^n) / m, where F is the probability of a reward of at most R(y) and m that of just
-    R(y); among equal rewards the first draw is kept. Shapes (..., A). Raises `ValueError` unless n is a whole number
-    from 1 on.
+    R(y); among equal rewards the first draw is kept. Shapes (..., A). Nakano et al. 2021. Raises `ValueError` unless n
+    is a whole number from 1 on.
     """
     _draws(n)
     at_most, equal = _distribution(log_pi, reward)

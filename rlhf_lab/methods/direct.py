@@ -118,14 +118,14 @@ def gpo(f: Callable[[Array], Array], beta: float) -> Loss:
 
 
 def ipo(h: Array, tau: float) -> Array:
-    """(h - 1 / (2 tau))^2: a finite margin is enough (eq-ipo). Azar et al. 2023, eq. 17."""
+    """(h - 1 / (2 tau))^2: a finite margin is enough (eq-ipo). Azar et al. 2024, eq. 17."""
     return (h - 1 / (2 * checks.positive("tau", tau))) ** 2
 
 
 def slic(h: Array, beta: float) -> Array:
     """max(0, 1 - beta h): no pull at all once the margin is wide enough (eq-slic).
 
-    The calibration loss of Zhao et al. 2023 on log-ratios, as in Liu et al. 2023.
+    The calibration loss of Zhao et al. 2023 on log-ratios, as in Liu, Zhao et al. 2024.
     """
     return np.maximum(0.0, 1 - checks.positive("beta", beta) * h)
 
@@ -187,7 +187,7 @@ def preference_loss(model: LanguageModel, loss: Loss) -> Callable[[Params, Prefe
 def with_sft(model: LanguageModel, loss: Loss, alpha: float) -> Callable[[Params, PreferenceBatch], Array]:
     """Return the same for `loss` - alpha log pi(y_w|x): the chosen answers are imitated, too (eq-rpo).
 
-    A share p of people is a share p of the imitation. Pang et al. 2024, there per token; Liu et al. 2024 ("RPO").
+    A share p of people is a share p of the imitation. Pang et al. 2024, there per token; Liu, Lu et al. 2024 ("RPO").
     """
     checks.positive("alpha", alpha)
 
@@ -245,6 +245,7 @@ def misclick_dpo(h: Array, beta: float, rate: float) -> Array:
     """-log((1 - epsilon) sigmoid(beta h) + epsilon / 2): a share epsilon, `rate`, answers by coin (eq-misclick-dpo).
 
     Not convex: it is bounded on both sides, so that no comparison counts for more than a mis-click costs.
+    Christiano et al. 2017.
     """
     if not 0 < rate < 1:
         raise ValueError(f"rate is the share of coin flips, in (0, 1); got {rate}; without any, use dpo")

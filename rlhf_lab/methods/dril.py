@@ -57,7 +57,10 @@ def _members(members: int) -> int:
 
 
 def disagreement(probs: Array) -> Array:
-    """C(s, a) = Var_m(pi_m(a | s)), the variance over the members, first axis of `probs` (eq-policy-disagreement)."""
+    """C(s, a) = Var_m(pi_m(a | s)), the variance over the members, first axis of `probs` (eq-policy-disagreement).
+
+    Brantley, Sun and Henaff 2020.
+    """
     _members(len(probs))
     return np.var(probs, axis=0)
 
@@ -70,7 +73,10 @@ def costs(network: Network, ensemble: Params, rows: Labels) -> Array:
 
 
 def clipped(cost: Array, threshold: Array) -> Array:
-    """+1 where the members disagree more than the threshold, -1 elsewhere (eq-clipped-disagreement)."""
+    """+1 where the members disagree more than the threshold, -1 elsewhere (eq-clipped-disagreement).
+
+    Brantley, Sun and Henaff 2020.
+    """
     return np.where(cost > threshold, 1.0, -1.0)
 
 
@@ -254,7 +260,7 @@ def kappa(ratio: Array, variance: Array) -> Kappa:
 
     `ratio` (S,) is the concentrability, `variance` (S, A) that of the ensemble. U is not empty and leaves a state out.
     Two S sets are enough: what lies below the largest ratio of U may join it for nothing, so U holds all ratios up to
-    some number, or, if that would be all states, all but one.
+    some number, or, if that would be all states, all but one. After Brantley, Sun and Henaff 2020.
     """
     states = len(ratio)
     if states < 2:
@@ -274,6 +280,7 @@ def kappa(ratio: Array, variance: Array) -> Kappa:
 def kappa_bound(kappa: Array, epsilon: Array, cost: Array, u: float, horizon: int) -> Array:
     """J(pi*) - J(pi) <= kappa u (epsilon + E_pi[C]) T (eq-kappa-bound): that of `dril_bound`, made simpler and larger.
 
-    `epsilon` is the error of pi where the expert goes, `cost` its expected cost a step where *it* goes.
+    `epsilon` is the error of pi where the expert goes, `cost` its expected cost a step where *it* goes. After
+    Brantley, Sun and Henaff 2020.
     """
     return kappa * u * (epsilon + cost) * horizon

@@ -101,7 +101,10 @@ def double_or_nothing(shape: tuple[int, ...], rng: Generator) -> Array:
 
 
 def anchor(params: Array, start: Array, eta: float) -> Array:
-    """eta || phi - phi_0 ||^2 over the last axis: what holds a member near its own start (eq-anchor)."""
+    """eta || phi - phi_0 ||^2 over the last axis: what holds a member near its own start (eq-anchor).
+
+    ILHF, algorithm 2.
+    """
     return checks.not_negative("eta", eta, "the weight of the anchor") * np.sum((params - start) ** 2, axis=-1)
 
 
@@ -121,7 +124,8 @@ def agglomerative_score(label: Array) -> Array:
 def inclusive_score(chosen: Array, rejected: Array) -> Array:
     """I = mean of log Q(c) with Q as in the loss, nats, from an agent's log pi of both answers (eq-inclusive-score).
 
-    At most 0; the expected score is highest for the agent whose Q is the share of people. Our reading of ILHF, 5.2.
+    At most 0; the expected score is highest for the agent whose Q is the share of people. Our reading of
+    ILHF, section 5.2.
     """
     return np.mean(choice_log_probs(chosen, rejected)[0], axis=-1)
 

@@ -111,7 +111,10 @@ def interactive_bound(epsilon: Array, u: float, horizon: int) -> Array:
 
 
 def mixture(expert: Act, policy: Act, share: float) -> Act:
-    """beta_i pi* + (1 - beta_i) pi: at each step, the expert acts with probability `share` (eq-dagger-mixture)."""
+    """beta_i pi* + (1 - beta_i) pi: at each step, the expert acts with probability `share` (eq-dagger-mixture).
+
+    Ross, Gordon and Bagnell 2011.
+    """
     checks.share("share", share)
 
     def act(seen: Array, rng: Generator) -> Array:

@@ -100,7 +100,10 @@ def bootstrap(shape: tuple[int, ...], rng: Generator) -> Array:
 
 
 def minimum(rewards: Array) -> Array:
-    """min_k r_k(x, y) over the members of an ensemble, (K, ..., A) to (..., A) (eq-ensemble-minimum)."""
+    """min_k r_k(x, y) over the members of an ensemble, (K, ..., A) to (..., A) (eq-ensemble-minimum).
+
+    Coste et al. 2024.
+    """
     return np.min(_members(rewards), axis=0)
 
 

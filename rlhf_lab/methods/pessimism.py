@@ -119,6 +119,7 @@ def coverage_coefficient(log_pi: Array, features: Array, reference: Array, covar
     """C = sqrt(n) sum_y pi(y | x) ||phi(x, y) - phi(x, pi_0)|| in the norm of Sigma^-1 (eq-coverage-coefficient).
 
     For each prompt. It stays bounded as the number n of comparisons, `count`, grows if they cover where pi goes.
+    Xiong, Theory to Algorithm for RLHF.
     """
     checks.count("count", count, "the number of comparisons")
     return count**0.5 * np.sum(np.exp(log_pi) * uncertainty(features, reference, covariance), axis=-1)

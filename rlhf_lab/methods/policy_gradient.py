@@ -186,12 +186,18 @@ def k1(log_ratio: Array) -> Array:
 
 
 def k2(log_ratio: Array) -> Array:
-    """k_2 = l^2 / 2: biased as a number, but the mean of its gradient is that of KL(pi || pi_0) (eq-k2)."""
+    """k_2 = l^2 / 2: biased as a number, but the mean of its gradient is that of KL(pi || pi_0) (eq-k2).
+
+    Schulman 2020.
+    """
     return log_ratio**2 / 2
 
 
 def k3(log_ratio: Array) -> Array:
-    """k_3 = exp(-l) - 1 + l >= 0: unbiased as a number, but its gradient is that of KL(pi_0 || pi) (eq-k3)."""
+    """k_3 = exp(-l) - 1 + l >= 0: unbiased as a number, but its gradient is that of KL(pi_0 || pi) (eq-k3).
+
+    Schulman 2020.
+    """
     return np.expm1(-log_ratio) + log_ratio
 
 

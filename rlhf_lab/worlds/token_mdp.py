@@ -98,7 +98,10 @@ def terminal_rewards(rewards: Array, vocab: int, horizon: int, eos: int | None) 
 
 
 def return_to_go(rewards: Array, discount: float) -> Array:
-    """G_t = r_t + gamma r_(t+1) + gamma^2 r_(t+2) + ..., for rewards (..., T) (eq-return)."""
+    """G_t = r_t + gamma r_(t+1) + gamma^2 r_(t+2) + ..., for rewards (..., T) (eq-return).
+
+    Sutton and Barto 2018.
+    """
     steps = np.arange(rewards.shape[-1])
     gap = steps[None, :] - steps[:, None]
     weights = np.where(gap >= 0, discount ** np.maximum(gap, 0), 0.0)
@@ -117,13 +120,13 @@ def policy_evaluation(policy: Levels, rewards: Levels, discount: float = 1.0, eo
     """V^pi, Q^pi and A^pi of every state by one sweep from the leaves to the root.
 
     V(s) = sum_a pi(a | s) Q(s, a) (eq-value), Q(s, a) = r(s, a) + gamma V(T(s, a)) (eq-action-value),
-    A(s, a) = Q(s, a) - V(s) (eq-advantage).
+    A(s, a) = Q(s, a) - V(s) (eq-advantage). Sutton and Barto 2018.
     """
     return _backward(rewards, discount, eos, lambda t, q: np.sum(np.exp(policy[t]) * q, axis=-1))
 
 
 def backward_induction(rewards: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
-    """V*, Q* and A* of every state: V*(s) = max_a Q*(s, a) (eq-optimal-value)."""
+    """V*, Q* and A* of every state: V*(s) = max_a Q*(s, a) (eq-optimal-value). Puterman 1994."""
     return _backward(rewards, discount, eos, lambda t, q: np.max(q, axis=-1))
 
 

@@ -29,7 +29,7 @@ class TokenProcess:
     """S' = tanh(W S + U x), and x' = 1 with probability sigmoid(scale mu . S') (eq-token-process).
 
     Parameters: W `recurrent` (..., D, D), U `embed` (..., D), mu `readout` (..., D), S_0 `start` (..., D). The
-    process has D = `hidden` = 2. `scale` multiplies the logit: 1 leaves it as it is.
+    process has D = `hidden` = 2. `scale` multiplies the logit: 1 leaves it as it is. ILHF, section 4.1.
     """
 
     hidden: int = 2

@@ -6,13 +6,29 @@ from typing import Any
 import numpy as np
 
 from rlhf_lab.experiments.ilhf.study import BEST, BETAS, SIZES, STEADY, STUDIES, WARM, Load, coin_kl
-from rlhf_lab.experiments.ilhf.verdicts import NO, YES, Row, above, area, brief, change, left, left_error, told, under
+from rlhf_lab.experiments.ilhf.verdicts import (
+    NO,
+    ON_COIN,
+    ON_DIVERGENCE,
+    ON_ENSEMBLES,
+    ON_MEMORY,
+    PARTLY,
+    YES,
+    Row,
+    above,
+    area,
+    brief,
+    change,
+    left,
+    left_error,
+    told,
+    under,
+)
 from rlhf_lab.methods import ilhf
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.worlds import coin
 
 TABLE_3 = {10: (1.0384, 0.0061), 15: (1.0467, 0.0084), 30: (1.0338, 0.0062), 50: (1.0365, 0.0088)}
-PARTLY = "in part"
 SCALES = (("1/3", "tau64"), ("1", "scale1"), ("3", "scale3"))
 VANISHED = 0.1  # share of the first divergence that counts as nothing
 LAG = 10  # at which memory counts as long
@@ -63,6 +79,7 @@ def of_coin(load: Load) -> list[Row]:
     gaps = [kl[f"reinforce {beta}"] - kl["ilhf"] for beta in BETAS]
     return [
         Row(
+            ON_COIN,
             "ILHF says 1 as often as people want",
             "Fig. 1",
             "1/3",
@@ -71,6 +88,7 @@ def of_coin(load: Load) -> list[Row]:
             "the ILHF gradient vanishes at 1/3 and nowhere else inside",
         ),
         Row(
+            ON_COIN,
             "REINFORCE ends near-deterministic",
             "Fig. 1",
             "near 0",
@@ -79,6 +97,7 @@ def of_coin(load: Load) -> list[Row]:
             "the reward has its maximum at one answer",
         ),
         Row(
+            ON_COIN,
             "no KL weight recovers 1/3",
             "Fig. 1, App. B",
             "below 0.23",
@@ -87,6 +106,7 @@ def of_coin(load: Load) -> list[Row]:
             "true for 0.23; false where pretraining says 1 more often than people: one β is then exact",
         ),
         Row(
+            ON_COIN,
             "the divergence vanishes with ILHF only",
             "Fig. 3",
             "0; above 0 for all REINFORCE",
@@ -95,6 +115,7 @@ def of_coin(load: Load) -> list[Row]:
             f"KL(1/3, 0.23) = {floor:.4f} bounds every REINFORCE agent with β > 0 from below",
         ),
         Row(
+            ON_COIN,
             "REINFORCE's gap to ILHF depends on the divergence of pretraining alone",
             "Sec. 5.1",
             "a function of it",
@@ -120,6 +141,7 @@ def of_memory(load: Load) -> list[Row]:
     top = alpha[three].argmax()
     return [
         Row(
+            ON_MEMORY,
             "long-tailed dependence",
             "Fig. 2",
             "a figure",
@@ -132,6 +154,7 @@ def of_memory(load: Load) -> list[Row]:
             f"{alpha[three][top]:.2f}, writes texts of which {stuck[three][top]:.0%} come to repeat themselves",
         ),
         Row(
+            ON_MEMORY,
             "texts do not settle on a repeated pattern",
             "App. C",
             "none does",
@@ -157,6 +180,7 @@ def of_divergence(load: Load) -> list[Row]:
     falls = [above(-change(run)) for name, run in kl.items() if name == "ilhf" or name == BEST]
     return [
         Row(
+            ON_DIVERGENCE,
             "the divergence vanishes with ILHF",
             "Fig. 4a",
             "about 0",
@@ -168,6 +192,7 @@ def of_divergence(load: Load) -> list[Row]:
             + ", and only those two errors below a tenth count",
         ),
         Row(
+            ON_DIVERGENCE,
             "ILHF and ensembles approach the ideal",
             "Fig. 4a",
             "a figure",
@@ -176,6 +201,7 @@ def of_divergence(load: Load) -> list[Row]:
             "in every reading of the temperature",
         ),
         Row(
+            ON_DIVERGENCE,
             "REINFORCE diverges for every KL weight",
             "Fig. 4a",
             "a figure",
@@ -185,6 +211,7 @@ def of_divergence(load: Load) -> list[Row]:
             "weights pin it to its start, as they must",
         ),
         Row(
+            ON_DIVERGENCE,
             "REINFORCE stays behind ILHF",
             "Fig. 4a",
             "a figure",
@@ -221,6 +248,7 @@ def of_ensembles(load: Load) -> list[Row]:
     steps = [area(kl[f"ensemble {few}"]) - area(kl[f"ensemble {many}"]) for few, many in pairwise(SIZES)]
     found = [
         Row(
+            ON_ENSEMBLES,
             "ensembles learn much faster than ILHF",
             "Fig. 4a, 5",
             "a figure",
@@ -240,6 +268,7 @@ def of_ensembles(load: Load) -> list[Row]:
         ),
         _sizes(kl, "more members, faster learning", "Fig. 5", load("joint")["kl"]),
         Row(
+            ON_ENSEMBLES,
             "the gain by more members decreases",
             "Fig. 5",
             "a figure",
@@ -256,6 +285,7 @@ def of_ensembles(load: Load) -> list[Row]:
         improper = ", ".join(brief(duels[f"{name} vs {BEST}"]["means"]) for name in names)
         found.append(
             Row(
+                ON_DIVERGENCE if rival == "REINFORCE" else ON_ENSEMBLES,
                 f"Ensemble-ILHF 50 beats {rival}",
                 "Fig. 4b",
                 "ratio below 1",
@@ -272,6 +302,7 @@ def of_ensembles(load: Load) -> list[Row]:
         ratio = duel["geometric"]
         found.append(
             Row(
+                ON_ENSEMBLES,
                 f"Ensemble-ILHF {members} beats ILHF",
                 "Table 3",
                 f"{value:.4f} ± {spread:.4f}",
@@ -319,6 +350,7 @@ def _sizes(kl: dict[str, Array], claim: str, figure: str, joint: dict[str, Array
         readings = [JOINT] if _faster(joint["joint 50, eta 0"], joint["joint 10, eta 0"]) else []
         why += f". One Adam for all members: {brief(more)} at η = 0, and {brief(same)} without diversity"
     return Row(
+        ON_ENSEMBLES,
         claim,
         figure,
         "a figure",
@@ -348,6 +380,7 @@ def of_longer_texts(load: Load) -> list[Row]:
         ends = told(kl["ilhf"][:, -1])
         found.append(
             Row(
+                ON_DIVERGENCE,
                 f"at τ = {length} ILHF learns the ideal, REINFORCE does not",
                 figure,
                 "a figure",
@@ -359,6 +392,7 @@ def of_longer_texts(load: Load) -> list[Row]:
         )
         found.append(
             Row(
+                ON_ENSEMBLES,
                 f"at τ = {length} ensembles learn faster than ILHF",
                 figure,
                 "a figure",

@@ -10,13 +10,3 @@ CLAIMS = (claims.of_coin, claims.of_memory, claims.of_divergence, claims.of_ense
 def rows(load: Load) -> list[Row]:
     """Return the scoreboard, from the numbers of the studies."""
     return [row for judge in CLAIMS for row in judge(load)]
-
-
-def table(load: Load) -> str:
-    """Return the scoreboard as a Markdown table."""
-    lines = ["| claim | verdict | where | paper | ours | why |", "|---|---|---|---|---|---|"]
-    lines += [
-        f"| {row.claim} | **{row.verdict}** | {row.where} | {row.paper} | {row.ours} | {row.why} |"
-        for row in rows(load)
-    ]
-    return "\n".join(lines)

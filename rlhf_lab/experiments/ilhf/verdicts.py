@@ -9,12 +9,14 @@ import numpy as np
 
 from rlhf_lab.numerics.autodiff import Array
 
-YES, NO = "reproduced", "not reproduced"
+YES, PARTLY, NO = "reproduced", "in part", "not reproduced"
+ON_COIN, ON_MEMORY, ON_DIVERGENCE, ON_ENSEMBLES = "coin", "memory", "divergence", "ensembles"
 
 
 class Row(NamedTuple):
-    """A claim, where the paper makes it, the paper's value, ours, a verdict and the reason."""
+    """A claim, the finding that it belongs to, where the paper makes it, its value, ours, a verdict and the reason."""
 
+    finding: str
     claim: str
     where: str
     paper: str

@@ -172,7 +172,10 @@ class Worlds:
         return ilhf.mixture(np.concatenate(members))
 
     def kl(self, params: Params) -> Array:
-        """Estimate KL(ideal || agent), nats a response, (S,), from the texts to judge by (eq-kl-score). ILHF, 4.3."""
+        """Estimate KL(ideal || agent), nats a response, (S,), from the texts to judge by (eq-kl-score).
+
+        ILHF, section 4.3.
+        """
         return (self.ideal_log_prob - self.log_prob(params, self.tokens)).mean(-1)
 
     def frozen_kl(self, readout: Array) -> Array:
