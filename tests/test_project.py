@@ -28,7 +28,9 @@ CORE = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
 EXTRAS = {
     name: [Requirement(line) for line in lines] for name, lines in PYPROJECT["project"]["optional-dependencies"].items()
 }
-LOCKED = CORE + [r for name, listed in EXTRAS.items() if name not in ("lab", "peers", "cluster") for r in listed]
+LOCKED = CORE + [
+    r for name, listed in EXTRAS.items() if name not in ("lab", "browser", "peers", "cluster") for r in listed
+]
 
 
 def wanted(requirements):
@@ -84,11 +86,12 @@ def test_the_lock_leaves_no_choice_on_any_machine(python, system, os_name):
     assert {name for name in wanted(LOCKED) if len(chosen[name]) != 1} == set()
 
 
-def test_jupyterlab_is_locked_and_changes_no_version_of_the_lock():
-    lab, lock = pins("lab"), pins()
-    assert {canonicalize_name(r.name) for r in EXTRAS["lab"]} <= set(lab)
-    for name in set(lab) & set(lock):
-        assert {str(pin.specifier) for pin in lab[name]} <= {str(pin.specifier) for pin in lock[name]}, name
+@pytest.mark.parametrize("extra", ["lab", "browser"])
+def test_what_comes_later_is_locked_and_changes_no_version_of_the_lock(extra):
+    later, lock = pins(extra), pins()
+    assert {canonicalize_name(r.name) for r in EXTRAS[extra]} <= set(later)
+    for name in set(later) & set(lock):
+        assert {str(pin.specifier) for pin in later[name]} <= {str(pin.specifier) for pin in lock[name]}, name
 
 
 def test_the_lowest_versions_that_are_tested_are_those_that_are_declared():

@@ -50,7 +50,9 @@ def _sized(body: str, images: dict[str, Path]) -> str:
         if "width=" in found[0] or picture is None:
             return found[0]
         width, height = struct.unpack(">II", picture.read_bytes()[16:24])
-        return f'<img {found[1]}src="{found[2]}"{found[3].rstrip("/ ")} width="{width}" height="{height}" loading="lazy">'
+        return (
+            f'<img {found[1]}src="{found[2]}"{found[3].rstrip("/ ")} width="{width}" height="{height}" loading="lazy">'
+        )
 
     return IMAGE.sub(tell, body)
 

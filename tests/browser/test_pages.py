@@ -32,7 +32,9 @@ def test_every_formula_is_there_and_none_is_wrong(visited):
 
 def test_every_picture_is_described_and_has_a_size(visited):
     bare = "(i) => !(i.alt || '').trim() || !i.getAttribute('width')"
-    assert visited.page.evaluate(f"[...document.querySelectorAll('article img')].filter({bare}).map((i) => i.src)") == []
+    assert (
+        visited.page.evaluate(f"[...document.querySelectorAll('article img')].filter({bare}).map((i) => i.src)") == []
+    )
 
 
 def test_a_page_says_what_it_is(visited):
@@ -54,5 +56,7 @@ def test_axe_finds_nothing_serious(visited, view):
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(AXE)
     found = {answer["rule"]: answer["places"] for answer in page.evaluate(ASK)}
-    left = {rule: [p for p in places if not any(k in p[0] for k in KNOWN.get(rule, ()))] for rule, places in found.items()}
+    left = {
+        rule: [p for p in places if not any(k in p[0] for k in KNOWN.get(rule, ()))] for rule, places in found.items()
+    }
     assert {rule: places[:3] for rule, places in left.items() if places} == {}

@@ -68,8 +68,10 @@ def test_a_solution_opens_wherever_its_bar_is_tapped(visit, where):
 
 def test_headings_shrink_in_order(visit):
     page = visit("notebooks/dpo.html").look("phone")
-    sizes = page.evaluate("['h1', 'h2', 'h3', 'p'].map((h) => document.querySelector(`article ${h}`)).filter(Boolean)"
-                          ".map((e) => parseFloat(getComputedStyle(e).fontSize))")
+    sizes = page.evaluate(
+        "['h1', 'h2', 'h3', 'p'].map((h) => document.querySelector(`article ${h}`)).filter(Boolean)"
+        ".map((e) => parseFloat(getComputedStyle(e).fontSize))"
+    )
     assert len(sizes) >= 3
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
@@ -87,7 +89,12 @@ def test_paper_has_no_closed_boxes_and_whole_tables(visit, chapter):
     page = visit(chapter).page
     page.set_viewport_size({"width": 700, "height": 1000})
     page.emulate_media(media="print")
-    assert page.evaluate("[...document.querySelectorAll('article details')].filter((d) => !d.open && d.offsetHeight).length") == 0
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('article details')].filter((d) => !d.open && d.offsetHeight).length"
+        )
+        == 0
+    )
     cut = "[...document.querySelectorAll('article :is(table, pre)')].filter((t) => t.offsetHeight && t.scrollWidth > t.clientWidth + 1)"
     assert page.evaluate(f"{cut}.map((t) => t.textContent.slice(0, 60))") == []
 

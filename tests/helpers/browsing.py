@@ -1,11 +1,13 @@
 """The built book and how a browser sees it: for `tests/browser`."""
 
-import shutil
+import sys
 from pathlib import Path
 
-HTML = Path(__file__).parents[2] / "_build/html"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "book"))
+
+from pdf import HTML, chromium, served  # noqa: E402, F401
+
 # What a page measures of itself while it loads.
 MEASURE = """
 window.shift = 0;
@@ -32,7 +34,12 @@ class Visit:
         self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
         self.page = self.context.new_page()
         self.page.add_init_script(MEASURE)
-        self.page.on("request", lambda request: None if request.url.startswith((site, "data:", "blob:")) else self.outside.append(request.url))
+        self.page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((site, "data:", "blob:")) else self.outside.append(request.url)
+            ),
+        )
         self.page.on("console", lambda told: self.complaints.append(told.text) if told.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("requestfinished", self._weigh)
@@ -46,6 +53,7 @@ class Visit:
     def look(self, view):
         """Show the page at the width and in the theme of this view."""
         width, scheme = VIEWS[view]
+        self.page.add_style_tag(content=".bd-article section { content-visibility: visible !important; }")
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=scheme)
         return self.page
