@@ -44,7 +44,8 @@ GATHER = """async (pages) => {
   document.querySelector("#jb-print-docs-body").remove();
   document.querySelector("article").replaceWith(...articles);
   const style = document.createElement("style");
-  style.textContent = ".bd-main .bd-content .bd-article h1:first-of-type { display: block; } article { break-before: page; }";
+  style.textContent =
+    ".bd-main .bd-content .bd-article h1:first-of-type { display: block; } article { break-before: page; }";
   document.head.append(style);
   document.title = "RLHF Lab";
   await Promise.all([...document.images].map((picture) => picture.decode()));

@@ -18,7 +18,8 @@ PICTURE = "_static/readme.png"
 IMAGE = re.compile(r'<img ([^>]*?)src="([^"]+\.png)"([^>]*)>')
 PARAMETERS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</dd>\n)+)</dl>', re.DOTALL)
 LOST = """<h1>This page does not exist</h1>
-<p>It may have moved. The search finds what is there; so does the list of chapters. <a href="{start}">To the start</a></p>
+<p>It may have moved. The search and the list of chapters show what is there.
+<a href="{start}">To the start</a></p>
 """
 
 

@@ -89,14 +89,11 @@ def test_paper_has_no_closed_boxes_and_whole_tables(visit, chapter):
     page = visit(chapter).page
     page.set_viewport_size({"width": 700, "height": 1000})
     page.emulate_media(media="print")
-    assert (
-        page.evaluate(
-            "[...document.querySelectorAll('article details')].filter((d) => !d.open && d.offsetHeight).length"
-        )
-        == 0
-    )
-    cut = "[...document.querySelectorAll('article :is(table, pre)')].filter((t) => t.offsetHeight && t.scrollWidth > t.clientWidth + 1)"
-    assert page.evaluate(f"{cut}.map((t) => t.textContent.slice(0, 60))") == []
+    closed = "[...document.querySelectorAll('article details')].filter((box) => !box.open && box.offsetHeight)"
+    assert page.evaluate(f"{closed}.length") == 0
+    shown = "[...document.querySelectorAll('article :is(table, pre)')].filter((box) => box.offsetHeight)"
+    cut = f"{shown}.filter((box) => box.scrollWidth > box.clientWidth + 1)"
+    assert page.evaluate(f"{cut}.map((box) => box.textContent.slice(0, 60))") == []
 
 
 def test_a_wrong_address_leads_back(visit):
