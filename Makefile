@@ -18,7 +18,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 NEW_ENOUGH := import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make PYTHON=python3.12')
 OLDEST := import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else 'The lowest versions are those for Python 3.11; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make lowest PYTHON=python3.11')
 
-.PHONY: $(BROKEN) help setup lab book test notebooks lint serve bench peers lowest mutants lock clean
+.PHONY: $(BROKEN) help setup lab book browser pdf test notebooks lint serve bench peers lowest mutants lock clean
 
 help:
 	@echo "make book       execute what is out of date, render the book, print the file to open"
@@ -26,6 +26,8 @@ help:
 	@echo "make lab        open JupyterLab on copies of the notebooks that are yours, in work/"
 	@echo "make setup      only set up the environment in .venv, as all of these do when they need it"
 	@echo "make serve      build the book and serve it on this machine"
+	@echo "make browser    tests that look at the built book in Chromium, which must be there"
+	@echo "make pdf        the whole book as one file, through Chromium"
 	@echo "make notebooks  for authors: bring the notebooks in step with their texts, store outputs"
 	@echo "make lint       style and types"
 	@echo "make bench      speed against PyTorch and JAX (installs them in .venv-peers)"
@@ -69,6 +71,11 @@ help:
 	@$(RUN) $(PIP) -r requirements/dev.txt
 	@$(PYTHON) -c "open('.venv/dev', 'w').close()"
 
+.venv/browser: .venv/ready requirements/browser.txt
+	@echo "Adding what drives a browser: half a minute, once"
+	@$(RUN) $(PIP) -r requirements/browser.txt
+	@$(PYTHON) -c "open('.venv/browser', 'w').close()"
+
 setup: .venv/ready
 
 lab: .venv/lab
@@ -76,6 +83,12 @@ lab: .venv/lab
 
 book: .venv/ready
 	@$(RUN) book/build.py
+
+browser: .venv/browser book
+	$(RUN) -m pytest --numprocesses=0 tests/browser
+
+pdf: .venv/browser book
+	@$(RUN) book/pdf.py
 
 test: .venv/ready
 	$(RUN) -m pytest --nbval
@@ -110,6 +123,7 @@ lock: .venv/dev
 	$(COMPILE) --extra lab --constraint requirements/lock.txt --output-file requirements/lab.txt
 	$(COMPILE) --extra lint --extra mutants --extra build --constraint requirements/lock.txt \
 	  --output-file requirements/dev.txt
+	$(COMPILE) --extra browser --constraint requirements/lock.txt --output-file requirements/browser.txt
 	$(COMPILE) --upgrade --resolution lowest-direct --constraint requirements/lowest.in \
 	  --output-file requirements/lowest.txt
 

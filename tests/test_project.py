@@ -29,7 +29,8 @@ EXTRAS = {
     name: [Requirement(line) for line in lines] for name, lines in PYPROJECT["project"]["optional-dependencies"].items()
 }
 LOCKED = [*CORE, *EXTRAS["book"], *EXTRAS["test"]]
-ADDED = {"lab": ("lab",), "dev": ("lint", "mutants", "build")}  # files of more pins, and the extras that they hold
+# files of more pins, and the extras that they hold
+ADDED = {"lab": ("lab",), "browser": ("browser",), "dev": ("lint", "mutants", "build")}
 
 
 def wanted(requirements):

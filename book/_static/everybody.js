@@ -1,0 +1,13 @@
+/* Paper is light, whatever the screen is. */
+const root = document.documentElement;
+window.addEventListener("beforeprint", () => { root.dataset.screen = root.dataset.theme; root.dataset.theme = "light"; });
+window.addEventListener("afterprint", () => { root.dataset.theme = root.dataset.screen; });
+
+/* What scrolls sideways can be scrolled with the keyboard; what does not is no stop of the Tab key. */
+function stopWhereItScrolls() {
+  const boxes = [...document.querySelectorAll(".bd-content :is(pre, div.math, table, .pst-scrollable-table-container)")];
+  const scrolls = boxes.map((box) => box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible");
+  boxes.forEach((box, k) => (scrolls[k] ? box.setAttribute("tabindex", "0") : box.removeAttribute("tabindex")));
+}
+window.addEventListener("load", () => requestAnimationFrame(stopWhereItScrolls));
+window.addEventListener("resize", stopWhereItScrolls);

@@ -1,0 +1,52 @@
+"""A browser and the built book, for tests that look at pages as a reader does."""
+
+import pytest
+from browsing import HTML, PAGES, Visit, chromium, served
+
+
+def pytest_configure(config):
+    if not (HTML / "llms.txt").exists():
+        raise pytest.UsageError("these tests look at the built book: make book")
+    try:
+        chromium()
+    except SystemExit as missing:
+        raise pytest.UsageError(missing) from None
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of the book on this machine."""
+    with served() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """A function that loads a page for one test alone."""
+    made = []
+
+    def load(name, **context):
+        made.append(Visit(browser, site, name, **context))
+        return made[-1]
+
+    yield load
+    for each in made:
+        each.context.close()
+
+
+@pytest.fixture(scope="session", params=PAGES)
+def visited(request, browser, site):
+    """Each page of the site in turn, loaded once for all tests."""
+    made = Visit(browser, site, request.param)
+    yield made
+    made.context.close()

@@ -1,0 +1,88 @@
+"""Each page of the site: offline, typeset, no wider than a screen, described, and nothing that axe calls serious."""
+
+import re
+from importlib.resources import files
+
+import pytest
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+# What axe finds and cannot be mended here: the rule, what it is found in, and whose it is.
+KNOWN = {}
+# Formulas and code are plain text to axe, which takes half a minute for their thousands of elements otherwise.
+ASK = """async () => {
+  for (const plain of document.querySelectorAll("mjx-container, pre")) plain.textContent = plain.textContent;
+  const answer = await axe.run({ resultTypes: ["violations"], elementRef: false });
+  return answer.violations.filter((found) => ["serious", "critical"].includes(found.impact)).map((found) =>
+    ({ rule: found.id, places: found.nodes.map((node) => [node.html.slice(0, 160), node.failureSummary]) }));
+}"""
+# What the colours of code on their ground have for a contrast, each pair once.
+CODE = """() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => numbers(colour).slice(0, 3).map((part) => part / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, k) => sum + part * [0.2126, 0.7152, 0.0722][k], 0);
+  const ground = (box) => {
+    const own = getComputedStyle(box).backgroundColor;
+    return numbers(own)[3] === 0 ? ground(box.parentElement) : own;
+  };
+  const found = {};
+  for (const word of document.querySelectorAll("pre, pre span")) {
+    const pair = [getComputedStyle(word).color, ground(word)];
+    const [dark, bright] = pair.map(light).sort((a, b) => a - b);
+    found[pair.join(" on ")] = (bright + 0.05) / (dark + 0.05);
+  }
+  return found;
+}"""
+
+
+def test_a_page_asks_for_nothing_outside_and_has_nothing_to_complain_of(visited):
+    assert visited.outside == []
+    assert visited.complaints == []
+
+
+def test_nothing_moves_while_a_page_loads(visited):
+    assert visited.page.evaluate("window.shift") < 0.1
+
+
+def test_every_formula_is_there_and_none_is_wrong(visited):
+    raw = "[...document.querySelectorAll('.math')].filter((e) => !e.querySelector('mjx-container')).length"
+    assert visited.page.evaluate(raw) == 0
+    assert visited.page.evaluate("document.querySelectorAll('mjx-merror').length") == 0
+
+
+def test_every_picture_is_described_and_has_a_size(visited):
+    bare = "(i) => !(i.alt || '').trim() || !i.getAttribute('width')"
+    assert (
+        visited.page.evaluate(f"[...document.querySelectorAll('article img')].filter({bare}).map((i) => i.src)") == []
+    )
+
+
+def test_a_page_says_what_it_is(visited):
+    told = visited.page.evaluate("document.querySelector('meta[name=description]').content")
+    assert 20 < len(told) <= 200
+    assert not re.search(r"[\\$]|\{\w+\}", told)
+    assert visited.page.evaluate("document.querySelector('meta[property=\"og:title\"]').content")
+
+
+@pytest.mark.parametrize("view", ["desk", "phone"])
+def test_no_page_is_wider_than_the_screen(visited, view):
+    page = visited.look(view)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
+
+
+@pytest.mark.parametrize("view", ["desk", "dark"])
+def test_code_can_be_read(visited, view):
+    found = visited.look(view).evaluate(CODE)
+    assert {pair: contrast for pair, contrast in found.items() if contrast < 4.5} == {}
+
+
+@pytest.mark.parametrize("view", ["desk", "dark"])
+def test_axe_finds_nothing_serious(visited, view):
+    page = visited.look(view)
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE)
+    found = {answer["rule"]: answer["places"] for answer in page.evaluate(ASK)}
+    left = {
+        rule: [p for p in places if not any(k in p[0] for k in KNOWN.get(rule, ()))] for rule, places in found.items()
+    }
+    assert {rule: places[:3] for rule, places in left.items() if places} == {}

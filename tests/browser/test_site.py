@@ -1,0 +1,110 @@
+"""What a reader does with the site: with the keyboard, by tapping, on paper, without scripts, at a wrong address."""
+
+import re
+
+import pytest
+from browsing import HTML
+
+CHAPTERS = sorted(f"notebooks/{page.name}" for page in (HTML / "notebooks").glob("*.html"))
+every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
+
+
+@every_chapter
+def test_a_chapter_is_light(visit, chapter):
+    assert visit(chapter).weight < 2_000_000
+
+
+@every_chapter
+def test_formulas_need_no_script(visit, chapter):
+    page = visit(chapter, java_script_enabled=False).page
+    there = page.locator(".math mjx-container").count()
+    assert there >= 50
+    assert there == page.locator(".math").count()
+
+
+# The place of the focus: what it is, and whether one can see that it is there.
+FOCUS = """() => {
+  const here = document.activeElement, style = getComputedStyle(here);
+  const ring = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1;
+  return { body: here === document.body, formula: Boolean(here.closest("mjx-container")),
+           seen: ring || style.boxShadow !== "none", what: here.outerHTML.slice(0, 120) };
+}"""
+
+
+def test_the_keyboard_reaches_links_and_boxes_but_no_formula_and_is_seen(visit):
+    page = visit("notebooks/dpo.html").page
+    stops = []
+    while len(stops) < 400:
+        page.keyboard.press("Tab")
+        stop = page.evaluate(FOCUS)
+        if stop["body"]:
+            break
+        stops.append(stop)
+    assert len(stops) > 60
+    assert [stop["what"] for stop in stops if stop["formula"] or not stop["seen"]] == []
+
+
+def test_what_scrolls_can_be_reached_with_the_keyboard(visit):
+    page = visit("notebooks/token_mdp.html").look("phone")
+    page.wait_for_timeout(300)
+    boxes = "[...document.querySelectorAll('.bd-content :is(pre, div.math, table)')].filter((b) => b.offsetHeight)"
+    wide = page.evaluate(f"{boxes}.filter((b) => b.scrollWidth > b.clientWidth + 1).map((b) => b.tabIndex)")
+    assert len(wide) > 5
+    assert set(wide) == {0}
+
+
+@pytest.mark.parametrize("where", [0.02, 0.3, 0.97])
+def test_a_solution_opens_wherever_its_bar_is_tapped(visit, where):
+    page = visit("notebooks/dpo.html").look("phone")
+    box = page.locator(".solution").first
+    bar = box.locator("summary").bounding_box()
+    assert bar["height"] >= 24
+    assert not box.locator("section").is_visible()
+    box.locator("summary").click(position={"x": where * bar["width"], "y": bar["height"] / 2})
+    assert box.locator("section").is_visible()
+    page.keyboard.press("Enter")
+    assert not box.locator("section").is_visible()
+
+
+def test_headings_shrink_in_order(visit):
+    page = visit("notebooks/dpo.html").look("phone")
+    sizes = page.evaluate(
+        "['h1', 'h2', 'h3', 'p'].map((h) => document.querySelector(`article ${h}`)).filter(Boolean)"
+        ".map((e) => parseFloat(getComputedStyle(e).fontSize))"
+    )
+    assert len(sizes) >= 3
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == len(sizes)
+
+
+def test_a_dark_page_is_printed_light_and_is_dark_again(visit):
+    page = visit("notebooks/dpo.html").look("dark")
+    page.evaluate("addEventListener('beforeprint', () => { window.printed = document.documentElement.dataset.theme; })")
+    assert page.pdf().startswith(b"%PDF")
+    assert page.evaluate("[window.printed, document.documentElement.dataset.theme]") == ["light", "dark"]
+
+
+@every_chapter
+def test_paper_has_no_closed_boxes_and_whole_tables(visit, chapter):
+    page = visit(chapter).page
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.emulate_media(media="print")
+    closed = "[...document.querySelectorAll('article details')].filter((box) => !box.open && box.offsetHeight)"
+    assert page.evaluate(f"{closed}.length") == 0
+    shown = "[...document.querySelectorAll('article :is(table, pre)')].filter((box) => box.offsetHeight)"
+    cut = f"{shown}.filter((box) => box.scrollWidth > box.clientWidth + 1)"
+    assert page.evaluate(f"{cut}.map((box) => box.textContent.slice(0, 60))") == []
+
+
+def test_a_wrong_address_leads_back(visit):
+    page = visit("404.html").page
+    page.get_by_role("link", name="To the start").click()
+    assert page.locator("h1").first.inner_text().startswith("Learning from human feedback")
+
+
+def test_llms_txt_lists_sources_that_are_there():
+    text = (HTML / "llms.txt").read_text(encoding="utf-8")
+    assert re.match(r"# .+\n\n> .+\n\n## Pages\n", text)
+    listed = re.findall(r"^- \[.+\]\((.+)\): .+$", text, re.MULTILINE)
+    assert len(listed) >= 20
+    assert [name for name in listed if not (HTML / name).exists()] == []

@@ -1,0 +1,59 @@
+"""The built book and how a browser sees it: for `tests/browser`."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "book"))
+
+from pdf import HTML, chromium, served  # noqa: E402, F401
+
+# What a page measures of itself while it loads.
+MEASURE = """
+window.shift = 0;
+new PerformanceObserver((list) => {
+  for (const moved of list.getEntries()) if (!moved.hadRecentInput) window.shift += moved.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
+VIEWS = {"desk": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
+
+
+def _pages():
+    names = (page.relative_to(HTML).as_posix() for page in HTML.rglob("*.html") if "_static" not in page.parts)
+    return sorted(name for name in names if name not in ("index.html", "search.html"))
+
+
+PAGES = _pages()
+
+
+class Visit:
+    """One page that was loaded once: what it asked for, what it complained of, and the page itself, in any view."""
+
+    def __init__(self, browser, site, name, **context):
+        self.name, self.outside, self.complaints, self.weight = name, [], [], 0
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
+        self.page = self.context.new_page()
+        self.page.add_init_script(MEASURE)
+        self.page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((site, "data:", "blob:")) else self.outside.append(request.url)
+            ),
+        )
+        self.page.on("console", lambda told: self.complaints.append(told.text) if told.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfinished", self._weigh)
+        self.page.goto(site + name, wait_until="load")
+        if context.get("java_script_enabled", True):  # two frames later what moves has moved
+            self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def _weigh(self, request):
+        self.weight += request.sizes()["responseBodySize"]
+
+    def look(self, view):
+        """Show the page at the width and in the theme of this view."""
+        width, scheme = VIEWS[view]
+        self.page.add_style_tag(content=".bd-article section { content-visibility: visible !important; }")
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=scheme)
+        return self.page
