@@ -1,0 +1,162 @@
+/* The search of the book. SECTIONS comes from sections.js, Stemmer and stopwords from Sphinx's language_data.js.
+
+   A word is compared by its form: American spelling, letters of the Greek alphabet by name, the stem of Porter. A name in
+   the glossary stands for all names of its entry, so an abbreviation finds what it abbreviates. */
+
+const GREEK = Object.fromEntries(
+  ("α alpha β beta γ gamma δ delta ε epsilon ϵ epsilon ζ zeta η eta θ theta ϑ theta κ kappa λ lambda μ mu ν nu ξ xi π pi " +
+    "ρ rho σ sigma τ tau φ phi ϕ phi χ chi ψ psi ω omega").match(/\S+ \S+/g).map((pair) => pair.split(" ")));
+const SPELLINGS = [
+  [/is(e|ed|es|er|ers|ing|ation|ations|able)$/, "iz$1"],
+  [/ys(e|ed|es|ing)$/, "yz$1"],
+  [/([a-z]{3})our/, "$1or"],
+  [/gement(s?)$/, "gment$1"],
+  [/tre(d?)$/, "ter$1"],
+];
+const stemmer = new Stemmer();
+const known = new Map();
+
+function form(word) {
+  if (!known.has(word)) {
+    let plain = word.normalize("NFKD").toLowerCase().replace(/\p{M}/gu, "");
+    plain = plain.replace(/\p{Script=Greek}/gu, (letter) => GREEK[letter] ?? letter);
+    for (const [british, american] of SPELLINGS) plain = plain.replace(british, american);
+    known.set(word, stemmer.stemWord(plain).replace(/ll$/, "l"));
+  }
+  return known.get(word);
+}
+
+/* The words of a text; one with hyphens is a word, too, beside its parts. */
+function words(text) {
+  return text.replace(/['’]s\b/g, "").match(/[\p{L}\p{M}\p{N}_]+(?:[-‐‑–][\p{L}\p{M}\p{N}_]+)*/gu) ?? [];
+}
+const joined = (word) => form(word.replace(/[-‐‑–]/g, ""));
+const query = (text) => words(text).map(joined);
+const stream = (text) =>
+  ` ${words(text).flatMap((word) => (/[-‐‑–]/.test(word) ? [joined(word), ...word.split(/[-‐‑–]/).map(form)] : form(word))).join(" ")} `;
+const count = (text, phrase) => text.split(` ${phrase} `).length - 1;
+
+let index;
+function prepare() {
+  index ??= SECTIONS.map((section) => {
+    const names = (section.names ?? []).map((name) => query(name).join(" "));
+    const title = stream(`${section.title} ${(section.names ?? []).join(" ")}`);
+    const text = stream(section.text);
+    return { ...section, names, title: title, heading: section.title, text, prose: section.text, above: stream(section.of) };
+  });
+}
+
+/* What to look for: for each word of the query, or each name of the glossary in it, the forms that count as found. */
+function wanted(text) {
+  const forms = query(text).filter((word, k, all) => all.length === 1 || !stopwords.includes(word));
+  const entries = index.filter((section) => section.names.length);
+  const found = [];
+  for (let k = 0; k < forms.length; ) {
+    let length = Math.min(5, forms.length - k);
+    let named = [];
+    for (; length > 0; length--) {
+      const phrase = forms.slice(k, k + length).join(" ");
+      named = entries.filter((entry) => entry.names.includes(phrase));
+      if (named.length) break;
+    }
+    length = Math.max(length, 1);
+    const own = forms.slice(k, k + length).join(" ");
+    found.push([...new Set([own, ...named.flatMap((entry) => entry.names)])]);
+    k += length;
+  }
+  return found;
+}
+
+function find(text) {
+  prepare();
+  const groups = wanted(text);
+  const whole = query(text).join(" ");
+  if (!groups.length) return [];
+  const length = index.reduce((sum, section) => sum + section.text.length, 0) / index.length;
+  const hits = groups.map((group) =>
+    index.map((section) => {
+      const share = (phrase, k) => (k ? 0.6 : 1) * Math.min(count(section.title, phrase), 1);
+      const title = Math.max(...group.map(share));
+      const times = group.reduce((sum, phrase, k) => sum + (k ? 0.6 : 1) * count(section.text, phrase), 0);
+      const usual = 0.4 + (0.6 * section.text.length) / length;
+      const above = group.some((phrase) => count(section.above, phrase)) ? 0.3 : 0;
+      return 2 * title + times / (times + 1.2 * usual) + (title || times ? above : 0);
+    }));
+  const rare = hits.map((scores) => Math.log(1 + index.length / (1 + scores.filter((score) => score > 0).length)));
+  const results = index.map((section, k) => ({
+    section,
+    matched: hits.filter((scores) => scores[k] > 0).length,
+    score: (section.names.includes(whole) ? 10 : 1) * section.weight * hits.reduce((sum, scores, g) => sum + rare[g] * scores[k], 0),
+  }));
+  const most = Math.max(...results.map((result) => result.matched));
+  const order = (a, b) => (a.section.kind > b.section.kind) - (a.section.kind < b.section.kind) || b.score - a.score;
+  return most ? results.filter((result) => result.matched === most).sort(order) : [];
+}
+
+/* The sentences around the best match. */
+function snippet(prose, forms) {
+  const sentences = prose.split(/\n|(?<=[.!?]["”)]?)\s+(?=\p{Lu})/u);
+  const worth = sentences.map((sentence) => forms.filter((phrase) => count(stream(sentence), phrase)).length);
+  const best = worth.indexOf(Math.max(...worth));
+  const text = sentences.slice(best, best + 2).join(" ");
+  return text.length > 240 ? `${text.slice(0, 240).replace(/\s+\S*$/, "")} …` : text;
+}
+
+function marked(text, forms) {
+  const single = new Set(forms.flatMap((phrase) => phrase.split(" ")));
+  const paragraph = document.createElement("p");
+  for (const part of text.split(/([\p{L}\p{M}\p{N}_]+(?:[-‐‑–][\p{L}\p{M}\p{N}_]+)*)/u)) {
+    const hit = part && words(part).length && (single.has(joined(part)) || part.split(/[-‐‑–]/).some((word) => single.has(form(word))));
+    paragraph.append(hit ? Object.assign(document.createElement("mark"), { textContent: part }) : part);
+  }
+  return paragraph;
+}
+
+function item({ section }, forms) {
+  const entry = document.createElement("li");
+  const link = entry.appendChild(document.createElement("a"));
+  const root = document.documentElement.dataset.content_root ?? "./";
+  link.href = `${root}${section.page}.html${section.anchor && "#"}${section.anchor}`;
+  link.append(section.heading);
+  if (section.of) entry.append(Object.assign(document.createElement("span"), { textContent: section.of }));
+  entry.append(marked(snippet(section.prose, forms), forms));
+  return entry;
+}
+
+const SHOWN = 12;
+function group(title, results, forms) {
+  const part = document.createElement("section");
+  part.append(Object.assign(document.createElement("h2"), { textContent: `${title} (${results.length})` }));
+  const list = part.appendChild(document.createElement("ul"));
+  list.append(...results.slice(0, SHOWN).map((result) => item(result, forms)));
+  if (results.length > SHOWN) {
+    const more = part.appendChild(Object.assign(document.createElement("button"), { textContent: "Show all", type: "button" }));
+    more.addEventListener("click", () => {
+      list.append(...results.slice(SHOWN).map((result) => item(result, forms)));
+      more.remove();
+    });
+  }
+  return part;
+}
+
+function show(text) {
+  const results = find(text);
+  const forms = text.trim() ? wanted(text).flat() : [];
+  const parts = [["book", "In the book"], ["package", "In the package"]]
+    .map(([kind, title]) => [title, results.filter((result) => result.section.kind === kind)])
+    .filter(([, some]) => some.length)
+    .map(([title, some]) => group(title, some, forms));
+  const nothing = Object.assign(document.createElement("p"), { textContent: text.trim() ? "Nothing was found." : "" });
+  document.getElementById("search-results").replaceChildren(...(parts.length ? parts : [nothing]));
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const fields = document.querySelectorAll("form.bd-search input");
+  const asked = new URLSearchParams(location.search).get("q") ?? "";
+  for (const field of fields) {
+    field.value = asked;
+    field.addEventListener("input", () => show(field.value));
+  }
+  document.getElementById("search-results").setAttribute("aria-live", "polite");
+  show(asked);
+});
