@@ -24,20 +24,25 @@ SKIPPED = (
     nodes.math_block,
     nodes.raw,
     nodes.title,
+    nodes.thead,
     addnodes.index,
     addnodes.toctree,
     solution_node,
 )
 LETTERS = tex2unichar.mathalpha | tex2unichar.mathbin | tex2unichar.mathrel | tex2unichar.mathord
-LONGEST_FORMULA = 16
+FONTS = {"mathbb", "mathcal", "mathrm", "text", "operatorname"}
+LONGEST_FORMULA = 16  # characters
+INDICES = ("book/exercises", "book/equations")  # pages that repeat what chapters say
 ENDS = ("What to remember", "Exercises", "In the wild", "Sources")  # sections of every chapter, which say things again
 
 
 def plain_formula(tex: str) -> str:
-    """Return a short formula as plain letters, and an ellipsis for a long one."""
+    """Return a short formula as plain letters, and an ellipsis for another one."""
+    if set(re.findall(r"\\([A-Za-z]+)", tex)) - set(LETTERS) - FONTS:
+        return "…"
     text = re.sub(r"\\([A-Za-z]+)\s*", lambda name: LETTERS.get(name[1], ""), tex)
-    text = re.sub(r"[{}\\$]", "", text).strip()
-    return text if 0 < len(text) <= LONGEST_FORMULA else "…"
+    text = re.sub(r"[{}\\$]|\^(?=\*)", "", text).strip()
+    return text if len(text) <= LONGEST_FORMULA else "…"
 
 
 def words(node: nodes.Node) -> str:
@@ -46,7 +51,7 @@ def words(node: nodes.Node) -> str:
         return plain_formula(node.astext())
     if isinstance(node, nodes.Text):
         return node.astext()
-    if isinstance(node, SKIPPED) or "answer-key" in node.get("classes", []):
+    if isinstance(node, SKIPPED) or set(node.get("classes", [])) & {"answer-key", "facts"}:
         return ""
     gap = " · " if isinstance(node, nodes.row) else ""
     return " ".join(gap.join(words(child) for child in node.children).split(" ")).replace("\n", " ")
@@ -67,6 +72,7 @@ def paragraphs(node: nodes.Element, inner: tuple[type, ...]) -> Iterator[str]:
 def sections(doctree: nodes.document, page: str, chapters: set[str]) -> Iterator[dict]:
     """Yield the sections of a page: where they are, their title and text, and how much they weigh."""
     whole = words_of_title(next(doctree.findall(nodes.section)))
+    share = 1.0 if page in chapters else 0.3 if page in INDICES else 0.6
     for section in doctree.findall(nodes.section):
         if not isinstance(section.next_node(), nodes.title):
             continue
@@ -80,7 +86,7 @@ def sections(doctree: nodes.document, page: str, chapters: set[str]) -> Iterator
             "title": title,
             "of": "" if first else whole,
             "text": "\n".join(paragraphs(section, inside)),
-            "weight": weight if page in chapters else 0.6,
+            "weight": share * weight,
             "kind": "package" if page.startswith(book_index.REFERENCE) else "book",
         }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import course
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx_exercise.nodes import exercise_enumerable_node, exercise_title
+from sphinx_exercise.nodes import exercise_enumerable_node
 
 import rlhf_lab
 
@@ -52,9 +52,12 @@ def _index() -> str:
         rows = "\n".join(map(_row, chapter.exercises))
         head = "| exercise | with | difficulty | minutes | checker |\n|---|---|---|---|---|"
         name = chapter.page.relative_to(ROOT).with_suffix("").as_posix()
-        link = f"{{doc}}`{chapter.title} </{name}>`"
-        told = f"{link}: {len(chapter.exercises)} exercises, about {course.hours(minutes)}."
-        parts.append(f"## {chapter.title}\n\n{told}\n\n:::{{div}} exercise-index\n{head}\n{rows}\n:::")
+        told = (
+            f"{len(chapter.exercises)} exercises, about {course.hours(minutes)}. {{doc}}`Read the chapter </{name}>`."
+        )
+        parts.append(
+            f"## {chapter.number}. {chapter.title}\n\n{told}\n\n:::{{div}} exercise-index\n{head}\n{rows}\n:::"
+        )
     return "\n\n".join(parts)
 
 
@@ -76,7 +79,7 @@ def facts(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if known:
             line = nodes.paragraph("", "", *_difficulty(int(known["difficulty"])), classes=["facts"])
             line += nodes.Text(f" · {known['minutes']} minutes")
-            exercise.insert(exercise.first_child_matching_class(exercise_title) + 1, line)
+            exercise.next_node(nodes.section).insert(0, line)
 
 
 def _chapter_line(app: Sphinx, docname: str, chapter: course.Chapter) -> nodes.paragraph:

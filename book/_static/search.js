@@ -93,17 +93,21 @@ function find(text) {
   return most ? results.filter((result) => result.matched === most).sort(order) : [];
 }
 
-/* The sentences around the best match. */
-function snippet(prose, forms) {
-  const sentences = prose.split(/\n|(?<=[.!?]["”)]?)\s+(?=\p{Lu})/u);
-  const worth = sentences.map((sentence) => forms.filter((phrase) => count(stream(sentence), phrase)).length);
-  const best = worth.indexOf(Math.max(...worth));
-  const text = sentences.slice(best, best + 2).join(" ");
-  return text.length > 240 ? `${text.slice(0, 240).replace(/\s+\S*$/, "")} …` : text;
+/* The two sentences of the paragraph that matches best; a definition from its beginning. */
+function snippet(section, forms) {
+  const paragraphs = section.prose.split("\n").map((text) => text.split(/(?<=[.!?]["”)]?)\s+(?=\p{Lu})/u));
+  let best = { worth: section.names.length ? Infinity : 0, text: paragraphs[0].slice(0, 2).join(" ") };
+  for (const sentences of paragraphs)
+    sentences.forEach((sentence, k) => {
+      const worth = forms.filter((phrase) => count(stream(sentence), phrase)).length;
+      if (worth > best.worth) best = { worth, text: sentences.slice(k, k + 2).join(" ") };
+    });
+  return best.text.length > 240 ? `${best.text.slice(0, 240).replace(/\s+\S*$/, "")} …` : best.text;
 }
 
 function marked(text, forms) {
-  const single = new Set(forms.flatMap((phrase) => phrase.split(" ")));
+  const here = stream(text);
+  const single = new Set(forms.filter((phrase) => count(here, phrase)).flatMap((phrase) => phrase.split(" ")));
   const paragraph = document.createElement("p");
   for (const part of text.split(/([\p{L}\p{M}\p{N}_]+(?:[-‐‑–][\p{L}\p{M}\p{N}_]+)*)/u)) {
     const hit = part && words(part).length && (single.has(joined(part)) || part.split(/[-‐‑–]/).some((word) => single.has(form(word))));
@@ -119,7 +123,7 @@ function item({ section }, forms) {
   link.href = `${root}${section.page}.html${section.anchor && "#"}${section.anchor}`;
   link.append(section.heading);
   if (section.of) entry.append(Object.assign(document.createElement("span"), { textContent: section.of }));
-  entry.append(marked(snippet(section.prose, forms), forms));
+  entry.append(marked(snippet(section, forms), forms));
   return entry;
 }
 
