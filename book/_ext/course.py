@@ -23,7 +23,7 @@ LEFT_OUT = ("Exercises", "Sources")
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise: `difficulty` is 1, 2 or 3; `checker` is the name of a function of `rlhf_lab.check`, if it has one."""
+    """An exercise: `difficulty` is 1, 2 or 3, and `checker` a function of `rlhf_lab.check`, if it has one."""
 
     label: str
     number: str

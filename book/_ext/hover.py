@@ -1,7 +1,7 @@
 """The Sphinx side of the cards that appear when the reader points at a link, or moves to it with the keyboard.
 
 A card shows a term of the glossary, an equation, a figure, a box or the beginning of a section. All cards are in one
-script, `cards.js`, which a page loads when the first card is wanted, so that they need no server; `book/_static/hover.js`
+script, `cards.js`, which a page loads when the first card is wanted, so they need no server; `book/_static/hover.js`
 shows them. Chapters say nothing of the glossary: the first use of a term in each section becomes a link here.
 """
 
@@ -20,16 +20,17 @@ from sphinx_proof.directive import NODE_TYPES
 ROOT = Path(__file__).parents[2]
 GLOSSARY = "book/glossary"
 FILE = "cards.js"
+COMMON = {"accuracy", "advantage", "comparison", "preference", "ranking", "return", "slip", "token", "value"}
 UNTOUCHED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.term, nodes.citation, solution_node)
 
 
 def names(app: Sphinx) -> dict[str, str]:
-    """Return the anchor of each name in the glossary that consists of words."""
+    """Return the anchor of each name in the glossary that consists of words, and not of one with an everyday sense."""
     objects = app.env.get_domain("std").objects
     return {
         name: anchor
         for (kind, name), (page, anchor) in objects.items()
-        if kind == "term" and page == GLOSSARY and re.fullmatch(r"[\w' -]+", name)
+        if kind == "term" and page == GLOSSARY and name not in COMMON and re.fullmatch(r"[\w' -]+", name)
     }
 
 

@@ -36,20 +36,18 @@ const stream = (text) =>
   ` ${words(text).flatMap((word) => (/[-‐‑–]/.test(word) ? [joined(word), ...word.split(/[-‐‑–]/).map(form)] : form(word))).join(" ")} `;
 const count = (text, phrase) => text.split(` ${phrase} `).length - 1;
 
-let index;
-function prepare() {
-  index ??= SECTIONS.map((section) => {
-    const names = (section.names ?? []).map((name) => query(name).join(" "));
-    const title = stream(`${section.title} ${(section.names ?? []).join(" ")}`);
-    const text = stream(section.text);
-    return { ...section, names, title: title, heading: section.title, text, prose: section.text, above: stream(section.of) };
-  });
-}
+const index = SECTIONS.map((section) => ({
+  section,
+  names: (section.names ?? []).map((name) => query(name).join(" ")),
+  title: stream([section.title, ...(section.names ?? [])].join(" ")),
+  text: stream(section.text),
+  above: stream(section.of),
+}));
 
 /* What to look for: for each word of the query, or each name of the glossary in it, the forms that count as found. */
 function wanted(text) {
   const forms = query(text).filter((word, k, all) => all.length === 1 || !stopwords.includes(word));
-  const entries = index.filter((section) => section.names.length);
+  const entries = index.filter((entry) => entry.names.length);
   const found = [];
   for (let k = 0; k < forms.length; ) {
     let length = Math.min(5, forms.length - k);
@@ -68,35 +66,32 @@ function wanted(text) {
 }
 
 function find(text) {
-  prepare();
   const groups = wanted(text);
   const whole = query(text).join(" ");
-  if (!groups.length) return [];
-  const length = index.reduce((sum, section) => sum + section.text.length, 0) / index.length;
+  const length = index.reduce((sum, entry) => sum + entry.text.length, 0) / index.length;
   const hits = groups.map((group) =>
-    index.map((section) => {
-      const share = (phrase, k) => (k ? 0.6 : 1) * Math.min(count(section.title, phrase), 1);
-      const title = Math.max(...group.map(share));
-      const times = group.reduce((sum, phrase, k) => sum + (k ? 0.6 : 1) * count(section.text, phrase), 0);
-      const usual = 0.4 + (0.6 * section.text.length) / length;
-      const above = group.some((phrase) => count(section.above, phrase)) ? 0.3 : 0;
-      return 2 * title + times / (times + 1.2 * usual) + (title || times ? above : 0);
+    index.map((entry) => {
+      const own = (k) => (k ? 0.6 : 1); // another name of the same thing counts less
+      const title = Math.max(...group.map((phrase, k) => own(k) * Math.min(count(entry.title, phrase), 1)));
+      const times = group.reduce((sum, phrase, k) => sum + own(k) * count(entry.text, phrase), 0);
+      const usual = 0.4 + (0.6 * entry.text.length) / length;
+      const above = (title || times) && group.some((phrase) => count(entry.above, phrase)) ? 0.3 : 0;
+      return 2 * title + times / (times + 1.2 * usual) + above;
     }));
   const rare = hits.map((scores) => Math.log(1 + index.length / (1 + scores.filter((score) => score > 0).length)));
-  const results = index.map((section, k) => ({
-    section,
+  const results = index.map((entry, k) => ({
+    section: entry.section,
     matched: hits.filter((scores) => scores[k] > 0).length,
-    score: (section.names.includes(whole) ? 10 : 1) * section.weight * hits.reduce((sum, scores, g) => sum + rare[g] * scores[k], 0),
+    score: (entry.names.includes(whole) ? 10 : 1) * entry.section.weight * hits.reduce((sum, scores, g) => sum + rare[g] * scores[k], 0),
   }));
   const most = Math.max(...results.map((result) => result.matched));
-  const order = (a, b) => (a.section.kind > b.section.kind) - (a.section.kind < b.section.kind) || b.score - a.score;
-  return most ? results.filter((result) => result.matched === most).sort(order) : [];
+  return most ? results.filter((result) => result.matched === most).sort((a, b) => b.score - a.score) : [];
 }
 
 /* The two sentences of the paragraph that matches best; a definition from its beginning. */
 function snippet(section, forms) {
-  const paragraphs = section.prose.split("\n").map((text) => text.split(/(?<=[.!?]["”)]?)\s+(?=\p{Lu})/u));
-  let best = { worth: section.names.length ? Infinity : 0, text: paragraphs[0].slice(0, 2).join(" ") };
+  const paragraphs = section.text.split("\n").map((text) => text.split(/(?<=[.!?]["”)]?)\s+(?=\p{Lu})/u));
+  let best = { worth: section.names ? Infinity : 0, text: paragraphs[0].slice(0, 2).join(" ") };
   for (const sentences of paragraphs)
     sentences.forEach((sentence, k) => {
       const worth = forms.filter((phrase) => count(stream(sentence), phrase)).length;
@@ -121,7 +116,7 @@ function item({ section }, forms) {
   const link = entry.appendChild(document.createElement("a"));
   const root = document.documentElement.dataset.content_root ?? "./";
   link.href = `${root}${section.page}.html${section.anchor && "#"}${section.anchor}`;
-  link.append(section.heading);
+  link.append(section.title);
   if (section.of) entry.append(Object.assign(document.createElement("span"), { textContent: section.of }));
   entry.append(marked(snippet(section, forms), forms));
   return entry;
@@ -130,7 +125,7 @@ function item({ section }, forms) {
 const SHOWN = 12;
 function group(title, results, forms) {
   const part = document.createElement("section");
-  part.append(Object.assign(document.createElement("h2"), { textContent: `${title} (${results.length})` }));
+  part.append(Object.assign(document.createElement("h2"), { textContent: title }));
   const list = part.appendChild(document.createElement("ul"));
   list.append(...results.slice(0, SHOWN).map((result) => item(result, forms)));
   if (results.length > SHOWN) {
@@ -145,13 +140,13 @@ function group(title, results, forms) {
 
 function show(text) {
   const results = find(text);
-  const forms = text.trim() ? wanted(text).flat() : [];
-  const parts = [["book", "In the book"], ["package", "In the package"]]
+  const forms = wanted(text).flat();
+  const groups = [["book", "In the book"], ["package", "In the package"]]
     .map(([kind, title]) => [title, results.filter((result) => result.section.kind === kind)])
-    .filter(([, some]) => some.length)
-    .map(([title, some]) => group(title, some, forms));
-  const nothing = Object.assign(document.createElement("p"), { textContent: text.trim() ? "Nothing was found." : "" });
-  document.getElementById("search-results").replaceChildren(...(parts.length ? parts : [nothing]));
+    .filter(([, some]) => some.length);
+  const told = groups.map(([title, some]) => `${some.length} ${title.toLowerCase()}`).join(", ");
+  document.getElementById("search-status").textContent = told || (text.trim() ? "Nothing was found." : "");
+  document.getElementById("search-results").replaceChildren(...groups.map(([title, some]) => group(title, some, forms)));
 }
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -161,6 +156,8 @@ document.addEventListener("DOMContentLoaded", () => {
     field.value = asked;
     field.addEventListener("input", () => show(field.value));
   }
-  document.getElementById("search-results").setAttribute("aria-live", "polite");
+  const status = Object.assign(document.createElement("p"), { id: "search-status" });
+  status.setAttribute("role", "status");
+  document.getElementById("search-results").before(status);
   show(asked);
 });
