@@ -72,7 +72,7 @@ def paragraphs(node: nodes.Element, inner: tuple[type, ...]) -> Iterator[str]:
 def sections(doctree: nodes.document, page: str, chapters: set[str]) -> Iterator[dict]:
     """Yield the sections of a page: where they are, their title and text, and how much they weigh."""
     whole = words_of_title(next(doctree.findall(nodes.section)))
-    share = 1.0 if page in chapters else 0.3 if page in INDICES else 0.6
+    share = 1.0 if page in chapters else 0.15 if page in INDICES else 0.6
     for section in doctree.findall(nodes.section):
         if not isinstance(section.next_node(), nodes.title):
             continue
@@ -104,7 +104,7 @@ def terms(doctree: nodes.document, page: str) -> Iterator[dict]:
             anchor = next(item.findall(nodes.term))["ids"][0]
             text = "\n".join(words(paragraph) for paragraph in item.findall(nodes.paragraph))
             told = {"page": page, "anchor": anchor, "title": names[0], "of": "Glossary", "text": text}
-            yield told | {"weight": 0.8, "kind": "book", "names": names}
+            yield told | {"weight": 0.5, "kind": "book", "names": names}
 
 
 def objects(doctree: nodes.document, page: str) -> Iterator[dict]:

@@ -79,13 +79,13 @@ function find(text) {
       return 2 * title + times / (times + 1.2 * usual) + above;
     }));
   const rare = hits.map((scores) => Math.log(1 + index.length / (1 + scores.filter((score) => score > 0).length)));
-  const results = index.map((entry, k) => ({
-    section: entry.section,
-    matched: hits.filter((scores) => scores[k] > 0).length,
-    score: (entry.names.includes(whole) ? 10 : 1) * entry.section.weight * hits.reduce((sum, scores, g) => sum + rare[g] * scores[k], 0),
-  }));
-  const most = Math.max(...results.map((result) => result.matched));
-  return most ? results.filter((result) => result.matched === most).sort((a, b) => b.score - a.score) : [];
+  const results = index.map((entry, k) => {
+    const matched = hits.filter((scores) => scores[k] > 0).length / hits.length;
+    const score = hits.reduce((sum, scores, g) => sum + rare[g] * scores[k], 0);
+    const named = entry.names.includes(whole) ? 10 : 1;
+    return { section: entry.section, matched, score: score * named * matched ** 2 * entry.section.weight };
+  });
+  return results.filter((result) => result.matched >= 0.5).sort((a, b) => b.score - a.score);
 }
 
 /* The two sentences of the paragraph that matches best; a definition from its beginning. */
