@@ -20,7 +20,7 @@ from sphinx_proof.directive import NODE_TYPES
 ROOT = Path(__file__).parents[2]
 GLOSSARY = "book/glossary"
 FILE = "cards.js"
-COMMON = {"accuracy", "advantage", "comparison", "preference", "ranking", "return", "slip", "token", "value"}
+COMMON = {"accuracy", "advantage", "comparison", "preference", "ranking", "return", "token", "value"}
 UNTOUCHED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.term, nodes.citation, solution_node)
 
 

@@ -122,14 +122,11 @@ def objects(doctree: nodes.document, page: str) -> Iterator[dict]:
 def collect(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Remember what a page says."""
     if doctree is not None and doctree.next_node(nodes.section) is not None:
-        chapters = {path.relative_to(ROOT).with_suffix("").as_posix() for path in _chapters()}
+        chapters = {
+            pages[0].relative_to(ROOT).with_suffix("").as_posix() for pages in book_index.numbered(ROOT).values()
+        }
         for found in (sections(doctree, page, chapters), terms(doctree, page), objects(doctree, page)):
             app.env.said += [entry for entry in found if entry["text"] or entry["of"] == ""]
-
-
-def _chapters() -> Iterator[Path]:
-    for pages in book_index.numbered(ROOT).values():
-        yield pages[0]
 
 
 def begin(app: Sphinx) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+import book_index
 import course
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -70,10 +71,10 @@ def _row(exercise: course.Exercise) -> str:
 
 def facts(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put a line under the title of a chapter, and one under the title of each exercise."""
-    for chapter in course.chapters(ROOT).values():
-        if docname == chapter.page.relative_to(ROOT).with_suffix("").as_posix():
-            title = doctree.next_node(nodes.title)
-            title.parent.insert(title.parent.index(title) + 1, _chapter_line(app, docname, chapter))
+    if docname in _pages():
+        chapter = course.chapters(ROOT)[Path(docname).name]
+        title = doctree.next_node(nodes.title)
+        title.parent.insert(title.parent.index(title) + 1, _chapter_line(app, docname, chapter))
     for exercise in doctree.findall(exercise_enumerable_node):
         known = dict(re.findall(r"(difficulty|minutes)-(\d+)", " ".join(exercise["classes"])))
         if known:
@@ -82,8 +83,12 @@ def facts(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             exercise.next_node(nodes.section).insert(0, line)
 
 
+def _pages() -> set[str]:
+    return {pages[0].relative_to(ROOT).with_suffix("").as_posix() for pages in book_index.numbered(ROOT).values()}
+
+
 def _chapter_line(app: Sphinx, docname: str, chapter: course.Chapter) -> nodes.paragraph:
-    line = nodes.paragraph("", f"Chapter {chapter.number} · {chapter.minutes} minutes to read · ", classes=["facts"])
+    line = nodes.paragraph("", f"{chapter.minutes} minutes to read · ", classes=["facts"])
     asked = course.hours(sum(exercise.minutes for exercise in chapter.exercises))
     there = f"{len(chapter.exercises)} exercises"
     line += nodes.reference("", there, internal=True, refuri="#exercises")
@@ -93,7 +98,7 @@ def _chapter_line(app: Sphinx, docname: str, chapter: course.Chapter) -> nodes.p
     for k, name in enumerate(chapter.builds_on):
         line += nodes.Text(", " if k else " · builds on ")
         uri = app.builder.get_relative_uri(docname, f"notebooks/{name}")
-        line += nodes.reference("", f"{every[name].number} {every[name].title}", internal=True, refuri=uri)
+        line += nodes.reference("", f"{every[name].number}. {every[name].title}", internal=True, refuri=uri)
     return line
 
 

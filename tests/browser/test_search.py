@@ -6,7 +6,6 @@ Run with `pytest tests/browser` after `make book`, where playwright and Chromium
 import re
 import shutil
 from pathlib import Path
-from urllib.parse import quote_plus
 
 import pytest
 
@@ -97,7 +96,7 @@ def test_the_first_result_is_what_the_reader_meant(page, query, first, chapter):
 def test_the_book_comes_before_the_package(page):
     assert {result["page"].split("/")[-2] for result in results(page, "fit")} <= {"notebooks", "book"}
     assert page.locator("#search-results h2").all_inner_texts() == ["In the book", "In the package"]
-    assert results(page, "log_softmax", "In the package")[0]["title"] == "models.lm.log_softmax"
+    assert results(page, "enumerate_responses", "In the package")[0]["title"] == "models.lm.enumerate_responses"
 
 
 @pytest.mark.parametrize("query", ["DPO", "KL divergence", "Gibbs policy", "beta", "reward"])
