@@ -8,6 +8,7 @@ shows them. Chapters say nothing of the glossary: the first use of a term in eac
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import book_index
@@ -93,7 +94,7 @@ def cards(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.d
 
 def _shown(doctree: nodes.document) -> Iterator[tuple[str, list[nodes.Node]]]:
     """Yield an anchor of a page, and what its card shows; the anchor of the page itself is empty."""
-    numbers = book_index.numbers(ROOT)
+    numbers = _numbers()
     for node in doctree.findall(nodes.Element):
         if isinstance(node, nodes.math_block) and node.get("label"):
             yield f"equation-{node['label']}", [node]
@@ -114,6 +115,11 @@ def _shown(doctree: nodes.document) -> Iterator[tuple[str, list[nodes.Node]]]:
             terms = list(node.findall(nodes.term))
             told = [_title(terms[0].astext()), *node.findall(nodes.paragraph)]
             yield from ((term["ids"][0], told) for term in terms)
+
+
+@cache
+def _numbers() -> dict[str, str]:
+    return book_index.numbers(ROOT)
 
 
 def _title(text: str) -> nodes.paragraph:

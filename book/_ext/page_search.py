@@ -54,7 +54,7 @@ def words(node: nodes.Node) -> str:
     if isinstance(node, SKIPPED) or set(node.get("classes", [])) & {"answer-key", "facts"}:
         return ""
     gap = " · " if isinstance(node, nodes.row) else ""
-    return " ".join(gap.join(words(child) for child in node.children).split(" ")).replace("\n", " ")
+    return gap.join(words(child) for child in node.children).replace("\n", " ")
 
 
 def paragraphs(node: nodes.Element, inner: tuple[type, ...]) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 
-import book_index
 import course
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -48,7 +48,7 @@ def _routes() -> str:
 
 def _index() -> str:
     parts = []
-    for chapter in course.chapters(ROOT).values():
+    for chapter in _chapters().values():
         minutes = sum(exercise.minutes for exercise in chapter.exercises)
         rows = "\n".join(map(_row, chapter.exercises))
         head = "| exercise | with | difficulty | minutes | checker |\n|---|---|---|---|---|"
@@ -71,8 +71,7 @@ def _row(exercise: course.Exercise) -> str:
 
 def facts(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put a line under the title of a chapter, and one under the title of each exercise."""
-    if docname in _pages():
-        chapter = course.chapters(ROOT)[Path(docname).name]
+    if chapter := _pages().get(docname):
         title = doctree.next_node(nodes.title)
         title.parent.insert(title.parent.index(title) + 1, _chapter_line(app, docname, chapter))
     for exercise in doctree.findall(exercise_enumerable_node):
@@ -83,8 +82,13 @@ def facts(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             exercise.next_node(nodes.section).insert(0, line)
 
 
-def _pages() -> set[str]:
-    return {pages[0].relative_to(ROOT).with_suffix("").as_posix() for pages in book_index.numbered(ROOT).values()}
+@cache
+def _chapters() -> dict[str, course.Chapter]:
+    return course.chapters(ROOT)
+
+
+def _pages() -> dict[str, course.Chapter]:
+    return {chapter.page.relative_to(ROOT).with_suffix("").as_posix(): chapter for chapter in _chapters().values()}
 
 
 def _chapter_line(app: Sphinx, docname: str, chapter: course.Chapter) -> nodes.paragraph:
@@ -94,7 +98,7 @@ def _chapter_line(app: Sphinx, docname: str, chapter: course.Chapter) -> nodes.p
     line += nodes.reference("", there, internal=True, refuri="#exercises")
     line += nodes.Text(f", {asked} · ")
     line.extend(_difficulty(chapter.difficulty))
-    every = course.chapters(ROOT)
+    every = _chapters()
     for k, name in enumerate(chapter.builds_on):
         line += nodes.Text(", " if k else " · builds on ")
         uri = app.builder.get_relative_uri(docname, f"notebooks/{name}")
