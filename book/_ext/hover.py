@@ -1,8 +1,9 @@
 """The Sphinx side of the cards that appear when the reader points at a link, or moves to it with the keyboard.
 
-A card shows a term of the glossary, an equation, a figure, a box or the beginning of a section. All cards are in one
-script, `cards.js`, which a page loads when the first card is wanted, so they need no server; `book/_static/hover.js`
-shows them. Chapters say nothing of the glossary: the first use of a term in each section becomes a link here.
+A card shows a term of the glossary, an equation, a figure, a box or the beginning of a section. The cards of a page
+are in a script, `cards/<page>.js`, which is loaded when the first of them is wanted, so they need no server;
+`book/_static/hover.js` shows them. Chapters say nothing of the glossary: the first use of a term in each section
+becomes a link here.
 """
 
 import json
@@ -20,7 +21,7 @@ from sphinx_proof.directive import NODE_TYPES
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = "book/glossary"
-FILE = "cards.js"
+FOLDER = "cards"
 COMMON = {"accuracy", "advantage", "comparison", "preference", "ranking", "return", "token", "value"}
 UNTOUCHED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.term, nodes.citation, solution_node)
 
@@ -89,7 +90,7 @@ def cards(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.d
             html = re.sub(r'<a class="headerlink".*?</a>', "", html)
             html = re.sub(r"</?a\b[^>]*>| (?:id|name)=\"[^\"]*\"|<span></span>", "", html)
             html = re.sub(r'(src=")(?:\.\./)+', r"\1", html)
-            app.env.cards[f"{page}.html{anchor and '#'}{anchor}"] = html.strip()
+            app.env.cards.setdefault(page, {})[anchor] = html.strip()
 
 
 def _shown(doctree: nodes.document) -> Iterator[tuple[str, list[nodes.Node]]]:
@@ -138,12 +139,13 @@ def begin(app: Sphinx) -> None:
 
 
 def write(app: Sphinx, error: Exception | None) -> None:
-    """Write all cards in a fixed order, a line each."""
+    """Write the cards of each page to a script of its own."""
     if error is None:
-        lines = ",\n".join(
-            json.dumps({key: app.env.cards[key]}, ensure_ascii=False)[1:-1] for key in sorted(app.env.cards)
-        )
-        Path(app.outdir, FILE).write_text(f"window.CARDS = {{\n{lines}\n}};\n", encoding="utf-8")
+        for page, shown in app.env.cards.items():
+            path = Path(app.outdir, FOLDER, f"{page}.js")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            told = json.dumps(shown, ensure_ascii=False, indent=0)
+            path.write_text(f"(window.CARDS ??= {{}})[{json.dumps(page)}] = {told};\n", encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,17 +1,26 @@
-/* Cards: what a link leads to, for whoever points at it or moves to it with the keyboard. CARDS comes from cards.js, which
-   is loaded when the first card is wanted. On a touch screen a term of the glossary opens its card; other links lead on. */
+/* Cards: what a link leads to, for whoever points at it or moves to it with the keyboard. CARDS comes from cards/<page>.js,
+   which is loaded when the first card of that page is wanted. On a touch screen a term of the glossary opens its card;
+   other links lead on. */
 (() => {
   const root = new URL(document.documentElement.dataset.content_root ?? "./", location.href).href;
+  const wanted = /^(notebooks\/\w+|book\/\w+(?=\.html#))\.html(?:#((?:equation-eq|fig|sec|thm|ex|term)-.+))?$/;
   const card = Object.assign(document.createElement("div"), { id: "card", hidden: true });
   card.setAttribute("role", "tooltip");
-  let cards, link, timer;
+  const pages = new Map();
+  let link, timer;
 
-  function load() {
-    cards ??= new Promise((resolve) => {
-      const script = Object.assign(document.createElement("script"), { src: `${root}cards.js`, onload: () => resolve(window.CARDS) });
-      document.body.append(script, card);
-    });
-    return cards;
+  /* The page and the anchor that a link leads to, if there may be a card. */
+  const destination = (at) => (at.href.startsWith(root) ? at.href.slice(root.length).match(wanted) : null);
+
+  async function html(at) {
+    const [, page, anchor = ""] = destination(at);
+    if (!pages.has(page))
+      pages.set(page, new Promise((resolve) => {
+        const script = Object.assign(document.createElement("script"), { src: `${root}cards/${page}.js`, onload: resolve });
+        document.body.append(script, card);
+      }));
+    await pages.get(page);
+    return window.CARDS[page][anchor];
   }
 
   function place(at) {
@@ -24,9 +33,9 @@
   }
 
   async function show(at) {
-    const html = (await load())[at.href.slice(root.length)];
-    if (!html || link !== at) return;
-    card.innerHTML = html;
+    const shown = await html(at);
+    if (!shown || link !== at) return;
+    card.innerHTML = shown;
     for (const image of card.querySelectorAll("img")) image.src = root + image.getAttribute("src");
     card.hidden = false;
     at.setAttribute("aria-describedby", "card");
@@ -52,7 +61,7 @@
 
   const target = (event) => {
     const at = event.target.closest?.("article a.internal:not(.headerlink), article a.term");
-    return at?.href.startsWith(root) ? at : undefined;
+    return at && destination(at) ? at : undefined;
   };
   document.addEventListener("pointerover", (event) => {
     if (event.pointerType === "touch") return;

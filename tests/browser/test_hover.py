@@ -13,7 +13,7 @@ SITE = Path(__file__).parents[2] / "_build/html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-    pytest.mark.skipif(not (SITE / "cards.js").exists(), reason="the book is not built: make book"),
+    pytest.mark.skipif(not (SITE / "cards").exists(), reason="the book is not built: make book"),
 ]
 CHAPTER = (SITE / "notebooks/dpo.html").as_uri()
 
