@@ -39,10 +39,10 @@ def page(browser):
 
 LINKS = {
     "term": ("a.term:text-is('Gibbs policy')", "Gibbs policy"),
-    "equation": ("a[href*='#equation-eq-gibbs']", "("),
-    "figure": ("a[href*='#fig-']", "Fig."),
-    "section": ("a[href*='#sec-']", ""),
-    "theorem": ("a[href*='#thm-']", "Theorem"),
+    "equation": ("a.internal[href*='#equation-eq-gibbs']", "("),
+    "figure": ("a.internal[href*='#fig-']", "Fig."),
+    "section": ("a.internal[href*='#sec-']", ""),
+    "theorem": ("a.internal[href*='#thm-']", "Theorem"),
 }
 
 
@@ -63,13 +63,13 @@ def test_a_link_shows_what_it_leads_to_and_the_card_goes_again(page, link, start
 
 
 def test_formulas_in_a_card_are_typeset(page):
-    page.locator("article a[href*='#equation-eq-gibbs']").first.hover()
+    page.locator("article a.internal[href*='#equation-eq-gibbs']").first.hover()
     page.locator("#card mjx-container").first.wait_for()
     page.keyboard.press("Escape")
 
 
 def test_a_figure_in_a_card_is_there(page):
-    page.locator("article a[href*='#fig-']").first.hover()
+    page.locator("article a.internal[href*='#fig-']").first.hover()
     page.locator("#card img").first.wait_for()
     page.wait_for_function("document.querySelector('#card img').naturalWidth > 0")
     page.keyboard.press("Escape")
