@@ -39,7 +39,16 @@ def package_hash(root: Path) -> str:
 
 def pages_hash(root: Path) -> str:
     """Return a fingerprint of everything that the pages are made from and with."""
-    return fingerprint(root, RENDERED, *sorted(f"{made.name} {made.version}" for made in distributions()))
+    return fingerprint(root, RENDERED, commit(root), *sorted(f"{made.name} {made.version}" for made in distributions()))
+
+
+def commit(root: Path) -> str:
+    """Return the name of the commit that the pages are made from; nothing if the folder is no clone."""
+    git = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--dirty= with changes"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def forget_old_results(root: Path) -> None:
@@ -58,6 +67,7 @@ def render(root: Path, log: Path) -> int:
         "TQDM_DISABLE": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "JUPYTER_PREFER_ENV_PATH": "1",
+        "BOOK_COMMIT": commit(root),
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
     }
     start = "from jupyter_book.cli.main import main; main()"  # its script holds the path at which it was installed

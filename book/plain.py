@@ -17,12 +17,13 @@ from pybtex.database import Entry, parse_file
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 import book_index
+import course
 
 FENCE = re.compile(r"(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\}\s*(?P<argument>.*)")
 OPTION = re.compile(r":(\w+):\s*(.*)")
 ROLE = re.compile(r"\{(?P<name>[\w:]+)\}`(?P<text>[^`]+)`")
 NAMED = re.compile(r"(?P<text>.*?)\s*<(?P<target>[^>]+)>")
-TITLES = {"note": "Note", "prf:theorem": "Theorem", "prf:proof": "Proof", "exercise": "Exercise"}
+TITLES = {"note": "Note", "prf:theorem": "Theorem", "prf:proof": "Proof"}
 WELCOME = (
     "> A chapter of the book RLHF Lab. It needs the package `rlhf_lab`. In a clone of the book, `make lab` installs it "
     "and opens a copy of this notebook that is yours. Without a clone, install the wheel that the book's front page "
@@ -133,14 +134,21 @@ def _box(name: str, argument: str, options: dict[str, str], body: str, book: Boo
     inside = _markdown(body, book)
     if name in ("solution", "dropdown"):
         return _folded("Solution" if name == "solution" else argument, inside)
-    if name == "exercise-start":
-        return f"**{number}.**"
+    if name in ("exercise", "exercise-start"):
+        head = f"**{number}{f' ({argument})' if argument else ''}.**{_asked(options.get('class', ''))}"
+        return _quote(f"{head} {inside}") if name == "exercise" else head
     if name == "exercise-end":
         return ""
     if name == "admonition":
         return _quote(f"**{argument}**\n\n{inside}")
     title = number or TITLES[name]
     return _quote(f"**{title}{f' ({argument})' if argument else ''}.** {inside}")
+
+
+def _asked(classes: str) -> str:
+    """Return the difficulty and the minutes of an exercise, if its classes name them."""
+    known = dict(re.findall(r"(difficulty|minutes)-(\d+)", classes))
+    return f" {course.dots(int(known['difficulty']))}, {known['minutes']} minutes." if known else ""
 
 
 def _quote(text: str) -> str:

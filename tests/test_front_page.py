@@ -102,14 +102,3 @@ def test_the_front_page_asks_the_question_of_each_chapter():
     )
     chapters = {k: pages[0].stem for k, pages in book_index.numbered(ROOT).items()}
     assert rows == [(str(k), name, name) for k, name in chapters.items()]
-
-
-def test_minutes_grow_with_words_and_open_cells(tmp_path):
-    page = tmp_path / "page.md"
-    words, cell = "word " * 2000, "```{code-cell} ipython3\nx = 1\n```\n"
-    hidden = cell.replace("x =", ":tags: [hide-input]\n\nx =")
-    times = {}
-    for name, text in {"words": words, "cells": words + 10 * cell, "hidden": words + 10 * hidden}.items():
-        page.write_text(text)
-        times[name] = front_page.minutes(page)
-    assert times == {"words": 10, "cells": 15, "hidden": 10}

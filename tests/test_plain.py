@@ -84,8 +84,9 @@ plt.show()
 
 See {numref}`fig-one`.
 
-```{exercise-start}
+```{exercise-start} Twice, or $2x$
 :label: ex-double
+:class: difficulty-1 minutes-5
 ```
 Double it.
 
@@ -194,7 +195,7 @@ def test_a_chapter_in_plain_markdown(project):
     ]
     assert (picture.source, picture.metadata["jupyter"]) == ("plt.show()", {"source_hidden": True})
     assert caption.source == "**Fig. 2.1** Shows (2.1)."
-    assert exercise.source == "See Fig. 2.1.\n\n**Exercise 2.1.**\nDouble it."
+    assert exercise.source == "See Fig. 2.1.\n\n**Exercise 2.1 (Twice, or $2x$).** ●○○, 5 minutes.\nDouble it."
     assert starter.metadata["tags"] == ["nbval-skip"]
     assert solution.source.splitlines() == [
         "<details>",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import book_index
+import course
 import numpy as np
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -27,7 +28,6 @@ BETAS = [float(f"{10 ** (k / 20 - 1):.2g}") for k in range(41)]  # 0.1 to 10
 FIRST = BETAS.index(0.5)
 SHOWN = 8  # answers with a row of their own
 WIDTH, HEIGHT, KL_END, REWARD_ENDS = 180, 225, 2.6, (-0.4, 3.1)  # of the plot
-WORDS_PER_MINUTE, MINUTES_PER_CELL = 200, 0.5
 
 
 class Optima(NamedTuple):
@@ -135,15 +135,6 @@ def _y(reward: float) -> float:
     return 18 + (HEIGHT - 52) * (high - reward) / (high - low)
 
 
-def minutes(page: Path) -> int:
-    """Return how long a chapter takes to read, in steps of five minutes: its words, and a moment for each open cell."""
-    text = page.read_text(encoding="utf-8")
-    cells = [match.group() for match in book_index.CELL.finditer(text)]
-    words = len(book_index.CELL.sub("", text).split())
-    open_cells = sum("hide-input" not in cell for cell in cells)
-    return 5 * round((words / WORDS_PER_MINUTE + MINUTES_PER_CELL * open_cells) / 5)
-
-
 class Beta(SphinxDirective):
     """```{beta}``` puts the figure into the page, and its text below it as a caption."""
 
@@ -161,7 +152,7 @@ class Minutes(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Return the number."""
-        return [nodes.Text(str(minutes(ROOT / f"notebooks/{self.text}.md")))], []
+        return [nodes.Text(str(course.chapters(ROOT)[self.text].minutes))], []
 
 
 class Count(SphinxRole):
