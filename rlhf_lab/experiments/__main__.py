@@ -89,7 +89,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     one.add_argument("--seeds", type=int, default=200, help="number of runs, at least 2 (default: 200)")
     told = "what PPO gains by using answers again: equal answers and equal steps"
     one = kinds.add_parser("policy_gradients", parents=[common], help=told, description=told)
-    one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")
+    one.add_argument("--seeds", type=int, default=40, help="number of runs, at least 2 (default: 40)")
     told = "where policy-gradient code with one wrong line goes"
     one = kinds.add_parser("mistakes", parents=[common], help=told, description=told)
     one.add_argument("--seeds", type=int, default=10, help="number of runs, at least 2 (default: 10)")

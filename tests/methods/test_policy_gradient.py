@@ -378,6 +378,17 @@ def test_the_gradients_of_the_estimators():
     assert np.abs(kl_gradient(pg.k2, in_reward=True) - reverse).max() > 0.01
 
 
+@pytest.mark.equation("eq-k3")
+def test_in_the_reward_k3_climbs_an_objective_that_has_no_highest_point():
+    """J_beta + beta KL(pi_0 || pi) grows with every nat by which an answer of the reference becomes rarer."""
+    worth = []
+    for nats in (10, 100, 1000):
+        rarer = log_softmax(TASK.log_optimum - nats * (np.arange(7) == 3))
+        worth.append(TASK.objective(rarer) + tasks.BETA * TASK.mean(lm.kl(TASK.log_pi_0, rarer)))
+    each = tasks.BETA * TASK.mean(np.exp(TASK.log_pi_0[:, 3]))
+    assert np.diff(worth) == pytest.approx([90 * each, 900 * each], rel=1e-3)
+
+
 @pytest.mark.parametrize("entropy_weight", [0.0, 0.3])
 def test_the_history_tells_entropy_and_length(entropy_weight):
     loss, collect = pg.reinforce(
