@@ -16,7 +16,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     "segments": (segments.STUDY, 200, "what each ingredient of learning from compared segments buys"),
     "policy_gradients": (
         policy_gradients.STUDY,
-        10,
+        40,
         "what PPO gains by using answers again: equal answers and equal steps",
     ),
     "mistakes": (mistakes.STUDY, 10, "where policy-gradient code with one wrong line goes"),

@@ -17,6 +17,19 @@ from rlhf_lab.numerics.autodiff import Array, log_softmax
 Levels = list[Array]
 
 
+def entropy_bonus(levels: Levels, rewards: Levels, beta: float, weight: float) -> Levels:
+    """pi(a | s) prop. to (pi_0(a | s)^beta exp(Q(s, a)))^(1 / (beta + w)), Q with the price but no entropy to come.
+
+    Where J_beta with w times the entropy of each next token ends (eq-entropy-bonus); for w = 0 the Gibbs policy.
+    """
+    full = checks.positive("beta", beta) + checks.not_negative("weight", weight, "w, what a nat of entropy is paid")
+
+    def rest(t: int, q: Array) -> Array:
+        return tilt(beta / full * levels[t], q, full)
+
+    return _sweep(levels, rewards, rest, lambda t, log_pi, q: q - beta * (log_pi - levels[t]))
+
+
 def forward_price(log_pi_0: Array, earned: Array, beta: float) -> Array:
     """log pi of pi = beta pi_0 / (lambda - R), lambda > max R from the sum, (..., A).
 

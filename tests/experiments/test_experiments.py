@@ -12,7 +12,7 @@ from rlhf_lab.numerics import files
 STORED = {"imitation": (imitation.STUDY, 50)} | {f"dpo {name}": (study, 20) for name, study in DPO.items()}
 STORED["dpo prior"] = (DPO["prior"], 200)
 STORED["mistakes"] = (mistakes.STUDY, 10)
-STORED["policy gradients"] = (policy_gradients.STUDY, 10)
+STORED["policy gradients"] = (policy_gradients.STUDY, 40)
 STORED["segments"] = (segments.STUDY, 200)
 STORED |= {f"ilhf {name}": (study, 20) for name, study in STUDIES.items()}
 

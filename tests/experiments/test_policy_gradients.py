@@ -17,4 +17,4 @@ def test_a_small_curve_and_the_stored_ones():
     run = policy_gradients.RUNS["RLOO, 192 steps"]
     assert policy_gradients.curve(run, range(2), answers=128, points=2).shape == (2, 2)
     stored = experiments.stored("policy gradients")
-    assert {name: gaps.shape for name, gaps in stored.items()} == dict.fromkeys(policy_gradients.RUNS, (10, 8))
+    assert {name: gaps.shape for name, gaps in stored.items()} == dict.fromkeys(policy_gradients.RUNS, (40, 8))

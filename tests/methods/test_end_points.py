@@ -97,10 +97,12 @@ def expected_rrhf_step(logits, reward, n=3):
 
 
 @pytest.mark.equation("eq-rrhf", "eq-raft-end")
-def test_rrhf_is_at_rest_where_all_that_is_said_earns_the_same_and_nowhere_else():
+def test_rrhf_is_at_rest_where_all_that_is_said_earns_the_same_and_stays_only_at_the_best():
     reward, rng = np.array([1.0, 0, 1, 0, 0.5, 1, 0]), np.random.default_rng(0)
     for _ in range(20):
         logits = rng.normal(size=7)
         assert np.abs(expected_rrhf_step(logits, reward)).max() > 1e-2
         only_best = np.where(reward == 1, logits, -40)
         assert expected_rrhf_step(only_best, reward) == pytest.approx(np.zeros(7), abs=1e-9)
+        mostly_worst = np.where(reward == 0, logits, logits - 8)  # rest at a lower reward does not last
+        assert expected_rrhf_step(mostly_worst, reward)[reward == 1].sum() < -1e-4

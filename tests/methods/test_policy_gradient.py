@@ -9,6 +9,7 @@ import tasks
 from autograd import grad
 from autograd.tracer import getval
 
+from rlhf_lab.methods import end_points
 from rlhf_lab.methods import policy_gradient as pg
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.recurrent import Recurrent
@@ -295,22 +296,11 @@ def test_in_the_mean_the_bonus_moves_the_entropies_of_the_next_tokens_and_not_th
     assert np.linalg.norm(held - full) / np.linalg.norm(full) == pytest.approx(0.72, abs=0.005)
 
 
-def end_of_the_bonus(weight):
-    """The policy at which J_beta with the bonus is at rest, from the last token backwards; parameters."""
-    reference = lm.policy_levels(tasks.MODEL, tasks.REFERENCE, tasks.PROMPTS, 2)
-    first, last = TASK.mdp.token_rewards()
-    price = tasks.BETA + weight
-    second = log_softmax((tasks.BETA * reference[1] + last) / price)
-    value = (np.exp(second) * (last - tasks.BETA * (second - reference[1]))).sum(-1)
-    promised = first + np.concatenate([value, np.zeros((2, 1))], axis=-1).reshape(first.shape)
-    begin = log_softmax((tasks.BETA * reference[0] + promised) / price)
-    return {"logits": np.concatenate([begin, second], axis=1)}
-
-
 @pytest.mark.equation("eq-entropy-bonus")
 def test_the_bonus_does_not_end_where_the_objective_with_entropy_has_its_optimum():
+    levels = lm.policy_levels(tasks.MODEL, tasks.REFERENCE, tasks.PROMPTS, 2)
     for weight, apart in ((0.0, 0.0), (0.1, 0.0005), (0.5, 0.0045)):
-        end = end_of_the_bonus(weight)
+        end = tasks.MODEL.of_levels(end_points.entropy_bonus(levels, TASK.mdp.token_rewards(), tasks.BETA, weight))
         slope = grad(lambda p, w=weight: states_held_constant(p, w))(end)["logits"]
         assert slope == pytest.approx(np.zeros((2, 3, 3)), abs=1e-12)
         optimum = gibbs.log_policy(*tilted(weight))
@@ -386,6 +376,17 @@ def test_the_gradients_of_the_estimators():
     assert kl_gradient(pg.k1, in_reward=True) == pytest.approx(reverse, abs=1e-12)
     assert kl_gradient(pg.k3, in_reward=True) == pytest.approx(reverse - forward, abs=1e-12)
     assert np.abs(kl_gradient(pg.k2, in_reward=True) - reverse).max() > 0.01
+
+
+@pytest.mark.equation("eq-k3")
+def test_in_the_reward_k3_climbs_an_objective_that_has_no_highest_point():
+    """J_beta + beta KL(pi_0 || pi) grows with every nat by which an answer of the reference becomes rarer."""
+    worth = []
+    for nats in (10, 100, 1000):
+        rarer = log_softmax(TASK.log_optimum - nats * (np.arange(7) == 3))
+        worth.append(TASK.objective(rarer) + tasks.BETA * TASK.mean(lm.kl(TASK.log_pi_0, rarer)))
+    each = tasks.BETA * TASK.mean(np.exp(TASK.log_pi_0[:, 3]))
+    assert np.diff(worth) == pytest.approx([90 * each, 900 * each], rel=1e-3)
 
 
 @pytest.mark.parametrize("entropy_weight", [0.0, 0.3])
