@@ -1,4 +1,4 @@
-"""How good is a reward model? Accuracy, calibration, coverage, and what its errors cost the policy that trusts it.
+"""How good is a reward model? Correlation, accuracy, calibration, coverage, and what its errors cost a policy.
 
 p predicted probability that the first is preferred    l label    R reward    R_phi learned reward    rho prompts
 k_z scale of a task    w_z its share    c common scale
@@ -13,6 +13,19 @@ from scipy.special import expit
 from rlhf_lab.models import gibbs
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
+
+
+def correlation(reward: Array, learned: Array, weight: Array) -> float:
+    """Return the correlation of two rewards (K, A) over answers, each less its mean over the answers to its prompt.
+
+    `weight` (K, A) says how much each answer counts. A constant of a prompt changes nothing: no comparison tells it.
+    """
+    tables = reward, learned, weight = np.asarray(reward), np.asarray(learned), np.asarray(weight)
+    if len({table.shape for table in tables}) > 1 or (weight < 0).any() or not weight.any(-1).all():
+        raise ValueError("reward, learned and weight must have one shape (K, A), and each prompt a weight above 0")
+    share = weight / weight.sum(-1, keepdims=True)
+    a, b = (table - (share * table).sum(-1, keepdims=True) for table in (reward, learned))
+    return float((weight * a * b).sum() / ((weight * a * a).sum() * (weight * b * b).sum()) ** 0.5)
 
 
 class Coverage(NamedTuple):

@@ -10,6 +10,22 @@ P = np.array([0.9, 0.8, 0.35, 0.5, 1.0, 0.0])
 LABEL = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.5])
 
 
+def test_the_correlation_counts_answers_as_often_as_they_weigh_and_no_constant_of_a_prompt():
+    reward, learned = np.random.default_rng(1).normal(size=(2, 2, 5))
+    often = np.array([[1, 2, 0, 1, 3], [2, 1, 1, 4, 1]])
+    both = np.stack([reward, learned], axis=-1)
+    rows = [np.repeat(table, count, axis=0) for table, count in zip(both, often, strict=True)]
+    pooled = np.concatenate([row - row.mean(0) for row in rows])
+    found = evaluation.correlation(reward, learned, often)
+    assert found == pytest.approx(np.corrcoef(pooled.T)[0, 1], abs=1e-12)
+    moved = 3 * learned + np.array([[5.0], [-7.0]])
+    assert evaluation.correlation(reward, moved, 0.1 * often) == pytest.approx(found, abs=1e-12)
+    assert evaluation.correlation(reward, -reward, often) == pytest.approx(-1, abs=1e-12)
+    for wrong in (often[:1], -often, often * [[0], [1]]):
+        with pytest.raises(ValueError, match=r"must have one shape \(K, A\), and each prompt a weight above 0$"):
+            evaluation.correlation(reward, learned, wrong)
+
+
 @pytest.mark.equation("eq-coverage")
 def test_coverage_counts_prompts_and_answers_once():
     prompt = np.array([[0, 1], [0, 1], [2, 2], [0, 1]])
