@@ -19,17 +19,22 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def page():
+def browser():
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        outside = []
-        page.on("request", lambda request: outside.append(request.url) if request.url[:5] != "file:" else None)
-        page.on("pageerror", lambda error: outside.append(str(error)))
-        page.goto(f"{(SITE / 'search.html').as_uri()}?q=first")
-        yield page
-        assert outside == []
+        yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser):
+    page = browser.new_page()
+    wrong = []
+    page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith("file:") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"{(SITE / 'search.html').as_uri()}?q=first")
+    yield page
+    assert wrong == []
 
 
 ENTRIES = """entries => entries.map(entry => ({
