@@ -10,7 +10,8 @@ AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="
 KNOWN = {}
 # Formulas and code are plain text to axe, which takes half a minute for their thousands of elements otherwise.
 ASK = """async () => {
-  for (const plain of document.querySelectorAll("mjx-container, pre")) plain.textContent = plain.textContent;
+  for (const formula of document.querySelectorAll("mjx-container")) formula.replaceWith(formula.textContent);
+  for (const code of document.querySelectorAll("pre, .sig")) code.textContent = code.textContent;
   const answer = await axe.run({ resultTypes: ["violations"], elementRef: false });
   return answer.violations.filter((found) => ["serious", "critical"].includes(found.impact)).map((found) =>
     ({ rule: found.id, places: found.nodes.map((node) => [node.html.slice(0, 160), node.failureSummary]) }));
