@@ -74,7 +74,8 @@ def page(app: Sphinx, name: str, template: str, context: dict, doctree: nodes.do
     app.everybody[name] = (title, description)
     images = {copy: Path(app.srcdir, source) for source, copy in app.builder.images.items()}
     if body := context.get("body"):
-        context["body"] = PARAMETERS.sub(_plain_parameters, _sized(body, images))
+        body = PARAMETERS.sub(_plain_parameters, _sized(body, images))
+        context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     listed = context.get("generate_toctree_html")
     context["generate_toctree_html"] = lambda *args, **options: str(listed(*args, **options)).replace(
         "<summary>", '<summary aria-label="Pages of this chapter">'

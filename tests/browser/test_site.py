@@ -45,7 +45,7 @@ def test_the_keyboard_reaches_links_and_boxes_but_no_formula_and_is_seen(visit):
 
 
 def test_what_scrolls_can_be_reached_with_the_keyboard(visit):
-    page = visit("notebooks/token_mdp.html").look("phone")
+    page = visit("notebooks/dpo.html").look("phone")
     page.wait_for_timeout(300)
     boxes = "[...document.querySelectorAll('.bd-content :is(pre, div.math, table)')].filter((b) => b.offsetHeight)"
     wide = page.evaluate(f"{boxes}.filter((b) => b.scrollWidth > b.clientWidth + 1).map((b) => b.tabIndex)")
