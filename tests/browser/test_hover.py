@@ -1,21 +1,9 @@
-"""Cards on hover, on focus and on touch, in Chromium, from the file system.
-
-Run with `pytest tests/browser` after `make book`, where playwright and Chromium are installed.
-"""
-
-import shutil
-from pathlib import Path
+"""Cards on hover, on focus and on touch, in Chromium, from the file system."""
 
 import pytest
+from browsing import HTML
 
-sync_api = pytest.importorskip("playwright.sync_api")
-SITE = Path(__file__).parents[2] / "_build/html"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-    pytest.mark.skipif(not (SITE / "cards").exists(), reason="the book is not built: make book"),
-]
-CHAPTER = (SITE / "notebooks/dpo.html").as_uri()
+CHAPTER = (HTML / "notebooks/dpo.html").as_uri()
 
 
 @pytest.fixture(scope="module")

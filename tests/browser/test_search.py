@@ -1,21 +1,9 @@
-"""What a reader finds first: the search of the built book, in Chromium, from the file system.
-
-Run with `pytest tests/browser` after `make book`, where playwright and Chromium are installed.
-"""
+"""What a reader finds first: the search of the built book, in Chromium, from the file system."""
 
 import re
-import shutil
-from pathlib import Path
 
 import pytest
-
-sync_api = pytest.importorskip("playwright.sync_api")
-SITE = Path(__file__).parents[2] / "_build/html"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-    pytest.mark.skipif(not (SITE / "sections.js").exists(), reason="the book is not built: make book"),
-]
+from browsing import HTML
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +12,7 @@ def page(browser):
     wrong = []
     page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith("file:") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto(f"{(SITE / 'search.html').as_uri()}?q=first")
+    page.goto(f"{(HTML / 'search.html').as_uri()}?q=first")
     yield page
     assert wrong == []
 
