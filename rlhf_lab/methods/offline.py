@@ -2,7 +2,7 @@
 
 Beside the chapter "Soft values"; functions stand in the order of its equations.
 
-    n(s, a) how often the log takes a in s    mu behaviour policy n(s, a) / n(s)    r reward    c price    gamma discount
+    n(s, a) how often the log takes a in s    mu behaviour policy, n(s, a) / n(s)    r reward    c price
 
 A log becomes counts on the tree of prefixes: levels (K, W^t, V), as in `worlds.token_mdp`. Where the log never was, it
 knows nothing; each method has another idea of what to believe there.

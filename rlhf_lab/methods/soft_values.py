@@ -163,7 +163,7 @@ def td_targets(
 def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple[Loss, Callable]:
     """Return `loss` and `collect` for `optim.fit`: temporal differences for a model whose logits are Psi, G or Q.
 
-    `draw(params, rng)` returns prompts (..., N, P), responses (..., N, T) and their rewards (..., N), of whatever policy.
+    `draw(params, rng)` returns prompts (..., N, P), responses (..., N, T) and rewards (..., N), of whatever policy.
     Targets are those of the parameters at the start of the round. The loss is the mean squared error of a token.
     """
     task.same_language("values", model)

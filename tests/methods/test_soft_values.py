@@ -65,7 +65,7 @@ def test_the_gibbs_policy_read_greedily_misses_its_mode_on_many_trees():
     missed = []
     for seed in range(300):
         price = np.random.default_rng(seed).uniform(0.2, 2)
-        prior, rewards, by_token = tree(seed + 1000, 3, 4, 2, prompts=1)
+        prior, _, by_token = tree(seed + 1000, 3, 4, 2, prompts=1)
         policy = soft.psi_values(prior, by_token, price, eos=2).advantage
         read = lm.answer_index(soft.greedy(policy, 2), 3, 2)
         missed.append(read != lm.answers_of_levels(policy, 2).argmax(-1))
