@@ -136,6 +136,28 @@ def implicit_q(log: Log, expectile: float, discount: float = 1.0, eos: int | Non
     )
 
 
+def implicit_policy(log: Log, values: Values, weight: float) -> Levels:
+    """log pi(a | s) = log mu + w (Q - V) - log Z(s), -inf for what was never seen (eq-implicit-policy).
+
+    With w = 1 / beta it leans from the log as far as the Gibbs policy of that price. Snell et al. 2023.
+    """
+    leaning = [m + weight * a for m, a in zip(behaviour(log.counts), values.advantage, strict=True)]
+    return [level - _soft(level) for level in leaning]
+
+
+def filtered_clone(
+    row: Array, response: Array, reward: Array, threshold: float, prompts: int, vocab: int, eos: int | None = None
+) -> Levels:
+    """log pi(y | x) of a clone of the answers that earned at least a threshold (eq-filtered-clone).
+
+    It is proportional to mu(y | x) P(R >= threshold | x, y), so luck beats a high mean. Arguments as for `read`. Raises
+    `ValueError` if no answer to some prompt passes.
+    """
+    kept = np.asarray(reward) >= threshold
+    parts = (np.asarray(part)[kept] for part in (row, response, reward))
+    return behaviour(read(*parts, prompts, vocab, eos).counts)
+
+
 def expectiles(values: Array, weights: Array, expectile: float) -> Array:
     """The v with sum_a w_a |tau - 1{q_a < v}| (q_a - v) = 0, over the last axis; -inf where all weights are 0."""
     seen = weights > 0
@@ -166,13 +188,13 @@ def _told(
 ) -> Values:
     """Sweep over the rewards of the log, with Q(s, a) = shape(t, r + gamma V(s')) in place of what the sweep finds."""
     q: Levels = []
+    v: Levels = []
 
     def at(t: int, found: Array) -> Array:
         q.insert(0, shape(t, found))
-        return backup(t, q[0])
+        v.insert(0, backup(t, q[0]))
+        return np.where(v[0] > -np.inf, v[0], 0.0)  # what leads to such a state was never seen either
 
-    v = sweep(log.rewards, discount, eos, at).v
-    known = [
-        np.where(a > -np.inf, a, 0.0) - np.where(b > -np.inf, b, 0.0)[..., None] for a, b in zip(q, v, strict=True)
-    ]
-    return Values(v, q, [np.where(a > -np.inf, d, -np.inf) for a, d in zip(q, known, strict=True)])
+    sweep(log.rewards, discount, eos, at)
+    known = [np.where(b > -np.inf, b, 0.0)[..., None] for b in v]
+    return Values(v, q, [a - b for a, b in zip(q, known, strict=True)])

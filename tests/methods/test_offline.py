@@ -126,12 +126,11 @@ def test_cloning_what_passed_a_filter_prefers_luck_to_a_high_mean():
     """Answer 0 pays 1 always, answer 1 pays 3 or -3: of those above 2, all are answer 1."""
     row, response = np.zeros(40, int), np.repeat([[0], [1]], 20, axis=0)
     reward = np.concatenate([np.ones(20), np.tile([3.0, -3.0], 10)])
-    kept = reward >= 2
-    passed = offline.read(row[kept], response[kept], reward[kept], 1, 2)
-    assert np.exp(offline.behaviour(passed.counts)[0][0, 0]) == pytest.approx([0, 1])
-    some = reward >= 1
-    passed = offline.read(row[some], response[some], reward[some], 1, 2)
-    assert np.exp(offline.behaviour(passed.counts)[0][0, 0]) == pytest.approx([2 / 3, 1 / 3])
+    for threshold, law in ((2, [0, 1]), (1, [2 / 3, 1 / 3])):
+        policy = offline.filtered_clone(row, response, reward, threshold, 1, 2)
+        assert np.exp(policy[0][0, 0]) == pytest.approx(law)
+    with pytest.raises(ValueError, match="no answer to prompt 0 of 1"):
+        offline.filtered_clone(row, response, reward, 4, 1, 2)
 
 
 @pytest.mark.parametrize(
