@@ -61,11 +61,6 @@ def behaviour(counts: Levels) -> Levels:
         return [np.log(np.where(np.any(n, -1, keepdims=True), n, 1)) - np.log(_total(n)) for n in counts]
 
 
-def _total(counts: Array) -> Array:
-    total = np.sum(counts, axis=-1, keepdims=True)
-    return np.where(total > 0, total, counts.shape[-1])
-
-
 def batch_q(log: Log, unseen: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
     """Q(s, a) = r + gamma max_a' Q(s', a') where the log has been, `unseen` elsewhere (eq-batch-q).
 
@@ -89,6 +84,44 @@ def filtered_q(log: Log, share: float, discount: float = 1.0, eos: int | None = 
         raise ValueError(f"share compares a token with the most frequent one and lies in (0, 1]; got {share}")
     kept = [(n > 0) & (n >= share * np.max(n, axis=-1, keepdims=True)) for n in log.counts]
     return _told(log, discount, eos, lambda t, q: np.where(kept[t], q, -np.inf), _best)
+
+
+def implicit_q(log: Log, expectile: float, discount: float = 1.0, eos: int | None = None) -> Values:
+    """Q(s, a) = r + gamma V(s'), V(s) the expectile of Q(s, a) over a ~ mu: it asks for no token that was not seen.
+
+    At 1/2 the expectile is the mean, and Q is that of mu; towards 1 it goes to the best token in the log
+    (eq-implicit-q). The policy is mu exp(w (Q - V)), normalised. Raises `ValueError` if it is outside (0, 1).
+    """
+    if not 0 < expectile < 1:
+        raise ValueError(f"an expectile lies in (0, 1), and 1/2 is the mean; got {expectile}")
+    return _told(
+        log,
+        discount,
+        eos,
+        lambda t, q: np.where(log.counts[t] > 0, q, -np.inf),
+        lambda t, q: expectiles(q, log.counts[t], expectile),
+    )
+
+
+def expectiles(values: Array, weights: Array, expectile: float) -> Array:
+    """The v with sum_a w_a |tau - 1{q_a < v}| (q_a - v) = 0, over the last axis; -inf where all weights are 0."""
+    seen = weights > 0
+    values, v = np.where(seen, values, 0.0), np.zeros(values.shape[:-1])
+    share = np.ones(values.shape)
+    for _ in range(values.shape[-1] + 1):  # Newton's steps on a function of so many pieces
+        weight = weights * share
+        v = np.sum(weight * values, axis=-1) / np.where(seen.any(-1), np.sum(weight, axis=-1), 1.0)
+        share = np.where(values < v[..., None], 1 - expectile, expectile)
+    return np.where(seen.any(-1), v, -np.inf)
+
+
+def implicit_policy(log: Log, values: Values, weight: float) -> Levels:
+    """log pi(a | s) = log mu + w (Q - V) - log Z(s), -inf for what was never seen (eq-implicit-policy).
+
+    With w = 1 / beta it leans from the log as far as the Gibbs policy of that price. Snell et al. 2023.
+    """
+    leaning = [m + weight * a for m, a in zip(behaviour(log.counts), values.advantage, strict=True)]
+    return [level - _soft(level) for level in leaning]
 
 
 def conservative_q(log: Log, alpha: float, discount: float = 1.0, eos: int | None = None) -> Values:
@@ -119,32 +152,6 @@ def conservative_q(log: Log, alpha: float, discount: float = 1.0, eos: int | Non
     return _told(log, discount, eos, shape, _best)
 
 
-def implicit_q(log: Log, expectile: float, discount: float = 1.0, eos: int | None = None) -> Values:
-    """Q(s, a) = r + gamma V(s'), V(s) the expectile of Q(s, a) over a ~ mu: it asks for no token that was not seen.
-
-    At 1/2 the expectile is the mean, and Q is that of mu; towards 1 it goes to the best token in the log
-    (eq-implicit-q). The policy is mu exp(w (Q - V)), normalised. Raises `ValueError` if it is outside (0, 1).
-    """
-    if not 0 < expectile < 1:
-        raise ValueError(f"an expectile lies in (0, 1), and 1/2 is the mean; got {expectile}")
-    return _told(
-        log,
-        discount,
-        eos,
-        lambda t, q: np.where(log.counts[t] > 0, q, -np.inf),
-        lambda t, q: expectiles(q, log.counts[t], expectile),
-    )
-
-
-def implicit_policy(log: Log, values: Values, weight: float) -> Levels:
-    """log pi(a | s) = log mu + w (Q - V) - log Z(s), -inf for what was never seen (eq-implicit-policy).
-
-    With w = 1 / beta it leans from the log as far as the Gibbs policy of that price. Snell et al. 2023.
-    """
-    leaning = [m + weight * a for m, a in zip(behaviour(log.counts), values.advantage, strict=True)]
-    return [level - _soft(level) for level in leaning]
-
-
 def filtered_clone(
     row: Array, response: Array, reward: Array, threshold: float, prompts: int, vocab: int, eos: int | None = None
 ) -> Levels:
@@ -154,20 +161,13 @@ def filtered_clone(
     `ValueError` if no answer to some prompt passes.
     """
     kept = np.asarray(reward) >= threshold
-    parts = (np.asarray(part)[kept] for part in (row, response, reward))
-    return behaviour(read(*parts, prompts, vocab, eos).counts)
+    passed = read(np.asarray(row)[kept], np.asarray(response)[kept], np.asarray(reward)[kept], prompts, vocab, eos)
+    return behaviour(passed.counts)
 
 
-def expectiles(values: Array, weights: Array, expectile: float) -> Array:
-    """The v with sum_a w_a |tau - 1{q_a < v}| (q_a - v) = 0, over the last axis; -inf where all weights are 0."""
-    seen = weights > 0
-    values, v = np.where(seen, values, 0.0), np.zeros(values.shape[:-1])
-    share = np.ones(values.shape)
-    for _ in range(values.shape[-1] + 1):  # Newton's steps on a function of so many pieces
-        weight = weights * share
-        v = np.sum(weight * values, axis=-1) / np.where(seen.any(-1), np.sum(weight, axis=-1), 1.0)
-        share = np.where(values < v[..., None], 1 - expectile, expectile)
-    return np.where(seen.any(-1), v, -np.inf)
+def _total(counts: Array) -> Array:
+    total = np.sum(counts, axis=-1, keepdims=True)
+    return np.where(total > 0, total, counts.shape[-1])
 
 
 def _best(t: int, q: Array) -> Array:

@@ -15,7 +15,7 @@ import autograd.numpy as np
 from autograd.tracer import getval
 from numpy.random import Generator
 
-from rlhf_lab.methods.rollouts import Loss, Task
+from rlhf_lab.methods.rollouts import Collect, Loss, Task
 from rlhf_lab.models import lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
@@ -50,6 +50,13 @@ def g_values(prior: Levels, rewards: Levels, price: float, discount: float = 1.0
     return sweep([r / price for r in rewards], discount, eos, lambda t, q: soft_maximum(prior[t] + q))
 
 
+def token_kl(policy: Levels, other: Levels, eos: int | None = None) -> Array:
+    """KL(pi || q) of answers as the sum of E_pi KL(pi(. | s) || q(. | s)) over states, nats, (..., K) (eq-token-kl)."""
+    each = [lm.kl(a, b) for a, b in zip(policy, other, strict=True)]
+    nothing = [np.zeros(level.shape) for level in policy]
+    return sweep(nothing, 1.0, eos, lambda t, q: each[t] + np.sum(np.exp(policy[t]) * q, axis=-1)).v[0][..., 0]
+
+
 def prior_q_values(
     prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
 ) -> Values:
@@ -78,51 +85,6 @@ def greedy(levels: Levels, eos: int | None = None) -> Array:
         alive = alive & (token != eos)
         place = np.where(alive, place * words + token, 0)
     return np.stack(taken, axis=-1)
-
-
-def token_kl(policy: Levels, other: Levels, eos: int | None = None) -> Array:
-    """KL(pi || q) of answers as the sum of E_pi KL(pi(. | s) || q(. | s)) over states, nats, (..., K) (eq-token-kl)."""
-    each = [lm.kl(a, b) for a, b in zip(policy, other, strict=True)]
-    nothing = [np.zeros(level.shape) for level in policy]
-    return sweep(nothing, 1.0, eos, lambda t, q: each[t] + np.sum(np.exp(policy[t]) * q, axis=-1)).v[0][..., 0]
-
-
-def soft_evaluation(
-    policy: Levels, prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
-) -> Values:
-    """Q(s, a) = r + gamma V(s'), V(s) = E_pi[Q(s, a)] - c KL(pi(. | s) || p(. | s)), units of reward (eq-soft-q).
-
-    The prices that are still to be paid are in it. Step by step, the policy p exp(Q / c), normalised, is better.
-    """
-    checks.positive("price", price)
-    left = [price * lm.kl(a, b) for a, b in zip(policy, prior, strict=True)]
-    return sweep(rewards, discount, eos, lambda t, q: np.sum(np.exp(policy[t]) * q, axis=-1) - left[t])
-
-
-def misplaced_price(
-    prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
-) -> Values:
-    """The fixed point of r + gamma log sum exp Q(s') + c (log p - log softmax Q): the price on the wrong term.
-
-    V(s) = (1 + c) log sum_a p^(c / (1 + c)) exp((r + gamma V(s')) / (1 + c)); the policy is Q less V (eq-misplaced).
-    """
-    checks.positive("price", price)
-    share = price / (1 + price)
-
-    def backup(t: int, q: Array) -> Array:
-        return (1 + price) * soft_maximum(share * prior[t] + q / (1 + price))
-
-    found = sweep(rewards, discount, eos, backup)
-    policy = [share * p + (q - v[..., None]) / (1 + price) for p, q, v in zip(prior, found.q, found.v, strict=True)]
-    return Values(found.v, [pi + v[..., None] for pi, v in zip(policy, found.v, strict=True)], policy)
-
-
-def misplaced_target(
-    values: Levels, prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
-) -> Levels:
-    """r + gamma log sum exp Q(s') + c (log p - log softmax Q), for every state at once: one update of that rule."""
-    paid = [r + price * (p - log_softmax(q)) for r, p, q in zip(rewards, prior, values, strict=True)]
-    return sweep(paid, discount, eos, lambda t, q: soft_maximum(values[t])).q
 
 
 class Backup(NamedTuple):
@@ -160,7 +122,7 @@ def td_targets(
     return mask * (earned + (mask - after) * reward[..., None] / price + discount * after * following)
 
 
-def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple[Loss, Callable]:
+def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple[Loss, Collect]:
     """Return `loss` and `collect` for `optim.fit`: temporal differences for a model whose logits are Psi, G or Q.
 
     `draw(params, rng)` returns prompts (..., N, P), responses (..., N, T) and rewards (..., N), of whatever policy.
@@ -172,8 +134,8 @@ def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple
         prompt, response, reward = draw(params, rng)
         log_p = log_softmax(task.reference[0].logits(task.reference[1], prompt, response))
         values = model.logits(params, prompt, response)
-        settings = {"price": task.beta, "discount": task.mdp.discount, "eos": task.mdp.eos}
-        yield prompt, response, td_targets(backup, values, log_p, response, reward, **settings)
+        rules = task.beta, task.mdp.discount, task.mdp.eos
+        yield prompt, response, td_targets(backup, values, log_p, response, reward, *rules)
 
     def loss(params: Params, batch: tuple[Array, Array, Array]) -> Array:
         prompt, response, target = batch
@@ -183,3 +145,41 @@ def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple
         return np.sum(mask * (found - getval(target)) ** 2, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
 
     return loss, collect
+
+
+def misplaced_price(
+    prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
+) -> Values:
+    """The fixed point of r + gamma log sum exp Q(s') + c (log p - log softmax Q): the price on the wrong term.
+
+    V(s) = (1 + c) log sum_a p^(c / (1 + c)) exp((r + gamma V(s')) / (1 + c)); the policy is Q less V (eq-misplaced).
+    """
+    checks.positive("price", price)
+    share = price / (1 + price)
+
+    def backup(t: int, q: Array) -> Array:
+        return (1 + price) * soft_maximum(share * prior[t] + q / (1 + price))
+
+    found = sweep(rewards, discount, eos, backup)
+    policy = [share * p + (q - v[..., None]) / (1 + price) for p, q, v in zip(prior, found.q, found.v, strict=True)]
+    return Values(found.v, [pi + v[..., None] for pi, v in zip(policy, found.v, strict=True)], policy)
+
+
+def misplaced_target(
+    values: Levels, prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
+) -> Levels:
+    """r + gamma log sum exp Q(s') + c (log p - log softmax Q), for every state at once: one update of that rule."""
+    paid = [r + price * (p - log_softmax(q)) for r, p, q in zip(rewards, prior, values, strict=True)]
+    return sweep(paid, discount, eos, lambda t, q: soft_maximum(values[t])).q
+
+
+def soft_evaluation(
+    policy: Levels, prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
+) -> Values:
+    """Q(s, a) = r + gamma V(s'), V(s) = E_pi[Q(s, a)] - c KL(pi(. | s) || p(. | s)), units of reward (eq-soft-q).
+
+    The prices that are still to be paid are in it. Step by step, the policy p exp(Q / c), normalised, is better.
+    """
+    checks.positive("price", price)
+    left = [price * lm.kl(a, b) for a, b in zip(policy, prior, strict=True)]
+    return sweep(rewards, discount, eos, lambda t, q: np.sum(np.exp(policy[t]) * q, axis=-1) - left[t])

@@ -25,6 +25,7 @@ def read(row, index, reward):
     return offline.read(row, ANSWERS[index], reward, 2, VOCAB, EOS)
 
 
+@pytest.mark.equation("eq-behaviour")
 def test_a_log_is_counted():
     row, index, rewards = drawn(0)
     log = read(row, index, rewards[row, index])
@@ -55,6 +56,7 @@ def test_control_with_the_price_of_leaving_the_log_is_the_log_reweighted(price):
         assert found.v[0][k, 0] == pytest.approx(np.log(weight.sum() / (row == k).sum()), abs=1e-12)
 
 
+@pytest.mark.equation("eq-filtered-q")
 def test_the_best_that_was_seen_is_the_best_answer_of_the_log():
     row, index, rewards = drawn(2)
     log = read(row, index, rewards[row, index])
@@ -70,6 +72,7 @@ def test_the_best_that_was_seen_is_the_best_answer_of_the_log():
         assert rewards[k, read_out] == pytest.approx(best)
 
 
+@pytest.mark.equation("eq-batch-q", "eq-lower-bound")
 def test_a_maximum_finds_whatever_is_claimed_of_what_was_never_seen():
     row, index, rewards = drawn(3, size=6)
     log = read(row, index, rewards[row, index])
@@ -80,6 +83,7 @@ def test_a_maximum_finds_whatever_is_claimed_of_what_was_never_seen():
     assert offline.lower_bound(log, [high, low], eos=EOS).v[0] == pytest.approx(best)
 
 
+@pytest.mark.equation("eq-cql")
 @pytest.mark.parametrize("alpha", [0.05, 1.0, 20.0])
 def test_the_conservative_values_of_a_bandit(alpha):
     rng = np.random.default_rng(4)
@@ -100,6 +104,7 @@ def test_the_conservative_values_of_a_bandit(alpha):
     assert all(loss(q) < loss(q + 0.01 * rng.normal(size=len(q))) for _ in range(100))
 
 
+@pytest.mark.equation("eq-implicit-q")
 @pytest.mark.parametrize("tau", [0.1, 0.5, 0.9])
 def test_expectiles(tau):
     rng = np.random.default_rng(5)
@@ -112,16 +117,17 @@ def test_expectiles(tau):
         assert v[:, 0] == pytest.approx((weights * values).sum(-1) / weights.sum(-1))
 
 
+@pytest.mark.equation("eq-implicit-policy")
 def test_a_policy_of_implicit_values_is_gibbs_for_answers_of_one_token():
     counts, rewards = np.array([[[1.0, 2.0, 5.0]]]), np.array([[[0.3, -1.0, 0.7]]])
     log = offline.Log([counts], [rewards])
-    mu = offline.behaviour([counts])[0]
-    gibbs = soft.psi_values([mu], [rewards], 0.5).advantage[0]
+    gibbs = soft.psi_values(offline.behaviour([counts]), [rewards], 0.5).advantage[0]
     for tau in (0.2, 0.5, 0.95):
-        found = mu + offline.implicit_q(log, tau).advantage[0] / 0.5
-        assert found - soft.soft_maximum(found)[..., None] == pytest.approx(gibbs)
+        found = offline.implicit_policy(log, offline.implicit_q(log, tau), 1 / 0.5)
+        assert found[0] == pytest.approx(gibbs)
 
 
+@pytest.mark.equation("eq-filtered-clone")
 def test_cloning_what_passed_a_filter_prefers_luck_to_a_high_mean():
     """Answer 0 pays 1 always, answer 1 pays 3 or -3: of those above 2, all are answer 1."""
     row, response = np.zeros(40, int), np.repeat([[0], [1]], 20, axis=0)

@@ -8,7 +8,7 @@ from rlhf_lab.methods.rollouts import Task
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.numerics.autodiff import log_softmax
-from rlhf_lab.numerics.optim import fit, sgd
+from rlhf_lab.numerics.optim import adam, fit, sgd
 from rlhf_lab.worlds import token_mdp
 
 SIZES = [(3, 4, 2), (4, 3, 3), (3, 4, None), (2, 1, 1)]
@@ -24,6 +24,17 @@ def tree(seed, vocab, horizon, eos, prompts=2):
     return prior, rewards, token_mdp.terminal_rewards(rewards, vocab, horizon, eos)
 
 
+@pytest.mark.equation("eq-soft-maximum")
+def test_the_soft_maximum_lies_between_the_maximum_and_log_v_more():
+    values = 300 * np.random.default_rng(0).normal(size=(50, 7))
+    found = soft.soft_maximum(values)
+    assert found == pytest.approx(np.logaddexp.reduce(values, axis=-1))
+    assert (found >= values.max(-1)).all()
+    assert (found <= values.max(-1) + np.log(7)).all()
+    assert soft.soft_maximum(np.zeros(7)) == pytest.approx(np.log(7))
+
+
+@pytest.mark.equation("eq-g")
 @every_size
 @pytest.mark.parametrize("discount", [0.3, 0.9, 1.0])
 def test_psi_is_g_and_the_prior(vocab, horizon, eos, discount):
@@ -35,6 +46,7 @@ def test_psi_is_g_and_the_prior(vocab, horizon, eos, discount):
         assert a == pytest.approx(b, abs=1e-12)
 
 
+@pytest.mark.equation("eq-psi")
 @every_size
 @pytest.mark.parametrize("price", [0.05, 0.5, 3.0])
 def test_psi_finds_the_gibbs_policy_token_by_token(vocab, horizon, eos, price):
@@ -47,6 +59,7 @@ def test_psi_finds_the_gibbs_policy_token_by_token(vocab, horizon, eos, price):
     assert found.v[0][:, 0] == pytest.approx(gibbs.log_normaliser(log_p, rewards, price), abs=1e-10)
 
 
+@pytest.mark.equation("eq-prior-q")
 @every_size
 def test_a_log_prior_in_q_finds_the_likeliest_answer_of_the_gibbs_policy(vocab, horizon, eos):
     for seed in range(20):
@@ -72,6 +85,7 @@ def test_the_gibbs_policy_read_greedily_misses_its_mode_on_many_trees():
     assert 0.15 < np.mean(missed) < 0.4
 
 
+@pytest.mark.equation("eq-token-kl")
 @every_size
 def test_token_divergences_add_up_to_that_of_answers(vocab, horizon, eos):
     one, other = (tree(seed, vocab, horizon, eos)[0] for seed in (3, 4))
@@ -79,6 +93,7 @@ def test_token_divergences_add_up_to_that_of_answers(vocab, horizon, eos):
     assert soft.token_kl(one, other, eos) == pytest.approx(whole, abs=1e-12)
 
 
+@pytest.mark.equation("eq-soft-q")
 @every_size
 def test_soft_policy_iteration_reaches_the_gibbs_policy_in_as_many_steps_as_there_are_tokens(vocab, horizon, eos):
     prior, _, rewards = tree(5, vocab, horizon, eos)
@@ -92,6 +107,7 @@ def test_soft_policy_iteration_reaches_the_gibbs_policy_in_as_many_steps_as_ther
     assert (np.diff(worth, axis=0) > -1e-12).all()
 
 
+@pytest.mark.equation("eq-misplaced")
 @every_size
 @pytest.mark.parametrize("price", [0.1, 0.8, 4.0])
 def test_the_price_on_the_wrong_term_has_another_fixed_point(vocab, horizon, eos, price):
@@ -131,6 +147,7 @@ EXACT = {
 }
 
 
+@pytest.mark.equation("eq-td")
 @every_size
 @pytest.mark.parametrize("kind", EXACT)
 @pytest.mark.parametrize("discount", [0.8, 1.0])
@@ -169,7 +186,7 @@ def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind):
 
     loss, collect = soft.td(task, reference[0], backup, draw)
     rng = np.random.default_rng(0)
-    params, _ = fit(loss, reference[1], collect, rounds=3000, optimizer=sgd(2.0), rng=rng)
+    params, _ = fit(loss, reference[1], collect, rounds=800, optimizer=sgd(8.0), rng=rng)
     for found, level in zip(
         np.split(params["logits"], [1, 3], axis=1), exact(prior, by_token, 0.5, eos=2).q, strict=True
     ):
@@ -181,3 +198,25 @@ def test_a_price_is_above_zero():
     for make in (soft.psi_values, soft.g_values, soft.prior_q_values, soft.misplaced_price):
         with pytest.raises(ValueError, match="price must be finite and above 0; got 0"):
             make(prior, rewards, 0)
+
+
+def test_in_a_table_g_from_nothing_takes_the_path_of_psi_from_the_prior():
+    prior, rewards, _ = tree(10, 3, 3, 2)
+    model, reference = table(prior, 3, 3, 2)
+
+    def reward(prompt, response):
+        return rewards[model.row(prompt), lm.answer_index(response, 3, 2)]
+
+    prompts = np.array(model.prompts)
+    task = Task(token_mdp.TokenMDP(prompts, np.full(2, 0.5), reward, 3, 3, 2), (model, reference), 0.5)
+
+    def draw(params, rng):
+        prompt = np.repeat(prompts, 8, axis=0)
+        response = lm.sample(model, reference, prompt, 3, rng)
+        return prompt, response, reward(prompt, response)
+
+    ends = {}
+    for name, backup, start in (("psi", soft.PSI, reference), ("g", soft.G, {"logits": 0 * reference["logits"]})):
+        loss, collect = soft.td(task, model, backup, draw)
+        ends[name], _ = fit(loss, start, collect, rounds=20, optimizer=adam(0.1), rng=np.random.default_rng(0))
+    assert ends["psi"]["logits"] == pytest.approx(ends["g"]["logits"] + reference["logits"], abs=1e-9)
