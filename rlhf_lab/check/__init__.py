@@ -12,6 +12,7 @@ from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
 from rlhf_lab.check import policy_gradients as _policy_gradients
 from rlhf_lab.check import reward_modeling as _reward_modeling
+from rlhf_lab.check import soft_values as _soft_values
 from rlhf_lab.check import token_mdp as _token_mdp
 from rlhf_lab.check.diagnosis import CASES, Exercise, Function, diagnose
 
@@ -375,3 +376,38 @@ def inclusive_ratio(function: Function) -> None:
     `chosen_ref` and `rejected_ref` (N,) those of the agent that it is compared with.
     """
     _report(_ilhf.INCLUSIVE_RATIO, function)
+
+
+def soft_backup(function: Function) -> None:
+    """Check f(log_p, reward, following, price): Psi of each state and token, shape (N, V).
+
+    `log_p` and `reward` (N, V) are those of the tokens, `following` (N, V, V) holds Psi of the state behind each token,
+    `price` is c > 0.
+    """
+    _report(_soft_values.SOFT_BACKUP, function)
+
+
+def psi_target(function: Function) -> None:
+    """Check f(log_p, reward, psi, mask, price): what Psi of each token should be, shape (N, T), 0 behind the end.
+
+    `log_p` (N, T) are log p of the tokens that were written, `reward` (N,) those of the answers, `psi` (N, T, V)
+    belongs to the states before each token, `mask` (N, T) is 1 up to the last token, `price` is c > 0.
+    """
+    _report(_soft_values.PSI_TARGET, function)
+
+
+def expectile_value(function: Function) -> None:
+    """Check f(q, mu, tau): the expectile of q over a ~ mu for each state, shape (N,).
+
+    `q` and `mu` (N, V) are values and shares of the tokens, `tau` lies in (0, 1).
+    """
+    _report(_soft_values.EXPECTILE_VALUE, function)
+
+
+def cql_loss(function: Function) -> None:
+    """Check f(q, action, target, alpha): the mean loss of conservative Q-learning, one number; its shape is ().
+
+    `q` (N, V) are values, `action` (N,) the tokens that were taken, `target` (N,) what their values should be, `alpha`
+    weighs the penalty.
+    """
+    _report(_soft_values.CQL_LOSS, function)

@@ -122,15 +122,19 @@ def policy_evaluation(policy: Levels, rewards: Levels, discount: float = 1.0, eo
     V(s) = sum_a pi(a | s) Q(s, a) (eq-value), Q(s, a) = r(s, a) + gamma V(T(s, a)) (eq-action-value),
     A(s, a) = Q(s, a) - V(s) (eq-advantage). Sutton and Barto 2018.
     """
-    return _backward(rewards, discount, eos, lambda t, q: np.sum(np.exp(policy[t]) * q, axis=-1))
+    return sweep(rewards, discount, eos, lambda t, q: np.sum(np.exp(policy[t]) * q, axis=-1))
 
 
 def backward_induction(rewards: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
     """V*, Q* and A* of every state: V*(s) = max_a Q*(s, a) (eq-optimal-value). Puterman 1994."""
-    return _backward(rewards, discount, eos, lambda t, q: np.max(q, axis=-1))
+    return sweep(rewards, discount, eos, lambda t, q: np.max(q, axis=-1))
 
 
-def _backward(rewards: Levels, discount: float, eos: int | None, backup: Callable[[int, Array], Array]) -> Values:
+def sweep(rewards: Levels, discount: float, eos: int | None, backup: Callable[[int, Array], Array]) -> Values:
+    """Sweep from the leaves to the root: q(s, a) = r(s, a) + gamma v(T(s, a)), v = backup(t, q), advantage = q - v.
+
+    `backup` makes the values (..., K, W^t) of level t of its q (..., K, W^t, V). Behind the end of an answer, v is 0.
+    """
     v: Levels = []
     q: Levels = []
     for t in reversed(range(len(rewards))):

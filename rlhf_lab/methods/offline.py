@@ -1,0 +1,200 @@
+"""Learning from a log of answers, without writing a single new one.
+
+Beside the chapter "Soft values"; functions stand in the order of its equations.
+
+    n(s, a) how often the log takes a in s    mu behaviour policy, n(s, a) / n(s)    r reward    c price
+
+A log becomes counts on the tree of prefixes: levels (K, W^t, V), as in `worlds.token_mdp`. Where the log never was, it
+knows nothing; each method has another idea of what to believe there.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import wrightomega
+
+from rlhf_lab.methods.soft_values import soft_maximum
+from rlhf_lab.models import lm
+from rlhf_lab.numerics import checks
+from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.worlds.token_mdp import Levels, Values, sweep
+
+
+class Log(NamedTuple):
+    """What is known of a log, levels (K, W^t, V): how often each token was taken, and the mean reward paid for it."""
+
+    counts: Levels
+    rewards: Levels
+
+
+def read(row: Array, response: Array, reward: Array, prompts: int, vocab: int, eos: int | None = None) -> Log:
+    """Count a log: the number of each prompt (N,), the answers (N, H) and their rewards (N,).
+
+    Raises `ValueError` if a prompt has no answer, or if a token is outside the vocabulary.
+    """
+    response = checks.tokens("response", response, vocab)
+    row = checks.actions("row", row, prompts)
+    missing = np.setdiff1d(np.arange(prompts), row)
+    if len(missing):
+        raise ValueError(f"the log has no answer to prompt {missing[0]} of {prompts}: leave that prompt out")
+    words, mask = vocab if eos is None else vocab - 1, lm.response_mask(response, eos)
+    after = np.concatenate([mask[:, 1:], np.zeros((len(mask), 1))], axis=1)
+    place, counts, rewards = np.zeros(len(row), dtype=int), [], []
+    for t in range(response.shape[1]):
+        size = prompts * words**t * vocab
+        index = (row * words**t + place) * vocab + response[:, t]
+        number = checks.tally(index, mask[:, t], size)
+        paid = checks.tally(index, (mask - after)[:, t] * reward, size)
+        counts.append(number.reshape(prompts, -1, vocab))
+        rewards.append((paid / np.maximum(number, 1)).reshape(prompts, -1, vocab))
+        place = np.where(mask[:, t] > 0, place * words + np.minimum(response[:, t], words - 1), 0)
+    return Log(counts, rewards)
+
+
+def behaviour(counts: Levels) -> Levels:
+    """log mu(a | s) = log n(s, a) - log n(s), -inf for what the log never did (eq-behaviour).
+
+    In states where the log never was, mu is uniform: it does not come there.
+    """
+    with np.errstate(divide="ignore"):
+        return [np.log(np.where(np.any(n, -1, keepdims=True), n, 1)) - np.log(_total(n)) for n in counts]
+
+
+def batch_q(log: Log, unseen: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
+    """Q(s, a) = r + gamma max_a' Q(s', a') where the log has been, `unseen` elsewhere (eq-batch-q).
+
+    `unseen` (K, W^t, V) is what the learner happens to say of pairs that it has no data for. The maximum finds it.
+    """
+    return _told(log, discount, eos, lambda t, q: np.where(log.counts[t] > 0, q, unseen[t]), _best)
+
+
+def lower_bound(log: Log, unseen: list[Levels], discount: float = 1.0, eos: int | None = None) -> Values:
+    """Batch Q with the least of several guesses at what was never seen (eq-lower-bound)."""
+    return batch_q(log, [np.min(np.stack(level), axis=0) for level in zip(*unseen, strict=True)], discount, eos)
+
+
+def filtered_q(log: Log, share: float, discount: float = 1.0, eos: int | None = None) -> Values:
+    """Q with the maximum over tokens that are at least `share` times as frequent as the most frequent (eq-filtered-q).
+
+    A share near 0 keeps all that was seen; 1 keeps the most frequent tokens. Others have Q = -inf. It is BCQ for
+    discrete actions. Raises `ValueError` if the share is outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share compares a token with the most frequent one and lies in (0, 1]; got {share}")
+    kept = [(n > 0) & (n >= share * np.max(n, axis=-1, keepdims=True)) for n in log.counts]
+    return _told(log, discount, eos, lambda t, q: np.where(kept[t], q, -np.inf), _best)
+
+
+def implicit_q(log: Log, expectile: float, discount: float = 1.0, eos: int | None = None) -> Values:
+    """Q(s, a) = r + gamma V(s'), V(s) the expectile of Q(s, a) over a ~ mu: it asks for no token that was not seen.
+
+    At 1/2 the expectile is the mean, and Q is that of mu; towards 1 it goes to the best token in the log
+    (eq-implicit-q). The policy is mu exp(w (Q - V)), normalised. Raises `ValueError` if it is outside (0, 1).
+    """
+    if not 0 < expectile < 1:
+        raise ValueError(f"an expectile lies in (0, 1), and 1/2 is the mean; got {expectile}")
+    return _told(
+        log,
+        discount,
+        eos,
+        lambda t, q: np.where(log.counts[t] > 0, q, -np.inf),
+        lambda t, q: expectiles(q, log.counts[t], expectile),
+    )
+
+
+def expectiles(values: Array, weights: Array, expectile: float) -> Array:
+    """The v with sum_a w_a |tau - 1{q_a < v}| (q_a - v) = 0, over the last axis; -inf where all weights are 0."""
+    seen = weights > 0
+    values, v = np.where(seen, values, 0.0), np.zeros(values.shape[:-1])
+    share = np.ones(values.shape)
+    for _ in range(values.shape[-1] + 1):  # Newton's steps on a function of so many pieces
+        weight = weights * share
+        v = np.sum(weight * values, axis=-1) / np.where(seen.any(-1), np.sum(weight, axis=-1), 1.0)
+        share = np.where(values < v[..., None], 1 - expectile, expectile)
+    return np.where(seen.any(-1), v, -np.inf)
+
+
+def implicit_policy(log: Log, values: Values, weight: float) -> Levels:
+    """log pi(a | s) = log mu + w (Q - V) - log Z(s), -inf for what was never seen (eq-implicit-policy).
+
+    With w = 1 / beta it leans from the log as far as the Gibbs policy of that price. Snell et al. 2023.
+    """
+    leaning = [m + weight * a for m, a in zip(behaviour(log.counts), values.advantage, strict=True)]
+    return [level - _soft(level) for level in leaning]
+
+
+def conservative_q(log: Log, alpha: float, discount: float = 1.0, eos: int | None = None) -> Values:
+    """Q(s, a) = y - alpha (softmax Q(s)_a / mu(a | s) - 1), y = r + gamma max_a' Q(s', a'): CQL (eq-cql).
+
+    It is where alpha (log sum_a exp Q - E_mu Q) + E_mu (Q - y)^2 / 2 is least in each state, over the tokens that were
+    seen. For others there is no least value: Q falls without end, and is -inf here.
+    """
+    checks.positive("alpha", alpha)
+
+    def shape(t: int, y: Array) -> Array:
+        seen = log.counts[t] > 0
+        mu = np.where(seen, log.counts[t], 1) / _total(log.counts[t])
+        known = np.where(seen, y, -np.inf)
+
+        def solved(log_z: Array) -> Array:
+            excess = wrightomega(np.where(seen, np.log(alpha / mu) + y + alpha, 0.0) - log_z)
+            return np.where(seen, y + alpha - excess, -np.inf)
+
+        least = np.sum(np.where(seen, mu * y, 0.0), axis=-1, keepdims=True)  # E_mu Q = E_mu y
+        most = np.where(seen.any(-1, keepdims=True), _soft(known) + alpha, 0.0)
+        for _ in range(60):
+            middle = (least + most) / 2
+            above = _soft(solved(middle)) > middle
+            least, most = np.where(above, middle, least), np.where(above, most, middle)
+        return solved(least)
+
+    return _told(log, discount, eos, shape, _best)
+
+
+def filtered_clone(
+    row: Array, response: Array, reward: Array, threshold: float, prompts: int, vocab: int, eos: int | None = None
+) -> Levels:
+    """log pi(y | x) of a clone of the answers that earned at least a threshold (eq-filtered-clone).
+
+    It is proportional to mu(y | x) P(R >= threshold | x, y), so luck beats a high mean. Arguments as for `read`. Raises
+    `ValueError` if no answer to some prompt passes.
+    """
+    kept = np.asarray(reward) >= threshold
+    passed = read(np.asarray(row)[kept], np.asarray(response)[kept], np.asarray(reward)[kept], prompts, vocab, eos)
+    return behaviour(passed.counts)
+
+
+def _total(counts: Array) -> Array:
+    total = np.sum(counts, axis=-1, keepdims=True)
+    return np.where(total > 0, total, counts.shape[-1])
+
+
+def _best(t: int, q: Array) -> Array:
+    return np.max(q, axis=-1)
+
+
+def _soft(values: Array) -> Array:
+    found = np.where(np.isfinite(values).any(-1, keepdims=True), values, 0.0)
+    return soft_maximum(found)[..., None]
+
+
+def _told(
+    log: Log,
+    discount: float,
+    eos: int | None,
+    shape: Callable[[int, Array], Array],
+    backup: Callable[[int, Array], Array],
+) -> Values:
+    """Sweep over the rewards of the log, with Q(s, a) = shape(t, r + gamma V(s')) in place of what the sweep finds."""
+    q: Levels = []
+    v: Levels = []
+
+    def at(t: int, found: Array) -> Array:
+        q.insert(0, shape(t, found))
+        v.insert(0, backup(t, q[0]))
+        return np.where(v[0] > -np.inf, v[0], 0.0)  # what leads to such a state was never seen either
+
+    sweep(log.rewards, discount, eos, at)
+    known = [np.where(b > -np.inf, b, 0.0)[..., None] for b in v]
+    return Values(v, q, [a - b for a, b in zip(q, known, strict=True)])

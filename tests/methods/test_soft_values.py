@@ -1,0 +1,222 @@
+"""Soft values against the Gibbs policy over all answers, on random trees."""
+
+import numpy as np
+import pytest
+
+from rlhf_lab.methods import soft_values as soft
+from rlhf_lab.methods.rollouts import Task
+from rlhf_lab.models import gibbs, lm
+from rlhf_lab.models.tabular import Tabular
+from rlhf_lab.numerics.autodiff import log_softmax
+from rlhf_lab.numerics.optim import fit, sgd
+from rlhf_lab.worlds import token_mdp
+
+SIZES = [(3, 4, 2), (4, 3, 3), (3, 4, None), (2, 1, 1)]
+every_size = pytest.mark.parametrize(("vocab", "horizon", "eos"), SIZES)
+
+
+def tree(seed, vocab, horizon, eos, prompts=2):
+    """A prior (levels), rewards of the answers (K, A) and of the tokens (levels)."""
+    rng = np.random.default_rng(seed)
+    words = vocab if eos is None else vocab - 1
+    prior = [log_softmax(rng.normal(size=(prompts, words**t, vocab))) for t in range(horizon)]
+    rewards = rng.normal(size=(prompts, lm.count_responses(vocab, horizon, eos)))
+    return prior, rewards, token_mdp.terminal_rewards(rewards, vocab, horizon, eos)
+
+
+@pytest.mark.equation("eq-soft-maximum")
+def test_the_soft_maximum_lies_between_the_maximum_and_log_v_more():
+    values = 300 * np.random.default_rng(0).normal(size=(50, 7))
+    found = soft.soft_maximum(values)
+    assert found == pytest.approx(np.logaddexp.reduce(values, axis=-1))
+    assert (found >= values.max(-1)).all()
+    assert (found <= values.max(-1) + np.log(7)).all()
+    assert soft.soft_maximum(np.zeros(7)) == pytest.approx(np.log(7))
+
+
+@pytest.mark.equation("eq-g")
+@every_size
+@pytest.mark.parametrize("discount", [0.3, 0.9, 1.0])
+def test_psi_is_g_and_the_prior(vocab, horizon, eos, discount):
+    prior, _, rewards = tree(0, vocab, horizon, eos)
+    psi, g = (f(prior, rewards, 0.4, discount, eos) for f in (soft.psi_values, soft.g_values))
+    for a, b, p in zip(psi.q, g.q, prior, strict=True):
+        assert a == pytest.approx(b + p, abs=1e-12)
+    for a, b in zip(psi.v, g.v, strict=True):
+        assert a == pytest.approx(b, abs=1e-12)
+
+
+@pytest.mark.equation("eq-psi")
+@every_size
+@pytest.mark.parametrize("price", [0.05, 0.5, 3.0])
+def test_psi_finds_the_gibbs_policy_token_by_token(vocab, horizon, eos, price):
+    prior, rewards, by_token = tree(1, vocab, horizon, eos)
+    found = soft.psi_values(prior, by_token, price, eos=eos)
+    log_p = lm.answers_of_levels(prior, eos)
+    assert lm.answers_of_levels(found.advantage, eos) == pytest.approx(
+        gibbs.log_policy(log_p, rewards, price), abs=1e-10
+    )
+    assert found.v[0][:, 0] == pytest.approx(gibbs.log_normaliser(log_p, rewards, price), abs=1e-10)
+
+
+@pytest.mark.equation("eq-prior-q")
+@every_size
+def test_a_log_prior_in_q_finds_the_likeliest_answer_of_the_gibbs_policy(vocab, horizon, eos):
+    for seed in range(20):
+        prior, rewards, by_token = tree(seed, vocab, horizon, eos)
+        q = soft.prior_q_values(prior, by_token, 0.7, eos=eos)
+        optimum = gibbs.log_policy(lm.answers_of_levels(prior, eos), rewards, 0.7)
+        found = lm.answer_index(soft.greedy(q.q, eos), vocab, eos)
+        assert (found == optimum.argmax(-1)).all()
+        # its gap to the optimum is -c log pi*(mode)
+        only = np.full(optimum.shape, -1e9)
+        only[range(2), found] = 0
+        assert gibbs.gap(only, lm.answers_of_levels(prior, eos), rewards, 0.7) == pytest.approx(-0.7 * optimum.max(-1))
+
+
+def test_the_gibbs_policy_read_greedily_misses_its_mode_on_many_trees():
+    missed = []
+    for seed in range(300):
+        price = np.random.default_rng(seed).uniform(0.2, 2)
+        prior, _, by_token = tree(seed + 1000, 3, 4, 2, prompts=1)
+        policy = soft.psi_values(prior, by_token, price, eos=2).advantage
+        read = lm.answer_index(soft.greedy(policy, 2), 3, 2)
+        missed.append(read != lm.answers_of_levels(policy, 2).argmax(-1))
+    assert 0.15 < np.mean(missed) < 0.4
+
+
+@pytest.mark.equation("eq-token-kl")
+@every_size
+def test_token_divergences_add_up_to_that_of_answers(vocab, horizon, eos):
+    one, other = (tree(seed, vocab, horizon, eos)[0] for seed in (3, 4))
+    whole = lm.kl(lm.answers_of_levels(one, eos), lm.answers_of_levels(other, eos))
+    assert soft.token_kl(one, other, eos) == pytest.approx(whole, abs=1e-12)
+
+
+@pytest.mark.equation("eq-soft-q")
+@every_size
+def test_soft_policy_iteration_reaches_the_gibbs_policy_in_as_many_steps_as_there_are_tokens(vocab, horizon, eos):
+    prior, _, rewards = tree(5, vocab, horizon, eos)
+    optimum = soft.psi_values(prior, rewards, 0.6, eos=eos).advantage
+    policy, worth = prior, []
+    for _ in range(horizon):
+        found = soft.soft_evaluation(policy, prior, rewards, 0.6, eos=eos)
+        worth.append(found.v[0][:, 0])
+        policy = [log_softmax(p + q / 0.6) for p, q in zip(prior, found.q, strict=True)]
+    assert lm.answers_of_levels(policy, eos) == pytest.approx(lm.answers_of_levels(optimum, eos), abs=1e-10)
+    assert (np.diff(worth, axis=0) > -1e-12).all()
+
+
+@pytest.mark.equation("eq-misplaced")
+@every_size
+@pytest.mark.parametrize("price", [0.1, 0.8, 4.0])
+def test_the_price_on_the_wrong_term_has_another_fixed_point(vocab, horizon, eos, price):
+    prior, rewards, by_token = tree(6, vocab, horizon, eos)
+    found = soft.misplaced_price(prior, by_token, price, eos=eos)
+    again = soft.misplaced_target(found.q, prior, by_token, price, eos=eos)
+    for a, b in zip(found.q, again, strict=True):
+        assert a == pytest.approx(b, abs=1e-10)
+    log_p = lm.answers_of_levels(prior, eos)
+    closed = log_softmax(price / (1 + price) * log_p + rewards / (1 + price))
+    assert lm.answers_of_levels(found.advantage, eos) == pytest.approx(closed, abs=1e-10)
+
+
+@pytest.mark.parametrize(("price", "step", "settles"), [(0.5, 1.0, True), (2.0, 1.0, False), (2.0, 1 / 3, True)])
+def test_that_rule_runs_away_for_prices_above_one_unless_it_is_damped(price, step, settles):
+    prior, _, rewards = tree(7, 3, 3, 2)
+    fixed = soft.misplaced_price(prior, rewards, price, eos=2).q
+    values = [q + 0.01 * np.arange(3) for q in fixed]
+    for _ in range(60):
+        target = soft.misplaced_target(values, prior, rewards, price, eos=2)
+        values = [q + step * (t - q) for q, t in zip(values, target, strict=True)]
+    error = max(np.abs(a - b).max() for a, b in zip(values, fixed, strict=True))
+    assert (error < 1e-6) == settles
+    assert settles or error > 1e3
+
+
+def table(levels, vocab, horizon, eos):
+    """The levels as a tabular language model of two prompts, and its logits."""
+    model = Tabular(vocab, horizon, ((0, 1), (1, 1)), eos)
+    return model, {"logits": np.concatenate(levels, axis=1)}
+
+
+EXACT = {
+    "psi": (soft.PSI, soft.psi_values),
+    "G": (soft.G, soft.g_values),
+    "prior Q": (soft.PRIOR_Q, soft.prior_q_values),
+}
+
+
+@pytest.mark.equation("eq-td")
+@every_size
+@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("discount", [0.8, 1.0])
+def test_exact_values_are_their_own_targets(vocab, horizon, eos, kind, discount):
+    """No error is left anywhere: not at `eos`, and not at the horizon, behind which nothing comes."""
+    backup, exact = EXACT[kind]
+    prior, rewards, by_token = tree(8, vocab, horizon, eos)
+    model, params = table(exact(prior, by_token, 0.5, discount, eos).q, vocab, horizon, eos)
+    reference, log_p = table(prior, vocab, horizon, eos)
+    answers = lm.enumerate_responses(vocab, horizon, eos)
+    prompt = np.repeat(np.array(model.prompts), len(answers), axis=0)
+    response = np.tile(answers, (2, 1))
+    values, log_p = model.logits(params, prompt, response), log_softmax(reference.logits(log_p, prompt, response))
+    targets = soft.td_targets(backup, values, log_p, response, rewards.reshape(-1), 0.5, discount, eos)
+    mask = lm.response_mask(response, eos)
+    taken = np.take_along_axis(values, response[..., None], axis=-1)[..., 0]
+    assert targets == pytest.approx(mask * taken, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind):
+    backup, exact = EXACT[kind]
+    prior, rewards, by_token = tree(9, 3, 3, 2)
+    reference = table(prior, 3, 3, 2)
+    answers = lm.enumerate_responses(3, 3, 2)
+    prompts = np.array(reference[0].prompts)
+
+    def reward(prompt, response):
+        return rewards[reference[0].row(prompt), lm.answer_index(response, 3, 2)]
+
+    task = Task(token_mdp.TokenMDP(prompts, np.full(2, 0.5), reward, 3, 3, 2), reference, 0.5)
+    prompt, response = np.repeat(prompts, len(answers), axis=0), np.tile(answers, (2, 1))
+
+    def draw(params, rng):  # what the prior would write if it wrote everything
+        return prompt, response, reward(prompt, response)
+
+    loss, collect = soft.td(task, reference[0], backup, draw)
+    rng = np.random.default_rng(0)
+    params, _ = fit(loss, reference[1], collect, rounds=800, optimizer=sgd(8.0), rng=rng)
+    for found, level in zip(
+        np.split(params["logits"], [1, 3], axis=1), exact(prior, by_token, 0.5, eos=2).q, strict=True
+    ):
+        assert found == pytest.approx(level, abs=1e-3)
+
+
+def test_a_price_is_above_zero():
+    prior, _, rewards = tree(0, 3, 2, 2)
+    for make in (soft.psi_values, soft.g_values, soft.prior_q_values, soft.misplaced_price):
+        with pytest.raises(ValueError, match="price must be finite and above 0; got 0"):
+            make(prior, rewards, 0)
+
+
+def test_in_a_table_g_from_nothing_takes_the_path_of_psi_from_the_prior():
+    prior, rewards, _ = tree(10, 3, 3, 2)
+    model, reference = table(prior, 3, 3, 2)
+
+    def reward(prompt, response):
+        return rewards[model.row(prompt), lm.answer_index(response, 3, 2)]
+
+    prompts = np.array(model.prompts)
+    task = Task(token_mdp.TokenMDP(prompts, np.full(2, 0.5), reward, 3, 3, 2), (model, reference), 0.5)
+
+    def draw(params, rng):
+        prompt = np.repeat(prompts, 8, axis=0)
+        response = lm.sample(model, reference, prompt, 3, rng)
+        return prompt, response, reward(prompt, response)
+
+    ends = {}
+    for name, backup, start in (("psi", soft.PSI, reference), ("g", soft.G, {"logits": 0 * reference["logits"]})):
+        loss, collect = soft.td(task, model, backup, draw)
+        ends[name], _ = fit(loss, start, collect, rounds=20, optimizer=sgd(1.0), rng=np.random.default_rng(0))
+    assert ends["psi"]["logits"] == pytest.approx(ends["g"]["logits"] + reference["logits"], abs=1e-9)
