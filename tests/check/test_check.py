@@ -161,7 +161,7 @@ def test_cases_of_learning_from_demonstrations_come_in_all_sizes():
     assert {probs.shape for probs, _ in cases["dril_cost"]} == {
         (m, s, a) for m in (2, 3, 4) for s in (1, 2, 3) for a in (2, 3)
     }
-    assert {threshold for _, threshold in cases["dril_cost"]} == {0.005, 0.02, 0.05}
+    assert {threshold for _, threshold in cases["dril_cost"]} == {0.01, 0.03, 0.05}
     assert {log_pi.shape for log_pi, _ in cases["query_probability"]} == {
         (n, a) for n in (1, 2, 3, 4) for a in (2, 3, 4)
     }
