@@ -19,9 +19,16 @@ AT_ONCE = ".bd-article section { content-visibility: visible !important; } * { t
 VIEWS = {"desk": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
 
 
+LISTINGS = ("_modules/", "book/tests/")  # pages of code, all made in one way: the longest stands for the others
+
+
 def _pages():
-    names = (page.relative_to(HTML).as_posix() for page in HTML.rglob("*.html") if "_static" not in page.parts)
-    return sorted(name for name in names if name not in ("index.html", "search.html"))
+    found = [page for page in HTML.rglob("*.html") if "_static" not in page.parts]
+    names = {page.relative_to(HTML).as_posix(): page.stat().st_size for page in found}
+    longest = {max((name for name in names if name.startswith(kind)), key=names.get, default="") for kind in LISTINGS}
+    return sorted(
+        name for name in names if name in longest or not name.startswith((*LISTINGS, "index.html", "search.html"))
+    )
 
 
 PAGES = _pages()
