@@ -114,6 +114,7 @@ def td_targets(
     [log p(y_t)] + r_t / c + gamma V(s_(t+1)). The reward (..., N) is paid with the last token of each response, and
     nothing comes after it: neither after `eos` nor after the horizon.
     """
+    checks.positive("price", price)
     mask = lm.response_mask(response, eos)
     after = np.concatenate([mask[..., 1:], np.zeros((*mask.shape[:-1], 1))], axis=-1)
     following = backup.value(values, log_p)
@@ -169,6 +170,7 @@ def misplaced_target(
     values: Levels, prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
 ) -> Levels:
     """r + gamma log sum exp Q(s') + c (log p - log softmax Q), for every state at once: one update of that rule."""
+    checks.positive("price", price)
     paid = [r + price * (p - log_softmax(q)) for r, p, q in zip(rewards, prior, values, strict=True)]
     return sweep(paid, discount, eos, lambda t, q: soft_maximum(values[t])).q
 

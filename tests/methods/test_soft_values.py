@@ -198,6 +198,14 @@ def test_a_price_is_above_zero():
     for make in (soft.psi_values, soft.g_values, soft.prior_q_values, soft.misplaced_price):
         with pytest.raises(ValueError, match="price must be finite and above 0; got 0"):
             make(prior, rewards, 0)
+    nothing = np.zeros((1, 2, 3))
+    for call in (
+        lambda: soft.misplaced_target(prior, prior, rewards, 0),
+        lambda: soft.soft_evaluation(prior, prior, rewards, 0),
+        lambda: soft.td_targets(soft.PSI, nothing, nothing, np.array([[0, 2]]), np.ones(1), 0),
+    ):
+        with pytest.raises(ValueError, match="price must be finite and above 0; got 0"):
+            call()
 
 
 def test_in_a_table_g_from_nothing_takes_the_path_of_psi_from_the_prior():
