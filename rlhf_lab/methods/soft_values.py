@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import autograd.numpy as np
-from autograd.tracer import getval
 from numpy.random import Generator
 
 from rlhf_lab.methods.rollouts import Collect, Loss, Task
@@ -143,7 +142,7 @@ def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple
         mask = lm.response_mask(response, task.mdp.eos)
         logits = model.logits(params, prompt, response)
         found = np.sum(logits * (np.arange(task.mdp.vocab) == response[..., None]), axis=-1)
-        return np.sum(mask * (found - getval(target)) ** 2, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
+        return np.sum(mask * (found - target) ** 2, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
 
     return loss, collect
 

@@ -37,6 +37,42 @@ def test_a_log_is_counted():
         assert found == pytest.approx(level)
 
 
+def test_where_the_log_never_was_its_writer_counts_as_uniform():
+    log = offline.read(np.zeros(1, int), np.array([[0, 2]]), np.ones(1), 1, 3, 2)
+    assert np.exp(offline.behaviour(log.counts)[1]) == pytest.approx(np.array([[[0, 0, 1], [1 / 3, 1 / 3, 1 / 3]]]))
+
+
+def by_recursion(log, prompt, discount, backup, state=()):
+    """V of a prefix, from a backup of the counts and of r + gamma V(s') of the tokens that were seen."""
+    t, place = len(state), int(np.dot(state, EOS ** np.arange(len(state))[::-1]))
+    n, q = log.counts[t][prompt, place], log.rewards[t][prompt, place].copy()
+    for a in np.flatnonzero(n[:EOS]) if t + 1 < HORIZON else ():
+        q[a] += discount * by_recursion(log, prompt, discount, backup, (*state, a))
+    return backup(n[n > 0], q[n > 0])
+
+
+@pytest.mark.parametrize("discount", [0.7, 1.0])
+def test_a_sweep_over_a_log_is_a_recursion_over_its_prefixes(discount):
+    row, index, rewards = drawn(7)
+    log = read(row, index, rewards[row, index])
+    low = [np.full(n.shape, -99.0) for n in log.counts]
+    for found, backup in (
+        (offline.batch_q(log, low, discount, EOS), lambda n, q: q.max()),
+        (offline.lower_bound(log, [low], discount, EOS), lambda n, q: q.max()),
+        (offline.filtered_q(log, 0.5, discount, EOS), lambda n, q: q[n >= 0.5 * n.max()].max()),
+        (offline.implicit_q(log, 0.5, discount, EOS), lambda n, q: np.average(q, weights=n)),
+    ):
+        for k in range(2):
+            assert found.v[0][k, 0] == pytest.approx(by_recursion(log, k, discount, backup))
+        assert found.advantage[0] == pytest.approx(found.q[0] - found.v[0][..., None])
+
+
+def test_a_filter_keeps_what_is_as_frequent_as_its_share_of_the_most_frequent():
+    log = offline.Log([np.array([[[4.0, 2.0, 1.0]]])], [np.array([[[1.0, 2.0, 3.0]]])])
+    for share, best in ((0.2, 3), (0.25, 3), (0.3, 2), (0.5, 2), (0.51, 1), (1, 1)):
+        assert offline.filtered_q(log, share).v[0] == best
+
+
 def test_noisy_rewards_are_averaged():
     log = offline.read(np.zeros(4, int), np.array([[0, 2], [0, 2], [0, 2], [1, 1]]), np.array([1, 2, 6, 5.0]), 1, 3, 2)
     assert log.rewards[1][0, 0, 2] == 3

@@ -171,7 +171,8 @@ def test_exact_values_are_their_own_targets(vocab, horizon, eos, kind, discount)
 
 
 @pytest.mark.parametrize("kind", EXACT)
-def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind):
+@pytest.mark.parametrize("discount", [0.8, 1.0])
+def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind, discount):
     backup, exact = EXACT[kind]
     prior, rewards, by_token = tree(9, 3, 3, 2)
     reference = table(prior, 3, 3, 2)
@@ -181,7 +182,7 @@ def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind):
     def reward(prompt, response):
         return rewards[reference[0].row(prompt), lm.answer_index(response, 3, 2)]
 
-    task = Task(token_mdp.TokenMDP(prompts, np.full(2, 0.5), reward, 3, 3, 2), reference, 0.5)
+    task = Task(token_mdp.TokenMDP(prompts, np.full(2, 0.5), reward, 3, 3, 2, discount), reference, 0.5)
     prompt, response = np.repeat(prompts, len(answers), axis=0), np.tile(answers, (2, 1))
 
     def draw(params, rng):  # what the prior would write if it wrote everything
@@ -191,7 +192,7 @@ def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind):
     rng = np.random.default_rng(0)
     params, _ = fit(loss, reference[1], collect, rounds=800, optimizer=sgd(8.0), rng=rng)
     for found, level in zip(
-        np.split(params["logits"], [1, 3], axis=1), exact(prior, by_token, 0.5, eos=2).q, strict=True
+        np.split(params["logits"], [1, 3], axis=1), exact(prior, by_token, 0.5, discount, 2).q, strict=True
     ):
         assert found == pytest.approx(level, abs=1e-3)
 
