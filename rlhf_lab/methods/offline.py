@@ -225,7 +225,7 @@ def _told(
     def at(t: int, found: Array) -> Array:
         q.insert(0, shape(t, found))
         v.insert(0, backup(t, q[0]))
-        return v[0]
+        return np.where(v[0] > -np.inf, v[0], 0.0)  # what leads to such a state was never seen either
 
     sweep(log.rewards, discount, eos, at)
     known = [np.where(b > -np.inf, b, 0.0)[..., None] for b in v]

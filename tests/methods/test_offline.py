@@ -52,8 +52,9 @@ def by_recursion(log, prompt, discount, backup, state=()):
 
 
 @pytest.mark.parametrize("discount", [0.7, 1.0])
-def test_a_sweep_over_a_log_is_a_recursion_over_its_prefixes(discount):
-    row, index, rewards = drawn(7)
+@pytest.mark.parametrize("size", [3, 40])  # from three answers, most states were never seen
+def test_a_sweep_over_a_log_is_a_recursion_over_its_prefixes(discount, size):
+    row, index, rewards = drawn(7, size)
     log = read(row, index, rewards[row, index])
     low = [np.full(n.shape, -99.0) for n in log.counts]
     for found, backup in (
