@@ -390,8 +390,8 @@ def soft_backup(function: Function) -> None:
 def psi_target(function: Function) -> None:
     """Check f(log_p, reward, psi, mask, price): what Psi of each token should be, shape (N, T), 0 behind the end.
 
-    `log_p` (N, T) are log p of the tokens that were written, `reward` (N,) those of the answers, `psi` (N, T, V)
-    belongs to the states before each token, `mask` (N, T) is 1 up to the last token, `price` is c > 0.
+    `log_p` (N, T) are log p of the tokens that were written, padding included, `reward` (N,) those of the answers,
+    `psi` (N, T, V) belongs to the states before each token, `mask` (N, T) is 1 up to the last token, `price` is c > 0.
     """
     _report(_soft_values.PSI_TARGET, function)
 

@@ -57,7 +57,7 @@ def _target_case(rng: Generator) -> Case:
     length = rng.integers(1, t + 1, size=n)
     mask = (np.arange(t) < length[:, None]).astype(float)
     return (
-        mask * log_probs(rng, n, t, v)[..., 0],
+        log_probs(rng, n, t, v)[..., 0],
         tenths(rng, n),
         tenths(rng, n, t, v),
         mask,
@@ -89,6 +89,7 @@ def _target_mistakes(log_p: Array, reward: Array, psi: Array, mask: Array, price
         "Something follows the horizon in yours: an answer that was cut off has ended, too.": (
             mask * (log_p + paid + horizon * mask * beyond)
         ),
+        "Behind the end the target is 0: multiply by the mask.": log_p + paid + after * following,
         "You use the value of the state itself; the target has that of the next one.": (
             mask * (log_p + paid + after * own)
         ),

@@ -31,9 +31,12 @@ class Log(NamedTuple):
 def read(row: Array, response: Array, reward: Array, prompts: int, vocab: int, eos: int | None = None) -> Log:
     """Count a log: the number of each prompt (N,), the answers (N, H) and their rewards (N,).
 
-    Raises `ValueError` if a prompt has no answer, or if a token is outside the vocabulary.
+    Raises `ValueError` if a prompt has no answer, if a token is outside the vocabulary, or if there is not one prompt
+    and one finite reward for each answer.
     """
+    checks.sizes(vocab, eos)
     response = checks.tokens("response", response, vocab)
+    row, reward = _for_each(response, row, reward)
     row = checks.actions("row", row, prompts)
     missing = np.setdiff1d(np.arange(prompts), row)
     if len(missing):
@@ -65,7 +68,11 @@ def batch_q(log: Log, unseen: Levels, discount: float = 1.0, eos: int | None = N
     """Q(s, a) = r + gamma max_a' Q(s', a') where the log has been, `unseen` elsewhere (eq-batch-q).
 
     `unseen` (K, W^t, V) is what the learner happens to say of pairs that it has no data for. The maximum finds it.
+    Raises `ValueError` if its levels have other shapes than those of the log.
     """
+    wanted, given = ([np.shape(level) for level in levels] for levels in (log.counts, unseen))
+    if given != wanted:
+        raise ValueError(f"unseen needs a guess for each pair of the log, levels {wanted}; got {given}")
     return _told(log, discount, eos, lambda t, q: np.where(log.counts[t] > 0, q, unseen[t]), _best)
 
 
@@ -92,8 +99,6 @@ def implicit_q(log: Log, expectile: float, discount: float = 1.0, eos: int | Non
     At 1/2 the expectile is the mean, and Q is that of mu; towards 1 it goes to the best token in the log
     (eq-implicit-q). The policy is mu exp(w (Q - V)), normalised. Raises `ValueError` if it is outside (0, 1).
     """
-    if not 0 < expectile < 1:
-        raise ValueError(f"an expectile lies in (0, 1), and 1/2 is the mean; got {expectile}")
     return _told(
         log,
         discount,
@@ -104,7 +109,12 @@ def implicit_q(log: Log, expectile: float, discount: float = 1.0, eos: int | Non
 
 
 def expectiles(values: Array, weights: Array, expectile: float) -> Array:
-    """The v with sum_a w_a |tau - 1{q_a < v}| (q_a - v) = 0, over the last axis; -inf where all weights are 0."""
+    """The v with sum_a w_a |tau - 1{q_a < v}| (q_a - v) = 0, over the last axis; -inf where all weights are 0.
+
+    Raises `ValueError` if tau is outside (0, 1).
+    """
+    if not 0 < expectile < 1:
+        raise ValueError(f"an expectile lies in (0, 1), and 1/2 is the mean; got {expectile}")
     seen = weights > 0
     values, v = np.where(seen, values, 0.0), np.zeros(values.shape[:-1])
     share = np.ones(values.shape)
@@ -118,8 +128,9 @@ def expectiles(values: Array, weights: Array, expectile: float) -> Array:
 def implicit_policy(log: Log, values: Values, weight: float) -> Levels:
     """log pi(a | s) = log mu + w (Q - V) - log Z(s), -inf for what was never seen (eq-implicit-policy).
 
-    With w = 1 / beta it leans from the log as far as the Gibbs policy of that price. Snell et al. 2023.
+    For answers of one token and w = 1 / c it is the Gibbs policy of price c with the log as prior. Snell et al. 2023.
     """
+    checks.positive("weight", weight)
     leaning = [m + weight * a for m, a in zip(behaviour(log.counts), values.advantage, strict=True)]
     return [level - _soft(level) for level in leaning]
 
@@ -133,23 +144,30 @@ def conservative_q(log: Log, alpha: float, discount: float = 1.0, eos: int | Non
     checks.positive("alpha", alpha)
 
     def shape(t: int, y: Array) -> Array:
-        seen = log.counts[t] > 0
-        mu = np.where(seen, log.counts[t], 1) / _total(log.counts[t])
-        known = np.where(seen, y, -np.inf)
-
-        def solved(log_z: Array) -> Array:
-            excess = wrightomega(np.where(seen, np.log(alpha / mu) + y + alpha, 0.0) - log_z)
-            return np.where(seen, y + alpha - excess, -np.inf)
-
-        least = np.sum(np.where(seen, mu * y, 0.0), axis=-1, keepdims=True)  # E_mu Q = E_mu y
-        most = np.where(seen.any(-1, keepdims=True), _soft(known) + alpha, 0.0)
-        for _ in range(60):
-            middle = (least + most) / 2
-            above = _soft(solved(middle)) > middle
-            least, most = np.where(above, middle, least), np.where(above, most, middle)
-        return solved(least)
+        known = log.counts[t].any(-1)
+        q = np.full(y.shape, -np.inf)
+        q[known] = _conservative(y[known], log.counts[t][known], alpha)
+        return q
 
     return _told(log, discount, eos, shape, _best)
+
+
+def _conservative(y: Array, counts: Array, alpha: float) -> Array:
+    """Solve for Q (N, V) by bisection of log sum_a exp Q: given that, each Q is a Wright omega function."""
+    seen = counts > 0
+    mu = np.where(seen, counts, 1) / _total(counts)
+
+    def solved(log_z: Array) -> Array:
+        excess = wrightomega(np.where(seen, np.log(alpha / mu) + y + alpha, 0.0) - log_z)
+        return np.where(seen, y + alpha - excess, -np.inf)
+
+    least = np.sum(np.where(seen, mu * y, 0.0), axis=-1, keepdims=True)  # E_mu Q = E_mu y
+    most = _soft(np.where(seen, y, -np.inf)) + alpha
+    for _ in range(60):
+        middle = (least + most) / 2
+        above = _soft(solved(middle)) > middle
+        least, most = np.where(above, middle, least), np.where(above, most, middle)
+    return solved(least)
 
 
 def filtered_clone(
@@ -160,9 +178,23 @@ def filtered_clone(
     It is proportional to mu(y | x) P(R >= threshold | x, y), so luck beats a high mean. Arguments as for `read`. Raises
     `ValueError` if no answer to some prompt passes.
     """
-    kept = np.asarray(reward) >= threshold
-    passed = read(np.asarray(row)[kept], np.asarray(response)[kept], np.asarray(reward)[kept], prompts, vocab, eos)
-    return behaviour(passed.counts)
+    response = checks.tokens("response", response, vocab)
+    row, reward = _for_each(response, row, reward)
+    kept = reward >= threshold
+    missing = np.setdiff1d(np.arange(prompts), row[kept])
+    if len(missing):
+        raise ValueError(
+            f"no answer to prompt {missing[0]} of {prompts} earned {threshold} or more: lower the threshold"
+        )
+    return behaviour(read(row[kept], response[kept], reward[kept], prompts, vocab, eos).counts)
+
+
+def _for_each(response: Array, row: Array, reward: Array) -> tuple[Array, Array]:
+    row, reward = np.asarray(row), np.asarray(reward, dtype=float)
+    checks.answer_rewards(reward, (len(response),))
+    if row.shape != reward.shape:
+        raise ValueError(f"there must be one prompt for each of the {len(response)} answers; got shape {row.shape}")
+    return row, reward
 
 
 def _total(counts: Array) -> Array:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import autograd.numpy as np
-from autograd.tracer import getval
 from numpy.random import Generator
 
 from rlhf_lab.methods.rollouts import Collect, Loss, Task
@@ -114,6 +113,7 @@ def td_targets(
     [log p(y_t)] + r_t / c + gamma V(s_(t+1)). The reward (..., N) is paid with the last token of each response, and
     nothing comes after it: neither after `eos` nor after the horizon.
     """
+    checks.positive("price", price)
     mask = lm.response_mask(response, eos)
     after = np.concatenate([mask[..., 1:], np.zeros((*mask.shape[:-1], 1))], axis=-1)
     following = backup.value(values, log_p)
@@ -142,7 +142,7 @@ def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple
         mask = lm.response_mask(response, task.mdp.eos)
         logits = model.logits(params, prompt, response)
         found = np.sum(logits * (np.arange(task.mdp.vocab) == response[..., None]), axis=-1)
-        return np.sum(mask * (found - getval(target)) ** 2, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
+        return np.sum(mask * (found - target) ** 2, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
 
     return loss, collect
 
@@ -169,6 +169,7 @@ def misplaced_target(
     values: Levels, prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
 ) -> Levels:
     """r + gamma log sum exp Q(s') + c (log p - log softmax Q), for every state at once: one update of that rule."""
+    checks.positive("price", price)
     paid = [r + price * (p - log_softmax(q)) for r, p, q in zip(rewards, prior, values, strict=True)]
     return sweep(paid, discount, eos, lambda t, q: soft_maximum(values[t])).q
 

@@ -122,6 +122,10 @@ WRONG = {
             "Something follows the last token in yours",
         ),
         (lambda p, r, q, m, c: paid(p, r, m, c) + beyond(q, m), "Something follows the horizon in yours"),
+        (
+            lambda p, r, q, m, c: p + paid(0, r, m, c) + shifted(m * lse_last(q)),
+            "Behind the end the target is 0",
+        ),
         (lambda p, r, q, m, c: paid(p, r, m, c) + shifted(m) * lse_last(q), "You use the value of the state itself"),
         (lambda p, r, q, m, c: paid(p, r, m, c) + shifted(m * q.max(-1)), "You take the maximum of the next values"),
         (

@@ -37,6 +37,43 @@ def test_a_log_is_counted():
         assert found == pytest.approx(level)
 
 
+def test_where_the_log_never_was_its_writer_counts_as_uniform():
+    log = offline.read(np.zeros(1, int), np.array([[0, 2]]), np.ones(1), 1, 3, 2)
+    assert np.exp(offline.behaviour(log.counts)[1]) == pytest.approx(np.array([[[0, 0, 1], [1 / 3, 1 / 3, 1 / 3]]]))
+
+
+def by_recursion(log, prompt, discount, backup, state=()):
+    """V of a prefix, from a backup of the counts and of r + gamma V(s') of the tokens that were seen."""
+    t, place = len(state), int(np.dot(state, EOS ** np.arange(len(state))[::-1]))
+    n, q = log.counts[t][prompt, place], log.rewards[t][prompt, place].copy()
+    for a in np.flatnonzero(n[:EOS]) if t + 1 < HORIZON else ():
+        q[a] += discount * by_recursion(log, prompt, discount, backup, (*state, a))
+    return backup(n[n > 0], q[n > 0])
+
+
+@pytest.mark.parametrize("discount", [0.7, 1.0])
+@pytest.mark.parametrize("size", [3, 40])  # from three answers, most states were never seen
+def test_a_sweep_over_a_log_is_a_recursion_over_its_prefixes(discount, size):
+    row, index, rewards = drawn(7, size)
+    log = read(row, index, rewards[row, index])
+    low = [np.full(n.shape, -99.0) for n in log.counts]
+    for found, backup in (
+        (offline.batch_q(log, low, discount, EOS), lambda n, q: q.max()),
+        (offline.lower_bound(log, [low], discount, EOS), lambda n, q: q.max()),
+        (offline.filtered_q(log, 0.5, discount, EOS), lambda n, q: q[n >= 0.5 * n.max()].max()),
+        (offline.implicit_q(log, 0.5, discount, EOS), lambda n, q: np.average(q, weights=n)),
+    ):
+        for k in range(2):
+            assert found.v[0][k, 0] == pytest.approx(by_recursion(log, k, discount, backup))
+        assert found.advantage[0] == pytest.approx(found.q[0] - found.v[0][..., None])
+
+
+def test_a_filter_keeps_what_is_as_frequent_as_its_share_of_the_most_frequent():
+    log = offline.Log([np.array([[[4.0, 2.0, 1.0]]])], [np.array([[[1.0, 2.0, 3.0]]])])
+    for share, best in ((0.2, 3), (0.25, 3), (0.3, 2), (0.5, 2), (0.51, 1), (1, 1)):
+        assert offline.filtered_q(log, share).v[0] == best
+
+
 def test_noisy_rewards_are_averaged():
     log = offline.read(np.zeros(4, int), np.array([[0, 2], [0, 2], [0, 2], [1, 1]]), np.array([1, 2, 6, 5.0]), 1, 3, 2)
     assert log.rewards[1][0, 0, 2] == 3
@@ -104,6 +141,22 @@ def test_the_conservative_values_of_a_bandit(alpha):
     assert all(loss(q) < loss(q + 0.01 * rng.normal(size=len(q))) for _ in range(100))
 
 
+def test_conservative_values_of_a_tree_hold_in_every_state():
+    row, index, rewards = drawn(6)
+    log = read(row, index, rewards[row, index])
+    found = offline.conservative_q(log, 0.7, 0.9, EOS)
+    for t, (q, n) in enumerate(zip(found.q, log.counts, strict=True)):
+        y = np.array(log.rewards[t])
+        if t + 1 < HORIZON:
+            known = np.where(np.isfinite(found.v[t + 1]), found.v[t + 1], 0.0)
+            y[..., :EOS] += 0.9 * known.reshape(*n.shape[:2], EOS)
+        for state in zip(*np.nonzero(n.any(-1)), strict=True):
+            seen = n[state] > 0
+            pi, mu = np.exp(q[state]) / np.exp(q[state]).sum(), n[state] / n[state].sum()
+            assert q[state][seen] == pytest.approx((y[state] - 0.7 * (pi / np.where(seen, mu, 1) - 1))[seen], abs=1e-9)
+        assert (q[n == 0] == -np.inf).all()
+
+
 @pytest.mark.equation("eq-implicit-q")
 @pytest.mark.parametrize("tau", [0.1, 0.5, 0.9])
 def test_expectiles(tau):
@@ -135,7 +188,7 @@ def test_cloning_what_passed_a_filter_prefers_luck_to_a_high_mean():
     for threshold, law in ((2, [0, 1]), (1, [2 / 3, 1 / 3])):
         policy = offline.filtered_clone(row, response, reward, threshold, 1, 2)
         assert np.exp(policy[0][0, 0]) == pytest.approx(law)
-    with pytest.raises(ValueError, match="no answer to prompt 0 of 1"):
+    with pytest.raises(ValueError, match="no answer to prompt 0 of 1 earned 4 or more: lower the threshold"):
         offline.filtered_clone(row, response, reward, 4, 1, 2)
 
 
@@ -147,6 +200,13 @@ def test_cloning_what_passed_a_filter_prefers_luck_to_a_high_mean():
         (lambda log: offline.filtered_q(log, 0), "share .* lies in .0, 1.; got 0"),
         (lambda log: offline.implicit_q(log, 1.0), "an expectile lies in .0, 1.*; got 1.0"),
         (lambda log: offline.conservative_q(log, 0.0), "alpha must be finite and above 0"),
+        (lambda log: offline.implicit_policy(log, offline.implicit_q(log, 0.9, eos=EOS), 0), "weight must be finite"),
+        (lambda log: offline.batch_q(log, log.counts[:2], eos=EOS), "unseen needs a guess for each pair of the log"),
+        (lambda log: offline.lower_bound(log, [], eos=EOS), "unseen needs a guess for each pair of the log"),
+        (lambda log: offline.read([0, 1], [[0, 2], [1, 1]], [0, np.nan], 2, 3, 2), "rewards must be finite; 1 of 2"),
+        (lambda log: offline.read([0, 1], [[0, 2], [1, 1]], [0], 2, 3, 2), "one reward for each of the 2 answers"),
+        (lambda log: offline.read([0], [[0, 2], [1, 1]], [0, 1], 2, 3, 2), "one prompt for each of the 2 answers"),
+        (lambda log: offline.read([0, 1], [[0, 2], [1, 1]], [0, 1], 2, 3, 0), "eos must be the last token"),
     ],
 )
 def test_bad_input(call, message):

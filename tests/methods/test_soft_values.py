@@ -121,12 +121,15 @@ def test_the_price_on_the_wrong_term_has_another_fixed_point(vocab, horizon, eos
     assert lm.answers_of_levels(found.advantage, eos) == pytest.approx(closed, abs=1e-10)
 
 
-@pytest.mark.parametrize(("price", "step", "settles"), [(0.5, 1.0, True), (2.0, 1.0, False), (2.0, 1 / 3, True)])
+@pytest.mark.parametrize(
+    ("price", "step", "settles"),
+    [(0.5, 1.0, True), (2.0, 1.0, False), (2.0, 1 / 3, True), (2.0, 0.6, True), (2.0, 0.7, False)],
+)
 def test_that_rule_runs_away_for_prices_above_one_unless_it_is_damped(price, step, settles):
     prior, _, rewards = tree(7, 3, 3, 2)
     fixed = soft.misplaced_price(prior, rewards, price, eos=2).q
     values = [q + 0.01 * np.arange(3) for q in fixed]
-    for _ in range(60):
+    for _ in range(200):  # steps from 2 / (1 + c) on run away
         target = soft.misplaced_target(values, prior, rewards, price, eos=2)
         values = [q + step * (t - q) for q, t in zip(values, target, strict=True)]
     error = max(np.abs(a - b).max() for a, b in zip(values, fixed, strict=True))
@@ -168,7 +171,8 @@ def test_exact_values_are_their_own_targets(vocab, horizon, eos, kind, discount)
 
 
 @pytest.mark.parametrize("kind", EXACT)
-def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind):
+@pytest.mark.parametrize("discount", [0.8, 1.0])
+def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind, discount):
     backup, exact = EXACT[kind]
     prior, rewards, by_token = tree(9, 3, 3, 2)
     reference = table(prior, 3, 3, 2)
@@ -178,7 +182,7 @@ def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind):
     def reward(prompt, response):
         return rewards[reference[0].row(prompt), lm.answer_index(response, 3, 2)]
 
-    task = Task(token_mdp.TokenMDP(prompts, np.full(2, 0.5), reward, 3, 3, 2), reference, 0.5)
+    task = Task(token_mdp.TokenMDP(prompts, np.full(2, 0.5), reward, 3, 3, 2, discount), reference, 0.5)
     prompt, response = np.repeat(prompts, len(answers), axis=0), np.tile(answers, (2, 1))
 
     def draw(params, rng):  # what the prior would write if it wrote everything
@@ -188,7 +192,7 @@ def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind):
     rng = np.random.default_rng(0)
     params, _ = fit(loss, reference[1], collect, rounds=800, optimizer=sgd(8.0), rng=rng)
     for found, level in zip(
-        np.split(params["logits"], [1, 3], axis=1), exact(prior, by_token, 0.5, eos=2).q, strict=True
+        np.split(params["logits"], [1, 3], axis=1), exact(prior, by_token, 0.5, discount, 2).q, strict=True
     ):
         assert found == pytest.approx(level, abs=1e-3)
 
@@ -198,6 +202,14 @@ def test_a_price_is_above_zero():
     for make in (soft.psi_values, soft.g_values, soft.prior_q_values, soft.misplaced_price):
         with pytest.raises(ValueError, match="price must be finite and above 0; got 0"):
             make(prior, rewards, 0)
+    nothing = np.zeros((1, 2, 3))
+    for call in (
+        lambda: soft.misplaced_target(prior, prior, rewards, 0),
+        lambda: soft.soft_evaluation(prior, prior, rewards, 0),
+        lambda: soft.td_targets(soft.PSI, nothing, nothing, np.array([[0, 2]]), np.ones(1), 0),
+    ):
+        with pytest.raises(ValueError, match="price must be finite and above 0; got 0"):
+            call()
 
 
 def test_in_a_table_g_from_nothing_takes_the_path_of_psi_from_the_prior():
