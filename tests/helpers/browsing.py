@@ -15,7 +15,7 @@ new PerformanceObserver((list) => {
   for (const moved of list.getEntries()) if (!moved.hadRecentInput) window.shift += moved.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
-AT_ONCE = ".bd-article section { content-visibility: visible !important; } * { transition: none !important; }"
+AT_ONCE = "* { transition: none !important; }"
 VIEWS = {"desk": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
 
 
