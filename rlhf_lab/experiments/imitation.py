@@ -44,20 +44,21 @@ SETTINGS = {
 }
 
 
+def chance(kind: int, seeds: Sequence[int]) -> Generator:
+    """Return the generator of a kind of chance, `POOL`, `START` or `TEST`, that all methods and counts share."""
+    return np.random.default_rng([kind, seeds[0], len(seeds)])
+
+
 def demonstrations(count: int, seeds: Sequence[int]) -> Labels:
     """Return `KEEP` steps of each of the first `count` episodes of the pool, for each seed: (seeds, count * KEEP)."""
-    rng = _chance(POOL, seeds)
+    rng = chance(POOL, seeds)
     pool = draw_states(rollout(WORLD, cartpole_expert, (len(seeds), COUNTS[-1]), HORIZON, rng), KEEP, rng)
     return Labels(*(part[:, : count * KEEP] for part in pool))
 
 
-def _chance(kind: int, seeds: Sequence[int]) -> Generator:
-    return np.random.default_rng([kind, seeds[0], len(seeds)])
-
-
 def train(labels: Labels, seeds: Sequence[int]) -> Params:
     """Clone from the first parameters that all methods share: DAgger in no round trains longer than the clone."""
-    return _clone(labels, _chance(START, seeds))
+    return _clone(labels, chance(START, seeds))
 
 
 def _clone(labels: Labels, rng: Generator) -> Params:
@@ -67,7 +68,7 @@ def _clone(labels: Labels, rng: Generator) -> Params:
 
 def judge(params: Params, seeds: Sequence[int]) -> Array:
     """Return the mean return of a policy for each seed, (seeds,)."""
-    play = rollout(WORLD, policies.acting(NETWORK, params), (len(seeds), TESTS), HORIZON, _chance(TEST, seeds))
+    play = rollout(WORLD, policies.acting(NETWORK, params), (len(seeds), TESTS), HORIZON, chance(TEST, seeds))
     return play.returns.mean(-1)
 
 
@@ -139,7 +140,7 @@ def interactive(counts: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]
     episode is the expert's, each further one the student's own, with `KEEP` of its states labelled.
     """
     rounds = dagger(demonstrations(1, seeds), max(counts) - 1, seeds)
-    expert = rollout(WORLD, cartpole_expert, (len(seeds), TESTS), HORIZON, _chance(TEST, seeds)).returns.mean(-1)
+    expert = rollout(WORLD, cartpole_expert, (len(seeds), TESTS), HORIZON, chance(TEST, seeds)).returns.mean(-1)
     learned = [judge(rounds[count - 1].params, seeds) for count in counts]
     return {"dagger": np.stack(learned, axis=-1), "expert": np.stack([expert] * len(counts), axis=-1)}
 

@@ -19,7 +19,7 @@ from rlhf_lab.worlds import control
 
 pytestmark = pytest.mark.peer
 
-SEEDS = 10
+SEEDS = range(10)
 MARGIN = 50
 
 
@@ -65,12 +65,12 @@ def acting(nets):
 
 
 def returns(nets, rng):
-    play = control.rollout(imitation_study.WORLD, acting(nets), (SEEDS, imitation_study.TESTS), 500, rng)
+    play = control.rollout(imitation_study.WORLD, acting(nets), (len(SEEDS), imitation_study.TESTS), 500, rng)
     return play.returns.mean(-1)
 
 
 def trained(labels, epochs, rng):
-    return [clone(s, a, epochs, r) for s, a, r in zip(*labels[:2], rng.spawn(SEEDS), strict=True)]
+    return [clone(s, a, epochs, r) for s, a, r in zip(*labels[:2], rng.spawn(len(SEEDS)), strict=True)]
 
 
 def interval(values):
@@ -78,9 +78,9 @@ def interval(values):
 
 
 def test_a_clone_of_the_same_start_is_the_same_in_pytorch():
-    labels = imitation_study.demonstrations(5, SEEDS, np.random.default_rng(1))
-    ours = imitation_study.train(labels, np.random.default_rng(2))
-    start = imitation_study.NETWORK.init(np.random.default_rng(2), (SEEDS,))
+    labels = imitation_study.demonstrations(5, SEEDS)
+    ours = imitation_study.train(labels, SEEDS)
+    start = imitation_study.NETWORK.init(imitation_study.chance(imitation_study.START, SEEDS), (len(SEEDS),))
     theirs = {name: torch.tensor(value, requires_grad=True) for name, value in start.items()}
     optimizer = torch.optim.Adam(theirs.values(), lr=imitation_study.TRAINING["step_size"])
     rows = torch.tensor(labels.observation / np.array(imitation_study.WORLD.scale))
@@ -98,8 +98,8 @@ def test_a_clone_of_the_same_start_is_the_same_in_pytorch():
 @pytest.mark.parametrize("count", [1, 5, 20])
 def test_a_clone_is_as_good_as_one_of_pytorch(count):
     rng = np.random.default_rng(count)
-    labels = imitation_study.demonstrations(count, SEEDS, rng)
-    ours = imitation_study.judge(imitation_study.train(labels, rng), SEEDS, rng)
+    labels = imitation_study.demonstrations(count, SEEDS)
+    ours = imitation_study.judge(imitation_study.train(labels, SEEDS), SEEDS)
     theirs = returns(trained(labels, 600, rng), rng)  # with 150 epochs, 20 demonstrations do not teach it to balance
     mean, width = interval(ours - theirs)
     print(f"{count} demonstrations: ours {ours.mean():.0f}, PyTorch {theirs.mean():.0f}, {mean:+.0f} +- {width:.0f}")
@@ -108,10 +108,10 @@ def test_a_clone_is_as_good_as_one_of_pytorch(count):
 
 def test_dagger_is_as_good_as_in_pytorch():
     rng = np.random.default_rng(0)
-    labels = imitation_study.demonstrations(1, SEEDS, rng)
-    ours = imitation_study.judge(imitation_study.dagger(labels, 9, rng)[-1].params, SEEDS, rng)
+    labels = imitation_study.demonstrations(1, SEEDS)
+    ours = imitation_study.judge(imitation_study.dagger(labels, 9, SEEDS)[-1].params, SEEDS)
     for _ in range(9):
-        play = control.rollout(imitation_study.WORLD, acting(trained(labels, 150, rng)), (SEEDS, 1), 500, rng)
+        play = control.rollout(imitation_study.WORLD, acting(trained(labels, 150, rng)), (len(SEEDS), 1), 500, rng)
         new = demonstrations.draw_states(play, imitation_study.KEEP, rng)
         told = control.cartpole_expert(new.observation, rng)
         labels = Labels(
