@@ -6,6 +6,7 @@ script of a few lines, `beta.js`, goes through them. Without scripts, and on pap
 
 import json
 from collections.abc import Callable
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -147,12 +148,17 @@ class Beta(SphinxDirective):
         return [nodes.raw("", figure(), format="html"), caption]
 
 
+@cache
+def _chapters() -> dict[str, course.Chapter]:
+    return course.chapters(ROOT)
+
+
 class Minutes(SphinxRole):
     """{minutes}`dpo` tells how long the chapter `notebooks/dpo.md` takes."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Return the number."""
-        return [nodes.Text(str(course.chapters(ROOT)[self.text].minutes))], []
+        return [nodes.Text(str(_chapters()[self.text].minutes))], []
 
 
 class Count(SphinxRole):
