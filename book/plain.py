@@ -51,7 +51,8 @@ def notebook_of(text: Path, root: Path) -> nbformat.NotebookNode:
     notebook.cells[0].source = f"{title}\n\n{WELCOME}\n{rest}"
     for place, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{place:03d}"
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    # No word of jupytext: where it is installed, saving a notebook that it pairs writes over the text beside it.
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return notebook
 
 
@@ -94,7 +95,7 @@ def _code(cell: nbformat.NotebookNode, book: Book) -> Iterator[nbformat.Notebook
     options, tags = cell.metadata.get("mystnb", {}), cell.metadata.get("tags", [])
     metadata = {"mystnb": options} if options else {}
     if "hide-input" in tags:
-        metadata["jupyter"] = {"source_hidden": True}
+        metadata |= {"jupyter": {"source_hidden": True}, "tags": ["hide-input"]}  # for JupyterLab, and for others
     if re.search(r"^def \w+\(.*\):\n    return None", cell.source, re.MULTILINE):
         metadata["tags"] = ["nbval-skip"]  # the reader's own code is not the project's to test
     yield nbformat.v4.new_code_cell(cell.source, metadata=metadata)

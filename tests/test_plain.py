@@ -243,6 +243,13 @@ def test_nothing_of_myst_is_left(text):
 
 
 @every_chapter
+def test_no_editor_pairs_a_notebook_with_its_text(text):
+    """JupyterLab with jupytext writes both files of a pair: the plain edition would stand where the text was."""
+    assert set(nbformat.read(text.with_suffix(".ipynb"), as_version=4).metadata) == {"kernelspec"}
+    assert "formats:" not in text.read_text(encoding="utf-8").split("\n---\n")[0]
+
+
+@every_chapter
 def test_a_notebook_is_in_step_with_its_text(text):
     assert plain.out_of_step(text, ROOT) == []
 

@@ -50,3 +50,19 @@ def visited(request, browser, site):
     made = Visit(browser, site, request.param)
     yield made
     made.context.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser):
+    """A function that opens a page from the file system; nothing goes wrong until all tests of a file are done."""
+    wrong = []
+
+    def load(address):
+        page = browser.new_page()
+        page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith("file:") else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield load
+    assert wrong == []

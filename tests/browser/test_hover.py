@@ -7,14 +7,8 @@ CHAPTER = (HTML / "notebooks/dpo.html").as_uri()
 
 
 @pytest.fixture(scope="module")
-def page(browser):
-    page = browser.new_page()
-    wrong = []
-    page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith("file:") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto(CHAPTER)
-    yield page
-    assert wrong == []
+def page(opened):
+    return opened(CHAPTER)
 
 
 LINKS = {

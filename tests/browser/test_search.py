@@ -7,14 +7,8 @@ from browsing import HTML
 
 
 @pytest.fixture(scope="module")
-def page(browser):
-    page = browser.new_page()
-    wrong = []
-    page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith("file:") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto(f"{(HTML / 'search.html').as_uri()}?q=first")
-    yield page
-    assert wrong == []
+def page(opened):
+    return opened(f"{(HTML / 'search.html').as_uri()}?q=first")
 
 
 ENTRIES = """entries => entries.map(entry => ({

@@ -24,6 +24,11 @@ def tree(seed, vocab, horizon, eos, prompts=2):
     return prior, rewards, token_mdp.terminal_rewards(rewards, vocab, horizon, eos)
 
 
+def same(one, other, bound):
+    for a, b in zip(one, other, strict=True):
+        assert a == pytest.approx(b, abs=bound)
+
+
 @pytest.mark.equation("eq-soft-maximum")
 def test_the_soft_maximum_lies_between_the_maximum_and_log_v_more():
     values = 300 * np.random.default_rng(0).normal(size=(50, 7))
@@ -40,10 +45,8 @@ def test_the_soft_maximum_lies_between_the_maximum_and_log_v_more():
 def test_psi_is_g_and_the_prior(vocab, horizon, eos, discount):
     prior, _, rewards = tree(0, vocab, horizon, eos)
     psi, g = (f(prior, rewards, 0.4, discount, eos) for f in (soft.psi_values, soft.g_values))
-    for a, b, p in zip(psi.q, g.q, prior, strict=True):
-        assert a == pytest.approx(b + p, abs=1e-12)
-    for a, b in zip(psi.v, g.v, strict=True):
-        assert a == pytest.approx(b, abs=1e-12)
+    same(psi.q, [q + p for q, p in zip(g.q, prior, strict=True)], 1e-12)
+    same(psi.v, g.v, 1e-12)
 
 
 @pytest.mark.equation("eq-psi")
@@ -114,8 +117,7 @@ def test_the_price_on_the_wrong_term_has_another_fixed_point(vocab, horizon, eos
     prior, rewards, by_token = tree(6, vocab, horizon, eos)
     found = soft.misplaced_price(prior, by_token, price, eos=eos)
     again = soft.misplaced_target(found.q, prior, by_token, price, eos=eos)
-    for a, b in zip(found.q, again, strict=True):
-        assert a == pytest.approx(b, abs=1e-10)
+    same(found.q, again, 1e-10)
     log_p = lm.answers_of_levels(prior, eos)
     closed = log_softmax(price / (1 + price) * log_p + rewards / (1 + price))
     assert lm.answers_of_levels(found.advantage, eos) == pytest.approx(closed, abs=1e-10)
