@@ -2,8 +2,11 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "book/_ext")]
@@ -33,3 +36,12 @@ def test_every_kind_stands_in_the_book():
         for cell in book_index.cells(page.read_text(encoding="utf-8"))
     ]
     assert set(folds) == set(folded.CELLS.values())
+
+
+def test_a_prompt_of_the_chapter_is_kept_and_the_usual_one_is_not():
+    page = new_document("page")
+    for told in ("Show code cell {type}", "Show how PPO is run"):
+        page += nodes.container("", nodes.literal_block("", "import this"), prompt_show=told)
+    page += nodes.container("", nodes.literal_block("", "import that"))  # an open cell
+    folded.name(SimpleNamespace(config=SimpleNamespace(nb_code_prompt_show="Show code cell {type}")), page)
+    assert [cell.get("prompt_show") for cell in page] == ["Show the imports", "Show how PPO is run", None]
