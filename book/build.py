@@ -61,15 +61,23 @@ def forget_old_results(root: Path) -> None:
     stamp.write_text(now, encoding="utf-8")
 
 
+def execute(root: Path) -> None:
+    """Execute the pages whose cells are not in the cache, one on each core.
+
+    What fails is executed once more when it is rendered, which tells what is wrong.
+    """
+    from jupyter_cache import get_cache  # only who executes waits for its database
+    from jupyter_cache.executors import load_executor
+
+    cache = get_cache(root / "_build/.jupyter_cache")
+    for page in sorted((root / "notebooks").glob("*.md")):
+        cache.add_nb_to_project(str(page), read_data={"name": "myst_nb_md", "type": "plugin"})
+    load_executor("local-parallel", cache).run_and_cache(timeout=60)
+
+
 def render(root: Path, log: Path) -> int:
     """Run Jupyter Book with warnings as errors, and return its exit code."""
-    environment = os.environ | {
-        "TQDM_DISABLE": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "BOOK_COMMIT": commit(root),
-        "PYTHONWARNINGS": "ignore::DeprecationWarning",
-    }
+    environment = os.environ | {"BOOK_COMMIT": commit(root), "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     start = "from jupyter_book.cli.main import main; main()"  # its script holds the path at which it was installed
     command = [sys.executable, "-c", start, "build", ".", "--config", "book/_config.yml"]
     command += ["--toc", "book/_toc.yml", "--warningiserror", "--nitpick", "--keep-going"]
@@ -101,6 +109,8 @@ def main(root: Path = ROOT) -> int:
     for old in ("html", ".doctrees"):
         shutil.rmtree(build / old, ignore_errors=True)
     print("Executing what is out of date, and rendering; the first time takes a few minutes ...", flush=True)
+    os.environ |= {"TQDM_DISABLE": "1", "OPENBLAS_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+    execute(root)
     if render(root, log):
         lines = log.read_text(encoding="utf-8").splitlines()
         told = [line for line in lines if re.search("WARNING: |ERROR|Error", line)]

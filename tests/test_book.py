@@ -10,6 +10,7 @@ import jupytext
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from jupyter_cache import get_cache
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "book/_ext"), str(ROOT / "book")]
@@ -404,11 +405,24 @@ def rendered(project, monkeypatch):
         return len(calls) - before
 
     calls, failing = [], [0]
+    monkeypatch.setattr(build, "execute", lambda root: None)
     monkeypatch.setattr(build, "render", render)
     monkeypatch.setattr(build, "add_wheel", lambda root: None)
     monkeypatch.setattr(build, "distributions", list)
     assert run() == 1
     return run
+
+
+def test_cells_are_executed_into_the_cache_and_what_fails_is_left_to_the_renderer(tmp_path):
+    head = CHAPTER.split("# A chapter")[0]
+    (tmp_path / "notebooks").mkdir()
+    for name, code in (("right", "print(6 * 7)"), ("wrong", "assert 1 > 2")):
+        (tmp_path / f"notebooks/{name}.md").write_text(f"{head}# {name}\n\n```{{code-cell}} ipython3\n{code}\n```\n")
+    build.execute(tmp_path)
+    (kept,) = get_cache(tmp_path / "_build/.jupyter_cache").list_cache_records()
+    assert Path(kept.uri).stem == "right"
+    cells = get_cache(tmp_path / "_build/.jupyter_cache").get_cache_bundle(kept.pk).nb.cells
+    assert cells[-1].outputs[0]["text"] == "42\n"
 
 
 def test_a_book_in_which_nothing_changed_is_not_built_again(project, rendered, capsys):
