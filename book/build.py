@@ -61,18 +61,24 @@ def forget_old_results(root: Path) -> None:
     stamp.write_text(now, encoding="utf-8")
 
 
-def execute(root: Path) -> None:
-    """Execute the pages whose cells are not in the cache, one on each core.
-
-    What fails is executed once more when it is rendered, which tells what is wrong.
-    """
+def fill_cache(root: Path) -> None:
+    """Execute the pages whose cells are not in the cache, one on each core."""
     from jupyter_cache import get_cache  # only who executes waits for its database
     from jupyter_cache.executors import load_executor
 
     cache = get_cache(root / "_build/.jupyter_cache")
-    for page in sorted((root / "notebooks").glob("*.md")):
-        cache.add_nb_to_project(str(page), read_data={"name": "myst_nb_md", "type": "plugin"})
+    for page in sorted(page for folder in ("notebooks", "book") for page in (root / folder).glob("*.md")):
+        if "```{code-cell}" in page.read_text(encoding="utf-8"):
+            cache.add_nb_to_project(str(page), read_data={"name": "myst_nb_md", "type": "plugin"})
     load_executor("local-parallel", cache).run_and_cache(timeout=60)
+
+
+def execute(root: Path, log: Path) -> None:
+    """Fill the cache, in a process whose words go to a file. What fails fails again when it is rendered, in words."""
+    start = "import build, pathlib, sys; build.fill_cache(pathlib.Path(sys.argv[1]))"
+    with log.open("w") as out:
+        command = [sys.executable, "-c", start, str(root)]
+        subprocess.run(command, cwd=Path(__file__).parent, stdout=out, stderr=subprocess.STDOUT)
 
 
 def render(root: Path, log: Path) -> int:
@@ -110,7 +116,7 @@ def main(root: Path = ROOT) -> int:
         shutil.rmtree(build / old, ignore_errors=True)
     print("Executing what is out of date, and rendering; the first time takes a few minutes ...", flush=True)
     os.environ |= {"TQDM_DISABLE": "1", "OPENBLAS_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
-    execute(root)
+    execute(root, log)
     if render(root, log):
         lines = log.read_text(encoding="utf-8").splitlines()
         told = [line for line in lines if re.search("WARNING: |ERROR|Error", line)]

@@ -405,7 +405,7 @@ def rendered(project, monkeypatch):
         return len(calls) - before
 
     calls, failing = [], [0]
-    monkeypatch.setattr(build, "execute", lambda root: None)
+    monkeypatch.setattr(build, "execute", lambda root, log: None)
     monkeypatch.setattr(build, "render", render)
     monkeypatch.setattr(build, "add_wheel", lambda root: None)
     monkeypatch.setattr(build, "distributions", list)
@@ -418,7 +418,8 @@ def test_cells_are_executed_into_the_cache_and_what_fails_is_left_to_the_rendere
     (tmp_path / "notebooks").mkdir()
     for name, code in (("right", "print(6 * 7)"), ("wrong", "assert 1 > 2")):
         (tmp_path / f"notebooks/{name}.md").write_text(f"{head}# {name}\n\n```{{code-cell}} ipython3\n{code}\n```\n")
-    build.execute(tmp_path)
+    build.execute(tmp_path, tmp_path / "log")
+    assert "AssertionError" in (tmp_path / "log").read_text()
     (kept,) = get_cache(tmp_path / "_build/.jupyter_cache").list_cache_records()
     assert Path(kept.uri).stem == "right"
     cells = get_cache(tmp_path / "_build/.jupyter_cache").get_cache_bundle(kept.pk).nb.cells

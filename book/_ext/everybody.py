@@ -77,9 +77,16 @@ def page(app: Sphinx, name: str, template: str, context: dict, doctree: nodes.do
         body = PARAMETERS.sub(_plain_parameters, _sized(body, images))
         context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     listed = context.get("generate_toctree_html")
-    context["generate_toctree_html"] = lambda *args, **options: str(listed(*args, **options)).replace(
-        "<summary>", '<summary aria-label="Pages of this chapter">'
-    )
+    here = name if name in app.env.found_docs else name.rpartition("/")[0]  # pages of code in one folder share it
+
+    def sidebar(*args, **options) -> str:
+        key = here, args, tuple(options.items())
+        if key not in app.sidebars:
+            made = str(listed(*args, **options))
+            app.sidebars[key] = made.replace("<summary>", '<summary aria-label="Pages of this chapter">')
+        return app.sidebars[key]
+
+    context["generate_toctree_html"] = sidebar
 
 
 def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -125,7 +132,7 @@ def lists(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything."""
-    app.everybody = {}
+    app.everybody, app.sidebars = {}, {}
     app.connect("doctree-resolved", fold, priority=950)
     app.connect("html-page-context", page, priority=950)
     app.connect("html-collect-pages", lost)
