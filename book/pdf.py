@@ -40,7 +40,6 @@ GATHER = """async (pages) => {
       else link.removeAttribute("href");
     }
     for (const picture of article.querySelectorAll("img")) {
-      picture.loading = "eager";
       picture.src = new URL(picture.getAttribute("src"), here).href;
     }
     for (const script of article.querySelectorAll("script")) script.remove();
