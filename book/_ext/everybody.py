@@ -44,7 +44,7 @@ def tags(app: Sphinx, page: str, title: str, description: str) -> str:
 
 
 def _sized(body: str, images: dict[str, Path]) -> str:
-    """Give each picture its size, so that nothing moves when it comes, and let it come when it is near the screen."""
+    """Give each picture its size, so that nothing moves when it comes."""
 
     def tell(found: re.Match) -> str:
         picture = images.get(found[2].rpartition("/")[2])
