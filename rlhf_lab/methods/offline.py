@@ -20,7 +20,6 @@ from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.worlds.token_mdp import Levels, Values, sweep
 
-
 STEPS = 25  # of Newton's method, which doubles the number of right digits in each at the end
 
 

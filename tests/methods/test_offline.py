@@ -274,6 +274,41 @@ def test_implicit_decoding_is_gibbs_where_siblings_are_shuffled_and_shifted_copi
         assert soft.token_kl(found, best) == pytest.approx(np.zeros(1), abs=1e-12)
 
 
+def test_the_best_expectile_of_seven_stays_away_from_gibbs_and_more_so_in_longer_answers():
+    """The table of the chapter: mean KL to the optimum of 100 random trees, prior, tau = 1/2, the best tau."""
+    taus, price, rows = (0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98), 0.5, []
+    for size in (1, 2, 3, 4):
+        rng = np.random.default_rng(size)
+        prior = [log_softmax(rng.normal(size=(100, 2**t, 3))) for t in range(size)]
+        rewards = rng.normal(size=(100, lm.count_responses(3, size, 2)))
+        log = offline.Log([np.exp(p) for p in prior], token_mdp.terminal_rewards(rewards, 3, size, 2))
+        goal = soft.psi_values(prior, log.rewards, price, eos=2).advantage
+
+        def far(tau, weight, log=log, goal=goal):
+            policy = offline.implicit_policy(log, offline.implicit_q(log, tau, eos=2), weight)
+            return soft.token_kl(policy, goal, 2)
+
+        away = np.array([far(tau, 1 / price) for tau in taus])
+        best = away.mean(-1).argmin()
+        rows.append(
+            (soft.token_kl(prior, goal, 2).mean(), *((away[k].mean(), away[k].std(ddof=1) / 10) for k in (0, best)))
+        )
+        if size == 1:
+            assert np.abs(away).max() < 1e-12
+        else:
+            assert taus[best] == {2: 0.9, 3: 0.9, 4: 0.85}[size]
+            assert away.min() > 1e-9
+            # another weight does not help
+            assert min(far(tau, w / price).mean() for tau in taus for w in (0.8, 1.25)) > 1.2 * away[best].mean()
+    told = [
+        [0.82, 0, 0, 0, 0],
+        [1.20, 0.138, 0.026, 0.012, 0.003],
+        [1.43, 0.243, 0.031, 0.028, 0.005],
+        [1.39, 0.290, 0.023, 0.035, 0.006],
+    ]
+    assert np.array(rows) == pytest.approx(np.array(told), abs=0.005)
+
+
 @pytest.mark.equation("eq-coverage")
 def test_no_policy_that_writes_only_seen_answers_is_nearer_than_what_the_log_covers():
     price, rng = 0.6, np.random.default_rng(12)

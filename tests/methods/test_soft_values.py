@@ -149,15 +149,15 @@ def test_a_log_prior_in_q_finds_the_likeliest_answer_of_the_gibbs_policy(vocab, 
         assert gibbs.gap(only, lm.answers_of_levels(prior, eos), rewards, 0.7) == pytest.approx(-0.7 * optimum.max(-1))
 
 
-def test_the_gibbs_policy_read_greedily_misses_its_mode_on_many_trees():
+def test_the_gibbs_policy_read_greedily_misses_its_mode_on_more_than_a_quarter_of_the_trees():
     missed = []
-    for seed in range(300):
+    for seed in range(20):
         price = np.random.default_rng(seed).uniform(0.2, 2)
-        prior, _, by_token = tree(seed + 1000, 3, 4, 2, prompts=1)
+        prior, _, by_token = tree(seed + 1000, 3, 4, 2, prompts=100)
         policy = soft.psi_values(prior, by_token, price, eos=2).advantage
         read = lm.answer_index(soft.greedy(policy, 2), 3, 2)
         missed.append(read != lm.answers_of_levels(policy, 2).argmax(-1))
-    assert 0.15 < np.mean(missed) < 0.4
+    assert 0.25 < np.mean(missed) < 0.33
 
 
 @pytest.mark.equation("eq-token-kl")
@@ -264,7 +264,7 @@ def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind, dis
 
     loss, collect = soft.td(task, reference[0], backup, draw)
     rng = np.random.default_rng(0)
-    params, _ = fit(loss, reference[1], collect, rounds=800, optimizer=sgd(8.0), rng=rng)
+    params, _ = fit(loss, reference[1], collect, rounds=150, optimizer=sgd(8.0), rng=rng)
     for found, level in zip(
         np.split(params["logits"], [1, 3], axis=1), exact(prior, by_token, 0.5, discount, 2).q, strict=True
     ):
