@@ -44,9 +44,9 @@ class Run(NamedTuple):
 
 RUNS = {
     "psi, learner": Run("psi", "learner", False, 0.01),
-    "psi, prior": Run("psi", "prior", False, 0.03),
+    "psi, prior": Run("psi", "prior", False, 0.01),
     "psi, uniform": Run("psi", "uniform", False, 0.01),
-    "psi, exact values": Run("psi", "prior", True, 0.03),
+    "psi, exact values": Run("psi", "prior", True, 0.01),
     "G, learner": Run("G", "learner", False, 0.01),
     "G, prior": Run("G", "prior", False, 0.03),
     "G, uniform": Run("G", "uniform", False, 0.03),

@@ -290,9 +290,8 @@ def test_the_best_expectile_of_seven_stays_away_from_gibbs_and_more_so_in_longer
 
         away = np.array([far(tau, 1 / price) for tau in taus])
         best = away.mean(-1).argmin()
-        rows.append(
-            (soft.token_kl(prior, goal, 2).mean(), *((away[k].mean(), away[k].std(ddof=1) / 10) for k in (0, best)))
-        )
+        half, least = ((away[k].mean(), away[k].std(ddof=1) / 10) for k in (0, best))
+        rows.append([soft.token_kl(prior, goal, 2).mean(), *half, *least])
         if size == 1:
             assert np.abs(away).max() < 1e-12
         else:
