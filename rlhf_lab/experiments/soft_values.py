@@ -48,9 +48,9 @@ RUNS = {
     "psi, uniform": Run("psi", "uniform", False, 0.01),
     "psi, exact values": Run("psi", "prior", True, 0.01),
     "G, learner": Run("G", "learner", False, 0.01),
-    "G, prior": Run("G", "prior", False, 0.03),
-    "G, uniform": Run("G", "uniform", False, 0.03),
-    "G, exact values": Run("G", "prior", True, 0.03),
+    "G, prior": Run("G", "prior", False, 0.01),
+    "G, uniform": Run("G", "uniform", False, 0.01),
+    "G, exact values": Run("G", "prior", True, 0.01),
 }
 
 

@@ -8,7 +8,7 @@ from rlhf_lab.methods import offline
 from rlhf_lab.methods import soft_values as soft
 from rlhf_lab.models import lm
 from rlhf_lab.numerics.autodiff import log_softmax
-from rlhf_lab.worlds import token_mdp
+from rlhf_lab.worlds import phrase_world, token_mdp
 
 VOCAB, HORIZON, EOS = 3, 3, 2
 ANSWERS = lm.enumerate_responses(VOCAB, HORIZON, EOS)
@@ -128,6 +128,32 @@ def test_a_maximum_finds_whatever_is_claimed_of_what_was_never_seen():
     assert (offline.batch_q(log, high, eos=EOS).v[0] == 10).all()
     best = np.array([[rewards[k, index[row == k]].max()] for k in range(2)])
     assert offline.lower_bound(log, [high, low], eos=EOS).v[0] == pytest.approx(best)
+
+
+def test_batch_q_claims_too_much_for_answers_that_leave_the_log_and_for_no_others():
+    """The table of the chapter: PhraseWorld, three tokens, twenty logs of the prior for each size."""
+    world = phrase_world.model(), phrase_world.pretrained()
+    mdp = token_mdp.TokenMDP(phrase_world.PROMPTS, phrase_world.START, phrase_world.reward, 11, 3, 10)
+    rewards, answers = mdp.answer_rewards(), mdp.answers()
+    below = np.cumsum(np.exp(lm.answer_log_probs(*world, mdp.prompts, 3)), axis=-1)
+    for count, share, claimed, earned in ((10, 78, 2.13, -1.60), (100, 26, 2.80, -2.14), (1000, 34, 3.31, -1.33)):
+        left = []
+        for k in range(20):
+            rng = np.random.default_rng([count, k])
+            row = np.concatenate([range(4), rng.choice(4, count - 4, p=mdp.start)])
+            index = np.sum(below[row] < below[row, -1:] * rng.random((count, 1)), axis=-1)
+            rng.normal(size=count)  # the chapter draws noise here, and multiplies it with 0
+            log = offline.read(row, answers[index], rewards[row, index], 4, 11, 10)
+            values = offline.batch_q(log, [rng.normal(size=n.shape) for n in log.counts], eos=10)
+            said = lm.answer_index(soft.greedy(values.q, 10), 11, 10)
+            for x in range(4):
+                claim, worth = values.v[0][x, 0], rewards[x, said[x]]
+                if said[x] in index[row == x]:
+                    assert claim == pytest.approx(worth)
+                else:
+                    left.append((claim, worth))
+        assert 100 * len(left) / 80 == pytest.approx(share, abs=0.6)
+        assert np.mean(left, axis=0) == pytest.approx([claimed, earned], abs=0.01)
 
 
 @pytest.mark.equation("eq-cql")
