@@ -66,3 +66,20 @@ def test_a_small_curve_and_the_stored_ones():
         assert soft_values.curve(RUNS[name], range(2), rounds=4, points=2).shape == (2, 3)
     stored = experiments.stored("soft values")
     assert {name: each.shape for name, each in stored.items()} == dict.fromkeys(RUNS, (10, 11))
+
+
+def test_g_ends_nearer_than_psi_with_every_writer_and_nearest_with_the_prior():
+    stored = experiments.stored("soft values")
+    ends = {name: each[:, -1] for name, each in stored.items()}
+
+    def error(runs):
+        return runs.std(ddof=1) / len(runs) ** 0.5
+
+    for writer in ("learner", "prior", "uniform", "exact values"):
+        gap = ends[f"psi, {writer}"] - ends[f"G, {writer}"]
+        assert gap.mean() > 2 * error(gap), writer
+    for kind in ("psi", "G"):
+        for other in ("learner", "uniform"):
+            gap = ends[f"{kind}, {other}"] - ends[f"{kind}, prior"]
+            assert gap.mean() > 3 * error(gap), (kind, other)
+    assert np.mean(stored["G, learner"][:, 1]) < np.mean(stored["G, prior"][:, 1])
