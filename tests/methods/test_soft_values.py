@@ -105,7 +105,10 @@ def test_the_divergence_the_other_way_round_has_an_optimum_in_closed_form(price)
     rng = np.random.default_rng(11)
     log_p, rewards = log_softmax(rng.normal(size=(50, 6))), rng.normal(size=(50, 6))
     log_p[0] = log_softmax(np.array([9.0, 0, 0, 0, 0, -np.inf]))
+    rewards[0, 5] = 50.0  # of no use: the prior never writes it
     log_pi = soft.other_direction(log_p, rewards, price)
+    again = soft.other_direction(log_p.reshape(5, 10, 6), rewards.reshape(5, 10, 6), price)
+    assert np.exp(again.reshape(50, 6)) == pytest.approx(np.exp(log_pi))
     assert np.exp(log_pi).sum(-1) == pytest.approx(np.ones(50))
     assert log_pi[0, 5] == -np.inf
     assert np.isfinite(log_pi[1:]).all()
