@@ -373,6 +373,7 @@ def test_the_settings_of_the_chapter_are_the_best_that_it_says():
             values.append(gridworlds.performance(road, (n + c) / (n + c).sum(-1, keepdims=True), 32).mean(0))
         for ridge, values in soft_optimum.items():
             theta = inverse.match_moments(solve, m, ridge)
+            assert m - solve(theta)[1] == pytest.approx(ridge * theta, abs=2e-5)  # climbed to the end
             policy = np.exp(inverse.soft_plan(road, inverse.at_each_step(theta, 3, 32)).log_pi)
             values.append(inverse.visits(road, policy)[..., 4].sum(-1).mean(0))
             best = gridworlds.performance(road, segments.best_policy(road, theta, 32), 32)
