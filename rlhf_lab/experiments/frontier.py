@@ -38,9 +38,7 @@ def spot(task: Task, log_pi: Array) -> Array:
 def rloo(beta: float) -> tuple[Loss, Collect]:
     """Return loss and `collect` of RLOO at a price."""
     task = rollouts.Task(pretrained()[0].mdp, pretrained()[0].reference, beta)
-    return policy_gradient.reinforce(
-        task, NETWORK, policy_gradient.rloo_advantages, prompts=PROMPTS, answers=ANSWERS
-    )
+    return policy_gradient.reinforce(task, NETWORK, policy_gradient.rloo_advantages, prompts=PROMPTS, answers=ANSWERS)
 
 
 def imitator(name: str, prompts: int = PROMPTS, steps: int = 1) -> tuple[Loss, Collect]:

@@ -12,7 +12,7 @@ FEW = 500  # texts that are not worth a search for equal ones
 
 
 def once(prompt: Array, response: Array, vocab: int) -> tuple[Array, Array, Array | None]:
-    """Return the different texts, prompts (..., M, P) and responses (..., M, T), and which of them each one is, (..., N).
+    """Return the different texts, prompts (..., M, P) and responses (..., M, T), and which of them each is, (..., N).
 
     Leading axes broadcast; M is as large as one of their indices needs, and what others leave over repeats a text.
     Where little is to be gained, the texts come back as they are, with None. Raises `ValueError` for bad texts.

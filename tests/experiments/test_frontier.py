@@ -20,9 +20,7 @@ def test_a_spot_is_divergence_and_reward():
 
 def test_an_imitator_takes_its_steps_on_the_same_answers():
     _, params = pretrained()
-    once, often = (
-        frontier.imitator("RAFT", 8, steps)[1](params, np.random.default_rng(0)) for steps in (1, 3)
-    )
+    once, often = (frontier.imitator("RAFT", 8, steps)[1](params, np.random.default_rng(0)) for steps in (1, 3))
     assert len(once) == 1
     assert len(often) == 3
     for batch in often:

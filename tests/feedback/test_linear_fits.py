@@ -381,7 +381,10 @@ def test_many_data_sets_are_smoothed_as_if_each_were_alone():
 @pytest.mark.parametrize("lead", [(), (2,)])
 def test_comparisons_that_are_made_again_move_as_if_each_were_alone(lead):
     rng = np.random.default_rng(12)
-    difference, label = rng.normal(size=(*lead, 4, 2))[..., [0, 1, 0, 2, 3, 3, 0], :], rng.integers(2, size=(3, *lead, 7))
+    difference, label = (
+        rng.normal(size=(*lead, 4, 2))[..., [0, 1, 0, 2, 3, 3, 0], :],
+        rng.integers(2, size=(3, *lead, 7)),
+    )
     found = linear_fits.iterated_data_smoothing(difference, label, step_size=0.7, rate=0.1, rounds=6)
     theta, labels = np.zeros((3, *lead, 2)), label.astype(float)
     for step in range(6):
