@@ -7,7 +7,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhf_lab.experiments import imitation, mistakes, policy_gradients, runner, segments, soft_values
+from rlhf_lab.experiments import (
+    frontier,
+    imitation,
+    knobs,
+    mistakes,
+    policy_gradients,
+    runner,
+    segments,
+    soft_values,
+)
 from rlhf_lab.experiments.dpo import fall, networks, online
 from rlhf_lab.experiments.ilhf import study as ilhf
 
@@ -21,6 +30,8 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     ),
     "soft_values": (soft_values.STUDY, 10, "whether a network learns soft values, and from whose answers"),
     "mistakes": (mistakes.STUDY, 10, "where policy-gradient code with one wrong line goes"),
+    "knobs": (knobs.STUDY, 10, "what PPO's early stop and its adaptive price do"),
+    "frontier": (frontier.STUDY, 10, "what a nat buys: RLOO at four prices, RAFT and RRHF"),
 }
 DPO = {"online": online.STUDY, "prior": online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}
 

@@ -7,12 +7,13 @@ k_z scale of a task    w_z its share    c common scale
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit
 
 from rlhf_lab.models import gibbs
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
+
+HALVINGS = 60  # of an interval of logarithms; scipy.optimize would take longer to import
 
 
 def correlation(reward: Array, learned: Array, weight: Array) -> float:
@@ -151,7 +152,13 @@ def common_scale(margin: Array, scales: Array, shares: Array) -> float:
         raise ValueError("a scale needs margins that differ from 0, and tasks whose scales are above 0")
     target = shares @ expit(scales[:, None] * margin) @ margin
     low, high = np.log(scales.min()) - 1e-9, np.log(scales.max()) + 1e-9
-    return float(np.exp(brentq(lambda log_c: margin @ expit(np.exp(log_c) * margin) - target, low, high, xtol=1e-14)))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if margin @ expit(np.exp(middle) * margin) < target:
+            low = middle
+        else:
+            high = middle
+    return float(np.exp((low + high) / 2))
 
 
 def _predictions(p: Array, label: Array) -> tuple[Array, Array]:

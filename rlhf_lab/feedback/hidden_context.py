@@ -7,15 +7,19 @@ unless another frequency n[a, b] is given.
 """
 
 import autograd.numpy as np
-from autograd.scipy.stats import norm
+from autograd.extend import defvjp, primitive
 from scipy.sparse.csgraph import connected_components
-from scipy.special import expit
+from scipy.special import expit, log_ndtr
 
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 
 STEPS = 200  # of Newton's method
 SURE = 30.0  # nats; a share cannot be told from certainty much beyond
+
+# autograd has its own, in a module that takes a second to import: it loads scipy's statistics.
+log_normal_cdf = primitive(log_ndtr)
+defvjp(log_normal_cdf, lambda ans, z: lambda g: g * np.exp(-0.5 * z**2 - ans) / np.sqrt(2 * np.pi))
 
 
 def borda(matrix: Array) -> Array:
@@ -66,7 +70,7 @@ def normal_choice(mean: Array, log_std: Array) -> Array:
     """
     variance = np.exp(2 * log_std)
     spread = np.sqrt(variance[..., :, None] + variance[..., None, :])
-    return norm.logcdf((mean[..., :, None] - mean[..., None, :]) / spread)
+    return log_normal_cdf((mean[..., :, None] - mean[..., None, :]) / spread)
 
 
 def categorical_choice(logits: Array) -> Array:

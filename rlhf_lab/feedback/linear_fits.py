@@ -29,9 +29,8 @@ def fisher(difference: Array, margin: Array, misclick: float = 0.0) -> Array:
     `difference` (..., N, D) are the differences d of features, `margin` (..., N) their products with theta. The weight
     is p'(m)^2 / (p (1 - p)) with p the probability of label 1; without mis-clicks that is p (1 - p).
     """
-    _, _, slope, share = _chances(margin, misclick)
-    weighted = difference * (slope * share)[..., None]
-    return np.matmul(np.swapaxes(difference, -1, -2), weighted)
+    chances = _chances(margin, misclick)
+    return _squares(difference, chances.slope * chances.share)
 
 
 def fit_linear(difference: Array, label: Array, precision: float, misclick: float = 0.0) -> Posterior:
@@ -43,42 +42,41 @@ def fit_linear(difference: Array, label: Array, precision: float, misclick: floa
     """
     difference, label = _comparisons(difference, label)
     checks.not_negative("precision", precision, "lambda of the prior N(0, I / lambda)")
+    checks.share("misclick", misclick)
     prior, theta = precision * np.eye(difference.shape[-1]), np.zeros(difference.shape[-1])
+    here = _cost(theta, difference, label, precision, misclick)
     for _ in range(STEPS):
         margin = _times(difference, theta)
-        p, q, _, share = _chances(margin, checks.share("misclick", misclick))
-        information = fisher(difference, margin, misclick) + prior
+        p, q, slope, share = chances = _chances(margin, misclick)
+        information = _squares(difference, slope * share) + prior
         if checks.ill_conditioned(information):
             break
         surprise = label * q - (1 - label) * p  # label - p, without rounding to 0 where a label is nearly certain
         score = _times(np.swapaxes(difference, -1, -2), surprise * share) - precision * theta
-        curvature = _curvature(difference, label, margin, misclick, prior, information)
+        curvature = _curvature(difference, label, margin, chances, prior) if misclick else information
         step = np.linalg.solve(curvature, score[..., None])[..., 0]
         if np.max(np.abs(step)) <= 1e-10 * max(1.0, np.max(np.abs(theta))):
             return Posterior(theta, np.linalg.inv(information))
-        here = _cost(theta, difference, label, precision, misclick)
-        while (worse := _cost(theta + step, difference, label, precision, misclick) > here + 1e-9 * (1 + here)).any():
+        there = _cost(theta + step, difference, label, precision, misclick)
+        while (worse := there > here + 1e-9 * (1 + here)).any():
             step = np.where(worse[..., None], step / 2, step)
-        theta = theta + step
+            there = _cost(theta + step, difference, label, precision, misclick)
+        theta, here = theta + step, there
     raise ValueError(
         "no finite maximum was found: some direction of the features separates the comparisons, or none of them "
         "measures it; give a prior, precision > 0"
     )
 
 
-def _curvature(
-    difference: Array, label: Array, margin: Array, misclick: float, prior: Array, information: Array
-) -> Array:
+def _curvature(difference: Array, label: Array, margin: Array, chances: "Chances", prior: Array) -> Array:
     """Return minus the second derivative of the log-posterior, with the sizes of its eigenvalues if one is negative.
 
     Fisher scoring would need thousands of steps to leave a saddle.
     """
-    if not misclick:
-        return information
-    p, q, slope, _ = _chances(margin, misclick)
+    p, q, slope, _ = chances
     bend = -slope * np.tanh(margin / 2)
     weight = label * ((slope / p) ** 2 - bend / p) + (1 - label) * ((slope / q) ** 2 + bend / q)
-    found = np.matmul(np.swapaxes(difference, -1, -2), difference * weight[..., None]) + prior
+    found = _squares(difference, weight) + prior
     bends, axes = np.linalg.eigh(found)
     size = np.maximum(np.abs(bends), 1e-6 * np.max(np.abs(bends), axis=-1, keepdims=True))
     positive = np.matmul(axes * size[..., None, :], np.swapaxes(axes, -1, -2))
@@ -107,12 +105,26 @@ def _times(matrix: Array, vector: Array) -> Array:
     return np.matmul(matrix, vector[..., None])[..., 0]
 
 
-def _chances(margin: Array, misclick: float) -> tuple[Array, Array, Array, Array]:
-    """Return p, 1 - p, the slope p' and p' / (p (1 - p)), which is 1 without mis-clicks, however small p is."""
+def _squares(difference: Array, weight: Array) -> Array:
+    return np.matmul(np.swapaxes(difference, -1, -2), difference * weight[..., None])
+
+
+class Chances(NamedTuple):
+    """p, q = 1 - p, the slope p' and `share`, p' / (p q), which is 1 without mis-clicks, however small p is."""
+
+    p: Array
+    q: Array
+    slope: Array
+    share: Array
+
+
+def _chances(margin: Array, misclick: float) -> Chances:
     win, loss = expit(margin), expit(-margin)
+    if not misclick:
+        return Chances(win, loss, win * loss, 1.0)
     p, q = ((1 - misclick) * side + misclick / 2 for side in (win, loss))
     slope = (1 - misclick) * win * loss
-    return p, q, slope, slope / (p * q) if misclick else np.ones_like(p)
+    return Chances(p, q, slope, slope / (p * q))
 
 
 class Ratings(NamedTuple):
@@ -179,11 +191,30 @@ def iterated_data_smoothing(
     """
     difference, label = _comparisons(difference, label)
     checks.share("rate", rate), checks.positive("step_size", step_size)
-    theta = np.zeros_like(_times(np.swapaxes(difference, -1, -2), label))
+    rows, group, count = _distinct(difference)
+    turned, mean = np.swapaxes(rows, -1, -2), _group_means(label, group, count)
+    start, theta = mean, np.zeros(np.shape(_times(np.swapaxes(difference, -1, -2), label)))
     weights = [theta]
     for _ in range(rounds):
-        p = expit(_times(difference, theta))
-        theta = theta + step_size / label.shape[-1] * _times(np.swapaxes(difference, -1, -2), label - p)
-        label = smoothed(label, p, rate)
+        p = expit(_times(rows, theta))
+        theta = theta + step_size / label.shape[-1] * _times(turned, count * (mean - p))
+        mean = smoothed(mean, p, rate)
         weights.append(theta)
-    return Smoothing(np.array(weights), label)
+    return Smoothing(np.array(weights), mean[..., group] + (1 - rate) ** rounds * (label - start[..., group]))
+
+
+def _distinct(difference: Array) -> tuple[Array, Array, Array]:
+    """Return the comparisons that differ from each other, which of them each is, and how often each was made.
+
+    Labels of equal comparisons move together, so that their mean is enough.
+    """
+    columns = np.reshape(np.moveaxis(difference, -2, 0), (difference.shape[-2], -1))
+    _, first, group, count = np.unique(columns, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    return difference[..., first, :], group.ravel(), count
+
+
+def _group_means(label: Array, group: Array, count: Array) -> Array:
+    flat = np.reshape(label, (-1, label.shape[-1]))
+    place = group + len(count) * np.arange(len(flat))[:, None]
+    total = checks.tally(place.ravel(), flat.ravel(), len(flat) * len(count))
+    return np.reshape(total, (*label.shape[:-1], len(count))) / count

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from rlhf_lab.models.lm import answer_index, check_enumerable, count_responses, response_mask
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.models.tabular import Tabular
-from rlhf_lab.numerics import checks
+from rlhf_lab.numerics import checks, repeats
 from rlhf_lab.numerics.autodiff import Array, embedding, rnn_logits
 from rlhf_lab.numerics.optim import Params
 
@@ -96,18 +96,15 @@ class Network:
     def reward(self, params: Params, prompt: Array, response: Array) -> Array:
         """Return R_phi(x, y), shape (..., N), read at the first `eos` or, if there is none, at the last token."""
         language = self.language
-        prompt = checks.tokens("prompt", prompt, language.vocab)
-        response = checks.tokens("response", response, language.vocab)
-        checks.same_batch(prompt, response)
+        prompt, response, place = repeats.once(prompt, response, language.vocab)
         checks.shapes(params, {"head": (language.hidden,), "embed": (language.vocab, language.hidden)})
         read = np.concatenate([prompt, response], axis=-1)
         weights = params["recurrent"], params["embed"], params["head"][..., None], params["start"]
         each = rnn_logits(*weights, read, prompt.shape[-1] + 1)
         each = np.reshape(each, each.shape[:-1])
         alive = response_mask(response, language.eos)
-        return np.sum(
-            each * (alive - np.concatenate([alive[..., 1:], np.zeros((*alive.shape[:-1], 1))], axis=-1)), axis=-1
-        )
+        last = alive - np.concatenate([alive[..., 1:], np.zeros((*alive.shape[:-1], 1))], axis=-1)
+        return repeats.spread(np.sum(each * last, axis=-1, keepdims=True), place)[..., 0]
 
     def every_reward(self, params: Params, prompt: Array, horizon: int) -> Array:
         """Return R_phi(x, y) of every answer, (..., N, A), in the order of `lm.enumerate_responses`.

@@ -199,7 +199,8 @@ def finetune(
         yield ask(model, params, draw_prompts(rng), horizon, people, rng)
 
     def value(params: Params, asked: Asked) -> Array:
-        first, second = (lm.log_prob(model, params, asked.prompt, answer) for answer in (asked.first, asked.second))
+        texts = (np.concatenate(pair, axis=-2) for pair in ((asked.prompt, asked.prompt), (asked.first, asked.second)))
+        first, second = np.split(lm.log_prob(model, params, *texts), 2, axis=-1)  # one pass costs less than two
         return objective(first, second, asked)
 
     return optim.fit(value, params, collect, rounds=rounds, optimizer=optimizer, rng=rng, record=record)

@@ -19,7 +19,7 @@ from numpy.random import Generator
 from rlhf_lab.methods.rollouts import Collect, Loss, Task, described, rollout
 from rlhf_lab.models import lm
 from rlhf_lab.numerics import checks
-from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Outcome, Params
 
 Advantages = Callable[[Array], Array]
@@ -170,11 +170,11 @@ def reinforce(
 
     def loss(params: Params, batch: AnswerBatch) -> Outcome:
         mask = lm.response_mask(batch.response, model.eos)
-        logits = model.logits(params, batch.prompt, batch.response)
-        log_pi = np.sum(log_prob_of(logits, batch.response) * mask, axis=-1)
+        log_pi = lm.log_prob(model, params, batch.prompt, batch.response)
         found = reinforce_loss(log_pi, batch.advantage)
         if entropy_weight:
-            found = found - entropy_weight * np.mean(token_entropy(logits, mask), axis=-1)
+            entropy = token_entropy(model.logits(params, batch.prompt, batch.response), mask)
+            found = found - entropy_weight * np.mean(entropy, axis=-1)
         return Outcome(found, described(log_pi, mask))
 
     return loss, collect

@@ -17,7 +17,7 @@ from rlhf_lab.methods import actor_critic
 from rlhf_lab.methods.rollouts import Collect, Loss, Rollout, Task, described, rollout
 from rlhf_lab.models import lm
 from rlhf_lab.models.critics import Critic
-from rlhf_lab.numerics import checks
+from rlhf_lab.numerics import checks, repeats
 from rlhf_lab.numerics.autodiff import Array, log_prob_of
 from rlhf_lab.numerics.optim import Outcome, Params, outcome
 
@@ -80,8 +80,10 @@ def _settings(prompts: int, gamma: float, lam: float, value_weight: float) -> in
 
 
 def _judge(critic: Critic, params: Params, batch: TokenBatch) -> tuple[Array, Array]:
-    logits, values = critic.judge(params, batch.prompt, batch.response)
-    return log_prob_of(logits, batch.response) * batch.mask, values
+    prompt, response, place = repeats.once(batch.prompt, batch.response, critic.language.vocab)
+    logits, values = critic.judge(params, prompt, response)
+    log_pi = repeats.spread(log_prob_of(logits, response), place)
+    return log_pi * batch.mask, repeats.spread(values, place)
 
 
 def _diagnostics(batch: TokenBatch) -> dict[str, Array]:

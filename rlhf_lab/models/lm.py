@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import autograd.numpy as np
 from numpy.random import Generator
 
-from rlhf_lab.numerics import checks
+from rlhf_lab.numerics import checks, repeats
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
 from rlhf_lab.numerics.optim import Params
 
@@ -65,8 +65,10 @@ def response_mask(response: Array, eos: int | None) -> Array:
 
 def token_log_prob(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:
     """Return log pi(y_t | x, y_<t), nats, shape (..., N, T), 0 after the end of the response."""
+    prompt, response, place = repeats.once(prompt, response, model.vocab)
     log_pi = log_prob_of(model.logits(params, prompt, response), response)
-    return log_pi if model.eos is None else log_pi * response_mask(response, model.eos)
+    log_pi = log_pi if model.eos is None else log_pi * response_mask(response, model.eos)
+    return repeats.spread(log_pi, place)
 
 
 def log_prob(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:

@@ -65,7 +65,7 @@ def word_counts(prompt: Array, response: Array) -> Array:
     """
     prompt, response = _texts(prompt, response)
     asked = (prompt[..., None, :] == PROMPTS).all(-1)
-    counts = asked[..., :, None] * _counts(response)[..., None, :]
+    counts = asked[..., :, None] * np.moveaxis(_counts(response), 0, -1)[..., None, :]
     return np.reshape(counts, (*counts.shape[:-2], -1)).astype(float)
 
 
@@ -83,13 +83,13 @@ def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
     true = np.where(tea == asks_hot, _YES, _NO), np.where(tea, _HOT, _COLD)
     false = np.where(tea == asks_hot, _NO, _YES), np.where(tea, _COLD, _HOT)
     right, wrong = (_says(said, pair[0]) | _says(said, pair[1]) for pair in (true, false))
-    length = counts.sum(-1)
+    length = counts.sum(0)
     parts = (
         2.0 * (right & ~wrong) - 2.0 * wrong,
         0.0 - _says(said, np.where(tea, _ICE, _TEA)),
-        1.0 * said[..., _THANKS] - 2.0 * said[..., _FOOL],
+        1.0 * said[_THANKS] - 2.0 * said[_FOOL],
         0.0 - 0.25 * np.maximum(length - 3, 0) - (length == response.shape[-1]),
-        0.0 - np.maximum(counts - 1, 0).sum(-1),
+        0.0 - (length - said.sum(0)),
     )
     return dict(zip(PARTS, parts, strict=True))
 
@@ -107,16 +107,17 @@ def _texts(prompt: Array, response: Array) -> tuple[Array, Array]:
 
 
 def _counts(response: Array) -> Array:
-    counts = np.zeros((*response.shape[:-1], EOS), dtype=int)
-    alive = np.ones(response.shape[:-1], dtype=bool)
-    for word in np.moveaxis(response, -1, 0):  # faster than sums over a short axis
-        alive = alive & (word != EOS)
-        counts += alive[..., None] & (word[..., None] == np.arange(EOS))
-    return counts
+    """Return how often each response (..., N, T) says each word, (words, ..., N): sums over a short axis are slow."""
+    rows, alive, places = np.arange(response[..., 0].size), True, []
+    for token in np.moveaxis(response, -1, 0):
+        alive = alive & (token != EOS)
+        places.append(np.where(alive, token, EOS).ravel() * len(rows) + rows)
+    counts = checks.tally(np.concatenate(places), size=(EOS + 1) * len(rows))
+    return np.reshape(counts, (EOS + 1, *response.shape[:-1]))[:EOS]
 
 
 def _says(said: Array, word: Array) -> Array:
-    return np.take_along_axis(said, word[..., None], axis=-1)[..., 0]
+    return np.reshape(np.take(said, word.ravel() * word.size + np.arange(word.size)), word.shape)
 
 
 # How often people write an answer: to a question whose answer is yes, and to one whose answer is no. They

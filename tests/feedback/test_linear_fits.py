@@ -160,8 +160,9 @@ def test_steps_follow_the_curvature_of_the_posterior_with_the_sizes_of_its_eigen
     for scale in (-3.0, -2.0, -1.0, 0.0, 1.0):  # from far on the wrong side to where the labels come from
         here, prior, margin = scale * theta, 0.1 * np.eye(2), difference @ (scale * theta)
         target = partial(log_posterior, difference=difference, label=label, precision=0.1, misclick=0.4)
-        exact, fisher = -hessian(target)(here), linear_fits.fisher(difference, margin, 0.4) + prior
-        found = linear_fits._curvature(difference, label, margin, 0.4, prior, fisher)
+        exact = -hessian(target)(here)
+        chances = linear_fits._chances(margin, 0.4)
+        found = linear_fits._curvature(difference, label, margin, chances, prior)
         assert found @ found == pytest.approx(exact @ exact, rel=1e-9)  # the same axes, and the same sizes
         assert np.linalg.eigvalsh(found).min() > 0
         bends_down = np.linalg.eigvalsh(exact).min() > 0
@@ -374,6 +375,24 @@ def test_many_data_sets_are_smoothed_as_if_each_were_alone():
         assert together.weights[:, k] == pytest.approx(alone.weights, abs=1e-14)
         assert together.label[k] == pytest.approx(alone.label, abs=1e-14)
     assert shared.weights[:, 0] == pytest.approx(together.weights[:, 0], abs=1e-14)
+
+
+@pytest.mark.equation("eq-smoothing")
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_comparisons_that_are_made_again_move_as_if_each_were_alone(lead):
+    rng = np.random.default_rng(12)
+    difference, label = (
+        rng.normal(size=(*lead, 4, 2))[..., [0, 1, 0, 2, 3, 3, 0], :],
+        rng.integers(2, size=(3, *lead, 7)),
+    )
+    found = linear_fits.iterated_data_smoothing(difference, label, step_size=0.7, rate=0.1, rounds=6)
+    theta, labels = np.zeros((3, *lead, 2)), label.astype(float)
+    for step in range(6):
+        p = expit((difference * theta[..., None, :]).sum(-1))
+        theta = theta + 0.7 / 7 * (difference * (labels - p)[..., None]).sum(-2)
+        labels = 0.9 * labels + 0.1 * p
+        assert found.weights[step + 1] == pytest.approx(theta, abs=1e-14)
+    assert found.label == pytest.approx(labels, abs=1e-14)
 
 
 def test_without_smoothing_it_is_gradient_descent_and_a_rare_pair_runs_away():
