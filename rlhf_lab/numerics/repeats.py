@@ -22,9 +22,9 @@ def once(prompt: Array, response: Array, vocab: int) -> tuple[Array, Array, Arra
     *lead, count = np.broadcast_shapes(prompt.shape[:-1], response.shape[:-1])
     parts = [np.broadcast_to(part, (*lead, count, part.shape[-1])) for part in (prompt, response)]
     rows = np.concatenate(parts, axis=-1)
-    if rows[..., 0].size < FEW or rows.shape[-1] * np.log2(vocab) > 62:
+    if rows[..., 0].size < FEW or rows.shape[-1] * np.log2(vocab) > np.iinfo(np.intp).bits - 2:
         return prompt, response, None
-    first, place = _distinct(np.matmul(rows, vocab ** np.arange(rows.shape[-1])))
+    first, place = _distinct(np.matmul(rows, vocab ** np.arange(rows.shape[-1], dtype=np.intp)))
     if 2 * first.shape[-1] > count:
         return prompt, response, None
     prompt, response = (np.take_along_axis(part, first[..., None], axis=-2) for part in parts)
