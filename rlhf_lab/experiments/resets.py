@@ -42,9 +42,9 @@ class Run(NamedTuple):
 
 
 PHRASES = {
-    "PPO": Run("learner", 0.01),
-    "PPO++": Run("teacher begins", 0.01),
-    "DR-PO": Run("data begin", 0.01),
+    "PPO": Run("learner", 0.02),
+    "PPO++": Run("teacher begins", 0.02),
+    "DR-PO": Run("data begin", 0.02),
     "AggreVaTeD": Run("teacher ends", 0.01),
 }
 LOCK = {
@@ -131,7 +131,7 @@ def learn(
     return params, np.stack([record["gap"] for record in history if "gap" in record], axis=-1)
 
 
-def tune(seeds: Sequence[int] = range(4)) -> dict[str, dict[str, dict[float, float]]]:
+def tune(seeds: Sequence[int] = range(4), points: int = POINTS) -> dict[str, dict[str, dict[float, float]]]:
     """Return the mean distance over a run for each step size: how those of `PHRASES` and `LOCK` were found.
 
     The seeds begin with a number of their own, so that they are none of those of the study.
@@ -139,7 +139,7 @@ def tune(seeds: Sequence[int] = range(4)) -> dict[str, dict[str, dict[float, flo
     return {
         name: {
             method: {
-                size: float(learn(make(), run._replace(step_size=size), seeds, first=1, points=4)[1].mean())
+                size: float(learn(make(), run._replace(step_size=size), seeds, first=1, points=points)[1].mean())
                 for size in STEP_SIZES[name]
             }
             for method, run in runs.items()
@@ -148,8 +148,9 @@ def tune(seeds: Sequence[int] = range(4)) -> dict[str, dict[str, dict[float, flo
     }
 
 
-def described(task: Task, log_pi: Array) -> Array:
+def described(log_pi: Array) -> Array:
     """Perplexity and win rate of a policy (K, A) with texts of the SFT policy, then with those of the better writer."""
+    task = phrases().task
     tokens = np.sum(lm.response_mask(task.mdp.answers(), task.mdp.eos), axis=-1)
     found = []
     for log_p in (task.log_pi_0, better_writer(task)):
@@ -188,9 +189,7 @@ def study(seeds: Sequence[int]) -> Numbers:
             setting = make()
             params, found[name][method] = learn(setting, run, seeds)
             if name == "phrases":
-                look = setting.task
-                language = setting.critic.language
-                found["described"][method] = look.each(language, params, lambda log_pi: described(look, log_pi))
+                found["described"][method] = setting.task.each(setting.critic.language, params, described)
     return found
 
 

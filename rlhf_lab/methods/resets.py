@@ -1,4 +1,4 @@
-"""Resets: text can be taken up anywhere, so somebody else may write its beginning (PPO++, DR-PO) or its end (AggreVaTeD).
+"""Resets: somebody else writes the beginning of a text (PPO++, DR-PO) or its end (AggreVaTeD), the learner the rest.
 
 Beside the chapter "Resets"; functions stand in the order of its equations.
 
@@ -193,8 +193,8 @@ def _seeds(task: Task, model: lm.LanguageModel, params: Params) -> tuple[int, ..
 
 
 def perplexity(log_p: Array, log_pi: Array, tokens: Array) -> Array:
-    """exp of the cross-entropy of pi to answers of p per token of these, at least 1: (..., K, A) to (..., K) (eq-perplexity).
+    """exp of E_p[- log pi(y | x)] / E_p[tokens of y], at least 1: (..., K, A) to (..., K) (eq-perplexity).
 
-    `tokens` (A,) are the lengths of the answers. Least for pi = p, by Gibbs' inequality.
+    p wrote the reference texts, `tokens` (A,) are the lengths of the answers. Least for pi = p: Gibbs' inequality.
     """
     return np.exp(lm.cross_entropy(log_p, log_pi) / np.sum(np.exp(log_p) * tokens, axis=-1))

@@ -72,9 +72,7 @@ def chance_to_open(horizon: int, learner: Array, teacher: Array = 0.0, share: Ar
     return (1 - share) * p**horizon + share * handed
 
 
-def wait(
-    horizon: int, learner: float, teacher: float = 0.0, share: float = 0.0, *, runs: int, rng: Generator
-) -> Array:
+def wait(horizon: int, learner: float, teacher: float = 0.0, share: float = 0.0, *, runs: int, rng: Generator) -> Array:
     """Play episodes until each of `runs` locks opens, and return how many that took, integers (runs,).
 
     Raises `ValueError` if a number is not what `chance_to_open` takes, or if the lock can never open.

@@ -95,7 +95,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="a language needs at least 2 tokens; got a vocabulary of 1"):
         lock.mdp(np.array([0]), 1)
     for wrong in (0, 1, 1.2):
-        with pytest.raises(ValueError, match=f"chance is that of a right symbol, strictly between 0 and 1; got {wrong}"):
+        with pytest.raises(ValueError, match=f"chance is that of a right symbol, .* got {wrong}"):
             lock.skilled(RIGHT, 3, wrong)
     with pytest.raises(ValueError, match=r"teacher must lie in \[0, 1\]; got 1.5"):
         lock.chance_to_open(3, 0.5, 1.5, 1.0)
@@ -103,7 +103,7 @@ def test_bad_input():
         lock.chance_to_open(3, -0.1)
     with pytest.raises(ValueError, match=r"share must lie in \[0, 1\]; got 2"):
         lock.wait(3, 0.5, 0.5, 2.0, runs=1, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="the horizon is the greatest number of tokens in a response, at least 1; got 0"):
+    with pytest.raises(ValueError, match="the horizon is the greatest number of tokens"):
         lock.chance_to_open(0, 0.5)
     with pytest.raises(ValueError, match="this lock never opens: the learner is never right"):
         lock.wait(3, 0.0, 1.0, 1.0, runs=1, rng=np.random.default_rng(0))
