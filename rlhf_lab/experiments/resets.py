@@ -6,13 +6,13 @@ and takes the same number of optimiser steps; its step size is the best of those
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rlhf_lab.experiments import policy_gradients
-from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
+from rlhf_lab.experiments.runner import Numbers, Piece, Study
 from rlhf_lab.methods import best_of_n, ppo, resets, rollouts
 from rlhf_lab.methods.resets import Write
 from rlhf_lab.methods.rollouts import Task
@@ -20,12 +20,13 @@ from rlhf_lab.models import critics, gibbs, lm
 from rlhf_lab.numerics import optim
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
-from rlhf_lab.worlds import lock
+from rlhf_lab.worlds import lock, token_mdp
 
 LENGTHS = tuple(range(2, 11))  # of the locks that are waited for
 SYMBOLS = 4
 FRESH, BATCH, PASSES = 512, 256, 4
 ANSWERS = 12_288  # of each run, in ANSWERS / BATCH * PASSES = 192 steps
+BLOCK = 10  # seeds that train together
 POINTS = 8  # of each curve, behind the start
 SHARE = 0.5  # of answers that begin at a reset
 WRITER_PRICE = 1.0  # the better writer of PhraseWorld is the optimum of this price
@@ -179,23 +180,58 @@ def waits(seed: int, horizon: int) -> dict[str, int]:
     return found
 
 
-def study(seeds: Sequence[int]) -> Numbers:
-    """Return the waits (seeds, lengths), the curves (seeds, points), and the last policies of PhraseWorld described."""
-    found: Numbers = {"waits": {}, "phrases": {}, "lock": {}, "described": {}}
+def wait_for_locks(seeds: Sequence[int]) -> Numbers:
+    """Return the waits of all kinds of locks, (seeds, lengths)."""
     each = [[waits(seed, horizon) for horizon in LENGTHS] for seed in seeds]
-    found["waits"] = {name: np.array([[one[name] for one in row] for row in each]) for name in each[0][0]}
-    for name, (runs, make) in SETTINGS.items():
-        for method, run in runs.items():
-            setting = make()
-            params, found[name][method] = learn(setting, run, seeds)
-            if name == "phrases":
-                found["described"][method] = setting.task.each(setting.critic.language, params, described)
+    return {"waits": {name: np.array([[one[name] for one in row] for row in each]) for name in each[0][0]}}
+
+
+def train(world: str, method: str, seeds: Sequence[int]) -> Numbers:
+    """Return the curves of one method, (seeds, points), and for PhraseWorld what the last policies are like."""
+    runs, make = SETTINGS[world]
+    setting = make()
+    params, gaps = learn(setting, runs[method], seeds)
+    found: Numbers = {world: {method: gaps}}
+    if world == "phrases":
+        found["described"] = {method: setting.task.each(setting.critic.language, params, described)}
     return found
 
 
-STUDY: Study = in_blocks(
-    study,
-    10,
+def exact(seeds: Sequence[int]) -> Numbers:
+    """Return the distance, and what `described` says, of policies of PhraseWorld that need no training: (seeds, 5)."""
+    task = phrases().task
+    prior = lm.policy_levels(*task.reference, task.mdp.prompts, task.mdp.horizon)
+    q = token_mdp.policy_evaluation(prior, task.mdp.token_rewards(), 1.0, task.mdp.eos).q
+    one_step = lm.answers_of_levels(best_of_n.weighted_decoding(prior, q, 1 / task.beta), task.mdp.eos)
+    policies = {"SFT": task.log_pi_0, "one step": one_step, "optimum": task.log_optimum}
+    looks = {name: np.concatenate([[task.gap(pi)], described(pi)]) for name, pi in policies.items()}
+    return {"exact": {name: np.tile(look, (len(seeds), 1)) for name, look in looks.items()}}
+
+
+def pieces(seeds: int) -> dict[str, Piece]:
+    """Return the pieces of the study, for blocks of ten seeds: each method, the waits, and the exact policies."""
+    found = {}
+    for first in range(0, seeds, BLOCK):
+        block = tuple(range(first, min(first + BLOCK, seeds)))
+        for world, (runs, _) in SETTINGS.items():
+            for k, method in enumerate(runs):
+                found[f"{world}_{k}_seeds_{first}"] = Piece(block, partial(train, world, method, block))
+        found[f"waits_seeds_{first}"] = Piece(block, partial(wait_for_locks, block))
+        found[f"exact_seeds_{first}"] = Piece(block, partial(exact, block))
+    return found
+
+
+def join(parts: list[Any]) -> Any:
+    """Return the numbers of all pieces as one, blocks of seeds behind each other."""
+    if not isinstance(parts[0], dict):
+        return np.concatenate(parts)
+    keys = dict.fromkeys(key for part in parts for key in part)
+    return {key: join([part[key] for part in parts if key in part]) for key in keys}
+
+
+STUDY = Study(
+    pieces,
+    join,
     {
         "lengths": list(LENGTHS),
         "symbols": SYMBOLS,
