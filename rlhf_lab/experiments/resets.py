@@ -2,7 +2,8 @@
 
 In `PHRASES` all learners start as the SFT policy, which is also the teacher and the prior. In `LOCK` they start as a
 uniform policy, which is the prior, and the teacher is somebody else. Every run sees the same number of judged answers
-and takes the same number of optimiser steps; its step size is the best of those of `tune`, on seeds of its own.
+and takes the same number of optimiser steps. In PhraseWorld its step size is the best of those of `tune`, on seeds of
+its own; in the lock all have 0.3, and `tune` tells what others do.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ COMBINATION, FACES, SKILL, PRICE = (5, 3, 3, 1, 1, 0), 6, 0.8, 0.05  # the lock 
 
 
 class Run(NamedTuple):
-    """Who writes what the learner does not, whether it starts as the teacher, and the step size that `tune` found."""
+    """Who writes what the learner does not, whether it starts as the teacher, and the step size."""
 
     writes: str
     step_size: float
@@ -133,7 +134,7 @@ def learn(
 
 
 def tune(seeds: Sequence[int] = range(4), points: int = POINTS) -> dict[str, dict[str, dict[float, float]]]:
-    """Return the mean distance over a run for each step size: how those of `PHRASES` and `LOCK` were found.
+    """Return the mean distance over a run for each step size: how those of `PHRASES` were found.
 
     The seeds begin with a number of their own, so that they are none of those of the study.
     """

@@ -47,6 +47,16 @@ def starts(teacher: Levels, share: float) -> Levels:
     return [mixed[0] + (1 - share) * teacher[0], *mixed[1:]]
 
 
+def token_cost(q: Array, log_pi: Array, log_pi_0: Array, price: float) -> Array:
+    """C(s, a) = V(s) - Q(s, a) + beta log pi / pi_0 (a | s), (..., V), the cost of AggreVaTeD (eq-token-cost).
+
+    `q` are values of the teacher, V its mean under pi_0. What E_pi[C] loses to its least value is beta times the
+    divergence from pi_0 exp(Q / beta). Sun et al. 2017; Brantley 2024, where one slide has V of pi by a slip.
+    """
+    checks.positive("price", price)
+    return np.sum(np.exp(log_pi_0) * q, axis=-1, keepdims=True) - q + price * (log_pi - log_pi_0)
+
+
 def coverage(comparator: Levels, teacher: Levels) -> float:
     """C = max over s of d_t(s) of a comparator over that of the teacher, infinite where the teacher never goes.
 
@@ -74,7 +84,10 @@ def reset_bound(horizon: int, share: float, ratio: float, gain: float) -> float:
 
 
 def printed_bound(horizon: int, ratio: float, gain: float) -> float:
-    """H^2 C eps, the bound that Brantley 2024 prints, with 1 for the constant of its O: it lacks the share."""
+    """H^2 C eps, the bound that Brantley 2024 prints, with 1 for the constant of its O (eq-printed-bound).
+
+    It lacks the share, and fails for shares below 1/H.
+    """
     return checks.horizon(horizon) ** 2 * ratio * gain
 
 
@@ -86,16 +99,6 @@ def soft_gains(policy: Levels, prior: Levels, rewards: Levels, price: float, eos
     q = soft_values.soft_evaluation(policy, prior, rewards, price, eos=eos).q
     better = weighted_decoding(prior, q, 1 / price)
     return [price * lm.kl(one, other) for one, other in zip(policy, better, strict=True)]
-
-
-def token_cost(q: Array, log_pi: Array, log_pi_0: Array, price: float) -> Array:
-    """C(s, a) = V(s) - Q(s, a) + beta log pi / pi_0 (a | s), (..., V), the cost of AggreVaTeD (eq-token-cost).
-
-    `q` are values of the teacher, V its mean under pi_0. What E_pi[C] loses to its least value is beta times the
-    divergence from pi_0 exp(Q / beta). Sun et al. 2017; Brantley 2024, where one slide has V of pi by a slip.
-    """
-    checks.positive("price", price)
-    return np.sum(np.exp(log_pi_0) * q, axis=-1, keepdims=True) - q + price * (log_pi - log_pi_0)
 
 
 def inside(mask: Array, rng: Generator) -> Array:

@@ -297,6 +297,9 @@ def test_the_cost_of_a_token_is_least_for_the_step_that_decoding_takes(price):
     (best,) = weighted_decoding([prior], [q], 1 / price)
     cost, least = (np.sum(np.exp(p) * resets.token_cost(q, p, prior, price), axis=-1) for p in (policy, best))
     assert cost - least == pytest.approx(price * lm.kl(policy, best), abs=1e-12)
+    stacked = [np.reshape(part, (4, 5, 5)) for part in (q, policy, prior)]
+    together = resets.token_cost(q, policy, prior, price)
+    assert resets.token_cost(*stacked, price) == pytest.approx(together.reshape(4, 5, 5))
     own = resets.token_cost(q, prior, prior, price)
     assert np.sum(np.exp(prior) * own, axis=-1) == pytest.approx(np.zeros(20), abs=1e-12)
     assert np.ptp(own + q, axis=-1) == pytest.approx(np.zeros(20), abs=1e-12)

@@ -16,11 +16,14 @@ def test_only_the_combination_is_rewarded():
     assert rewards.sum() == 1
     assert (world.answers()[rewards[0].argmax()] == RIGHT).all()
     assert (world.horizon, world.vocab, world.eos) == (3, 3, None)
+    seeds = np.array([[[2, 0, 1], [2, 0, 2], [0, 0, 1], [2, 0, 1]]])  # axes of seeds stand in front
+    assert world.reward(np.zeros((1, 4, 1), dtype=int), seeds).tolist() == [[1, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("chance", [0.2, 1 / 3, 0.9])
 def test_a_skilled_policy_is_right_at_each_dial_whatever_stands_before_it(chance):
     model, params = lock.model(3, 3), lock.skilled(RIGHT, 3, chance)
+    assert params["logits"].shape == (1, 13, 3)
     for t, level in enumerate(map(np.exp, lm.policy_levels(model, params, lock.PROMPTS, 3))):
         assert level[..., RIGHT[t]] == pytest.approx(chance)
         assert np.delete(level, RIGHT[t], axis=-1) == pytest.approx((1 - chance) / 2)
@@ -74,6 +77,7 @@ def test_locks_that_are_played_wait_as_long_as_the_closed_form_says(horizon, lea
     assert abs(found.mean() - 1 / chance) < 4 * error
     assert found.std() == pytest.approx((1 - chance) ** 0.5 / chance, rel=0.1)
     assert found.min() == 1
+    assert found.dtype == np.intp
 
 
 def test_a_long_wait_is_counted_through_all_batches():
@@ -87,8 +91,8 @@ def test_a_lock_that_opens_at_once():
 
 
 def test_bad_input():
-    for wrong in ([[1, 2]], []):
-        with pytest.raises(ValueError, match=r"a combination is one row of symbols, at least one; got shape \("):
+    for wrong, shape in (([[1, 2]], r"\(1, 2\)"), ([], r"\(0,\)")):
+        with pytest.raises(ValueError, match=f"^a combination is one row of symbols, at least one; got shape {shape}$"):
             lock.mdp(wrong, 3)
     with pytest.raises(ValueError, match="combination: token 3 is outside the vocabulary of 3 tokens, 0 to 2"):
         lock.mdp(np.array([0, 3]), 3)
@@ -105,7 +109,9 @@ def test_bad_input():
         lock.wait(3, 0.5, 0.5, 2.0, runs=1, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="the horizon is the greatest number of tokens"):
         lock.chance_to_open(0, 0.5)
-    with pytest.raises(ValueError, match="this lock never opens: the learner is never right"):
+    with pytest.raises(
+        ValueError, match="^this lock never opens: the learner is never right, and there is no end to wait for$"
+    ):
         lock.wait(3, 0.0, 1.0, 1.0, runs=1, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="runs is the number of locks, a whole number from 1 on; got 0"):
         lock.wait(3, 0.5, runs=0, rng=np.random.default_rng(0))
