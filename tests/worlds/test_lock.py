@@ -110,7 +110,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="the horizon is the greatest number of tokens"):
         lock.chance_to_open(0, 0.5)
     with pytest.raises(
-        ValueError, match="^this lock never opens: the learner is never right, and there is no end to wait for$"
+        ValueError, match=r"^this lock never opens: the learner is never right, and there is no end to wait for$"
     ):
         lock.wait(3, 0.0, 1.0, 1.0, runs=1, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="runs is the number of locks, a whole number from 1 on; got 0"):
