@@ -11,6 +11,7 @@ from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
 from rlhf_lab.check import policy_gradients as _policy_gradients
+from rlhf_lab.check import resets as _resets
 from rlhf_lab.check import reward_modeling as _reward_modeling
 from rlhf_lab.check import soft_values as _soft_values
 from rlhf_lab.check import token_mdp as _token_mdp
@@ -420,3 +421,40 @@ def cql_loss(function: Function) -> None:
     weighs the penalty.
     """
     _report(_soft_values.CQL_LOSS, function)
+
+
+def token_cost(function: Function) -> None:
+    """Check f(q, log_pi, log_pi_0, price): AggreVaTeD's cost of each token, with its price, shape (N, V).
+
+    `q` (N, V) are values of the teacher, whose mean under pi_0 is V; `log_pi` and `log_pi_0` (N, V) are those of the
+    policy and of the prior; `price` is beta > 0.
+    """
+    _report(_resets.TOKEN_COST, function)
+
+
+def reset_mixture(function: Function) -> None:
+    """Check f(occupancy, share): how often each state is a start state, shape (S,).
+
+    `occupancy` (H, S) says with which probability the teacher is in a state before step t; row 0 is the prompt. An
+    answer may have ended, so that a row sums to less than 1. `share` is zeta.
+    """
+    _report(_resets.RESET_MIXTURE, function)
+
+
+def lock_wait(function: Function) -> None:
+    """Check f(horizon, symbols, teacher): episodes until a lock first opens, on average, shape (N,).
+
+    Each episode begins with h dials that the teacher sets, h drawn from 0 to H - 1, H is `horizon`, each right with
+    the chance `teacher` (N,) of N teachers. A uniform learner sets the others, of A `symbols` each.
+    """
+    _report(_resets.LOCK_WAIT, function)
+
+
+def teacher_skill(function: Function) -> None:
+    """Check f(horizon, symbols, plain, with_resets): the teacher's chance to set a dial right, shape (N,).
+
+    `plain` and `with_resets` (N,) are mean waits of N learners, each with a teacher of its own, at locks of `horizon`
+    dials and `symbols` on each: without resets, and with a reset in every episode. A learner explores uniformly, or it
+    started as its teacher: find out which.
+    """
+    _report(_resets.TEACHER_SKILL, function)

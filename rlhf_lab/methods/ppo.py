@@ -106,12 +106,14 @@ def ppo(
     target_kl: float = np.inf,
     normalised: bool = False,
     control: Callable[[Array, Array], Array] | None = None,
+    write: Callable[..., Rollout] = rollout,
 ) -> tuple[Loss, Collect]:
     """Return a loss and a `collect` for `optim.fit`: PPO.
 
     Each round draws `prompts` answers and goes through them `epochs` times, `minibatch` answers at a time. The loss is
     that of the policy plus `value_weight` c_V times that of the value (eq-weighted-loss). `normalised` gives each batch
     advantages of mean 0 and deviation 1. `control(beta, kl)` returns a new beta after each round, as `adapt_beta` does.
+    `write(task, model, params, prompts, rng)` returns the answers of a round; the mask says which tokens are trained.
 
     A seed whose policy is found, on a minibatch, more than `target_kl` nats per token away from the one that wrote the
     answers stops until the next round. With `control`, the pair that is returned remembers the price: take a fresh one
@@ -132,7 +134,7 @@ def ppo(
 
     def collect(params: Params, rng: Generator) -> Iterable[TokenBatch]:
         nonlocal beta
-        seen = rollout(task, critic.language, params, prompts, rng)
+        seen = write(task, critic.language, params, prompts, rng)
         batch = advantages_of(critic, params, seen, beta, gamma, lam)
         if control:
             beta = control(beta, np.mean(np.sum(seen.log_pi - seen.log_pi_0, axis=-1), axis=-1))

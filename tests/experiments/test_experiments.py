@@ -10,6 +10,7 @@ from rlhf_lab.experiments import (
     knobs,
     mistakes,
     policy_gradients,
+    resets,
     runner,
     segments,
     soft_values,
@@ -25,6 +26,7 @@ STORED["knobs"] = (knobs.STUDY, 10)
 STORED["frontier"] = (frontier.STUDY, 10)
 STORED["policy gradients"] = (policy_gradients.STUDY, 40)
 STORED["soft values"] = (soft_values.STUDY, 10)
+STORED["resets"] = (resets.STUDY, 20)
 STORED["segments"] = (segments.STUDY, 200)
 STORED |= {f"ilhf {name}": (study, 20) for name, study in STUDIES.items()}
 
