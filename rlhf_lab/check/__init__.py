@@ -451,7 +451,7 @@ def largest_step(function: Function) -> None:
 
 
 def kl_weights(function: Function) -> None:
-    """Check f(log_ratio, mask): the weights w_t, shape (N, T), with which the mean of sum_t w_t grad log pi_t is grad KL.
+    """Check f(log_ratio, mask): weights w_t, shape (N, T), for which E sum_t w_t grad log pi_t is the gradient of KL.
 
     `log_ratio` (N, T) are log pi(y_t | s_t) / pi_0(y_t | s_t) of tokens drawn from pi; `mask` (N, T) is 1 up to the
     last token of an answer and 0 behind it.

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.random import Generator
 
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths
-from rlhf_lab.feedback import annotators
 from rlhf_lab.methods import nash, self_play
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics.autodiff import Array, log_softmax
@@ -163,7 +162,6 @@ def _largest_mistakes(payoff: Array, log_pi: Array, beta: float) -> dict[str, An
     return {
         "That is the best step; steps up to twice as long converge.": 1 / (1 + s**2),
         "You forgot the square: it is 2 / (1 + s^2).": 2 / (1 + s),
-        "That is the spectral radius itself; the step is 2 / (1 + s^2).": s,
         "You forgot the price: the payoff is divided by beta.": 2 / (1 + (s * beta) ** 2),
         "You multiply the payoff by the price; divide.": 2 / (1 + (s * beta**2) ** 2),
         "You forgot - pi pi': probabilities that sum to 1 cannot all grow.": 2 / (1 + loose**2),

@@ -144,9 +144,10 @@ def spectral_radius(game: Game, log_pi: Array) -> Array:
     """s, the largest |eigenvalue| of (diag pi - pi pi') G / beta; at pi*, what an iteration makes of a small error:
     (...) (eq-spectral-radius). The eigenvalues are imaginary. Under Bradley-Terry s = 0.
     """
-    pi = np.exp(log_pi)
-    spread = pi[..., :, None] * (np.eye(pi.shape[-1]) - pi[..., None, :])
-    return np.max(np.abs(np.linalg.eigvals(spread @ game.payoff / game.beta)), axis=-1)
+    root = np.exp(log_pi / 2)
+    along = np.eye(root.shape[-1]) - root[..., :, None] * root[..., None, :]
+    turn = along @ (root[..., :, None] * game.payoff * root[..., None, :]) @ along / game.beta
+    return np.linalg.norm(turn, 2, axis=(-2, -1))  # of the same matrix in other coordinates, where it is antisymmetric
 
 
 def mirror_step(game: Game, log_pi: Array, eta: float) -> Array:

@@ -138,7 +138,6 @@ WRONG = {
     "largest_step": [
         (lambda g, p, b: 1 / (1 + radius(turning(g, p, b)) ** 2), "That is the best step"),
         (lambda g, p, b: 2 / (1 + radius(turning(g, p, b))), "You forgot the square"),
-        (lambda g, p, b: radius(turning(g, p, b)), "That is the spectral radius itself"),
         (lambda g, p, b: 2 / (1 + radius(turning(g, p, 1)) ** 2), "You forgot the price"),
         (lambda g, p, b: 2 / (1 + radius(turning(g, p, 1 / b)) ** 2), "You multiply the payoff by the price"),
         (lambda g, p, b: 2 / (1 + radius(np.exp(p)[:, None] * g / b) ** 2), "You forgot - pi pi'"),

@@ -107,7 +107,7 @@ def test_under_bradley_terry_exploitability_is_the_yardstick_of_the_book(seed):
         assert nash.equilibrium(game) == pytest.approx(optimum, abs=1e-9)
         # one plain step is enough, from anywhere and for any price, since no small error is left
         assert nash.mirror_step(game, pi, 1.0) == pytest.approx(np.tile(optimum, (30, 1)), abs=1e-9)
-        assert nash.spectral_radius(game, optimum) < 1e-6 * scale / beta
+        assert nash.spectral_radius(game, optimum) < 1e-13 * scale / beta
 
 
 @pytest.mark.equation("eq-nash-equilibrium")
