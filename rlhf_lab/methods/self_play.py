@@ -97,7 +97,7 @@ def sppo_step(payoff: Array, log_pi: Array, eta: float) -> Array:
     t = checks.positive("eta", eta) * against(payoff, log_pi)
     high = np.log(np.maximum(np.max(t, axis=-1, keepdims=True), 1e-20))  # from m = max t on, u < 0 everywhere
     low = high - 60.0
-    for _ in range(60):
+    for _ in range(45):
         middle = (low + high) / 2
         large = np.sum(np.exp(log_pi + t - wrightomega(middle + t)), axis=-1, keepdims=True) > 1
         low, high = np.where(large, middle, low), np.where(large, high, middle)

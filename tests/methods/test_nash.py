@@ -214,6 +214,23 @@ def test_mirror_steps_converge_below_the_critical_step_and_not_above():
     assert tried == 24
 
 
+def test_a_stable_equilibrium_need_not_attract_the_reference():
+    """Of 480 games two do not end as s says: one is slow, one runs in a large cycle although s is below 1."""
+    odd = []
+    for seed in range(1, 5):
+        rng = np.random.default_rng(seed)
+        noise = rng.normal(size=(120, 5, 5)) * np.exp(rng.uniform(-1, 1.5, size=(120, 1, 1)))
+        log_pi_0 = np.asarray(log_softmax(rng.normal(size=(120, 5))))
+        games = nash.Game(noise - np.swapaxes(noise, -1, -2), log_pi_0, 1.0)
+        star = nash.equilibrium(games)
+        s = nash.spectral_radius(games, star)
+        left = nash.exploitability(games, repeat(partial(nash.mirror_step, games, eta=1.0), log_pi_0, 600))
+        close = star + 1e-3 * np.array([1, -1, 0.5, 0, 0])
+        near = nash.exploitability(games, repeat(partial(nash.mirror_step, games, eta=1.0), close, 600))
+        odd += [(s[k], left[k], near[k]) for k in np.flatnonzero((left < 1e-6) != (s < 1))]
+    assert np.array(odd) == pytest.approx(np.array([[0.994, 0, 0], [0.901, 7.32, 0]]), abs=0.01)
+
+
 def test_the_error_shrinks_at_the_rate_of_the_theorem():
     game = nash.Game(nash.log_odds(CIRCLE), LOG_PI_0, 0.2)
     star = nash.equilibrium(game)

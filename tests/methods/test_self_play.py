@@ -7,6 +7,7 @@ import pytest
 from autograd import grad
 from autograd.test_util import check_grads
 from scipy.integrate import solve_ivp
+from scipy.optimize import root
 from small_games import CIRCLE, LOG_PI_0, random_matrix, random_policies
 
 from rlhf_lab.feedback import annotators
@@ -40,6 +41,21 @@ def test_online_ipo_is_stationary_at_the_equilibrium_of_the_win_margin_and_onlin
         check_grads(lambda x, mean=mean, batch=batch: mean({"logits": x}, batch), modes=["rev"])(where)
     assert slopes.pop("ipo") < 1e-11
     assert min(slopes.values()) > 1e-7
+
+
+def test_in_a_circle_online_dpo_ends_at_neither_equilibrium():
+    mean, collect = self_play.on_pairs(partial(direct.dpo, beta=0.1), CIRCLE, LOG_PI_0)
+
+    def slope(x):
+        (batch,) = collect({"logits": x}, None)
+        return grad(mean)({"logits": x}, batch)["logits"]
+
+    end = log_softmax(root(slope, LOG_PI_0, method="lm", options={"xtol": 1e-12}).x)
+    assert np.abs(slope(end)).max() < 1e-9
+    assert np.exp(end) == pytest.approx([0.152, 0.271, 0.578], abs=1e-3)
+    for payoff, exploited in ((nash.win_margin, 0.0008), (nash.log_odds, 0.0267)):
+        game = nash.Game(payoff(CIRCLE), LOG_PI_0, 0.1)
+        assert nash.exploitability(game, end) == pytest.approx(exploited, abs=1e-4)
 
 
 def test_ipo_solved_to_the_end_each_round_is_the_plain_iteration():
