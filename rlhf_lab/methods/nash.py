@@ -140,6 +140,14 @@ def worst_win_rate(matrix: Array, log_pi: Array) -> Array:
     return 0.5 - np.max(against(win_margin(matrix), log_pi), axis=-1)
 
 
+def mirror_step(game: Game, log_pi: Array, eta: float) -> Array:
+    """log of pi^(1 - eta) BR(pi)^eta, normalised: (..., A); eta = 1 is the plain iteration (eq-mirror-step).
+
+    Mirror descent, or multiplicative weights of size eta / beta on the payoff with its price. `eta` lies in (0, 1].
+    """
+    return log_softmax((1 - _step(eta)) * log_pi + eta * (game.log_pi_0 + against(game.payoff, log_pi) / game.beta))
+
+
 def spectral_radius(game: Game, log_pi: Array) -> Array:
     """s, the largest |eigenvalue| of (diag pi - pi pi') G / beta; at pi*, what an iteration makes of a small error:
     (...) (eq-spectral-radius). The eigenvalues are imaginary. Under Bradley-Terry s = 0.
@@ -148,14 +156,6 @@ def spectral_radius(game: Game, log_pi: Array) -> Array:
     along = np.eye(root.shape[-1]) - root[..., :, None] * root[..., None, :]
     turn = along @ (root[..., :, None] * game.payoff * root[..., None, :]) @ along / game.beta
     return np.linalg.norm(turn, 2, axis=(-2, -1))  # of the same matrix in other coordinates, where it is antisymmetric
-
-
-def mirror_step(game: Game, log_pi: Array, eta: float) -> Array:
-    """log of pi^(1 - eta) BR(pi)^eta, normalised: (..., A); eta = 1 is the plain iteration (eq-mirror-step).
-
-    Mirror descent, or multiplicative weights of size eta / beta on the payoff with its price. `eta` lies in (0, 1].
-    """
-    return log_softmax((1 - _step(eta)) * log_pi + eta * (game.log_pi_0 + against(game.payoff, log_pi) / game.beta))
 
 
 def mirror_rate(s: Array, eta: Array) -> Array:

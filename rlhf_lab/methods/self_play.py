@@ -28,7 +28,7 @@ def on_pairs(loss: direct.Loss, matrix: Array, log_pi_0: Array) -> tuple[Loss, C
     """Return `loss` and `collect` for `optim.fit`: E_(a, b ~ pi) of a loss of margins from `methods.direct`, exactly.
 
     Pairs are drawn from the policy as it is at the start of the round, and no gradient goes through the draw
-    (eq-self-play-loss). Parameters: `logits` (..., A). Calandriello et al. 2024 for IPO, Guo et al. 2024 for DPO.
+    (eq-self-play-loss). Parameters: `logits` (..., A). Calandriello et al. 2024; Guo et al. 2024.
     """
     matrix = nash.preferences(matrix)
     checks.answer_rewards(log_pi_0, matrix.shape)
