@@ -92,6 +92,21 @@ def token_strips(ax: Axes, strips: list[tuple[list[str], Array]], totals: list[s
     ax.set_axis_off()
 
 
+def on_simplex(pi: Array) -> tuple[Array, Array]:
+    """Return where policies over three answers, (..., 3), lie in `simplex`: x and y."""
+    return pi[..., 1] + pi[..., 2] / 2, pi[..., 2] * 0.75**0.5
+
+
+def simplex(ax: Axes, names: str) -> None:
+    """Draw the triangle of all policies over three answers: the first is left, the second right, the third on top."""
+    ax.plot(*on_simplex(np.eye(3)[[0, 1, 2, 0]]), color="0.6", linewidth=1)
+    for name, corner, (right, up) in zip(names, np.eye(3), ((-0.05, 0), (0.05, 0), (0, 0.05)), strict=True):
+        x, y = on_simplex(corner)
+        ax.text(x + right, y + up, name, ha="center", va="center")
+    ax.set(xlim=(-0.1, 1.1), ylim=(-0.06, 0.96), aspect="equal")
+    ax.set_axis_off()
+
+
 def prefix_tree(ax: Axes, levels: list[Array], words: tuple[str, ...], root: str, shown: float) -> None:
     """Draw the tree of prefixes of one prompt as far as paths have a probability of at least `shown`.
 

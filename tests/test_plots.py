@@ -76,6 +76,20 @@ def test_bars_stand_in_pairs_first_label_on_top():
     assert overlaps == pytest.approx([0] * 3, abs=1e-12)
 
 
+def test_a_simplex_has_an_answer_in_each_corner_and_policies_between_them():
+    _, ax = plt.subplots()
+    plots.simplex(ax, "abc")
+    corners = np.array(plots.on_simplex(np.eye(3))).T
+    assert [np.linalg.norm(corners[k] - corners[k - 1]) for k in range(3)] == pytest.approx([1, 1, 1])
+    assert np.array(plots.on_simplex(np.full(3, 1 / 3))) == pytest.approx(corners.mean(0))
+    drawn = np.array(ax.lines[0].get_data()).T
+    assert drawn == pytest.approx(corners[[0, 1, 2, 0]])
+    assert [text.get_text() for text in ax.texts] == ["a", "b", "c"]
+    for text, corner in zip(ax.texts, corners, strict=True):
+        outside = np.array(text.get_position()) - corner
+        assert outside @ (corner - corners.mean(0)) > 0
+
+
 def test_a_strip_tells_every_word_its_value_and_the_total():
     _, ax = plt.subplots()
     plots.token_strips(ax, [(["no", "it"], np.array([-2.0, 0.5])), (["yes"], np.array([1.0]))], ["-1.50", "+1.00"])

@@ -8,6 +8,7 @@ docstring states it.
 from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
+from rlhf_lab.check import nash as _nash
 from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
 from rlhf_lab.check import policy_gradients as _policy_gradients
@@ -458,3 +459,46 @@ def teacher_skill(function: Function) -> None:
     started as its teacher: find out which.
     """
     _report(_resets.TEACHER_SKILL, function)
+def exploitability(function: Function) -> None:
+    """Check f(payoff, log_pi, log_pi_0, beta): what the best opponent of a policy earns, shape ().
+
+    `payoff` (A, A) is what the row earns from the column, G[a, b] = -G[b, a]; `log_pi` and `log_pi_0` (A,) are the
+    policy and the reference; `beta` is the price of a nat, which both players pay.
+    """
+    _report(_nash.EXPLOITABILITY, function)
+
+
+def mirror_step(function: Function) -> None:
+    """Check f(payoff, log_pi, log_pi_0, beta, eta): log of pi^(1 - eta) BR(pi)^eta, normalised, shape (A,).
+
+    `payoff` (A, A), `log_pi`, `log_pi_0` (A,) and `beta` as in `exploitability`; BR(pi) is the best response to pi,
+    and `eta` in (0, 1] is the share of the way to it.
+    """
+    _report(_nash.MIRROR_STEP, function)
+
+
+def circle_equilibrium(function: Function) -> None:
+    """Check f(wins): the equilibria of circles of three answers without a price, probabilities, shape (N, 3).
+
+    `wins` (N, 3), all above 1/2, a row for each circle: answer 0 beats 1 with the first of them, 1 beats 2 with the
+    second, 2 beats 0 with the third. The payoff is P - 1/2.
+    """
+    _report(_nash.CIRCLE_EQUILIBRIUM, function)
+
+
+def largest_step(function: Function) -> None:
+    """Check f(payoff, log_pi, beta): the step size eta below which mirror steps converge, shape ().
+
+    `payoff` (A, A) and `beta` as in `exploitability`; `log_pi` (A,) is the equilibrium, near which the steps begin.
+    The result may be above 1: then every eta up to 1 converges.
+    """
+    _report(_nash.LARGEST_STEP, function)
+
+
+def kl_weights(function: Function) -> None:
+    """Check f(log_ratio, mask): weights w_t, shape (N, T), for which E sum_t w_t grad log pi_t is the gradient of KL.
+
+    `log_ratio` (N, T) are log pi(y_t | s_t) / pi_0(y_t | s_t) of tokens drawn from pi; `mask` (N, T) is 1 up to the
+    last token of an answer and 0 behind it.
+    """
+    _report(_nash.KL_WEIGHTS, function)

@@ -148,6 +148,21 @@ def cohen_kappa(p: Array) -> Array:
     return (agreement(p) - chance) / (1 - chance)
 
 
+def circle(wins: Array) -> Array:
+    """Return the preferences (A, A) of people for A answers in a circle (eq-circle).
+
+    `wins` (A,), A >= 3: answer a is preferred to the next one by wins[a], the last to the first; all other pairs are
+    level. With all wins above 1/2 no reward puts the answers in an order that agrees with every majority.
+    """
+    wins = np.asarray(checks.share("wins", wins), dtype=float)
+    if wins.ndim != 1 or len(wins) < 3:
+        raise ValueError(f"a circle needs one share for each of at least 3 answers, shape (A,); got shape {wins.shape}")
+    matrix, here = np.full((len(wins), len(wins)), 0.5), np.arange(len(wins))
+    after = np.roll(here, -1)
+    matrix[here, after], matrix[after, here] = wins, 1 - wins
+    return matrix
+
+
 def _answers(p: Array) -> Array:
     p = np.asarray(checks.share("p", p))
     if p.ndim != 2 or not p.size:

@@ -66,6 +66,24 @@ def test_a_matrix_is_looked_up_and_need_not_be_transitive():
     assert found.tolist() == [0.9, 0.9, 0.9, 0.5]
 
 
+@pytest.mark.equation("eq-circle")
+def test_in_a_circle_each_answer_beats_the_next_and_the_last_the_first():
+    found = annotators.circle([0.9, 0.6, 0.7])
+    assert found == pytest.approx(np.array([[0.5, 0.9, 0.3], [0.1, 0.5, 0.6], [0.7, 0.4, 0.5]]))
+    four = annotators.circle([0.9, 0.8, 0.7, 0.6])
+    assert four[[0, 1, 2, 3], [1, 2, 3, 0]].tolist() == [0.9, 0.8, 0.7, 0.6]
+    assert four[[0, 1], [2, 3]].tolist() == [0.5, 0.5]
+    assert four + four.T == pytest.approx(np.ones((4, 4)))
+
+
+def test_three_kinds_of_consistent_people_make_a_circle():
+    """Kinds that order the answers abc, bca and cab: a share of two of them prefers each answer to the next."""
+    orders = 50 * np.array([[2.0, 1, 0], [0, 2, 1], [1, 0, 2]])
+    p = annotators.bradley_terry(orders[:, :, None] - orders[:, None, :])
+    found = annotators.of_population(p, [0.5, 0.2, 0.3])
+    assert found == pytest.approx(annotators.circle([0.8, 0.7, 0.5]), abs=1e-12)
+
+
 def test_labels_come_as_often_as_they_should():
     n = 40_000
     p = np.tile([[0.0, 0.2, 0.7, 1.0]], (n, 1))
@@ -169,6 +187,9 @@ def test_kappa_is_zero_for_those_who_ignore_the_answers_and_minus_one_for_opposi
         (lambda: annotators.of_population([[0.5], [0.5]], [0.5, 0.6]), "shares must sum to 1; the sum is 1.1"),
         (lambda: annotators.of_population([[1.5]], [1.0]), r"p must lie in \[0, 1\]"),
         (lambda: annotators.of_matrix([[0.5, 0.9], [0.9, 0.5]], 0, 1), r"matrix must be \(A, A\) with P\[a, b\]"),
+        (lambda: annotators.circle([0.9, 0.6]), r"one share for each of at least 3 answers, .* got shape \(2,\)$"),
+        (lambda: annotators.circle([[0.9, 0.6, 0.7]]), r"^a circle needs one share .* got shape \(1, 3\)$"),
+        (lambda: annotators.circle([0.9, 0.6, 1.7]), r"wins must lie in \[0, 1\]; got 1.7"),
         (lambda: annotators.of_matrix([[0.5, 0.9]], 0, 1), r"this one, of shape \(1, 2\), is not"),
         (
             lambda: annotators.sample_ratings([0.0], -0.5, None),

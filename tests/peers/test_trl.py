@@ -13,7 +13,7 @@ import torch
 from autograd import value_and_grad
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf_lab.methods import direct
+from rlhf_lab.methods import direct, self_play
 
 pytestmark = pytest.mark.peer
 BETA, FLIP = 0.3, 0.1
@@ -105,6 +105,19 @@ def test_ipo_of_answers_of_one_length_is_the_same_but_for_a_factor(tokens):
     expected, slopes, _ = trl("ipo", tokens)
     assert value == pytest.approx(tokens**2 * expected, abs=1e-6)
     assert grads == pytest.approx(tokens**2 * slopes, abs=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_self_play_on_single_labels(tokens):
+    """SPPO's eta is 1 / beta there. The peer's reference is whatever the data say; in the method it is pi_t."""
+
+    def loss(chosen, rejected):
+        return self_play.sppo_hard(chosen - GIVEN[2], rejected - GIVEN[3], 1 / BETA)
+
+    value, grads = ours(loss)
+    expected, slopes, _ = trl("sppo_hard", tokens)
+    assert value == pytest.approx(expected, abs=1e-6)
+    assert grads == pytest.approx(slopes, abs=1e-6)
 
 
 @pytest.mark.parametrize("tokens", [1, 3])
