@@ -10,7 +10,7 @@ Axes in front are seeds: theta (..., D), differences (..., N, D), labels (..., N
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
@@ -22,9 +22,8 @@ from rlhf_lab.methods import pessimism, questions
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
-from rlhf_lab.numerics.optim import Params, adam, fit
 
-STEPS, STEP_SIZE = 200, 0.05  # of Adam, in each round of XPO, from where the last one ended
+STEPS = 100  # of Newton's method, in each round of XPO, from where the last one ended
 
 
 class World(NamedTuple):
@@ -136,38 +135,42 @@ def most_probable(world: World, difference: Array, label: Array, precision: floa
     return linear_fits.fit_linear(difference, label, precision).mean
 
 
-def xpo_loss(world: World, alpha: float) -> Callable[[Params, Any], Array]:
-    """Mean of the Bradley-Terry loss - alpha E_x KL(pi_0 || pi_theta), and the prior, as `fit` wants it (eq-xpo).
+def xpo_loss(world: World, theta: Array, difference: Array, label: Array, precision: float, alpha: float) -> Array:
+    """sum_i (Bradley-Terry loss) + lambda |theta|^2 / 2 - n alpha E_x KL(pi_0 || pi_theta), (...) (eq-xpo).
 
-    A batch holds difference, label and lambda. Xie et al. 2024; - KL is their mean of log pi over answers of pi_0, up
-    to a constant, taken exactly. With `alpha` = 0 it is the loss of the most probable theta, over n.
+    Xie et al. 2024; - KL is their mean of log pi over answers of pi_0, up to a constant, taken exactly. With `alpha` =
+    0 its minimum is the most probable theta.
     """
     checks.not_negative("alpha", alpha, "how much optimism is worth")
-
-    def loss(params: Params, batch: Any) -> Array:
-        difference, label, precision = batch
-        theta = params["theta"]
-        margin = anp.sum(difference * theta[..., None, :], axis=-1)
-        prior = precision / (2 * label.shape[-1]) * anp.sum(theta**2, axis=-1)
-        reward = anp.sum(world.features * theta[..., None, None, :], axis=-1)
-        log_pi = log_softmax(world.log_pi_0 + reward / world.beta)
-        optimism = anp.sum(world.start * lm.kl(world.log_pi_0, log_pi), axis=-1)
-        return anp.mean(bradley_terry_loss(margin, label), axis=-1) + prior - alpha * optimism
-
-    return loss
+    margin = anp.sum(difference * theta[..., None, :], axis=-1)
+    reward = anp.sum(world.features * theta[..., None, None, :], axis=-1)
+    optimism = anp.sum(world.start * lm.kl(world.log_pi_0, log_softmax(world.log_pi_0 + reward / world.beta)), axis=-1)
+    fit = anp.sum(bradley_terry_loss(margin, label), axis=-1) + precision / 2 * anp.sum(theta**2, axis=-1)
+    return fit - label.shape[-1] * alpha * optimism
 
 
 def xpo(alpha: float) -> Estimate:
     """Return the estimate of XPO; the weight of optimism falls as alpha / sqrt(n). Its questions are `with_reference`.
 
-    Adam goes on from the theta of the last round.
+    It goes on from the theta of the last round: steps of Newton for the part of the loss that is convex, each halved
+    until the whole loss does not rise.
     """
 
     def estimate(world: World, difference: Array, label: Array, precision: float, theta: Array) -> Array:
-        loss = xpo_loss(world, alpha / label.shape[-1] ** 0.5)
-        batch = (difference, label, precision)
-        settings = {"rounds": STEPS, "optimizer": adam(STEP_SIZE), "rng": np.random.default_rng(0)}
-        return fit(loss, {"theta": theta}, lambda params, rng: [batch], **settings)[0]["theta"]
+        weight, prior = alpha / label.shape[-1] ** 0.5, precision * np.eye(theta.shape[-1])
+        told = (difference, label, precision, weight)
+        for _ in range(STEPS):
+            margin, moved = times(difference, theta), world.mean(world.policy(theta)) - world.mean(world.log_pi_0)
+            surprise = np.sum(difference * (label - annotators.bradley_terry(margin))[..., None], axis=-2)
+            uphill = surprise - precision * theta + label.shape[-1] * weight / world.beta * moved
+            step = np.linalg.solve(linear_fits.fisher(difference, margin) + prior, uphill[..., None])[..., 0]
+            here = xpo_loss(world, theta, *told)
+            while (worse := xpo_loss(world, theta + step, *told) > here + 1e-9 * (1 + np.abs(here))).any():
+                step = np.where(worse[..., None], step / 2, step)
+            theta = theta + step
+            if np.max(np.abs(step)) <= 1e-6:
+                break
+        return theta
 
     return estimate
 

@@ -21,8 +21,8 @@ from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 
 HALVINGS = 30  # of an interval; what is left is rounding
-PRE = 0
-CLIMBS = 100  # steps of the enhancer, each of which makes it no less uncertain
+TRIES = 2  # steps of the enhancer from every start, before the best is chosen
+CLIMBS = 100  # and from there on; no step makes it less uncertain
 LONGEST = 2.0**40  # length of a tilt from where on it counts as the limit of all longer ones
 
 
@@ -90,7 +90,8 @@ def enhancer(
     It is a tilt pi^1 exp<v, phi>, v = s w (eq-tilt), so the search is over directions w, with ||w|| = 1 in the norm of
     Sigma. For a direction the length s follows from one equation (eq-tilt-length); the next direction is
     Sigma^-1 (phi(pi^2) - phi(pi^1)), which never makes the width smaller. The problem has many local maxima: the search
-    tries each axis of `covariance` (..., D, D), forwards and backwards, and goes on from the best.
+    tries each axis of `covariance` (..., D, D), forwards and backwards, and goes on from the best. That finds the most
+    uncertain policy nearly always.
     """
     ratio = _radius(radius) / checks.positive("beta", beta)
     if np.shape(covariance)[-2:] != (features.shape[-1],) * 2:
@@ -103,7 +104,7 @@ def enhancer(
     axes = np.linalg.eigh(np.matmul(np.swapaxes(root, -1, -2), root))[1]
     first = np.moveaxis(np.matmul(root, np.concatenate([axes, -axes], axis=-1)), -1, 0)  # (2 D, ..., D)
     tries = [_step(log_pi, start, away, w, ratio) for w in first / np.linalg.norm(first, axis=-1, keepdims=True)]
-    for _ in range(PRE):
+    for _ in range(TRIES):
         tries = [_step(log_pi, start, away, each.next, ratio) for each in tries]
     best = np.argmax([each.width for each in tries], axis=0)[..., None]
     found = _step(log_pi, start, away, np.choose(best, [each.next for each in tries]), ratio)

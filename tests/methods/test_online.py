@@ -181,19 +181,18 @@ def test_the_parts_of_a_world_fit_together(part):
 def test_the_loss_of_xpo_is_that_of_the_labels_minus_optimism():
     difference, label = told(7)
     theta, alpha = RNG.normal(size=(3, D)), 0.3
-    found = online.xpo_loss(WORLD, alpha)({"theta": theta}, (difference, label, 0.5))
+    found = online.xpo_loss(WORLD, theta, difference, label, 0.5, alpha)
     for s in range(3):
         m = difference[s] @ theta[s]
-        fit = np.mean(np.log1p(np.exp(m)) - label[s] * m) + 0.5 / 14 * theta[s] @ theta[s]
+        fit = np.sum(np.log1p(np.exp(m)) - label[s] * m) + 0.5 / 2 * theta[s] @ theta[s]
         optimism = START @ lm.kl(LOG_PI_0, WORLD.policy(theta[s]))
-        assert found[s] == pytest.approx(fit - alpha * optimism, rel=1e-12)
+        assert found[s] == pytest.approx(fit - 7 * alpha * optimism, rel=1e-12)
         # - KL is the mean of log pi over answers of pi_0, up to the entropy of pi_0
         mean = START @ np.sum(np.exp(LOG_PI_0) * WORLD.policy(theta[s]), -1)
         assert mean + START @ np.sum(-np.exp(LOG_PI_0) * LOG_PI_0, -1) == pytest.approx(-optimism, rel=1e-10)
-    loss = online.xpo_loss(WORLD, alpha)
-    check_grads(lambda t: anp.sum(loss({"theta": t}, (difference, label, 0.5))), modes=["rev"])(theta)
+    check_grads(lambda t: anp.sum(online.xpo_loss(WORLD, t, difference, label, 0.5, alpha)), modes=["rev"])(theta)
     with pytest.raises(ValueError, match="alpha is how much optimism is worth, finite and at least 0"):
-        online.xpo_loss(WORLD, -0.1)
+        online.xpo_loss(WORLD, theta, difference, label, 0.5, -0.1)
 
 
 @pytest.mark.equation("eq-xpo")
@@ -202,13 +201,12 @@ def test_the_estimate_of_xpo_is_a_minimum_and_without_optimism_the_most_probable
     start = linear_fits.fit_linear(difference, label, 0.5).mean + 0.2
     batch = (difference, label, 0.5)
     plain = online.xpo(0.0)(WORLD, *batch, start)
-    assert plain == pytest.approx(linear_fits.fit_linear(*batch).mean, abs=1e-4)
+    assert plain == pytest.approx(linear_fits.fit_linear(*batch).mean, abs=1e-5)
     found = online.xpo(0.5)(WORLD, *batch, start)
-    loss = online.xpo_loss(WORLD, 0.5 / 200**0.5)
     for s in range(3):
-        one = tuple(part[s] for part in batch[:2])
-        best = minimize(lambda t, one=one: loss({"theta": t}, (*one, 0.5)), start[s], tol=1e-10)
-        assert found[s] == pytest.approx(best.x, abs=2e-3)
+        one = difference[s], label[s], 0.5, 0.5 / 200**0.5
+        best = minimize(lambda t, one=one: online.xpo_loss(WORLD, t, *one), start[s], tol=1e-10)
+        assert found[s] == pytest.approx(best.x, abs=1e-4)
         assert np.abs(found[s] - plain[s]).max() > 0.01
     # optimism expects more of its policy than the labels alone do
     value = [
