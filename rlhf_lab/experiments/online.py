@@ -38,13 +38,13 @@ def _always(ask: Ask) -> Callable[[float], Ask]:
 
 
 KNOBS = {
-    "option 1": (0.1, 0.3, 1.0, 3.0, 10.0),
+    "option 1": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
     "best and worst": (2.0, 3.0, 4.0, 8.0, 16.0),
-    "XPO": (0.001, 0.003, 0.01, 0.03, 0.1),
+    "XPO": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
 }
 BEST = {  # by `tune`
-    "linear": {"option 1": 3.0, "best and worst": 4.0, "XPO": 0.01},
-    "table": {"option 1": 3.0, "best and worst": 4.0, "XPO": 0.01},
+    "linear": {"option 1": 0.3, "best and worst": 3.0, "XPO": 0.0003},
+    "table": {"option 1": 10.0, "best and worst": 8.0, "XPO": 0.001},
 }
 
 
