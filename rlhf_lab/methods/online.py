@@ -62,6 +62,85 @@ Ask = Callable[[World, Known, Generator], Array]
 Estimate = Callable[[World, Array, Array, float, Array], Array]
 
 
+def most_probable(world: World, difference: Array, label: Array, precision: float, theta: Array) -> Array:
+    """Return the most probable theta, whatever the last one was."""
+    return linear_fits.fit_linear(difference, label, precision).mean
+
+
+class Trail(NamedTuple):
+    """The estimates of theta before the first and after each round, (T + 1, ..., D), and all that was asked."""
+
+    theta: Array
+    difference: Array
+    label: Array
+
+
+def learn(
+    world: World,
+    ask: Ask,
+    *,
+    batches: Sequence[int],
+    precision: float,
+    rng: Generator,
+    estimate: Estimate = most_probable,
+) -> Trail:
+    """Learn a reward online: each round, ask by the rule, add the labels, and estimate theta anew (eq-online-loop).
+
+    `batches` says how many labels each round buys. Seeds are the leading axes of theta* (..., D). Raises `ValueError`
+    if no labels would ever arrive.
+    """
+    if not len(batches):
+        raise ValueError(
+            "batches says how many labels each round buys; without a round there are no labels to learn of"
+        )
+    checks.positive("precision", precision)
+    _fits(world)
+    *seeds, size = world.theta.shape
+    theta, difference, label = np.zeros((*seeds, size)), np.zeros((*seeds, 0, size)), np.zeros((*seeds, 0))
+    trail = [theta]
+    for batch in batches:
+        law = ask(world, known(difference, label, theta, precision), rng)
+        asked = differences(world, law, batch, rng)
+        told = annotators.sample_labels(annotators.bradley_terry(times(asked, world.theta)), rng)
+        difference, label = np.concatenate([difference, asked], axis=-2), np.concatenate([label, told], axis=-1)
+        theta = estimate(world, difference, label, precision, theta)
+        trail.append(theta)
+    return Trail(np.stack(trail), difference, label)
+
+
+def known(difference: Array, label: Array, theta: Array, precision: float) -> Known:
+    """Return what a rule may look at, with Sigma = lambda I + sum_i d_i d_i' and the posterior at theta."""
+    sigma = pessimism.offline_covariance(difference, precision)
+    bent = linear_fits.fisher(difference, times(difference, theta)) + precision * np.eye(theta.shape[-1])
+    return Known(difference, label, theta, sigma, np.linalg.inv(bent))
+
+
+def differences(world: World, law: Array, count: int, rng: Generator) -> Array:
+    """Draw `count` questions for each seed of theta*, and return the differences of their features, (..., N, D)."""
+    seeds = world.theta.shape[:-1]
+    law = np.broadcast_to(law, (*seeds, *law.shape[-3:]))
+    row, first, second = questions.draw(law, world.start, count, rng)
+    features = np.broadcast_to(world.features, (*seeds, *world.features.shape[-3:]))
+    flat = np.reshape(features, (*seeds, -1, features.shape[-1]))
+
+    def of(answer: Array) -> Array:
+        return np.take_along_axis(flat, (row * features.shape[-2] + answer)[..., None], axis=-2)
+
+    return np.asarray(of(first) - of(second))
+
+
+def _fits(world: World) -> None:
+    prompts, size = np.shape(world.start), np.shape(world.theta)[-1:]
+    if np.shape(world.log_pi_0)[-2:-1] != prompts or np.shape(world.features)[-3:] != (
+        *np.shape(world.log_pi_0)[-2:],
+        *size,
+    ):
+        raise ValueError(
+            "a world has start (K,), log_pi_0 (..., K, A), features (..., K, A, D) and theta (..., D); got "
+            + ", ".join(str(np.shape(part)) for part in world[:4])
+        )
+
+
 def offline(world: World, known: Known, rng: Generator) -> Array:
     """Compare two answers of pi_0."""
     return questions.independent(world.log_pi_0, world.log_pi_0)
@@ -130,11 +209,6 @@ def ensemble(members: int) -> Ask:
     return ask
 
 
-def most_probable(world: World, difference: Array, label: Array, precision: float, theta: Array) -> Array:
-    """Return the most probable theta, whatever the last one was."""
-    return linear_fits.fit_linear(difference, label, precision).mean
-
-
 def xpo_loss(world: World, theta: Array, difference: Array, label: Array, precision: float, alpha: float) -> Array:
     """sum_i (Bradley-Terry loss) + lambda |theta|^2 / 2 - n alpha E_x KL(pi_0 || pi_theta), (...) (eq-xpo).
 
@@ -173,80 +247,6 @@ def xpo(alpha: float) -> Estimate:
         return theta
 
     return estimate
-
-
-class Trail(NamedTuple):
-    """The estimates of theta before the first and after each round, (T + 1, ..., D), and all that was asked."""
-
-    theta: Array
-    difference: Array
-    label: Array
-
-
-def learn(
-    world: World,
-    ask: Ask,
-    *,
-    batches: Sequence[int],
-    precision: float,
-    rng: Generator,
-    estimate: Estimate = most_probable,
-) -> Trail:
-    """Learn a reward online: each round, ask by the rule, add the labels, and estimate theta anew (eq-online-loop).
-
-    `batches` says how many labels each round buys. Seeds are the leading axes of theta* (..., D). Raises `ValueError`
-    if no labels would ever arrive.
-    """
-    if not len(batches):
-        raise ValueError(
-            "batches says how many labels each round buys; without a round there are no labels to learn of"
-        )
-    checks.positive("precision", precision)
-    _fits(world)
-    *seeds, size = world.theta.shape
-    theta, difference, label = np.zeros((*seeds, size)), np.zeros((*seeds, 0, size)), np.zeros((*seeds, 0))
-    trail = [theta]
-    for batch in batches:
-        law = ask(world, known(difference, label, theta, precision), rng)
-        asked = differences(world, law, batch, rng)
-        told = annotators.sample_labels(annotators.bradley_terry(times(asked, world.theta)), rng)
-        difference, label = np.concatenate([difference, asked], axis=-2), np.concatenate([label, told], axis=-1)
-        theta = estimate(world, difference, label, precision, theta)
-        trail.append(theta)
-    return Trail(np.stack(trail), difference, label)
-
-
-def _fits(world: World) -> None:
-    prompts, size = np.shape(world.start), np.shape(world.theta)[-1:]
-    if np.shape(world.log_pi_0)[-2:-1] != prompts or np.shape(world.features)[-3:] != (
-        *np.shape(world.log_pi_0)[-2:],
-        *size,
-    ):
-        raise ValueError(
-            "a world has start (K,), log_pi_0 (..., K, A), features (..., K, A, D) and theta (..., D); got "
-            + ", ".join(str(np.shape(part)) for part in world[:4])
-        )
-
-
-def known(difference: Array, label: Array, theta: Array, precision: float) -> Known:
-    """Return what a rule may look at, with Sigma = lambda I + sum_i d_i d_i' and the posterior at theta."""
-    sigma = pessimism.offline_covariance(difference, precision)
-    bent = linear_fits.fisher(difference, times(difference, theta)) + precision * np.eye(theta.shape[-1])
-    return Known(difference, label, theta, sigma, np.linalg.inv(bent))
-
-
-def differences(world: World, law: Array, count: int, rng: Generator) -> Array:
-    """Draw `count` questions for each seed of theta*, and return the differences of their features, (..., N, D)."""
-    seeds = world.theta.shape[:-1]
-    law = np.broadcast_to(law, (*seeds, *law.shape[-3:]))
-    row, first, second = questions.draw(law, world.start, count, rng)
-    features = np.broadcast_to(world.features, (*seeds, *world.features.shape[-3:]))
-    flat = np.reshape(features, (*seeds, -1, features.shape[-1]))
-
-    def of(answer: Array) -> Array:
-        return np.take_along_axis(flat, (row * features.shape[-2] + answer)[..., None], axis=-2)
-
-    return np.asarray(of(first) - of(second))
 
 
 def moving_reference(log_pi_0: Array, reward: Array, beta: float, rounds: int, anchor: float = 0.0) -> Array:

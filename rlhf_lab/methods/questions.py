@@ -60,6 +60,17 @@ def draw(law: Array, start: Array, count: int, rng: Generator) -> tuple[Array, A
     return row, pair // answers, pair % answers
 
 
+def of_two_members(log_pi: Array) -> Array:
+    """Mean of pi_k(a) pi_l(b) over pairs k != l of members, (M, ..., A) to (..., A, A) (eq-ensemble-question)."""
+    members = len(log_pi)
+    if members < 2:
+        raise ValueError(f"an ensemble that asks needs at least two members; got {members}")
+    pi = np.exp(log_pi)
+    total = np.sum(pi, axis=0)
+    all_pairs = total[..., :, None] * total[..., None, :] - np.einsum("m...a,m...b->...ab", pi, pi)
+    return np.asarray(all_pairs / (members * (members - 1)))
+
+
 def in_confidence_set(width: Array, divergence: Array, radius: float, beta: float) -> Array:
     """r ||phi(pi') - phi(pi^1)|| >= beta KL(pi' || pi^1), the norm that of Sigma^-1 (eq-confidence-set).
 
@@ -181,17 +192,6 @@ def best_and_worst(log_pi: Array, reward: Array, n: int) -> Array:
     apart = mass**n - (mass - m_a) ** n - (mass - m_b) ** n + np.maximum(mass - m_a - m_b, 0.0) ** n
     law = share[..., :, None] * share[..., None, :] * np.maximum(apart, 0.0) * (a > b)
     return np.asarray(law + np.eye(pi.shape[-1]) * (pi * level ** (n - 1))[..., None])
-
-
-def of_two_members(log_pi: Array) -> Array:
-    """Mean of pi_k(a) pi_l(b) over pairs k != l of members, (M, ..., A) to (..., A, A) (eq-ensemble-question)."""
-    members = len(log_pi)
-    if members < 2:
-        raise ValueError(f"an ensemble that asks needs at least two members; got {members}")
-    pi = np.exp(log_pi)
-    total = np.sum(pi, axis=0)
-    all_pairs = total[..., :, None] * total[..., None, :] - np.einsum("m...a,m...b->...ab", pi, pi)
-    return np.asarray(all_pairs / (members * (members - 1)))
 
 
 def information(law: Array, start: Array, features: Array, theta: Array) -> Array:

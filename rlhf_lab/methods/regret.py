@@ -50,6 +50,17 @@ def estimation_error(theta: Array, truth: Array, difference: Array, label: Array
     return np.asarray(np.linalg.solve(bent + precision * np.eye(truth.shape[-1]), noise[..., None])[..., 0])
 
 
+def best_width(first: Array, last: Array, rounds: int, batch: int) -> Array:
+    """sqrt(((det Sigma_T+1 / det Sigma_1)^(1/T) - 1) / m), (..., D, D) twice to (...) (eq-potential).
+
+    Some round t <= T has a width ||phi(pi^2) - phi(pi^1)|| of at most this in the norm of Sigma_t^-1, if each round
+    adds to Sigma at least m times the outer product of the mean difference. `rounds` is T, `batch` m.
+    """
+    checks.count("rounds", rounds, "T, the number of rounds"), checks.count("batch", batch, "m, the labels of a round")
+    grown = np.linalg.slogdet(last)[1] - np.linalg.slogdet(first)[1]
+    return np.asarray(np.sqrt(np.expm1(grown / rounds) / batch))
+
+
 def regret_constant(world: World, information: Array) -> Array:
     """tr(Cov_pi*(phi) I^-1) / (2 beta), the limit of n E[J(pi*) - J(pi^1)], (..., D, D) to (...) (eq-regret-constant).
 
@@ -61,14 +72,3 @@ def regret_constant(world: World, information: Array) -> Array:
     covariance = np.einsum("k,...ka,...kad,...kae->...de", world.start, pi, away, away)
     inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
     return np.einsum("...de,...ed->...", covariance, inverse) / (2 * world.beta)
-
-
-def best_width(first: Array, last: Array, rounds: int, batch: int) -> Array:
-    """sqrt(((det Sigma_T+1 / det Sigma_1)^(1/T) - 1) / m), (..., D, D) twice to (...) (eq-potential).
-
-    Some round t <= T has a width ||phi(pi^2) - phi(pi^1)|| of at most this in the norm of Sigma_t^-1, if each round
-    adds to Sigma at least m times the outer product of the mean difference. `rounds` is T, `batch` m.
-    """
-    checks.count("rounds", rounds, "T, the number of rounds"), checks.count("batch", batch, "m, the labels of a round")
-    grown = np.linalg.slogdet(last)[1] - np.linalg.slogdet(first)[1]
-    return np.asarray(np.sqrt(np.expm1(grown / rounds) / batch))
