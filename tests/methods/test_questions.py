@@ -151,6 +151,16 @@ def test_a_large_set_holds_policies_that_say_one_thing_and_a_set_of_radius_0_hol
     assert none.log_pi == pytest.approx(LOG_PI, abs=1e-5)
 
 
+@pytest.mark.equation("eq-enhancer", "eq-tilt")
+def test_with_many_labels_the_enhancer_becomes_the_main_policy():
+    away = []
+    for labels in (1e4, 1e6):
+        found = questions.enhancer(LOG_PI, START, FEATURES, labels * SIGMA, radius=1.0, beta=BETA)
+        away.append(np.abs(found.log_pi - LOG_PI).max())
+    assert away[0] < 0.1
+    assert away[1] == pytest.approx(away[0] / 10, rel=0.1)  # like 1 over the root of their number
+
+
 @pytest.mark.equation("eq-enhancer")
 def test_seeds_are_searched_as_if_each_were_alone():
     rng = np.random.default_rng(4)
