@@ -9,6 +9,7 @@ from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import nash as _nash
+from rlhf_lab.check import online as _online
 from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
 from rlhf_lab.check import policy_gradients as _policy_gradients
@@ -185,6 +186,40 @@ def needed_caution(function: Function) -> None:
     features d.
     """
     _report(_pessimism.NEEDED_CAUTION, function)
+
+
+def optimistic_bonus(function: Function) -> None:
+    """Check f(main, others, features, covariance): ||phi(pi') - phi(pi)|| in the norm of Sigma^-1, shape (M,).
+
+    `main` (A,) holds the probabilities of pi, `others` (M, A) those of M policies pi', `features` (A, D) of the answers
+    to one prompt, `covariance` (D, D) is Sigma.
+    """
+    _report(_online.OPTIMISTIC_BONUS, function)
+
+
+def best_worst_law(function: Function) -> None:
+    """Check f(policy, reward, n): P(best = a, worst = b) of n draws from a policy, shape (A, A).
+
+    `policy` (A,) holds probabilities, `reward` (A,) different numbers, `n` is at least 2.
+    """
+    _report(_online.BEST_WORST_LAW, function)
+
+
+def predicted_loss(function: Function) -> None:
+    """Check f(covariance, information, beta, n): J(pi*) - J(pi) that many labels leave, on average, of shape ().
+
+    `covariance` (D, D) is that of the features under pi*, `information` (D, D) that of one question, `beta` > 0 the
+    price of a nat, `n` the number of labels.
+    """
+    _report(_online.PREDICTED_LOSS, function)
+
+
+def price_paid(function: Function) -> None:
+    """Check f(log_pi, log_pi_0, reward): the price of a nat for which pi is the Gibbs policy of the reward, shape ().
+
+    `log_pi` and `log_pi_0` (A,) are log-probabilities of the answers to one prompt, `reward` (A,) different numbers.
+    """
+    _report(_online.PRICE_PAID, function)
 
 
 def implicit_reward(function: Function) -> None:
@@ -459,6 +494,8 @@ def teacher_skill(function: Function) -> None:
     started as its teacher: find out which.
     """
     _report(_resets.TEACHER_SKILL, function)
+
+
 def exploitability(function: Function) -> None:
     """Check f(payoff, log_pi, log_pi_0, beta): what the best opponent of a policy earns, shape ().
 

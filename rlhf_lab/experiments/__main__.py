@@ -12,17 +12,20 @@ from rlhf_lab.experiments import (
     imitation,
     knobs,
     mistakes,
+    online,
     policy_gradients,
     resets,
     runner,
     segments,
     soft_values,
 )
-from rlhf_lab.experiments.dpo import fall, networks, online
+from rlhf_lab.experiments.dpo import fall, networks
+from rlhf_lab.experiments.dpo import online as dpo_online
 from rlhf_lab.experiments.ilhf import study as ilhf
 
 ALONE = {  # studies with a command of their own, how many runs the book shows, and what they are about
     "imitation": (imitation.STUDY, 50, "how many demonstrations CartPole needs: clone, DAgger and DRIL"),
+    "online": (online.STUDY, 20, "how many labels each way of asking needs"),
     "segments": (segments.STUDY, 200, "what each ingredient of learning from compared segments buys"),
     "policy_gradients": (
         policy_gradients.STUDY,
@@ -35,7 +38,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     "knobs": (knobs.STUDY, 10, "what PPO's early stop and its adaptive price do"),
     "frontier": (frontier.STUDY, 10, "what a nat buys: RLOO at four prices, RAFT and RRHF"),
 }
-DPO = {"online": online.STUDY, "prior": online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}
+DPO = {"online": dpo_online.STUDY, "prior": dpo_online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab.experiments") -> int:

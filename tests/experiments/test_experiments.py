@@ -9,6 +9,7 @@ from rlhf_lab.experiments import (
     imitation,
     knobs,
     mistakes,
+    online,
     policy_gradients,
     resets,
     runner,
@@ -24,6 +25,7 @@ STORED["dpo prior"] = (DPO["prior"], 200)
 STORED["mistakes"] = (mistakes.STUDY, 10)
 STORED["knobs"] = (knobs.STUDY, 10)
 STORED["frontier"] = (frontier.STUDY, 10)
+STORED["online"] = (online.STUDY, 20)
 STORED["policy gradients"] = (policy_gradients.STUDY, 40)
 STORED["soft values"] = (soft_values.STUDY, 10)
 STORED["resets"] = (resets.STUDY, 20)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from autograd import value_and_grad
+from trl.experimental.online_dpo import OnlineDPOTrainer
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from rlhf_lab.methods import direct, self_play
@@ -146,3 +147,47 @@ def test_diagnostics():
     *_, logged = trl("sigmoid")
     for name, value in direct.diagnostics(*GIVEN, beta=BETA).items():
         assert float(value) == pytest.approx(logged[name], abs=1e-6), name
+
+
+def online_dpo(loss_type, first_wins):
+    """Return loss and gradients of TRL's online DPO, if the first answers are those of `GIVEN` that were chosen where
+    `first_wins`, and the others elsewhere.
+    """
+    place = np.where(first_wins, [[0], [1]], [[1], [0]])  # of chosen and rejected among first and second
+    policy = torch.tensor(np.take_along_axis(GIVEN[:2], place, 0).reshape(-1, 1), requires_grad=True)
+    reference = torch.tensor(np.take_along_axis(GIVEN[2:], place, 0).reshape(-1, 1))
+    ones, wins = torch.ones((2 * COUNT, 1), dtype=torch.long), torch.tensor(first_wins, dtype=torch.float64)
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(
+            use_vllm=False,
+            missing_eos_penalty=None,
+            loss_type=loss_type,
+            torch_empty_cache_steps=None,
+            optim="adamw_torch",
+            n_gpu=1,
+            gradient_accumulation_steps=1,
+        ),
+        _generate=lambda model, prompts, images: (ones, ones, ones, ones),
+        _tokenizer=SimpleNamespace(eos_token_id=1),
+        _forward=lambda model, *texts: policy if model is trained else reference,
+        _calculate_rewards_from_functions=lambda **texts: torch.cat([wins, 1 - wins]),
+        processing_class=SimpleNamespace(batch_decode=lambda ids, **settings: ["an answer"] * len(ids)),
+        is_vision_model=False,
+        ref_model=object(),
+        reward_funcs=[None],
+        beta=BETA,
+        state=SimpleNamespace(global_step=0),
+        accelerator=SimpleNamespace(gather_for_metrics=lambda x: x, backward=lambda loss: loss.backward()),
+        stats=defaultdict(list),
+    )
+    trained = SimpleNamespace(train=lambda: None)
+    loss = OnlineDPOTrainer.training_step(trainer, trained, {"prompt": ["a question"] * COUNT})
+    return loss.item(), np.take_along_axis(policy.grad.numpy().reshape(2, COUNT), place, 0)
+
+
+@pytest.mark.parametrize(("loss_type", "loss"), [("sigmoid", direct.dpo), ("ipo", direct.ipo)])
+def test_online_dpo_is_the_same_loss_on_answers_of_its_own(loss_type, loss):
+    value, grads = of_margin(lambda h: loss(h, BETA))
+    expected, slopes = online_dpo(loss_type, np.arange(COUNT) % 2 == 0)
+    assert value == pytest.approx(expected, abs=1e-6)
+    assert grads == pytest.approx(slopes, abs=1e-6)
