@@ -51,7 +51,8 @@ def _sized(body: str, images: dict[str, Path]) -> str:
         if "width=" in found[0] or picture is None:
             return found[0]
         width, height = struct.unpack(">II", picture.read_bytes()[16:24])
-        return f'<img {found[1]}src="{found[2]}"{found[3].rstrip("/ ")} width="{width}" height="{height}" decoding="async">'
+        size = f'width="{width}" height="{height}" decoding="async"'
+        return f'<img {found[1]}src="{found[2]}"{found[3].rstrip("/ ")} {size}>'
 
     return IMAGE.sub(tell, body)
 
