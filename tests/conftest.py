@@ -3,8 +3,12 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
+from hypothesis import settings
 
 mpl.use("Agg")
+# The same examples in every run, and no failure because a machine is slow.
+settings.register_profile("still", deadline=None, derandomize=True, database=None)
+settings.load_profile("still")
 
 
 @pytest.fixture(params=["tabular", "tabular, no eos", "recurrent", "recurrent, no eos", "token process"])

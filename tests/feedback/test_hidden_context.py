@@ -27,7 +27,7 @@ def test_borda_by_hand():
 
 @pytest.mark.equation("eq-utility-borda", "eq-borda")
 @given(seed=st.integers(0, 10_000), size=st.integers(2, 12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_ordinary_model_orders_by_borda_count_on_every_random_instance(seed, size):
     matrix = random_matrix(np.random.default_rng(seed), size)
     utility, counts = hidden_context.fit_utility(matrix), hidden_context.borda(matrix)

@@ -42,7 +42,7 @@ def test_value_by_hand(loss, margin, by_hand):
 
 @every_loss
 @given(margin=st.floats(-30, 30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_label_and_its_opposite_are_mirror_images(loss, margin):
     assert loss(np.array([margin] * 3), LABELS) == pytest.approx(loss(np.array([-margin] * 3), 1 - LABELS), rel=1e-12)
 

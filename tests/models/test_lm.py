@@ -351,7 +351,7 @@ def languages(draw):
 
 
 @pytest.mark.equation("eq-chain-rule")
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(languages())
 def test_languages_of_every_shape_are_distributions_and_read_as_they_write(language):
     model, params, prompts, horizon, rng = language
@@ -374,7 +374,7 @@ def test_languages_of_every_shape_are_distributions_and_read_as_they_write(langu
     assert log_p == pytest.approx(lm.token_log_prob(model, params, prompts, said), abs=1e-12)
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(languages())
 def test_no_token_behind_eos_matters(language):
     model, params, prompts, horizon, rng = language

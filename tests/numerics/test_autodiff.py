@@ -30,7 +30,7 @@ def shapes(draw):
     )
 
 
-quick = settings(max_examples=60, deadline=None, derandomize=True)
+quick = settings(max_examples=60)
 
 
 def agree(kernel, twin, arguments, differentiable):

@@ -19,7 +19,7 @@ def texts(rng, lead, count):
 
 
 @given(seed=st.integers(0, 10_000), lead=st.sampled_from([(), (2,), (2, 3)]), count=st.integers(150, 400))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_spread_undoes_once(seed, lead, count):
     prompt, response = texts(np.random.default_rng(seed), lead, count)
     few_prompts, few_responses, place = repeats.once(prompt, response, 4)
