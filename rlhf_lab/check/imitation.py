@@ -246,6 +246,7 @@ def _moment_mistakes(transition: Array, policy: Array, start: Array, features: A
     first = _spent(transition, np.broadcast_to(policy[0], policy.shape), start) @ features
     turned = _spent(transition, policy[::-1], start) @ features
     anywhere = _spent(transition, policy, np.full(len(start), 1 / len(start))) @ features
+    even = _spent(transition, np.full(policy.shape, 1 / policy.shape[2]), start) @ features
     return {
         "The sign is flipped: it is what the demonstrations collect, less what the policy does.": own.sum(0) - shown,
         "You return what the policy collects; subtract it from the moments of the demonstrations.": own.sum(0),
@@ -255,6 +256,7 @@ def _moment_mistakes(transition: Array, policy: Array, start: Array, features: A
         "You use the policy of the first step all the way; it has one for each step.": shown - first.sum(0),
         "You use the policies from the last to the first; step t has its own, policy[t].": shown - turned.sum(0),
         "You begin anywhere; begin where the demonstrations do, in `start`.": shown - anywhere.sum(0),
+        "You forgot the policy: weigh each action with pi_t(a | s), not evenly.": shown - even.sum(0),
         "You return one row for each step; sum over the steps.": shown - own,
     }
 

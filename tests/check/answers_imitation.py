@@ -184,6 +184,7 @@ WRONG = {
         (lambda p, pi, d, f, m: moment_gradient(p, [pi[0]] * len(pi), d, f, m), "You use the policy of the first step"),
         (lambda p, pi, d, f, m: moment_gradient(p, pi[::-1], d, f, m), "You use the policies from the last to the"),
         (lambda p, pi, d, f, m: moment_gradient(p, pi, np.ones(len(d)) / len(d), f, m), "You begin anywhere; begin"),
+        (lambda p, pi, d, f, m: moment_gradient(p, pi * 0 + 1 / pi.shape[2], d, f, m), "You forgot the policy: weigh"),
         (lambda p, pi, d, f, m: m - collected(p, pi, d, f), "You return one row for each step; sum over"),
     ],
 }
