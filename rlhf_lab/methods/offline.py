@@ -127,8 +127,7 @@ def expectiles(values: Array, weights: Array, expectile: float) -> Array:
     if not 0 < expectile < 1:
         raise ValueError(f"an expectile lies in (0, 1), and 1/2 is the mean; got {expectile}")
     seen = weights > 0
-    values, v = np.where(seen, values, 0.0), np.zeros(values.shape[:-1])
-    share = np.ones(values.shape)
+    values, share = np.where(seen, values, 0.0), np.ones(values.shape)
     for _ in range(values.shape[-1] + 1):  # Newton's steps on a function of so many pieces
         weight = weights * share
         v = np.sum(weight * values, axis=-1) / np.where(seen.any(-1), np.sum(weight, axis=-1), 1.0)

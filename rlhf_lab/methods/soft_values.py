@@ -128,7 +128,7 @@ def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple
     `draw(params, rng)` returns prompts (..., N, P), responses (..., N, T) and rewards (..., N), of whatever policy.
     Targets are those of the parameters at the start of the round. The loss is the mean squared error of a token.
     """
-    task.same_language("values", model)
+    task.same_language("value model", model)
 
     def collect(params: Params, rng: Generator) -> Iterable[tuple[Array, Array, Array]]:
         prompt, response, reward = draw(params, rng)
