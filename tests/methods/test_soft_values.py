@@ -324,7 +324,7 @@ def test_several_seeds_learn_at_once_and_each_from_its_own_answers(kind):
         taken = np.take_along_axis(values, response[k][..., None], axis=-1)[..., 0]
         assert losses[k] == pytest.approx(np.sum(mask[k] * (taken - target[k]) ** 2) / length[k])
     other, _ = table(tree(0, 4, 3, 3)[0], 4, 3, 3)
-    with pytest.raises(ValueError, match="^the value model has 4 tokens and eos 3, the task 3 tokens and eos 2"):
+    with pytest.raises(ValueError, match=r"^the value model has 4 tokens and eos 3, the task 3 tokens and eos 2"):
         soft.td(task, other, backup, draw)
 
 
