@@ -229,6 +229,16 @@ def test_that_rule_runs_away_for_prices_above_one_unless_it_is_damped(price, ste
     assert settles or error > 1e3
 
 
+@pytest.mark.parametrize("price", [0.5, 2.0])
+def test_an_error_at_a_last_token_comes_back_c_times_as_large_with_its_sign_turned(price):
+    prior, _, rewards = tree(7, 3, 3, 2)
+    fixed = soft.misplaced_price(prior, rewards, price, eos=2)
+    nearby = [q + 1e-5 * np.arange(3) for q in fixed.q]
+    again = soft.misplaced_target(nearby, prior, rewards, price, eos=2)
+    before, after = (log_softmax(values[-1]) - fixed.advantage[-1] for values in (nearby, again))
+    assert after == pytest.approx(-price * before, rel=1e-3, abs=1e-9)
+
+
 def table(levels, vocab, horizon, eos):
     """The levels as a tabular language model of two prompts, and its logits."""
     model = Tabular(vocab, horizon, ((0, 1), (1, 1)), eos)
