@@ -45,7 +45,7 @@ def read(row: Array, response: Array, reward: Array, prompts: int, vocab: int, e
         raise ValueError(f"the log has no answer to prompt {missing[0]} of {prompts}: leave that prompt out")
     words, mask = vocab if eos is None else vocab - 1, lm.response_mask(response, eos)
     after = np.concatenate([mask[:, 1:], np.zeros((len(mask), 1))], axis=1)
-    place, counts, rewards = np.zeros(len(row), dtype=int), [], []
+    place, counts, rewards = 0 * row, [], []
     for t in range(response.shape[1]):
         size = prompts * words**t * vocab
         index = (row * words**t + place) * vocab + response[:, t]

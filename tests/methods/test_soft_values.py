@@ -124,6 +124,13 @@ def test_the_divergence_the_other_way_round_has_an_optimum_in_closed_form(price)
             assert worth(near / near.sum(), log_p[k]) < best
 
 
+def test_the_other_direction_looks_at_each_question_alone():
+    log_p, rewards = log_softmax(np.zeros((2, 3))), np.array([[0.0, 1.0, 2.0], [1e15, 0.0, 0.0]])
+    assert soft.other_direction(log_p, rewards, 0.5)[0] == pytest.approx(
+        soft.other_direction(log_p[0], rewards[0], 0.5), abs=1e-9
+    )
+
+
 @pytest.mark.parametrize("price", [0.3, 2.0])
 def test_a_target_that_forgets_the_horizon_favours_answers_that_were_cut_off(price):
     """Logits of 0 behind the horizon are worth log V: answers that were cut off become V times as likely."""
