@@ -66,15 +66,6 @@ def behaviour(counts: Levels) -> Levels:
         return [np.log(np.where(np.any(n, -1, keepdims=True), n, 1)) - np.log(_total(n)) for n in counts]
 
 
-def coverage_bound(log: Log, log_optimum: Array, eos: int | None = None) -> Array:
-    """- log pi*(seen | x), (K,): no policy that writes only answers of the log is nearer to pi*, nats (eq-coverage).
-
-    `log_optimum` (K, A) of all answers. What pi* becomes if it is restricted to the log is as near.
-    """
-    seen = np.isfinite(lm.answers_of_levels(behaviour(log.counts), eos))
-    return -np.log(np.sum(np.exp(log_optimum), axis=-1, where=seen))
-
-
 def batch_q(log: Log, unseen: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
     """Q(s, a) = r + gamma max_a' Q(s', a') where the log has been, `unseen` elsewhere (eq-batch-q).
 
@@ -176,6 +167,15 @@ def _conservative(y: Array, counts: Array, alpha: float) -> Array:
         over = np.sum(mu * excess, axis=-1, keepdims=True) - alpha
         log_z = log_z + over / np.sum(mu * excess / (1 + excess), axis=-1, keepdims=True)
     return np.where(seen, y + alpha - excess, -np.inf)
+
+
+def coverage_bound(log: Log, log_optimum: Array, eos: int | None = None) -> Array:
+    """- log pi*(seen | x), (K,): no policy that writes only answers of the log is nearer to pi*, nats (eq-coverage).
+
+    `log_optimum` (K, A) of all answers. What pi* becomes if it is restricted to the log is as near.
+    """
+    seen = np.isfinite(lm.answers_of_levels(behaviour(log.counts), eos))
+    return -np.log(np.sum(np.exp(log_optimum), axis=-1, where=seen))
 
 
 def filtered_clone(
