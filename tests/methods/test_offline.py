@@ -399,7 +399,7 @@ def test_the_best_expectile_of_seven_stays_away_from_gibbs_and_more_so_in_longer
     assert np.array(rows) == pytest.approx(np.array(told), abs=0.005)
 
 
-@pytest.mark.equation("eq-coverage")
+@pytest.mark.equation("eq-log-coverage")
 def test_no_policy_that_writes_only_seen_answers_is_nearer_than_what_the_log_covers():
     price, rng = 0.6, np.random.default_rng(12)
     prior = log_softmax(rng.normal(size=(2, len(ANSWERS))))
