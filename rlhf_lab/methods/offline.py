@@ -170,7 +170,7 @@ def _conservative(y: Array, counts: Array, alpha: float) -> Array:
 
 
 def coverage_bound(log: Log, log_optimum: Array, eos: int | None = None) -> Array:
-    """- log pi*(seen | x), (K,): no policy that writes only answers of the log is nearer to pi*, nats (eq-log-coverage).
+    """- log pi*(seen | x), (K,): no policy that writes only answers of the log is nearer, nats (eq-log-coverage).
 
     `log_optimum` (K, A) of all answers. What pi* becomes if it is restricted to the log is as near.
     """
