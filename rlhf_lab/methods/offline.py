@@ -45,7 +45,7 @@ def read(row: Array, response: Array, reward: Array, prompts: int, vocab: int, e
         raise ValueError(f"the log has no answer to prompt {missing[0]} of {prompts}: leave that prompt out")
     words, mask = vocab if eos is None else vocab - 1, lm.response_mask(response, eos)
     after = np.concatenate([mask[:, 1:], np.zeros((len(mask), 1))], axis=1)
-    place, counts, rewards = np.zeros(len(row), dtype=int), [], []
+    place, counts, rewards = 0 * row, [], []
     for t in range(response.shape[1]):
         size = prompts * words**t * vocab
         index = (row * words**t + place) * vocab + response[:, t]
@@ -64,15 +64,6 @@ def behaviour(counts: Levels) -> Levels:
     """
     with np.errstate(divide="ignore"):
         return [np.log(np.where(np.any(n, -1, keepdims=True), n, 1)) - np.log(_total(n)) for n in counts]
-
-
-def coverage_bound(log: Log, log_optimum: Array, eos: int | None = None) -> Array:
-    """- log pi*(seen | x), (K,): no policy that writes only answers of the log is nearer to pi*, nats (eq-coverage).
-
-    `log_optimum` (K, A) of all answers. What pi* becomes if it is restricted to the log is as near.
-    """
-    seen = np.isfinite(lm.answers_of_levels(behaviour(log.counts), eos))
-    return -np.log(np.sum(np.exp(log_optimum), axis=-1, where=seen))
 
 
 def batch_q(log: Log, unseen: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
@@ -127,8 +118,7 @@ def expectiles(values: Array, weights: Array, expectile: float) -> Array:
     if not 0 < expectile < 1:
         raise ValueError(f"an expectile lies in (0, 1), and 1/2 is the mean; got {expectile}")
     seen = weights > 0
-    values, v = np.where(seen, values, 0.0), np.zeros(values.shape[:-1])
-    share = np.ones(values.shape)
+    values, share = np.where(seen, values, 0.0), np.ones(values.shape)
     for _ in range(values.shape[-1] + 1):  # Newton's steps on a function of so many pieces
         weight = weights * share
         v = np.sum(weight * values, axis=-1) / np.where(seen.any(-1), np.sum(weight, axis=-1), 1.0)
@@ -177,6 +167,15 @@ def _conservative(y: Array, counts: Array, alpha: float) -> Array:
         over = np.sum(mu * excess, axis=-1, keepdims=True) - alpha
         log_z = log_z + over / np.sum(mu * excess / (1 + excess), axis=-1, keepdims=True)
     return np.where(seen, y + alpha - excess, -np.inf)
+
+
+def coverage_bound(log: Log, log_optimum: Array, eos: int | None = None) -> Array:
+    """- log pi*(seen | x), (K,): no policy that writes only answers of the log is nearer, nats (eq-log-coverage).
+
+    `log_optimum` (K, A) of all answers. What pi* becomes if it is restricted to the log is as near.
+    """
+    seen = np.isfinite(lm.answers_of_levels(behaviour(log.counts), eos))
+    return -np.log(np.sum(np.exp(log_optimum), axis=-1, where=seen))
 
 
 def filtered_clone(

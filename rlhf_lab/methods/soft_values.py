@@ -128,7 +128,7 @@ def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple
     `draw(params, rng)` returns prompts (..., N, P), responses (..., N, T) and rewards (..., N), of whatever policy.
     Targets are those of the parameters at the start of the round. The loss is the mean squared error of a token.
     """
-    task.same_language("values", model)
+    task.same_language("value model", model)
 
     def collect(params: Params, rng: Generator) -> Iterable[tuple[Array, Array, Array]]:
         prompt, response, reward = draw(params, rng)
@@ -182,13 +182,14 @@ def other_direction(log_p: Array, rewards: Array, price: float) -> Array:
     checks.positive("price", price)
     checks.answer_rewards(rewards, log_p.shape)
     p = np.exp(log_p)
-    low = np.max(np.where(p > 0, rewards + price * p, -np.inf), axis=-1, keepdims=True)
-    high = np.max(np.where(p > 0, rewards, -np.inf), axis=-1, keepdims=True) + price
+    rewards = np.where(p > 0, rewards, -np.inf)  # what the prior never writes is of no use
+    low = np.max(rewards + price * p, axis=-1, keepdims=True)
+    high = np.max(rewards, axis=-1, keepdims=True) + price
     for _ in range(60):
         middle = (low + high) / 2
-        above = np.sum(np.where(p > 0, price * p / (middle - rewards), 0.0), axis=-1, keepdims=True) > 1
+        above = np.sum(price * p / (middle - rewards), axis=-1, keepdims=True) > 1
         low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return np.log(price) + log_p - np.log(np.where(p > 0, high - rewards, 1.0))
+    return np.log(price) + log_p - np.log(high - rewards)
 
 
 def soft_evaluation(

@@ -39,6 +39,19 @@ def test_a_log_is_counted():
         assert found == pytest.approx(level)
 
 
+@pytest.mark.parametrize(("vocab", "horizon", "eos"), [(2, 3, None), (3, 2, None), (2, 3, 1)])
+def test_each_answer_of_a_log_has_its_own_place(vocab, horizon, eos):
+    """A log of every answer, the k-th k + 1 times: ends are padded, and nothing is counted behind them."""
+    answers = lm.enumerate_responses(vocab, horizon, eos)
+    index = np.repeat(np.arange(len(answers)), np.arange(len(answers)) + 1)
+    log = offline.read(0 * index, answers[index], index, 1, vocab, eos)
+    law = np.exp(lm.answers_of_levels(offline.behaviour(log.counts), eos))[0]
+    assert law == pytest.approx(np.bincount(index) / len(index))
+    levels = token_mdp.terminal_rewards(np.arange(len(answers))[None].astype(float), vocab, horizon, eos)
+    for found, level in zip(log.rewards, levels, strict=True):
+        assert found == pytest.approx(level)
+
+
 def test_where_the_log_never_was_its_writer_counts_as_uniform():
     log = offline.read(np.zeros(1, int), np.array([[0, 2]]), np.ones(1), 1, 3, 2)
     assert np.exp(offline.behaviour(log.counts)[1]) == pytest.approx(np.array([[[0, 0, 1], [1 / 3, 1 / 3, 1 / 3]]]))
@@ -74,6 +87,27 @@ def test_a_filter_keeps_what_is_as_frequent_as_its_share_of_the_most_frequent():
     log = offline.Log([np.array([[[4.0, 2.0, 1.0]]])], [np.array([[[1.0, 2.0, 3.0]]])])
     for share, best in ((0.2, 3), (0.25, 3), (0.3, 2), (0.5, 2), (0.51, 1), (1, 1)):
         assert offline.filtered_q(log, share).v[0] == best
+
+
+def test_a_filter_looks_at_each_state_alone():
+    counts, rewards = np.array([[[9.0, 4.0], [2.0, 1.0]]]), np.array([[[0.0, 1.0], [0.0, 1.0]]])
+    assert (offline.filtered_q(offline.Log([counts], [rewards]), 0.4).v[0] == 1).all()
+
+
+def test_what_was_never_seen_is_never_taken_and_has_no_value():
+    """From three answers most states were never seen: neither the filter, nor implicit Q, nor CQL believes in them."""
+    row, index, rewards = drawn(7, 3)
+    log = read(row, index, rewards[row, index])
+    sure = offline.implicit_q(log, 0.9, eos=EOS)
+    filtered, careful = offline.filtered_q(log, 0.1, eos=EOS), offline.conservative_q(log, 0.5, eos=EOS)
+    policy = offline.implicit_policy(log, sure, 2.0)
+    for t, n in enumerate(log.counts):
+        for level in (sure.q[t], filtered.q[t], careful.q[t], policy[t]):
+            assert (level[n == 0] == -np.inf).all()
+            assert np.isfinite(level[n > 0]).all()
+        for values in (sure, filtered, careful):
+            assert (np.isfinite(values.v[t]) == n.any(-1)).all()
+        assert np.exp(policy[t]).sum(-1) == pytest.approx(n.any(-1).astype(float))
 
 
 def test_noisy_rewards_are_averaged():
@@ -203,6 +237,30 @@ def test_without_the_half_before_the_squared_error_the_weight_counts_half(alpha)
     assert q == pytest.approx(found, abs=1e-5)
 
 
+def test_conservative_values_of_one_state_know_nothing_of_another():
+    counts, rewards = np.array([[[3.0, 1.0], [1.0, 4.0], [2.0, 2.0]]]), np.array([[[80.0, 81], [-90, -91], [0, 1]]])
+    both = offline.conservative_q(offline.Log([counts], [rewards]), 0.05).q[0]
+    for k in range(3):
+        alone = offline.conservative_q(offline.Log([counts[:, k : k + 1]], [rewards[:, k : k + 1]]), 0.05).q[0]
+        assert both[0, k] == pytest.approx(alone[0, 0], abs=1e-9)
+        pi, mu = np.exp(both[0, k] - both[0, k].max()), counts[0, k] / counts[0, k].sum()
+        assert both[0, k] == pytest.approx(rewards[0, k] - 0.05 * (pi / pi.sum() / mu - 1), abs=1e-9)
+
+
+def test_nothing_is_discounted_unless_it_is_said():
+    row, index, rewards = drawn(6)
+    log = read(row, index, rewards[row, index])
+    low = [np.full(n.shape, -9.0) for n in log.counts]
+    for method, argument in (
+        (offline.batch_q, low),
+        (offline.lower_bound, [low]),
+        (offline.filtered_q, 0.5),
+        (offline.implicit_q, 0.9),
+        (offline.conservative_q, 0.7),
+    ):
+        assert method(log, argument, eos=EOS).v[0] == pytest.approx(method(log, argument, 1.0, EOS).v[0])
+
+
 def test_conservative_values_of_a_tree_hold_in_every_state():
     row, index, rewards = drawn(6)
     log = read(row, index, rewards[row, index])
@@ -227,7 +285,12 @@ def test_expectiles(tau):
     weights[:, 0] = 1
     v = offline.expectiles(values, weights, tau)[:, None]
     assert np.sum(weights * np.abs(tau - (values < v)) * (values - v), axis=-1) == pytest.approx(np.zeros(50), abs=1e-9)
-    assert offline.expectiles(values, 0 * weights, tau)[0] == -np.inf
+    weights[3] = 0
+    again = offline.expectiles(values, weights, tau)
+    assert again[3] == -np.inf
+    assert np.delete(again, 3) == pytest.approx(np.delete(v[:, 0], 3))
+    weights[3] = 1
+    v = offline.expectiles(values, weights, tau)[:, None]
     if tau == 0.5:
         assert v[:, 0] == pytest.approx((weights * values).sum(-1) / weights.sum(-1))
 
@@ -317,6 +380,8 @@ def test_the_best_expectile_of_seven_stays_away_from_gibbs_and_more_so_in_longer
         away = np.array([far(tau, 1 / price) for tau in taus])
         best = away.mean(-1).argmin()
         half, least = ((away[k].mean(), away[k].std(ddof=1) / 10) for k in (0, best))
+        of_each = away.min(0).mean()  # who knows the optimum may take another tau for each tree
+        assert of_each == pytest.approx({1: 0, 2: 0.002, 3: 0.009, 4: 0.016}[size], abs=6e-4)
         rows.append([soft.token_kl(prior, goal, 2).mean(), *half, *least])
         if size == 1:
             assert np.abs(away).max() < 1e-12
@@ -334,7 +399,7 @@ def test_the_best_expectile_of_seven_stays_away_from_gibbs_and_more_so_in_longer
     assert np.array(rows) == pytest.approx(np.array(told), abs=0.005)
 
 
-@pytest.mark.equation("eq-coverage")
+@pytest.mark.equation("eq-log-coverage")
 def test_no_policy_that_writes_only_seen_answers_is_nearer_than_what_the_log_covers():
     price, rng = 0.6, np.random.default_rng(12)
     prior = log_softmax(rng.normal(size=(2, len(ANSWERS))))
@@ -365,13 +430,15 @@ def test_cloning_what_passed_a_filter_prefers_luck_to_a_high_mean():
         assert np.exp(policy[0][0, 0]) == pytest.approx(law)
     with pytest.raises(ValueError, match="no answer to prompt 0 of 1 earned 4 or more: lower the threshold"):
         offline.filtered_clone(row, response, reward, 4, 1, 2)
+    ends = offline.filtered_clone(np.zeros(3, int), [[2, 2], [0, 1], [1, 2]], [1, 2, 0], 1, 1, 3, 2)
+    assert [np.exp(level).tolist() for level in ends] == [[[[0.5, 0, 0.5]]], [[[0, 1, 0], [1 / 3] * 3]]]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda log: read(np.zeros(3, int), np.arange(3), np.ones(3)), "no answer to prompt 1 of 2"),
-        (lambda log: offline.read([0, 1], [[0, 9], [1, 1]], [0, 0], 2, 3, 2), "token 9 is outside the vocabulary"),
+        (lambda log: offline.read([0, 1], [[0, 9], [1, 1]], [0, 0], 2, 3, 2), "^response: token 9 is outside the voc"),
         (lambda log: offline.filtered_q(log, 0), "share .* lies in .0, 1.; got 0"),
         (lambda log: offline.filtered_q(log, 1.01), "share .* lies in .0, 1.; got 1.01"),
         (lambda log: offline.filtered_q(log, np.nan), "share .* lies in .0, 1.; got nan"),
@@ -379,7 +446,7 @@ def test_cloning_what_passed_a_filter_prefers_luck_to_a_high_mean():
         (lambda log: offline.implicit_q(log, np.nan), "an expectile lies in .0, 1.*; got nan"),
         (lambda log: offline.read([0, 1], [[0, -1], [1, 1]], [0, 0], 2, 3, 2), "token -1 is outside the vocabulary"),
         (lambda log: offline.read([0, 2], [[0, 2], [1, 1]], [0, 0], 2, 3, 2), "row: there are 2 .*; got 2"),
-        (lambda log: offline.filtered_clone([0], [[3, 2]], [0], 0, 1, 3, 2), "token 3 is outside the vocabulary"),
+        (lambda log: offline.filtered_clone([0], [[3, 2]], [0], 0, 1, 3, 2), "^response: token 3 is outside the voc"),
         (lambda log: offline.filtered_clone([1], [[0, 2]], [9], 0, 1, 3, 2), "no answer to prompt 0 of 1"),
         (lambda log: soft.psi_values(offline.behaviour(log.counts), log.rewards, -1.0, eos=EOS), "price must be"),
         (lambda log: offline.conservative_q(log, np.inf), "alpha must be finite and above 0; got inf"),
@@ -387,6 +454,7 @@ def test_cloning_what_passed_a_filter_prefers_luck_to_a_high_mean():
         (lambda log: offline.conservative_q(log, 0.0), "alpha must be finite and above 0"),
         (lambda log: offline.implicit_policy(log, offline.implicit_q(log, 0.9, eos=EOS), 0), "weight must be finite"),
         (lambda log: offline.batch_q(log, log.counts[:2], eos=EOS), "unseen needs a guess for each pair of the log"),
+        (lambda log: offline.batch_q(log, [n[:1] for n in log.counts], eos=EOS), "unseen needs a guess for each pair"),
         (lambda log: offline.lower_bound(log, [], eos=EOS), "unseen needs a guess for each pair of the log"),
         (lambda log: offline.read([0, 1], [[0, 2], [1, 1]], [0, np.nan], 2, 3, 2), "rewards must be finite; 1 of 2"),
         (lambda log: offline.read([0, 1], [[0, 2], [1, 1]], [0], 2, 3, 2), "one reward for each of the 2 answers"),
