@@ -11,6 +11,7 @@ from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
 from rlhf_lab.check import policy_gradients as _policy_gradients
+from rlhf_lab.check import resets as _resets
 from rlhf_lab.check import reward_modeling as _reward_modeling
 from rlhf_lab.check import soft_values as _soft_values
 from rlhf_lab.check import token_mdp as _token_mdp
@@ -411,3 +412,21 @@ def cql_loss(function: Function) -> None:
     weighs the penalty.
     """
     _report(_soft_values.CQL_LOSS, function)
+
+
+def shaped_rewards(function: Function) -> None:
+    """Check f(rewards, potential, mask, discount): rewards with shaping terms, shape (N, T), 0 behind the end.
+
+    `rewards` (N, T) are those of the tokens, `potential` (N, T) belongs to the states before them, `mask` (N, T) is 1
+    up to the last token, `discount` is gamma. Behind the last token, rewards and potential hold padding.
+    """
+    _report(_resets.SHAPED_REWARDS, function)
+
+
+def harmless(function: Function) -> None:
+    """Check f(bonus, mask, discount): which bonus leaves every optimum alone, True or False, shape (M,).
+
+    `bonus` (M, A, T) are M process rewards that could be added, token by token, for all A answers to one prompt; `mask`
+    (A, T) is 1 up to the last token of each answer, behind which there is padding. `discount` is gamma.
+    """
+    _report(_resets.HARMLESS, function)

@@ -144,7 +144,7 @@ def test_a_bonus_that_is_no_shaping_is_refused_with_its_place():
     terms[2][1, 3, 0] -= 0.25 - 1e-10
     same(shaping.potential_of(terms, 1.0, 2), potential, 1e-9)
     last = shaping.shaping(potential, 3, 1.0, 2, end=last_states(potential, 2))
-    with pytest.raises(ValueError, match="no potential that is 0 at the end has these terms: prompt [0-2], prefix"):
+    with pytest.raises(ValueError, match=r"no potential that is 0 at the end has these terms: prompt [0-2], prefix"):
         shaping.potential_of(last, 1.0, 2)
 
 

@@ -1,0 +1,120 @@
+"""What the checkers of the chapter "Resets" know: answer keys, cases and typical mistakes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from rlhf_lab.check.diagnosis import Case, Exercise, tenths
+from rlhf_lab.methods import actor_critic, shaping
+from rlhf_lab.models import lm
+from rlhf_lab.models.tabular import Tabular
+from rlhf_lab.numerics.autodiff import Array
+
+
+def _shaped_case(rng: Generator) -> Case:
+    n, t = int(rng.integers(1, 4)), int(rng.integers(2, 5))
+    mask = (np.arange(t) < rng.integers(1, t + 1, size=n)[:, None]).astype(float)
+    return tenths(rng, n, t), tenths(rng, n, t), mask, float(rng.choice([0.5, 0.8, 0.9]))
+
+
+def _next(values: Array) -> Array:
+    return np.concatenate([values[:, 1:], np.zeros((len(values), 1))], axis=1)
+
+
+def _shaped_mistakes(rewards: Array, potential: Array, mask: Array, discount: float) -> dict[str, Any]:
+    after = _next(mask)
+    following = after * _next(potential)
+    cut_off = mask * (np.arange(mask.shape[1]) == mask.shape[1] - 1) * potential
+    before = np.concatenate([np.zeros((len(mask), 1)), potential[:, :-1]], axis=1)
+    return {
+        "Behind <eos> yours still has a potential: that of a finished answer is 0.": (
+            mask * (rewards + discount * _next(potential) - potential)
+        ),
+        "An answer that reaches the horizon has ended, too: its potential is 0, not that of its last state.": (
+            mask * (rewards + discount * (following + cut_off) - potential)
+        ),
+        "Your finished answers keep the potential of their last state; it must be 0.": (
+            mask * (rewards + discount * (following + (mask - after) * potential) - potential)
+        ),
+        "Behind the end there are no rewards: multiply by the mask.": rewards + discount * following - potential,
+        "The sign of the shaping term is flipped.": mask * (rewards + potential - discount * following),
+        "You forgot the discount.": mask * (rewards + following - potential),
+        "The discount multiplies the next potential only.": mask * (rewards + discount * (following - potential)),
+        "The discount stands at the wrong potential: the next one is discounted.": (
+            mask * (rewards + following - discount * potential)
+        ),
+        "You return the shaping term; add it to the rewards.": mask * (discount * following - potential),
+        "You compare with the state before; a token is paid for the state that it leads to.": (
+            mask * (rewards + discount * potential - before)
+        ),
+    }
+
+
+SHAPED_REWARDS = Exercise(
+    "shaped_rewards",
+    "one row for each answer, one column for each token",
+    actor_critic.td_errors,
+    _shaped_case,
+    _shaped_mistakes,
+    traits=lambda rewards, potential, mask, discount: {"all answers reach the horizon": mask.all()},
+)
+
+
+def _harmless_case(rng: Generator) -> Case:
+    words, horizon = ((1, 2), (2, 2), (1, 3), (3, 2), (2, 3))[rng.integers(5)]
+    count, discount, eos = int(rng.integers(2, 6)), float(rng.choice([0.5, 0.8, 1.0])), words
+    potential = [tenths(rng, count, words**t) for t in range(horizon)]
+    potential[0] *= rng.integers(2, size=(count, 1))  # so that some sums are 0
+    last = [*potential, np.repeat(potential[-1], words, axis=1)]
+    answers = lm.enumerate_responses(words + 1, horizon, eos)
+    mask = lm.response_mask(answers, eos)
+    kind = rng.integers(5, size=(count, 1))
+    ends = (kind == 1) * 0.7 + (kind == 2) * np.concatenate(last, axis=1)
+    terms = shaping.shaping(potential, words + 1, discount, eos, ends)
+    terms = [np.where(kind[..., None] == 3, potential[0][..., None], level) for level in terms]
+    table = Tabular(words + 1, horizon, tuple((k,) for k in range(words + 1)), eos)
+    place = table.places(np.zeros((len(answers), 1), dtype=int), answers)
+    read = np.concatenate(terms, axis=1)[:, place]
+    bonus = np.take_along_axis(read, np.broadcast_to(answers, (count, *answers.shape))[..., None], axis=-1)[..., 0]
+    moved = discount ** -np.arange(horizon) * (np.arange(horizon) == mask.sum(-1)[:, None] - 1)
+    bonus = bonus + (kind[..., None] == 4) * tenths(rng, count, 1, 1) * moved
+    return np.where(mask > 0, bonus, tenths(rng, *bonus.shape)), mask, discount
+
+
+def _equal(numbers: Array) -> Array:
+    return np.ptp(numbers, axis=1) < 1e-9
+
+
+def _harmless(bonus: Array, mask: Array, discount: float) -> Array:
+    return _equal(np.sum(bonus * mask * discount ** np.arange(mask.shape[1]), axis=-1))
+
+
+def _harmless_mistakes(bonus: Array, mask: Array, discount: float) -> dict[str, Any]:
+    paid = bonus * mask * discount ** np.arange(mask.shape[1])
+    last = mask - np.concatenate([mask[:, 1:], np.zeros((len(mask), 1))], axis=1)
+    return {
+        "The sums need not be 0: it is enough that they are the same for all answers.": (
+            np.abs(paid.sum(-1)).max(axis=1) < 1e-9
+        ),
+        "You forgot the discount: step t counts with its t-th power.": _equal(np.sum(bonus * mask, axis=-1)),
+        "Padding counts in yours: multiply by the mask.": (
+            _equal(np.sum(bonus * discount ** np.arange(mask.shape[1]), axis=-1))
+        ),
+        "You ask each step to be paid the same; only the sum over an answer must be the same.": (
+            np.ptp(paid, axis=1).max(axis=-1) < 1e-9
+        ),
+        "You look at the last token only; sum over all tokens.": _equal(np.sum(paid * last, axis=-1)),
+        "You divide by the length; the optimum depends on the sum.": _equal(paid.sum(-1) / mask.sum(-1)),
+        "It is the other way round: True says that the optimum stays.": ~_harmless(bonus, mask, discount),
+    }
+
+
+HARMLESS = Exercise(
+    "harmless",
+    "True or False for each bonus",
+    _harmless,
+    _harmless_case,
+    _harmless_mistakes,
+    traits=lambda bonus, mask, discount: {"the discount is 1": discount == 1},
+)
