@@ -8,7 +8,7 @@ from autograd import jacobian, value_and_grad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_lab.methods import actor_critic, shaping
+from rlhf_lab.methods import actor_critic, best_of_n, shaping
 from rlhf_lab.methods import soft_values as soft
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.tabular import Tabular
@@ -170,6 +170,15 @@ def test_the_soft_potential_turns_rewards_into_the_implicit_rewards_of_the_optim
         plain = shaping.soft_potential(prior, by_token, 0.4, 1.0, eos)
         with pytest.raises(AssertionError):
             same(plus(by_token, shaping.shaping(plain, vocab, discount, eos)), shaped, 1e-3)
+
+
+@every_size
+def test_judged_token_by_token_on_the_values_of_the_prior_the_optimum_is_one_step_of_decoding(vocab, horizon, eos):
+    prior, _, rewards, _ = trees(5, vocab, horizon, eos)
+    values = token_mdp.policy_evaluation(prior, rewards, 1.0, eos)
+    shaped = plus(rewards, shaping.shaping(values.v, vocab, 1.0, eos))
+    found = soft.psi_values(prior, shaped, 0.4, 0.0, eos).advantage
+    same(found, best_of_n.weighted_decoding(prior, values.q, 1 / 0.4))
 
 
 @every_size
