@@ -337,6 +337,17 @@ def test_with_the_values_for_a_potential_a_shorter_trace_makes_less_noise_and_no
     assert min(gains) < 1  # the potential of least noise is near the values, not equal to them
 
 
+@every_size
+@pytest.mark.parametrize("lam", [0.0, 0.6, 1.0])
+def test_shaped_rewards_with_a_shorter_trace_end_at_the_soft_optimum_of_that_discount(vocab, horizon, eos, lam):
+    prior, _, rewards, potential = trees(13, vocab, horizon, eos)
+    shaped = plus(rewards, shaping.shaping(potential, vocab, 1.0, eos))
+    end = soft.psi_values(prior, shaped, 0.4, lam, eos).advantage
+    paid = plus(shaped, shaping.implicit_rewards(end, prior, 0.4), -1)  # what is left after the price of each token
+    advantage = token_mdp.policy_evaluation(end, paid, lam, eos).advantage
+    same(advantage, [np.zeros(a.shape) for a in advantage])  # so no policy gradient is left
+
+
 def test_lambda_is_a_share():
     policy, _, rewards, potential = trees(0, 3, 2, 2)
     with pytest.raises(ValueError, match="lambda must lie in"):
