@@ -395,3 +395,18 @@ def test_a_potential_of_the_wrong_shape_is_told_before_any_work(make):
             make(good, 3, *rest, end)
     with pytest.raises(ValueError, match="a language needs at least 2 tokens"):
         make(good, 1, *rest)
+
+
+def test_without_further_words_there_is_no_discount_no_eos_and_the_end_is_worth_nothing():
+    prior, _, rewards, potential = trees(14, 3, 3, None)
+    start = np.array([0.2, 0.3, 0.5])
+    terms = shaping.shaping(potential, 3, 1.0, None, 0.0)
+    same(shaping.shaping(potential, 3), terms, 0)
+    same(shaping.progress(potential, 3), terms, 0)
+    same(shaping.step_sum(potential, 3), shaping.step_sum(potential, 3, None, 0.0), 0)
+    same(shaping.potential_of(terms), potential)
+    soft_one = shaping.soft_potential(prior, rewards, 0.4)
+    same(soft_one, shaping.soft_potential(prior, rewards, 0.4, 1.0, None), 0)
+    same(shaping.return_variance(prior, rewards), shaping.return_variance(prior, rewards, 1.0, None), 0)
+    noise = shaping.gradient_noise(prior, rewards, start, potential)
+    assert noise == shaping.gradient_noise(prior, rewards, start, potential, 1.0, None)
