@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks import contestants as c
-from benchmarks import feedback, ilhf
+from benchmarks import feedback, ilhf, soft_values
 from benchmarks.table import page
 from rlhf_lab.experiments.ilhf.worlds import Setting
 from rlhf_lab.methods import ppo, rollouts
@@ -77,6 +77,7 @@ def contests() -> dict[str, dict]:
         "PyTorch eager": c.enumerate_torch(params, 5),
         "jax.jit": c.enumerate_jax(params, 5),
     }
+    found["soft values of 4 questions with 111,111 answers each"] = soft_values.contestants()
     found["Bradley-Terry, 100,000 comparisons of 100 items"] = feedback.contestants()
     model, params, texts = world(2, 128, 64)
     given = model, params, model.init(np.random.default_rng(1)), texts[:64], texts[64:]

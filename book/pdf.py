@@ -9,6 +9,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "book/_ext"))
@@ -16,6 +20,7 @@ sys.path.append(str(ROOT / "book/_ext"))
 import book_index  # noqa: E402
 
 HTML = ROOT / "_build/html"
+OPTIONS = ["--no-sandbox", "--disable-gpu"]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FOOT = '<div style="font-size: 8px; width: 100%; text-align: center"><span class="pageNumber"></span></div>'
 # Gather the articles of all pages in the first, and let links between pages lead to where these are now.
@@ -35,7 +40,6 @@ GATHER = """async (pages) => {
       else link.removeAttribute("href");
     }
     for (const picture of article.querySelectorAll("img")) {
-      picture.loading = "eager";
       picture.src = new URL(picture.getAttribute("src"), here).href;
     }
     for (const script of article.querySelectorAll("script")) script.remove();
@@ -45,7 +49,7 @@ GATHER = """async (pages) => {
   document.querySelector("article").replaceWith(...articles);
   const style = document.createElement("style");
   style.textContent =
-    ".bd-main .bd-content .bd-article h1:first-of-type { display: block; } article { break-before: page; }";
+    ".bd-main .bd-content .bd-article h1:first-of-type { display: block; } article + article { break-before: page; }";
   document.head.append(style);
   document.title = "RLHF Lab";
   await Promise.all([...document.images].map((picture) => picture.decode()));
@@ -73,33 +77,35 @@ def served(folder: Path = HTML) -> Iterator[str]:
         server.shutdown()
 
 
-def print_book(pages: list[str], out: Path) -> None:
-    """Print these pages of the built book into one file."""
-    from playwright.sync_api import sync_playwright
-
-    with served() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.set_default_timeout(0)  # hundreds of pages take minutes on a slow machine
-        page.goto(address + pages[0])
-        page.evaluate(GATHER, pages)
-        page.pdf(
-            path=out,
-            format="A4",
-            margin={"top": "18mm", "bottom": "18mm", "left": "14mm", "right": "14mm"},
-            display_header_footer=True,
-            header_template="<span></span>",
-            footer_template=FOOT,
-            outline=True,
-            tagged=True,
-        )
-        browser.close()
+def print_book(browser: "Browser", address: str, pages: list[str], out: Path) -> None:
+    """Print these pages of the book, which is served at an address, into one file."""
+    page = browser.new_page()
+    page.set_default_timeout(0)  # hundreds of pages take minutes on a slow machine
+    page.goto(address + pages[0])
+    page.evaluate(GATHER, pages)
+    page.pdf(
+        path=out,
+        format="A4",
+        margin={"top": "18mm", "bottom": "18mm", "left": "14mm", "right": "14mm"},
+        display_header_footer=True,
+        header_template="<span></span>",
+        footer_template=FOOT,
+        outline=True,
+        tagged=True,
+    )
+    page.close()
 
 
 def main() -> None:
     """Print the whole book, and say where it is."""
+    from playwright.sync_api import sync_playwright
+
     out = ROOT / "_build/rlhf-lab.pdf"
-    print_book([path.relative_to(ROOT).with_suffix(".html").as_posix() for path in book_index.pages(ROOT)], out)
+    pages = [path.relative_to(ROOT).with_suffix(".html").as_posix() for path in book_index.pages(ROOT)]
+    with served() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
+        print_book(browser, address, pages, out)
+        browser.close()
     print(f"Printed to {os.path.relpath(out)}")
 
 

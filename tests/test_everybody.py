@@ -93,7 +93,7 @@ def test_a_solution_folds_without_a_script_and_its_bar_holds_no_link(small):
 
 
 def test_pictures_have_a_size_and_come_when_they_are_near(small):
-    assert re.search(r'<img [^>]*picture.png"[^>]* width="\d+" height="\d+" loading="lazy">', small[1]["index.html"])
+    assert re.search(r'<img [^>]*picture.png"[^>]* width="\d+" height="\d+" decoding="async">', small[1]["index.html"])
 
 
 def test_a_long_signature_is_lines_and_no_list(small):

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "book/_ext")]
 
+import bibliography  # noqa: E402
 import book_index  # noqa: E402
 import sources  # noqa: E402
 
@@ -63,3 +64,15 @@ def test_almost_all_sources_are_in_the_bibliography():
 def test_every_place_in_a_work_is_told():
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rlhf_lab").rglob("*.py"))
     assert not re.search(r"ILHF, \d", code)
+
+
+def test_works_are_labelled_by_authors_and_year_and_no_two_alike(tmp_path):
+    def labels(text):
+        (tmp_path / "some.bib").write_text(text, encoding="utf-8")
+        style = bibliography.Style()
+        entries = sources.parse_file(str(tmp_path / "some.bib")).entries.values()
+        return [entry.label for entry in style.format_entries(style.sort(entries))]
+
+    assert {"Doe 2020", "Doe and Van Roe 2020b", "Doe et al. 2021"} < set(labels(BIBLIOGRAPHY))
+    found = labels((ROOT / "book/references.bib").read_text(encoding="utf-8"))
+    assert len(set(found)) == len(found) > 70

@@ -44,16 +44,14 @@ def tags(app: Sphinx, page: str, title: str, description: str) -> str:
 
 
 def _sized(body: str, images: dict[str, Path]) -> str:
-    """Give each picture its size, so that nothing moves when it comes, and let it come when it is near the screen."""
+    """Give each picture its size, so that nothing moves when it comes."""
 
     def tell(found: re.Match) -> str:
         picture = images.get(found[2].rpartition("/")[2])
         if "width=" in found[0] or picture is None:
             return found[0]
         width, height = struct.unpack(">II", picture.read_bytes()[16:24])
-        return (
-            f'<img {found[1]}src="{found[2]}"{found[3].rstrip("/ ")} width="{width}" height="{height}" loading="lazy">'
-        )
+        return f'<img {found[1]}src="{found[2]}"{found[3].rstrip("/ ")} width="{width}" height="{height}" decoding="async">'
 
     return IMAGE.sub(tell, body)
 

@@ -65,7 +65,7 @@ def _index() -> str:
 def _row(exercise: course.Exercise) -> str:
     number = exercise.number.removeprefix("Exercise ")
     link = f"{{ref}}`{number} {exercise.title} <{exercise.label}>`"
-    checker = f"{{py:func}}`~rlhf_lab.check.{exercise.checker}`" if exercise.checker else ""
+    checker = f"{{py:func}}`{exercise.checker} <rlhf_lab.check.{exercise.checker}>`" if exercise.checker else ""
     return f"| {link} | {exercise.kind} | {course.dots(exercise.difficulty)} | {exercise.minutes} | {checker} |"
 
 

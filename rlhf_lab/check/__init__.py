@@ -335,6 +335,15 @@ def query_probability(function: Function) -> None:
     _report(_imitation.QUERY_PROBABILITY, function)
 
 
+def moment_gradient(function: Function) -> None:
+    """Check f(transition, policy, start, features, shown): m - E_pi[sum_t f(s_t)], shape (D,).
+
+    `transition` (S, A, S), `policy` (T, S, A) with pi_t(a | s) for each step, `start` (S,) the first states, `features`
+    (S, D), `shown` (D,) the moments m of the demonstrations.
+    """
+    _report(_imitation.MOMENT_GRADIENT, function)
+
+
 def ilhf_loss(function: Function) -> None:
     """Check f(first, second, label): the mean of - log Q of the chosen answer, one number; its shape is ().
 

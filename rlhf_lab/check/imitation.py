@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths
-from rlhf_lab.methods import dril, imitation
+from rlhf_lab.methods import dril, imitation, inverse
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
 from rlhf_lab.worlds import gridworlds
 
@@ -222,4 +222,51 @@ QUERY_PROBABILITY = Exercise(
     _asking_case,
     _asking_mistakes,
     traits=lambda log_pi, b: {"there are two actions": log_pi.shape[1] == 2, "b is 1": b == 1},
+)
+
+
+def _moment_case(rng: Generator) -> Case:
+    s, a, t, d = (int(rng.integers(low, high)) for low, high in ((2, 4), (2, 4), (1, 4), (1, 3)))
+    start = rng.dirichlet(np.ones(s)) if rng.random() < 0.5 else np.eye(s)[0]
+    policy = np.exp(log_probs(rng, t, s, a))
+    return np.exp(log_probs(rng, s, a, s)), policy, start, tenths(rng, s, d), tenths(rng, d)
+
+
+def _spent(transition: Array, policy: Array, start: Array) -> Array:
+    return inverse.visits(gridworlds.Grid(transition, np.zeros(len(start)), start), policy)
+
+
+def _moment_gradient(transition: Array, policy: Array, start: Array, features: Array, shown: Array) -> Array:
+    return shown - _spent(transition, policy, start).sum(0) @ features
+
+
+def _moment_mistakes(transition: Array, policy: Array, start: Array, features: Array, shown: Array) -> dict[str, Any]:
+    own = _spent(transition, policy, start) @ features
+    later = _spent(transition, np.concatenate([policy, policy[-1:]]), start)[1:] @ features
+    first = _spent(transition, np.broadcast_to(policy[0], policy.shape), start) @ features
+    turned = _spent(transition, policy[::-1], start) @ features
+    anywhere = _spent(transition, policy, np.full(len(start), 1 / len(start))) @ features
+    return {
+        "The sign is flipped: it is what the demonstrations collect, less what the policy does.": own.sum(0) - shown,
+        "You return what the policy collects; subtract it from the moments of the demonstrations.": own.sum(0),
+        "You take the mean over the steps; moments are sums over a drive.": shown - own.mean(0),
+        "You look at the last step only; sum over all of them.": shown - own[-1],
+        "You begin one step too late: the first states count, too.": shown - later.sum(0),
+        "You use the policy of the first step all the way; it has one for each step.": shown - first.sum(0),
+        "You use the policies from the last to the first; step t has its own, policy[t].": shown - turned.sum(0),
+        "You begin anywhere; begin where the demonstrations do, in `start`.": shown - anywhere.sum(0),
+        "You return one row for each step; sum over the steps.": shown - own,
+    }
+
+
+MOMENT_GRADIENT = Exercise(
+    "moment_gradient",
+    "one number for each feature",
+    _moment_gradient,
+    _moment_case,
+    _moment_mistakes,
+    traits=lambda transition, policy, start, features, shown: {
+        "there is one step": len(policy) == 1,
+        "the first state is certain": start.max() == 1,
+    },
 )

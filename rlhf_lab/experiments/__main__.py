@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhf_lab.experiments import imitation, mistakes, policy_gradients, runner, segments
+from rlhf_lab.experiments import imitation, mistakes, policy_gradients, runner, segments, soft_values
 from rlhf_lab.experiments.dpo import fall, networks, online
 from rlhf_lab.experiments.ilhf import study as ilhf
 
@@ -19,6 +19,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
         40,
         "what PPO gains by using answers again: equal answers and equal steps",
     ),
+    "soft_values": (soft_values.STUDY, 10, "whether a network learns soft values, and from whose answers"),
     "mistakes": (mistakes.STUDY, 10, "where policy-gradient code with one wrong line goes"),
 }
 DPO = {"online": online.STUDY, "prior": online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}

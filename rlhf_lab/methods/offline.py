@@ -20,6 +20,8 @@ from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.worlds.token_mdp import Levels, Values, sweep
 
+STEPS = 25  # of Newton's method, which doubles the number of right digits in each at the end
+
 
 class Log(NamedTuple):
     """What is known of a log, levels (K, W^t, V): how often each token was taken, and the mean reward paid for it."""
@@ -62,6 +64,15 @@ def behaviour(counts: Levels) -> Levels:
     """
     with np.errstate(divide="ignore"):
         return [np.log(np.where(np.any(n, -1, keepdims=True), n, 1)) - np.log(_total(n)) for n in counts]
+
+
+def coverage_bound(log: Log, log_optimum: Array, eos: int | None = None) -> Array:
+    """- log pi*(seen | x), (K,): no policy that writes only answers of the log is nearer to pi*, nats (eq-coverage).
+
+    `log_optimum` (K, A) of all answers. What pi* becomes if it is restricted to the log is as near.
+    """
+    seen = np.isfinite(lm.answers_of_levels(behaviour(log.counts), eos))
+    return -np.log(np.sum(np.exp(log_optimum), axis=-1, where=seen))
 
 
 def batch_q(log: Log, unseen: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
@@ -153,21 +164,19 @@ def conservative_q(log: Log, alpha: float, discount: float = 1.0, eos: int | Non
 
 
 def _conservative(y: Array, counts: Array, alpha: float) -> Array:
-    """Solve for Q (N, V) by bisection of log sum_a exp Q: given that, each Q is a Wright omega function."""
+    """Solve for Q (N, V): given log sum_a exp Q, the excess alpha pi / mu of each token is a Wright omega function.
+
+    Newton's steps, for the pi to sum to 1, start at E_mu Q, which is below, and never pass a convex function's zero.
+    """
     seen = counts > 0
-    mu = np.where(seen, counts, 1) / _total(counts)
-
-    def solved(log_z: Array) -> Array:
-        excess = wrightomega(np.where(seen, np.log(alpha / mu) + y + alpha, 0.0) - log_z)
-        return np.where(seen, y + alpha - excess, -np.inf)
-
-    least = np.sum(np.where(seen, mu * y, 0.0), axis=-1, keepdims=True)  # E_mu Q = E_mu y
-    most = _soft(np.where(seen, y, -np.inf)) + alpha
-    for _ in range(60):
-        middle = (least + most) / 2
-        above = _soft(solved(middle)) > middle
-        least, most = np.where(above, middle, least), np.where(above, most, middle)
-    return solved(least)
+    mu = counts / _total(counts)
+    steady = np.where(seen, y + alpha + np.log(alpha / np.where(seen, mu, 1.0)), 0.0)
+    log_z, excess = np.sum(mu * y, axis=-1, keepdims=True), y
+    for _ in range(STEPS):
+        excess = wrightomega(steady - log_z)
+        over = np.sum(mu * excess, axis=-1, keepdims=True) - alpha
+        log_z = log_z + over / np.sum(mu * excess / (1 + excess), axis=-1, keepdims=True)
+    return np.where(seen, y + alpha - excess, -np.inf)
 
 
 def filtered_clone(

@@ -174,6 +174,23 @@ def misplaced_target(
     return sweep(paid, discount, eos, lambda t, q: soft_maximum(values[t])).q
 
 
+def other_direction(log_p: Array, rewards: Array, price: float) -> Array:
+    """log pi of pi = c p / (lambda - R): best for E_pi[R] - c KL(p || pi), the divergence the other way round.
+
+    `log_p` and `rewards` (..., A) of answers; lambda, above the largest R, makes the sum 1 (eq-other-direction).
+    """
+    checks.positive("price", price)
+    checks.answer_rewards(rewards, log_p.shape)
+    p = np.exp(log_p)
+    low = np.max(np.where(p > 0, rewards + price * p, -np.inf), axis=-1, keepdims=True)
+    high = np.max(np.where(p > 0, rewards, -np.inf), axis=-1, keepdims=True) + price
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = np.sum(np.where(p > 0, price * p / (middle - rewards), 0.0), axis=-1, keepdims=True) > 1
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.log(price) + log_p - np.log(np.where(p > 0, high - rewards, 1.0))
+
+
 def soft_evaluation(
     policy: Levels, prior: Levels, rewards: Levels, price: float, discount: float = 1.0, eos: int | None = None
 ) -> Values:

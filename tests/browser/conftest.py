@@ -1,7 +1,7 @@
 """A browser and the built book, for tests that look at pages as a reader does."""
 
 import pytest
-from browsing import HTML, PAGES, Visit, chromium, served
+from browsing import HTML, OPTIONS, PAGES, Visit, chromium, served
 
 
 def pytest_configure(config):
@@ -25,7 +25,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        running = playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
         yield running
         running.close()
 

@@ -2,8 +2,9 @@
 
 import re
 
+import pypdf
 import pytest
-from browsing import HTML
+from browsing import HTML, print_book
 
 CHAPTERS = sorted(f"notebooks/{page.name}" for page in (HTML / "notebooks").glob("*.html"))
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
@@ -108,3 +109,16 @@ def test_llms_txt_lists_sources_that_are_there():
     listed = re.findall(r"^- \[.+\]\((.+)\): .+$", text, re.MULTILINE)
     assert len(listed) >= 20
     assert [name for name in listed if not (HTML / name).exists()] == []
+
+
+def test_the_book_is_printed_with_an_outline_page_numbers_and_links(browser, site, tmp_path):
+    print_book(browser, site, ["book/glossary.html", "book/notation.html"], tmp_path / "book.pdf")
+    printed = pypdf.PdfReader(tmp_path / "book.pdf")
+    titles = [entry for entry in printed.outline if not isinstance(entry, list)]
+    assert [entry.title for entry in titles] == ["Glossary", "Notation"]
+    starts = [printed.get_destination_page_number(entry) for entry in titles]
+    assert starts[0] == 0 < starts[1] < len(printed.pages)
+    for number, page in enumerate(printed.pages, 1):
+        assert page.extract_text().split()[-1] == str(number)
+    links = [a.get_object() for page in printed.pages for a in page.get("/Annots", [])]
+    assert any("/Dest" in link for link in links)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import experiments
-from rlhf_lab.experiments import imitation, mistakes, policy_gradients, runner, segments
+from rlhf_lab.experiments import imitation, mistakes, policy_gradients, runner, segments, soft_values
 from rlhf_lab.experiments.__main__ import DPO
 from rlhf_lab.experiments.ilhf.study import STUDIES
 from rlhf_lab.numerics import files
@@ -13,6 +13,7 @@ STORED = {"imitation": (imitation.STUDY, 50)} | {f"dpo {name}": (study, 20) for 
 STORED["dpo prior"] = (DPO["prior"], 200)
 STORED["mistakes"] = (mistakes.STUDY, 10)
 STORED["policy gradients"] = (policy_gradients.STUDY, 40)
+STORED["soft values"] = (soft_values.STUDY, 10)
 STORED["segments"] = (segments.STUDY, 200)
 STORED |= {f"ilhf {name}": (study, 20) for name, study in STUDIES.items()}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "book"))
 
-from pdf import HTML, chromium, served  # noqa: E402, F401
+from pdf import HTML, OPTIONS, chromium, print_book, served  # noqa: E402, F401
 
 # What a page measures of itself while it loads.
 MEASURE = """

@@ -62,6 +62,81 @@ def test_psi_finds_the_gibbs_policy_token_by_token(vocab, horizon, eos, price):
     assert found.v[0][:, 0] == pytest.approx(gibbs.log_normaliser(log_p, rewards, price), abs=1e-10)
 
 
+@pytest.mark.parametrize("discount", [0.7, 0.95])
+def test_with_a_discount_the_soft_value_is_not_log_z(discount):
+    prior, rewards, by_token = tree(1, 4, 3, 3)
+    log_z = gibbs.log_normaliser(lm.answers_of_levels(prior, 3), rewards, 0.5)
+    for values in (soft.psi_values, soft.g_values):
+        assert (np.abs(values(prior, by_token, 0.5, discount, 3).v[0][:, 0] - log_z) > 0.01).all()
+
+
+@every_size
+@pytest.mark.parametrize("discount", [0.7, 1.0])
+def test_what_the_prior_never_writes_the_optimum_never_writes(vocab, horizon, eos, discount):
+    """There Psi is -inf, whatever G is: what comes after such a token changes nothing that is written."""
+    prior, rewards, by_token = tree(1, vocab, horizon, eos)
+    with np.errstate(divide="ignore"):
+        never = [np.log(np.arange(vocab) > 0) for _ in prior]
+    prior = [log_softmax(p + n) for p, n in zip(prior, never, strict=True)]
+    psi, g = (f(prior, by_token, 0.5, discount, eos) for f in (soft.psi_values, soft.g_values))
+    same(psi.v, g.v, 1e-12)
+    for q, finite in zip(psi.q, g.q, strict=True):
+        assert (q[..., 0] == -np.inf).all()
+        assert np.isfinite(finite).all()
+    if discount == 1:
+        log_p = lm.answers_of_levels(prior, eos)
+        assert psi.v[0][:, 0] == pytest.approx(gibbs.log_normaliser(log_p, rewards, 0.5), abs=1e-10)
+        assert (np.exp(lm.answers_of_levels(psi.advantage, eos))[log_p == -np.inf] == 0).all()
+
+
+@every_size
+def test_an_action_value_with_its_own_price_is_flat_at_the_optimum(vocab, horizon, eos):
+    """CS188 sums r / c - log pi + log p from this step on; at the optimum that is V(s), whatever the token."""
+    prior, _, rewards = tree(2, vocab, horizon, eos)
+    best = soft.psi_values(prior, rewards, 0.6, eos=eos)
+    q = soft.soft_evaluation(best.advantage, prior, rewards, 0.6, eos=eos).q
+    for level, pi, p, v in zip(q, best.advantage, prior, best.v, strict=True):
+        assert level / 0.6 - pi + p == pytest.approx(np.repeat(v[..., None], vocab, axis=-1), abs=1e-10)
+
+
+@pytest.mark.equation("eq-other-direction")
+@pytest.mark.parametrize("price", [0.01, 0.5, 20.0])
+def test_the_divergence_the_other_way_round_has_an_optimum_in_closed_form(price):
+    rng = np.random.default_rng(11)
+    log_p, rewards = log_softmax(rng.normal(size=(50, 6))), rng.normal(size=(50, 6))
+    log_p[0] = log_softmax(np.array([9.0, 0, 0, 0, 0, -np.inf]))
+    rewards[0, 5] = 50.0  # of no use: the prior never writes it
+    log_pi = soft.other_direction(log_p, rewards, price)
+    again = soft.other_direction(log_p.reshape(5, 10, 6), rewards.reshape(5, 10, 6), price)
+    assert np.exp(again.reshape(50, 6)) == pytest.approx(np.exp(log_pi))
+    assert np.exp(log_pi).sum(-1) == pytest.approx(np.ones(50))
+    assert log_pi[0, 5] == -np.inf
+    assert np.isfinite(log_pi[1:]).all()
+
+    def worth(pi, p):  # an answer that p never writes costs nothing to leave out, and earns -100
+        seen = p > -np.inf
+        return pi @ np.where(seen, rewards[k], -100) - price * np.sum(np.exp(p[seen]) * (p[seen] - np.log(pi[seen])))
+
+    for k in range(50):
+        best = worth(np.exp(log_pi[k]), log_p[k])
+        for noise in rng.normal(size=(20, 6)):
+            near = np.exp(log_pi[k] + 0.05 * noise)
+            assert worth(near / near.sum(), log_p[k]) < best
+
+
+@pytest.mark.parametrize("price", [0.3, 2.0])
+def test_a_target_that_forgets_the_horizon_favours_answers_that_were_cut_off(price):
+    """Logits of 0 behind the horizon are worth log V: answers that were cut off become V times as likely."""
+    prior, rewards, by_token = tree(12, 3, 3, 2)
+    length = lm.response_mask(lm.enumerate_responses(3, 3, 2), 2).sum(-1)
+    cut = (lm.enumerate_responses(3, 3, 2) != 2).all(-1)
+    assert (length[cut] == 3).all()
+    by_token[-1][..., :2] += price * np.log(3)
+    found = lm.answers_of_levels(soft.psi_values(prior, by_token, price, eos=2).advantage, 2)
+    right = gibbs.log_policy(lm.answers_of_levels(prior, 2), rewards, price)
+    assert found == pytest.approx(log_softmax(right + cut * np.log(3)), abs=1e-10)
+
+
 @pytest.mark.equation("eq-prior-q")
 @every_size
 def test_a_log_prior_in_q_finds_the_likeliest_answer_of_the_gibbs_policy(vocab, horizon, eos):
@@ -77,15 +152,15 @@ def test_a_log_prior_in_q_finds_the_likeliest_answer_of_the_gibbs_policy(vocab, 
         assert gibbs.gap(only, lm.answers_of_levels(prior, eos), rewards, 0.7) == pytest.approx(-0.7 * optimum.max(-1))
 
 
-def test_the_gibbs_policy_read_greedily_misses_its_mode_on_many_trees():
+def test_the_gibbs_policy_read_greedily_misses_its_mode_on_more_than_a_quarter_of_the_trees():
     missed = []
-    for seed in range(300):
+    for seed in range(20):
         price = np.random.default_rng(seed).uniform(0.2, 2)
-        prior, _, by_token = tree(seed + 1000, 3, 4, 2, prompts=1)
+        prior, _, by_token = tree(seed + 1000, 3, 4, 2, prompts=100)
         policy = soft.psi_values(prior, by_token, price, eos=2).advantage
         read = lm.answer_index(soft.greedy(policy, 2), 3, 2)
         missed.append(read != lm.answers_of_levels(policy, 2).argmax(-1))
-    assert 0.15 < np.mean(missed) < 0.4
+    assert 0.25 < np.mean(missed) < 0.33
 
 
 @pytest.mark.equation("eq-token-kl")
@@ -192,7 +267,7 @@ def test_temporal_differences_learn_them_from_the_answers_of_the_prior(kind, dis
 
     loss, collect = soft.td(task, reference[0], backup, draw)
     rng = np.random.default_rng(0)
-    params, _ = fit(loss, reference[1], collect, rounds=800, optimizer=sgd(8.0), rng=rng)
+    params, _ = fit(loss, reference[1], collect, rounds=150, optimizer=sgd(8.0), rng=rng)
     for found, level in zip(
         np.split(params["logits"], [1, 3], axis=1), exact(prior, by_token, 0.5, discount, 2).q, strict=True
     ):
@@ -208,6 +283,7 @@ def test_a_price_is_above_zero():
     for call in (
         lambda: soft.misplaced_target(prior, prior, rewards, 0),
         lambda: soft.soft_evaluation(prior, prior, rewards, 0),
+        lambda: soft.other_direction(prior[0], rewards[0], 0),
         lambda: soft.td_targets(soft.PSI, nothing, nothing, np.array([[0, 2]]), np.ones(1), 0),
     ):
         with pytest.raises(ValueError, match="price must be finite and above 0; got 0"):
