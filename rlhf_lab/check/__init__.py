@@ -5,13 +5,13 @@ rooms below. To add an exercise, write an `Exercise` in the module of its chapte
 docstring states it.
 """
 
+from rlhf_lab.check import dense_rewards as _dense_rewards
 from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
 from rlhf_lab.check import policy_gradients as _policy_gradients
-from rlhf_lab.check import resets as _resets
 from rlhf_lab.check import reward_modeling as _reward_modeling
 from rlhf_lab.check import soft_values as _soft_values
 from rlhf_lab.check import token_mdp as _token_mdp
@@ -429,7 +429,7 @@ def shaped_rewards(function: Function) -> None:
     `rewards` (N, T) are those of the tokens, `potential` (N, T) belongs to the states before them, `mask` (N, T) is 1
     up to the last token, `discount` is gamma. Behind the last token, rewards and potential hold padding.
     """
-    _report(_resets.SHAPED_REWARDS, function)
+    _report(_dense_rewards.SHAPED_REWARDS, function)
 
 
 def harmless(function: Function) -> None:
@@ -438,4 +438,4 @@ def harmless(function: Function) -> None:
     `bonus` (M, A, T) are M process rewards that could be added, token by token, for all A answers to one prompt; `mask`
     (A, T) is 1 up to the last token of each answer, behind which there is padding. `discount` is gamma.
     """
-    _report(_resets.HARMLESS, function)
+    _report(_dense_rewards.HARMLESS, function)

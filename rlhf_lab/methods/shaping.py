@@ -1,6 +1,6 @@
 """Dense rewards: potentials, rewards for partial answers, and the noise that they leave in a policy gradient.
 
-Beside the chapter "Resets"; functions stand in the order of its equations.
+Beside the chapter "Dense rewards"; functions stand in the order of its equations.
 
     s state    s' the state after s and a    Phi potential    F shaping term    gamma discount    beta KL weight
     p prior    r reward    h score of a state    G return    A advantage    d(s) how often a policy reaches s

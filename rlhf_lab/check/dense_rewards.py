@@ -1,4 +1,4 @@
-"""What the checkers of the chapter "Resets" know: answer keys, cases and typical mistakes."""
+"""What the checkers of the chapter "Dense rewards" know: answer keys, cases and typical mistakes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The exercises of the chapter "Resets", solved and got wrong by a reader who likes loops."""
+"""The exercises of the chapter "Dense rewards", solved and got wrong by a reader who likes loops."""
 
 import numpy as np
 
