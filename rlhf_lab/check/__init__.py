@@ -439,3 +439,22 @@ def harmless(function: Function) -> None:
     (A, T) is 1 up to the last token of each answer, behind which there is padding. `discount` is gamma.
     """
     _report(_dense_rewards.HARMLESS, function)
+
+
+def step_scores(function: Function) -> None:
+    """Check f(written, mask, label, start, weight): scores of the states before each token, shape (N, T), 0 behind.
+
+    `written` (N, T) are answers to one prompt, `mask` (N, T) is 1 up to the last token of each, `label` (N,) are 1 for
+    good ones, else 0. `start` is the score h_0 of a state without labels, which counts as `weight` w > 0 labels.
+    """
+    _report(_dense_rewards.STEP_SCORES, function)
+
+
+def effective_price(function: Function) -> None:
+    """Check f(reward, bonus, mask, beta): the price at which the reward alone has the same optimum, shape (M,), or 0.
+
+    `reward` (A,) is that of all A answers to one prompt, `bonus` (M, A, T) holds M process rewards, one of which is
+    added to it, token by token; `mask` (A, T) is 1 up to the last token, behind which there is padding. `beta` is the
+    price that is charged for the sum. Where the reward has that optimum at no price, the answer is 0.
+    """
+    _report(_dense_rewards.EFFECTIVE_PRICE, function)

@@ -118,3 +118,134 @@ HARMLESS = Exercise(
     _harmless_mistakes,
     traits=lambda bonus, mask, discount: {"the discount is 1": discount == 1},
 )
+
+
+def _scores_case(rng: Generator) -> Case:
+    n, t, eos = int(rng.integers(3, 7)), int(rng.integers(2, 5)), 2
+    written = rng.choice(3, size=(n, t), p=[0.4, 0.4, 0.2])
+    mask = lm.response_mask(written, eos)
+    weight, start = float(rng.choice([0.5, 2.0])), float(rng.choice([0.2, 0.4]))
+    return written, mask, rng.integers(2, size=n).astype(float), start, weight
+
+
+def _agree(written: Array) -> Array:
+    """Return whether two answers have the same token at each place, shape (N, N, T)."""
+    return (written[:, None] == written).astype(float)
+
+
+def _before(same: Array) -> Array:
+    return np.concatenate([np.ones((*same.shape[:-1], 1)), same[..., :-1]], axis=-1)
+
+
+def _counts(through: Array, label: Array) -> tuple[Array, Array]:
+    return np.sum(through * label[:, None], axis=1), np.sum(through, axis=1)
+
+
+def _step_scores(written: Array, mask: Array, label: Array, start: float, weight: float) -> Array:
+    total, n = _counts(np.cumprod(_before(_agree(written)), axis=-1), label)
+    return mask * (total + weight * start) / (n + weight)
+
+
+def _scores_mistakes(written: Array, mask: Array, label: Array, start: float, weight: float) -> dict[str, Any]:
+    same = _agree(written)
+    total, n = _counts(np.cumprod(_before(same), axis=-1), label)
+    last, last_n = _counts(_before(same), label)
+    late, late_n = _counts(np.cumprod(same, axis=-1), label)
+    place, place_n = _counts(np.broadcast_to(mask, same.shape), label)
+    return {
+        "You compare the token before only; a beginning is all tokens before, in their order.": (
+            mask * (last + weight * start) / (last_n + weight)
+        ),
+        "Your beginning includes the token itself; the score belongs to the state before it.": (
+            mask * (late + weight * start) / (late_n + weight)
+        ),
+        "You pool all answers that reach this place; only those with the same beginning count.": (
+            mask * (place + weight * start) / (place_n + weight)
+        ),
+        "You leave the answer itself out; it completes its own beginnings, too.": (
+            mask * (total - label[:, None] + weight * start) / (n - 1 + weight)
+        ),
+        "You take the mean of the labels only; add h_0, which counts as w labels.": mask * total / n,
+        "You forgot h_0 in the numerator.": mask * total / (n + weight),
+        "h_0 counts as w labels: multiply it by the weight.": mask * (total + start) / (n + weight),
+        "Behind the end there are no states: multiply by the mask.": (total + weight * start) / (n + weight),
+    }
+
+
+STEP_SCORES = Exercise(
+    "step_scores",
+    "one row for each answer, one column for the state before each token",
+    _step_scores,
+    _scores_case,
+    _scores_mistakes,
+    traits=lambda written, mask, *rest: {"no answer has more than two tokens": mask.shape[1] == 2},
+)
+
+
+def _price_case(rng: Generator) -> Case:
+    answers, horizon, count = int(rng.integers(3, 6)), int(rng.integers(2, 4)), int(rng.integers(2, 5))
+    length = np.maximum(rng.integers(1, horizon + 1, size=answers), rng.choice([1, horizon], p=[0.7, 0.3]))
+    steps = np.arange(horizon)
+    mask = (steps < length[:, None]).astype(float)
+    reward, bonus = tenths(rng, answers), tenths(rng, count, answers, horizon)
+    share, constant = (
+        rng.choice([0.0, 0.5, 1.0, 3.0], size=(count, 1)),
+        tenths(rng, count, 1) * rng.integers(2, size=(count, 1)),
+    )
+    left = share * reward + constant - np.sum(bonus * mask, axis=-1)
+    repeats = rng.random((count, 1, 1)) < 0.75
+    bonus = bonus + repeats * left[..., None] * (steps == length[:, None] - 1)
+    return reward, bonus, mask, float(rng.choice([0.2, 0.5, 2.0]))
+
+
+def _share(reward: Array, total: Array) -> tuple[Array, Array]:
+    """How many times a bonus repeats the reward, and whether it does so in all answers, each (M,)."""
+    share = total @ reward / (reward @ reward)
+    return share, np.max(np.abs(total - share[:, None] * reward), axis=1) < 1e-9
+
+
+def _paid(reward: Array, bonus: Array, mask: Array) -> tuple[Array, Array]:
+    total = np.sum(bonus * mask, axis=-1)
+    return _share(reward - reward.mean(), total - total.mean(axis=1, keepdims=True))
+
+
+def _effective_price(reward: Array, bonus: Array, mask: Array, beta: float) -> Array:
+    share, repeats = _paid(reward, bonus, mask)
+    return np.where(repeats, beta / (1 + share), 0.0)
+
+
+def _price_mistakes(reward: Array, bonus: Array, mask: Array, beta: float) -> dict[str, Any]:
+    share, repeats = _paid(reward, bonus, mask)
+    moves = np.abs(share) > 1e-9
+    alone = np.divide(beta, share, out=np.full(len(share), np.inf), where=moves)
+    level, level_repeats = _share(reward, np.sum(bonus * mask, axis=-1))
+    return {
+        "A reward that counts more is worth more nats: the price is divided, not multiplied.": (
+            np.where(repeats, beta * (1 + share), 0.0)
+        ),
+        "You forgot the reward itself, to which the bonus is added.": np.where(repeats, alone, 0.0),
+        "Padding counts in yours: multiply by the mask.": _effective_price(reward, bonus, np.ones(mask.shape), beta),
+        "A constant moves no optimum: compare differences between answers.": (
+            np.where(level_repeats, beta / (1 + level), 0.0)
+        ),
+        "You fit a line, but not all points need lie on it; then there is no price, and the answer is 0.": (
+            beta / (1 + share)
+        ),
+        "You return how often the reward counts; the price is beta over that.": np.where(repeats, 1 + share, 0.0),
+        "You halve the price for each bonus; a bonus may repeat the reward another number of times.": (
+            np.where(repeats, np.where(moves, beta / 2, beta), 0.0)
+        ),
+        "A bonus with the same sum for all answers leaves the optimum alone: the price stays beta.": (
+            np.where(repeats & moves, beta / (1 + share), 0.0)
+        ),
+    }
+
+
+EFFECTIVE_PRICE = Exercise(
+    "effective_price",
+    "one price for each bonus",
+    _effective_price,
+    _price_case,
+    _price_mistakes,
+    traits=lambda reward, bonus, mask, beta: {"there is no padding": mask.all()},
+)

@@ -93,7 +93,7 @@ def step_values(place: Array, label: Array, start: Array, weight: float) -> Arra
     `place` (N,) says of which state each label in [0, 1] speaks, `start` (S,) what to believe of a state before its
     first label, `weight` w > 0 how many labels that is worth. Raises `ValueError` for labels outside [0, 1].
     """
-    place, label = checks.actions("place", place, len(start)), np.asarray(checks.share("labels", label), dtype=float)
+    place, label = checks.actions("place", place, len(start)), np.asarray(checks.share("labels", label))
     if place.shape != label.shape or place.ndim != 1:
         raise ValueError(f"there must be one label for each place, shape (N,); got {label.shape} for {place.shape}")
     checks.positive("weight", weight)

@@ -146,6 +146,8 @@ def test_a_bonus_that_is_no_shaping_is_refused_with_its_place():
         shaping.potential_of(terms, 1.0, 2)
     terms[2][1, 3, 0] -= 0.25 - 1e-10
     same(shaping.potential_of(terms, 1.0, 2), potential, 1e-9)
+    nothing = levels_with((1, 1, 3), (1, 2, 3))
+    same(shaping.potential_of(nothing, 1.0, 2, atol=0.0), [level[..., 0] for level in nothing])
     last = shaping.shaping(potential, 3, 1.0, 2, end=last_states(potential, 2))
     with pytest.raises(ValueError, match=r"no potential that is 0 at the end has these terms: prompt [0-2], prefix"):
         shaping.potential_of(last, 1.0, 2)
@@ -351,6 +353,13 @@ def test_shaped_rewards_with_a_shorter_trace_end_at_the_soft_optimum_of_that_dis
     same(advantage, [np.zeros(a.shape) for a in advantage])  # so no policy gradient is left
 
 
+def test_a_single_token_is_judged_alone_whatever_lambda_is():
+    policy, _, rewards, potential = trees(0, 3, 1, 2)
+    one, other = (shaping.gradient_noise(policy, rewards, np.ones(3) / 3, potential, lam, 2) for lam in (0.0, 1.0))
+    assert one == other
+    assert one.bias == pytest.approx(0, abs=1e-12)
+
+
 def test_lambda_is_a_share():
     policy, _, rewards, potential = trees(0, 3, 2, 2)
     with pytest.raises(ValueError, match="lambda must lie in"):
@@ -395,6 +404,11 @@ def test_a_potential_of_the_wrong_shape_is_told_before_any_work(make):
             make(good, 3, *rest, end)
     with pytest.raises(ValueError, match="a language needs at least 2 tokens"):
         make(good, 1, *rest)
+    with pytest.raises(ValueError, match="eos must be the last token, 2, or None; got 1"):
+        make(good, 3, *rest[:-1], 1)
+    told = "level 2 must have one finite number for each prompt and each prefix of 2 words, shape (2, 9)"
+    with pytest.raises(ValueError, match="^" + re.escape(f"{told}; got shape (2, 6)")):
+        make(levels_with((2, 1), (2, 3), (2, 6)), 4, *rest[:-1], 3)
 
 
 def test_without_further_words_there_is_no_discount_no_eos_and_the_end_is_worth_nothing():
