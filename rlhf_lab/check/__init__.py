@@ -5,6 +5,7 @@ rooms below. To add an exercise, write an `Exercise` in the module of its chapte
 docstring states it.
 """
 
+from rlhf_lab.check import dense_rewards as _dense_rewards
 from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
@@ -539,3 +540,40 @@ def kl_weights(function: Function) -> None:
     last token of an answer and 0 behind it.
     """
     _report(_nash.KL_WEIGHTS, function)
+
+
+def shaped_rewards(function: Function) -> None:
+    """Check f(rewards, potential, mask, discount): rewards with shaping terms, shape (N, T), 0 behind the end.
+
+    `rewards` (N, T) are those of the tokens, `potential` (N, T) belongs to the states before them, `mask` (N, T) is 1
+    up to the last token, `discount` is gamma. Behind the last token, rewards and potential hold padding.
+    """
+    _report(_dense_rewards.SHAPED_REWARDS, function)
+
+
+def harmless(function: Function) -> None:
+    """Check f(bonus, mask, discount): which bonus leaves every optimum alone, True or False, shape (M,).
+
+    `bonus` (M, A, T) are M process rewards that could be added, token by token, for all A answers to one prompt; `mask`
+    (A, T) is 1 up to the last token of each answer, behind which there is padding. `discount` is gamma.
+    """
+    _report(_dense_rewards.HARMLESS, function)
+
+
+def step_scores(function: Function) -> None:
+    """Check f(written, mask, label, start, weight): scores of the states before each token, shape (N, T), 0 behind.
+
+    `written` (N, T) are answers to one prompt, `mask` (N, T) is 1 up to the last token of each, `label` (N,) are 1 for
+    good ones, else 0. `start` is the score h_0 of a state without labels, which counts as `weight` w > 0 labels.
+    """
+    _report(_dense_rewards.STEP_SCORES, function)
+
+
+def effective_price(function: Function) -> None:
+    """Check f(reward, bonus, mask, beta): the price at which the reward alone has the same optimum, shape (M,), or 0.
+
+    `reward` (A,) is that of all A answers to one prompt, `bonus` (M, A, T) holds M process rewards, one of which is
+    added to it, token by token; `mask` (A, T) is 1 up to the last token, behind which there is padding. `beta` is the
+    price that is charged for the sum. Where the reward has that optimum at no price, the answer is 0.
+    """
+    _report(_dense_rewards.EFFECTIVE_PRICE, function)
