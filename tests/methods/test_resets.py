@@ -87,6 +87,8 @@ def test_with_a_price_the_bound_holds_for_the_divergence_from_the_gibbs_policy()
         bound = resets.reset_bound(horizon, share, resets.coverage(comparator, teacher), eps)
         assert gap <= bound * (1 + 1e-9)
         tight.append(gap / bound)
+        nothing = resets.soft_gains(optimum, prior, rewards, price, eos)
+        assert np.concatenate([level.ravel() for level in nothing]) == pytest.approx(0, abs=1e-9)
     assert max(tight) > 0.5
 
 
