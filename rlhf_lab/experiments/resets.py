@@ -2,8 +2,7 @@
 
 In `PHRASES` all learners start as the SFT policy, which is also the teacher and the prior. In `LOCK` they start as a
 uniform policy, which is the prior, and the teacher is somebody else. Every run sees the same number of judged answers
-and takes the same number of optimiser steps. In PhraseWorld its step size is the best of those of `tune`, on seeds of
-its own; in the lock all have 0.3, and `tune` tells what others do.
+and takes the same number of optimiser steps, at the best step size of those that `tune` tries, on seeds of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,13 +49,13 @@ PHRASES = {
     "AggreVaTeD": Run("teacher ends", 0.01),
 }
 LOCK = {
-    "PPO": Run("learner", 0.3),
-    "PPO++": Run("teacher begins", 0.3),
-    "DR-PO": Run("data begin", 0.3),
-    "AggreVaTeD": Run("teacher ends", 0.3),
-    "PPO from the teacher": Run("learner", 0.3, True),
+    "PPO": Run("learner", 3.0),
+    "PPO++": Run("teacher begins", 3.0),
+    "DR-PO": Run("data begin", 3.0),
+    "AggreVaTeD": Run("teacher ends", 3.0),
+    "PPO from the teacher": Run("learner", 3.0, True),
 }
-STEP_SIZES = {"phrases": (0.005, 0.01, 0.02, 0.04), "lock": (0.1, 0.3, 1.0)}
+STEP_SIZES = {"phrases": (0.005, 0.01, 0.02, 0.04), "lock": (0.1, 0.3, 1.0, 3.0)}
 
 
 class Setting(NamedTuple):
@@ -134,7 +133,7 @@ def learn(
 
 
 def tune(seeds: Sequence[int] = range(4), points: int = POINTS) -> dict[str, dict[str, dict[float, float]]]:
-    """Return the mean distance over a run for each step size: how those of `PHRASES` were found.
+    """Return the mean distance over a run for each step size: how the step sizes were found.
 
     The seeds begin with a number of their own, so that they are none of those of the study.
     """

@@ -145,7 +145,10 @@ def teacher_begins(teacher: Teacher) -> Begin:
 
 
 def data_begins(prompt: Array, response: Array) -> Begin:
-    """Return what draws beginnings for `restarts` from texts, (M, P) and (M, T): DR-PO. Chang et al. 2024."""
+    """Return what draws beginnings for `restarts` from texts, (M, P) and (M, T): DR-PO. Chang et al. 2024.
+
+    Each text is as likely as the next, so prompts come as often as in the texts, not as often as in the task.
+    """
     checks.same_batch(prompt, response)
     if not len(prompt):
         raise ValueError("there is no text to reset into: DR-PO needs at least one prompt with its answer")

@@ -87,6 +87,8 @@ def test_with_a_price_the_bound_holds_for_the_divergence_from_the_gibbs_policy()
         bound = resets.reset_bound(horizon, share, resets.coverage(comparator, teacher), eps)
         assert gap <= bound * (1 + 1e-9)
         tight.append(gap / bound)
+        nothing = resets.soft_gains(optimum, prior, rewards, price, eos)
+        assert np.concatenate([level.ravel() for level in nothing]) == pytest.approx(0, abs=1e-9)
     assert max(tight) > 0.5
 
 
@@ -231,6 +233,19 @@ def test_only_what_the_policy_wrote_is_trained_and_priced():
     assert (batch.value_old == 0).all()
 
 
+def test_prompts_come_as_in_the_task_from_a_teacher_and_as_in_the_texts_from_data():
+    rng, error = np.random.default_rng(11), 0.5 / 20_000**0.5
+    prompt, response = resets.teacher_begins(TEACHER)(TASK, (20_000,), rng)
+    for k, row in enumerate(tasks.PROMPTS):
+        assert abs(np.mean(prompt == row) - TASK.mdp.start[k]) < 4 * error
+        place = lm.answer_index(response[prompt[:, 0] == row[0]], 3, 2)
+        assert np.bincount(place, minlength=7) / len(place) == pytest.approx(np.exp(TASK.log_pi_0[k]), abs=8 * error)
+    texts = np.array([[0], [1], [1], [1]]), np.array([[0, 1], [1, 0], [1, 0], [1, 0]])
+    prompt, response = resets.data_begins(*texts)(TASK, (20_000,), rng)
+    assert abs(np.mean(prompt) - 0.75) < 4 * error
+    assert (response[:, 0] == prompt[:, 0]).all()
+
+
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_answers_of_a_uniform_learner_open_a_lock_as_often_as_the_closed_form_says(share):
     right = np.array([1, 0, 2])
@@ -255,6 +270,9 @@ def test_the_mean_reward_of_handing_over_is_the_action_value_of_the_teacher():
     column = seen.mask.argmax(-1)
     row = np.arange(len(column))
     state, token = places[row, column], seen.response[row, column]
+    first = np.exp(lm.policy_levels(tasks.MODEL, tasks.POLICY, tasks.PROMPTS, 2)[0])[:, 0, 2]
+    ended = np.mean((column == 0) & (token == 2))  # an answer of one token has one place, and the policy wrote it
+    assert abs(ended - TASK.mdp.start @ first) < 4 * (0.25 / 30_000) ** 0.5
     for s in range(6):
         for a in range(3):
             paid = seen.reward[(state == s) & (token == a)]

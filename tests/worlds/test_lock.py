@@ -90,6 +90,12 @@ def test_a_lock_that_opens_at_once():
     assert (lock.wait(3, 1.0, runs=5, rng=np.random.default_rng(0)) == 1).all()
 
 
+def test_a_teacher_who_is_left_out_sets_no_dial_right():
+    found = lock.wait(2, 1.0, share=1.0, runs=2000, rng=np.random.default_rng(0))
+    assert abs(found.mean() - 2) < 4 * (2 / 2000) ** 0.5
+    assert lock.chance_to_open(2, 1.0, share=1.0) == 0.5
+
+
 def test_bad_input():
     for wrong, shape in (([[1, 2]], r"\(1, 2\)"), ([], r"\(0,\)")):
         with pytest.raises(ValueError, match=f"^a combination is one row of symbols, at least one; got shape {shape}$"):
