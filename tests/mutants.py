@@ -31,7 +31,8 @@ LEVEL = "module level"  # stands for a function's name where there is none
 WORKERS = 2
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-TESTS_OF_OTHER_THINGS = ("book", "project", "plots", "benchmarks", "processes", "mutants_list", "install")
+OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "install", "mutants_list", "plain")
+OTHER_TESTS += ("plots", "project", "sources", "walk")
 PAGE = ("scoreboard.py", "scoreboard.md")  # of the book: what it says is made by a module, and tested
 SETTINGS = """
 [project]
@@ -70,7 +71,7 @@ def mutmut(folder: str, *arguments: str) -> str:
 def copy(folder: str, modules: Sequence[str] = ()) -> None:
     """Copy the package and its tests, for mutmut to change some modules, or all if none are named."""
     for name in ("rlhf_lab", "tests"):
-        leave = shutil.ignore_patterns("__pycache__", "peers", *(f"test_{t}.py" for t in TESTS_OF_OTHER_THINGS))
+        leave = shutil.ignore_patterns("__pycache__", "browser", "peers", *(f"test_{t}.py" for t in OTHER_TESTS))
         shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
     Path(folder, "book").mkdir()
     for name in PAGE:
