@@ -220,9 +220,9 @@ def test_labels_of_pairs_from_the_policy_make_the_mean_of_sppo_twice():
         def mean(log_next, matrix=matrix, log_pi=log_pi, pi=pi, eta=eta):
             u = log_next - log_pi
             each = self_play.sppo_hard(u[:, None] * np.ones((5, 5)), u * np.ones((5, 5)), eta)
-            return 2 * np.sum(np.outer(pi, pi) * matrix * each) / 2
+            return 2 * np.sum(np.outer(pi, pi) * matrix * each)  # either of the pair may win
 
-        gaps = [2 * sppo_mean(log_pi, other, matrix, eta) - 2 * mean(other) for other in random_policies(seed)]
+        gaps = [2 * sppo_mean(log_pi, other, matrix, eta) - mean(other) for other in random_policies(seed)]
         assert gaps == pytest.approx([gaps[0]] * 30, abs=1e-9)
 
 
