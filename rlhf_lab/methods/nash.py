@@ -108,7 +108,7 @@ def equilibrium(game: Game) -> Array:
         pi, other = np.exp(log_pi), np.exp(response)
         slope = game.beta * (log_pi - response) + game.payoff @ (pi - other)  # of the exploitability, in pi
         spread = game.payoff.T @ (np.diag(other) - np.outer(other, other)) @ game.payoff / game.beta
-        step = -np.linalg.solve(game.beta * eye + spread * pi, np.stack([slope, -np.ones_like(slope)], axis=-1))
+        step = -np.linalg.solve(game.beta * eye + spread * pi, np.stack([slope, np.ones_like(slope)], axis=-1))
         step = step[:, 0] - step[:, 1] * (pi @ step[:, 0]) / (pi @ step[:, 1])  # probabilities go on to sum to 1
         size, decrease = 1.0, (pi * slope) @ step
         while True:

@@ -110,6 +110,16 @@ def test_the_flow_of_logits_is_the_plain_gradient(seed):
     assert self_play.logit_flow(payoff, pi) == pytest.approx(pi * (centred - pi @ centred), abs=1e-12)
 
 
+def test_the_flows_take_several_policies_and_any_payoff():
+    """Where E f is not 0, as it is in a game of two equals, the mean is taken off, for each policy its own."""
+    payoff, pi = np.random.default_rng(0).normal(size=(5, 5)), np.exp(random_policies(0, count=3))
+    for flow, inner in ((self_play.replicator, lambda x: payoff @ x), (self_play.logit_flow, None)):
+        found = flow(payoff, pi)
+        for row, x in zip(found, pi, strict=True):
+            speed = inner(x) if inner else self_play.replicator(payoff, x)
+            assert row == pytest.approx(x * (speed - x @ speed), abs=1e-12)
+
+
 def test_both_flows_end_at_the_best_answer_of_bradley_terry_on_two_paths():
     reward = np.array([0.0, 1.0, 0.5])
     payoff = nash.win_margin(annotators.bradley_terry(reward[:, None] - reward))
@@ -242,6 +252,7 @@ def slope_of(loss, collect, params):
 @pytest.mark.equation("eq-kl-to-go")
 def test_only_log_ratios_to_go_give_the_gradient_of_the_divergence():
     assert self_play.to_go(np.array([[1.0, 2.0, 4.0]])).tolist() == [[7.0, 6.0, 4.0]]
+    assert self_play.to_go(np.array([1.0, 2.0, 4.0])).tolist() == [7.0, 6.0, 4.0]
     model, reference, params, payoff, prompt = language()
     log_pi_0 = lm.answer_log_probs(model, reference, prompt, 2)
     exact = grad(lambda p: np.sum(lm.kl(lm.answer_log_probs(model, p, prompt, 2), log_pi_0)))(params)["logits"]
