@@ -114,7 +114,7 @@ def equilibrium(game: Game) -> Array:
         while True:
             moved = log_softmax(log_pi + size * step)
             left = exploitability(game, moved)
-            if left <= worst + 0.1 * size * decrease + 1e-12 * (1 + worst) or size < 1e-8:
+            if left <= worst + 0.1 * size * decrease + 1e-12 or size < 1e-8:
                 break
             size /= 2
         log_pi, worst = moved, left

@@ -1,4 +1,4 @@
-"""Self-play: where it stands still, what it conserves, and what its published losses leave out."""
+"""Self-play: where it stands still, what it conserves, and what the losses of libraries leave out."""
 
 from functools import partial
 
@@ -259,10 +259,10 @@ def test_only_log_ratios_to_go_give_the_gradient_of_the_divergence():
     nothing = 0 * payoff
     found = slope_of(*self_play.on_tokens(nothing, 1.0, model, reference, prompt, 2, self_play.to_go), params)
     assert found == pytest.approx(exact, abs=1e-12)
-    published = slope_of(*self_play.on_tokens(nothing, 1.0, model, reference, prompt, 2, lambda ratio: ratio), params)
-    assert np.abs(published - exact).max() > 0.3 * np.abs(exact).max()
+    per_token = slope_of(*self_play.on_tokens(nothing, 1.0, model, reference, prompt, 2, lambda ratio: ratio), params)
+    assert np.abs(per_token - exact).max() > 0.3 * np.abs(exact).max()
     # it is the gradient with the visited states frozen: right behind the first token, wrong before it
-    assert published[0, 1:] == pytest.approx(exact[0, 1:], abs=1e-12)
+    assert per_token[0, 1:] == pytest.approx(exact[0, 1:], abs=1e-12)
 
 
 @pytest.mark.equation("eq-token-self-play")
@@ -278,7 +278,7 @@ def test_self_play_over_tokens_follows_the_gradient_of_the_game_and_ends_at_its_
     options = {"rounds": 250, "optimizer": sgd(10.0), "rng": rng}
     end, _ = fit(loss, reference, collect, **options)
     assert nash.exploitability(game, lm.answer_log_probs(model, end, prompt, 2)[0]) < 1e-9
-    # the published weights end where no token answers for the divergence that follows it
+    # weights per token end where no token answers for the divergence that follows it
     loss, collect = self_play.on_tokens(payoff, 0.2, model, reference, prompt, 2, lambda ratio: ratio)
     end, _ = fit(loss, reference, collect, **options)
     log_pi = lm.answer_log_probs(model, end, prompt, 2)[0]
