@@ -288,6 +288,13 @@ def test_several_games_are_played_at_once():
     assert star == pytest.approx(np.array([nash.equilibrium(g) for g in single]), abs=1e-12)
 
 
+def test_a_game_of_whole_numbers_is_made_of_floats():
+    game = nash.Game([[0, 1], [-1, 0]], [0, -np.inf], 1)
+    assert game.payoff.dtype == game.log_pi_0.dtype == float
+    certain = nash.Game([[0]], [0], 1)
+    assert certain.payoff.dtype == certain.log_pi_0.dtype == float
+
+
 GAME = nash.Game(nash.win_margin(CIRCLE), LOG_PI_0, 0.1)
 
 
