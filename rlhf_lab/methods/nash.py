@@ -69,7 +69,7 @@ class Game:
             raise ValueError(
                 f"a payoff (..., A, A) needs log_pi_0 (..., A); got shapes {payoff.shape} and {log_pi_0.shape}"
             )
-        if not np.allclose(payoff, -np.swapaxes(payoff, -1, -2), atol=1e-9):  # NaN is not close to anything
+        if not np.allclose(payoff, -np.swapaxes(payoff, -1, -2)):  # NaN is not close to anything
             raise ValueError("payoff[a, b] must be -payoff[b, a]: make it of preferences by `log_odds` or `win_margin`")
         object.__setattr__(self, "payoff", payoff)
         object.__setattr__(self, "log_pi_0", log_pi_0)
