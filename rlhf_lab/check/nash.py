@@ -44,6 +44,7 @@ def _exploitability_mistakes(payoff: Array, log_pi: Array, log_pi_0: Array, beta
         "You forgot pi_0 in the sum: the opponent pays for leaving it.": (
             beta * gibbs.log_normaliser(0 * log_pi_0, f, beta) + price
         ),
+        "You forgot beta before the divergence: each nat costs beta.": earned + price / beta,
         "That is both players' exploitability together: take one half.": 2 * (earned + price),
     }
 
@@ -79,7 +80,7 @@ def _step_mistakes(payoff: Array, log_pi: Array, log_pi_0: Array, beta: float, e
         ),
         "You forgot to normalise.": (1 - eta) * log_pi + eta * best,
         "You forgot pi_0: the best response is pi_0 exp(. / beta).": log_softmax((1 - eta) * log_pi + eta * f / beta),
-        "That is a step without a price: nothing pulls back to pi_0 in yours.": log_softmax(log_pi + eta * f),
+        "That is a step without a price: nothing pulls back to pi_0 in yours.": log_softmax(log_pi + eta * f / beta),
         "You forgot that the old policy fades: it has the exponent 1 - eta.": log_softmax(log_pi + eta * best),
         "The payoff is the wrong way round: answer a earns sum_b G[a, b] pi(b).": log_softmax(
             (1 - eta) * log_pi + eta * (log_pi_0 - f / beta)

@@ -69,7 +69,7 @@ class Game:
             raise ValueError(
                 f"a payoff (..., A, A) needs log_pi_0 (..., A); got shapes {payoff.shape} and {log_pi_0.shape}"
             )
-        if not np.allclose(payoff, -np.swapaxes(payoff, -1, -2), atol=1e-9):  # NaN is not close to anything
+        if not np.allclose(payoff, -np.swapaxes(payoff, -1, -2)):  # NaN is not close to anything
             raise ValueError("payoff[a, b] must be -payoff[b, a]: make it of preferences by `log_odds` or `win_margin`")
         object.__setattr__(self, "payoff", payoff)
         object.__setattr__(self, "log_pi_0", log_pi_0)
@@ -108,13 +108,13 @@ def equilibrium(game: Game) -> Array:
         pi, other = np.exp(log_pi), np.exp(response)
         slope = game.beta * (log_pi - response) + game.payoff @ (pi - other)  # of the exploitability, in pi
         spread = game.payoff.T @ (np.diag(other) - np.outer(other, other)) @ game.payoff / game.beta
-        step = -np.linalg.solve(game.beta * eye + spread * pi, np.stack([slope, -np.ones_like(slope)], axis=-1))
+        step = -np.linalg.solve(game.beta * eye + spread * pi, np.stack([slope, np.ones_like(slope)], axis=-1))
         step = step[:, 0] - step[:, 1] * (pi @ step[:, 0]) / (pi @ step[:, 1])  # probabilities go on to sum to 1
         size, decrease = 1.0, (pi * slope) @ step
         while True:
             moved = log_softmax(log_pi + size * step)
             left = exploitability(game, moved)
-            if left <= worst + 0.1 * size * decrease + 1e-12 * (1 + worst) or size < 1e-8:
+            if left <= worst + 0.1 * size * decrease + 1e-12 or size < 1e-8:
                 break
             size /= 2
         log_pi, worst = moved, left

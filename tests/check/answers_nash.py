@@ -107,6 +107,7 @@ WRONG = {
         (lambda g, p, q, b: soft(q, np.array(earns(g, p)) * b * b, b) + paid(p, q, b), "The price divides the payoff"),
         (lambda g, p, q, b: soft(q, np.array(earns(g, p)) * b, b) + paid(p, q, b), "You forgot the price inside"),
         (lambda g, p, q, b: soft(0 * q, earns(g, p), b) + paid(p, q, b), "You forgot pi_0 in the sum"),
+        (lambda g, p, q, b: soft(q, earns(g, p), b) + kl_of(p, q), "You forgot beta before the divergence"),
         (lambda g, p, q, b: 2 * (soft(q, earns(g, p), b) + paid(p, q, b)), "That is both players'"),
     ],
     "mirror_step": [
@@ -118,7 +119,7 @@ WRONG = {
         ),
         (lambda g, p, q, b, e: (1 - e) * p + e * best(g, p, q, b), "You forgot to normalise"),
         (lambda g, p, q, b, e: normal((1 - e) * p + e * np.array(earns(g, p)) / b), "You forgot pi_0"),
-        (lambda g, p, q, b, e: normal(p + e * np.array(earns(g, p))), "That is a step without a price"),
+        (lambda g, p, q, b, e: normal(p + e * np.array(earns(g, p)) / b), "That is a step without a price"),
         (lambda g, p, q, b, e: normal(p + e * best(g, p, q, b)), "You forgot that the old policy fades"),
         (lambda g, p, q, b, e: normal((1 - e) * p + e * best(g.T, p, q, b)), "The payoff is the wrong way round"),
         (lambda g, p, q, b, e: normal((1 - e) * p + e * best(g, p, q, 1)), "You forgot the price"),

@@ -1,4 +1,4 @@
-"""Self-play: where it stands still, what it conserves, and what its published losses leave out."""
+"""Self-play: where it stands still, what it conserves, and what the losses of libraries leave out."""
 
 from functools import partial
 
@@ -108,6 +108,16 @@ def test_the_flow_of_logits_is_the_plain_gradient(seed):
     assert self_play.logit_flow(payoff, pi) == pytest.approx(moved / 2e-6, abs=1e-8)
     centred = pi * (f - pi @ f)
     assert self_play.logit_flow(payoff, pi) == pytest.approx(pi * (centred - pi @ centred), abs=1e-12)
+
+
+def test_the_flows_take_several_policies_and_any_payoff():
+    """Where E f is not 0, as it is in a game of two equals, the mean is taken off, for each policy its own."""
+    payoff, pi = np.random.default_rng(0).normal(size=(5, 5)), np.exp(random_policies(0, count=3))
+    for flow, inner in ((self_play.replicator, lambda x: payoff @ x), (self_play.logit_flow, None)):
+        found = flow(payoff, pi)
+        for row, x in zip(found, pi, strict=True):
+            speed = inner(x) if inner else self_play.replicator(payoff, x)
+            assert row == pytest.approx(x * (speed - x @ speed), abs=1e-12)
 
 
 def test_both_flows_end_at_the_best_answer_of_bradley_terry_on_two_paths():
@@ -220,9 +230,9 @@ def test_labels_of_pairs_from_the_policy_make_the_mean_of_sppo_twice():
         def mean(log_next, matrix=matrix, log_pi=log_pi, pi=pi, eta=eta):
             u = log_next - log_pi
             each = self_play.sppo_hard(u[:, None] * np.ones((5, 5)), u * np.ones((5, 5)), eta)
-            return 2 * np.sum(np.outer(pi, pi) * matrix * each) / 2
+            return 2 * np.sum(np.outer(pi, pi) * matrix * each)  # either of the pair may win
 
-        gaps = [2 * sppo_mean(log_pi, other, matrix, eta) - 2 * mean(other) for other in random_policies(seed)]
+        gaps = [2 * sppo_mean(log_pi, other, matrix, eta) - mean(other) for other in random_policies(seed)]
         assert gaps == pytest.approx([gaps[0]] * 30, abs=1e-9)
 
 
@@ -242,16 +252,17 @@ def slope_of(loss, collect, params):
 @pytest.mark.equation("eq-kl-to-go")
 def test_only_log_ratios_to_go_give_the_gradient_of_the_divergence():
     assert self_play.to_go(np.array([[1.0, 2.0, 4.0]])).tolist() == [[7.0, 6.0, 4.0]]
+    assert self_play.to_go(np.array([1.0, 2.0, 4.0])).tolist() == [7.0, 6.0, 4.0]
     model, reference, params, payoff, prompt = language()
     log_pi_0 = lm.answer_log_probs(model, reference, prompt, 2)
     exact = grad(lambda p: np.sum(lm.kl(lm.answer_log_probs(model, p, prompt, 2), log_pi_0)))(params)["logits"]
     nothing = 0 * payoff
     found = slope_of(*self_play.on_tokens(nothing, 1.0, model, reference, prompt, 2, self_play.to_go), params)
     assert found == pytest.approx(exact, abs=1e-12)
-    published = slope_of(*self_play.on_tokens(nothing, 1.0, model, reference, prompt, 2, lambda ratio: ratio), params)
-    assert np.abs(published - exact).max() > 0.3 * np.abs(exact).max()
+    per_token = slope_of(*self_play.on_tokens(nothing, 1.0, model, reference, prompt, 2, lambda ratio: ratio), params)
+    assert np.abs(per_token - exact).max() > 0.3 * np.abs(exact).max()
     # it is the gradient with the visited states frozen: right behind the first token, wrong before it
-    assert published[0, 1:] == pytest.approx(exact[0, 1:], abs=1e-12)
+    assert per_token[0, 1:] == pytest.approx(exact[0, 1:], abs=1e-12)
 
 
 @pytest.mark.equation("eq-token-self-play")
@@ -267,7 +278,7 @@ def test_self_play_over_tokens_follows_the_gradient_of_the_game_and_ends_at_its_
     options = {"rounds": 250, "optimizer": sgd(10.0), "rng": rng}
     end, _ = fit(loss, reference, collect, **options)
     assert nash.exploitability(game, lm.answer_log_probs(model, end, prompt, 2)[0]) < 1e-9
-    # the published weights end where no token answers for the divergence that follows it
+    # weights per token end where no token answers for the divergence that follows it
     loss, collect = self_play.on_tokens(payoff, 0.2, model, reference, prompt, 2, lambda ratio: ratio)
     end, _ = fit(loss, reference, collect, **options)
     log_pi = lm.answer_log_probs(model, end, prompt, 2)[0]
