@@ -76,16 +76,17 @@ def test_pi_star_is_in_the_set_as_soon_as_the_radius_covers_the_error():
 
 @pytest.mark.equation("eq-sampled-error")
 def test_the_error_of_an_estimate_is_known_exactly():
+    rng = np.random.default_rng(2)
     for precision in (0.1, 1.0):
-        difference = RNG.normal(size=(4, 30, D))
-        label = (RNG.random((4, 30)) < 0.5).astype(float)
+        difference = rng.normal(size=(4, 30, D))
+        label = (rng.random((4, 30)) < 0.5).astype(float)
         theta = linear_fits.fit_linear(difference, label, precision).mean
         found = regret.estimation_error(theta, WORLD.theta, difference, label, precision)
-        assert found == pytest.approx(theta - WORLD.theta, abs=1e-12)
+        assert found == pytest.approx(theta - WORLD.theta, abs=1e-9)  # theta is a minimum only so far
         # a difference on which the two agree counts with the slope
         same = np.concatenate([difference, np.zeros((4, 1, D))], axis=1)
         more = np.concatenate([label, np.ones((4, 1))], axis=1)
-        assert regret.estimation_error(theta, WORLD.theta, same, more, precision) == pytest.approx(found, abs=1e-12)
+        assert regret.estimation_error(theta, WORLD.theta, same, more, precision) == pytest.approx(found, abs=1e-9)
 
 
 def test_the_chord_of_a_point_is_the_slope():
