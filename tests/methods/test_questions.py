@@ -174,6 +174,29 @@ def test_seeds_are_searched_as_if_each_were_alone():
     assert together.log_pi.shape == (6, K, A)
 
 
+@pytest.mark.equation("eq-enhancer")
+def test_ten_random_starts_seldom_find_a_policy_that_is_more_uncertain():
+    rng, worlds = np.random.default_rng(8), 40
+    log_pi = lm.log_softmax(2 * rng.normal(size=(worlds, K, 12)))
+    features = rng.normal(size=(worlds, K, 12, 4))
+    sigma = pessimism.offline_covariance(rng.normal(size=(worlds, 64, 4)), 1.0)
+    found = questions.enhancer(log_pi, START, features, sigma, radius=3.0, beta=0.2)
+    root = np.linalg.inv(np.linalg.cholesky(sigma))
+    away = np.einsum("sde,skae->skad", root, features)
+    away = away - np.einsum("ska,skad->skd", np.exp(log_pi), away)[..., None, :]
+    best = np.zeros(worlds)
+    for _ in range(10):
+        w = rng.normal(size=(worlds, 4))
+        w = w / np.linalg.norm(w, axis=-1, keepdims=True)
+        for _ in range(5):
+            step = questions._step(log_pi, START, away, w, 3.0 / 0.2)
+            w = step.next
+        best = np.maximum(best, step.width)
+    short = 1 - found.width / best
+    assert (short > 1e-3).sum() <= 4
+    assert short.max() < 0.1
+
+
 # Best and worst of n.
 
 
