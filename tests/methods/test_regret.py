@@ -141,13 +141,15 @@ def test_some_round_is_no_wider_than_its_share_of_the_determinant():
     rng = np.random.default_rng(6)
     for _ in range(50):
         rounds, batch = int(rng.integers(1, 9)), int(rng.integers(1, 9))
-        sigma, first, widths = np.eye(D), np.eye(D), []
+        sigma, first, widths = 0.5 * np.eye(D), 0.5 * np.eye(D), []
         for _ in range(rounds):
             moved = rng.normal(size=D) * rng.choice([0.01, 1.0])
             widths.append(np.sqrt(moved @ np.linalg.solve(sigma, moved)))
             sigma = sigma + batch * np.outer(moved, moved)
         bound = regret.best_width(first, sigma, rounds, batch)
         assert min(widths) <= bound * (1 + 1e-9)
+        factor = (np.linalg.det(sigma) / np.linalg.det(first)) ** (1 / rounds)
+        assert 1 + batch * bound**2 == pytest.approx(factor, rel=1e-9)
         if rounds == 1:
             assert bound == pytest.approx(widths[0], rel=1e-7)
     with pytest.raises(ValueError, match="rounds is T, the number of rounds"):
