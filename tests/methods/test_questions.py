@@ -249,7 +249,7 @@ def test_of_two_draws_it_is_both_orders_of_a_pair_and_rare_answers_do_no_harm():
 
 @pytest.mark.parametrize("n", [1, 0, -3, 2.5, np.nan])
 def test_best_and_worst_need_two_draws(n):
-    with pytest.raises(ValueError, match="^n is the number of draws of which the best and the worst are kept"):
+    with pytest.raises(ValueError, match=r"^n is the number of draws of which the best and the worst are kept"):
         questions.best_and_worst(LOG_PI, np.zeros((K, A)), n)
     with pytest.raises(ValueError, match="one reward for each of the 5 answers"):
         questions.best_and_worst(LOG_PI, np.zeros((K, 2)), 3)
