@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
-from rlhf_lab.methods import online, regret
+from rlhf_lab.methods import online, regret, xpo
 from rlhf_lab.methods.online import Ask, Estimate, World
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 
@@ -59,7 +59,7 @@ def rules(kind: str) -> dict[str, Rule]:
         "on policy": Rule(_always(online.on_policy), _plain),
         "best and worst": Rule(lambda n: online.best_and_worst(int(n)), _plain, best["best and worst"]),
         "ensemble": Rule(_always(online.ensemble(MEMBERS)), _plain),
-        "XPO": Rule(_always(online.with_reference), online.xpo, best["XPO"]),
+        "XPO": Rule(_always(online.with_reference), xpo.estimate, best["XPO"]),
     }
 
 

@@ -4,26 +4,23 @@ Beside the chapter "Asking while learning"; functions stand in the order of its 
 
     theta* weights that people have in mind    theta_hat their estimate    pi^1 Gibbs policy of the estimate
     pi* that of theta*    pi_0 reference    phi features, D of them    d difference of features    l label
-    Sigma covariance    lambda precision    beta KL weight    alpha optimism of XPO    n labels    k rounds
+    Sigma covariance    lambda precision    beta KL weight    n labels    k rounds
 
-Axes in front are seeds: theta (..., D), differences (..., N, D), labels (..., N).
+Axes in front are seeds: theta (..., D), differences (..., N, D), labels (..., N). The estimate of XPO has a module of
+its own, `xpo`.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import autograd.numpy as anp
 import numpy as np
 from numpy.random import Generator
 
 from rlhf_lab.feedback import annotators, linear_fits
-from rlhf_lab.feedback.likelihoods import bradley_terry_loss
 from rlhf_lab.methods import pessimism, questions
-from rlhf_lab.models import gibbs, lm
+from rlhf_lab.models import gibbs
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
-
-STEPS = 100  # of Newton's method, in each round of XPO, from where the last one ended
 
 
 class World(NamedTuple):
@@ -207,46 +204,6 @@ def ensemble(members: int) -> Ask:
         return questions.different(questions.of_two_members(world.policy(theta)))
 
     return ask
-
-
-def xpo_loss(world: World, theta: Array, difference: Array, label: Array, precision: float, alpha: float) -> Array:
-    """sum_i (Bradley-Terry loss) + lambda |theta|^2 / 2 - n alpha E_x KL(pi_0 || pi_theta), (...) (eq-xpo).
-
-    Xie et al. 2024; - KL is their mean of log pi over answers of pi_0, up to a constant, taken exactly. With `alpha` =
-    0 its minimum is the most probable theta.
-    """
-    checks.not_negative("alpha", alpha, "how much optimism is worth")
-    margin = anp.sum(difference * theta[..., None, :], axis=-1)
-    reward = anp.sum(world.features * theta[..., None, None, :], axis=-1)
-    optimism = anp.sum(world.start * lm.kl(world.log_pi_0, log_softmax(world.log_pi_0 + reward / world.beta)), axis=-1)
-    fit = anp.sum(bradley_terry_loss(margin, label), axis=-1) + precision / 2 * anp.sum(theta**2, axis=-1)
-    return fit - label.shape[-1] * alpha * optimism
-
-
-def xpo(alpha: float) -> Estimate:
-    """Return the estimate of XPO; the weight of optimism falls as alpha / sqrt(n). Its questions are `with_reference`.
-
-    It goes on from the theta of the last round: steps of Newton for the part of the loss that is convex, each halved
-    until the whole loss does not rise.
-    """
-
-    def estimate(world: World, difference: Array, label: Array, precision: float, theta: Array) -> Array:
-        weight, prior = alpha / label.shape[-1] ** 0.5, precision * np.eye(theta.shape[-1])
-        told = (difference, label, precision, weight)
-        for _ in range(STEPS):
-            margin, moved = times(difference, theta), world.mean(world.policy(theta)) - world.mean(world.log_pi_0)
-            surprise = np.sum(difference * (label - annotators.bradley_terry(margin))[..., None], axis=-2)
-            uphill = surprise - precision * theta + label.shape[-1] * weight / world.beta * moved
-            step = np.linalg.solve(linear_fits.fisher(difference, margin) + prior, uphill[..., None])[..., 0]
-            here = xpo_loss(world, theta, *told)
-            while (worse := xpo_loss(world, theta + step, *told) > here + 1e-9 * (1 + np.abs(here))).any():
-                step = np.where(worse[..., None], step / 2, step)
-            theta = theta + step
-            if np.max(np.abs(step)) <= 1e-6:
-                break
-        return theta
-
-    return estimate
 
 
 def moving_reference(log_pi_0: Array, reward: Array, beta: float, rounds: int, anchor: float = 0.0) -> Array:

@@ -101,8 +101,8 @@ def enhancer(
     It is a tilt pi^1 exp<v, phi>, v = s w (eq-tilt), so the search is over directions w, with ||w|| = 1 in the norm of
     Sigma. For a direction the length s follows from one equation (eq-tilt-length); the next direction is
     Sigma^-1 (phi(pi^2) - phi(pi^1)), which never makes the width smaller. The problem has many local maxima: the search
-    tries each axis of `covariance` (..., D, D), forwards and backwards, and goes on from the best. That finds the most
-    uncertain policy nearly always.
+    tries each axis of `covariance` (..., D, D), forwards and backwards, and goes on from the best. That nearly always
+    finds the most uncertain policy, and otherwise one that is a few percent less uncertain.
     """
     ratio = _radius(radius) / checks.positive("beta", beta)
     if np.shape(covariance)[-2:] != (features.shape[-1],) * 2:

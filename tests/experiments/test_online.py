@@ -5,7 +5,7 @@ import pytest
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments import online as study
-from rlhf_lab.methods import online, regret
+from rlhf_lab.methods import online, regret, xpo
 
 
 @pytest.mark.parametrize(("kind", "sizes"), [("linear", (3, 12, 4)), ("table", (1, 16, 16))])
@@ -57,7 +57,7 @@ def test_knobs_reach_their_rules(monkeypatch):
 
     assert found["option 1"] == {0.5: pytest.approx(mean(online.optimistic(0.5)))}
     assert found["best and worst"] == {2.0: pytest.approx(mean(online.best_and_worst(2)))}
-    assert found["XPO"] == {0.05: pytest.approx(mean(online.with_reference, estimate=online.xpo(0.05)))}
+    assert found["XPO"] == {0.05: pytest.approx(mean(online.with_reference, estimate=xpo.estimate(0.05)))}
 
 
 def test_what_the_chapter_says_of_the_stored_study():

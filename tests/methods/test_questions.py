@@ -43,7 +43,7 @@ def test_equal_answers_are_drawn_again():
 
 def test_who_says_one_thing_only_has_nothing_to_compare():
     sure = np.array([[0.0, -800.0], np.log([0.5, 0.5])])
-    with pytest.raises(ValueError, match="some prompt has no two different answers to compare"):
+    with pytest.raises(ValueError, match=r"^some prompt has no .* or take a second policy that says something else$"):
         questions.independent(sure, sure)
     with pytest.raises(ValueError, match="some prompt has no two different answers"):
         questions.different(np.full((2, 2), np.nan))
@@ -146,6 +146,9 @@ def test_a_large_set_holds_policies_that_say_one_thing_and_a_set_of_radius_0_hol
     corners = START @ np.stack([FEATURES[0, answers[:, 0]], FEATURES[1, answers[:, 1]]], axis=1) - mean(LOG_PI)
     best = np.sqrt(np.einsum("nd,de,ne->n", corners, np.linalg.inv(SIGMA), corners)).max()
     assert far.width == pytest.approx(best, rel=1e-9)
+    blank = questions.enhancer(LOG_PI, START, 0 * FEATURES, SIGMA, radius=1.0, beta=BETA)
+    assert blank.width == 0
+    assert blank.log_pi == pytest.approx(LOG_PI, abs=1e-12)
     none = search(0.0)
     assert none.width < 1e-6
     assert none.log_pi == pytest.approx(LOG_PI, abs=1e-5)
@@ -172,6 +175,29 @@ def test_seeds_are_searched_as_if_each_were_alone():
         assert alone.width == pytest.approx(together.width[s], rel=1e-6)
         assert alone.tilt == pytest.approx(together.tilt[s], rel=1e-2, abs=1e-3)
     assert together.log_pi.shape == (6, K, A)
+
+
+@pytest.mark.equation("eq-enhancer")
+def test_ten_random_starts_seldom_find_a_policy_that_is_more_uncertain():
+    rng, worlds = np.random.default_rng(8), 40
+    log_pi = lm.log_softmax(2 * rng.normal(size=(worlds, K, 12)))
+    features = rng.normal(size=(worlds, K, 12, 4))
+    sigma = pessimism.offline_covariance(rng.normal(size=(worlds, 64, 4)), 1.0)
+    found = questions.enhancer(log_pi, START, features, sigma, radius=3.0, beta=0.2)
+    root = np.linalg.inv(np.linalg.cholesky(sigma))
+    away = np.einsum("sde,skae->skad", root, features)
+    away = away - np.einsum("ska,skad->skd", np.exp(log_pi), away)[..., None, :]
+    best = np.zeros(worlds)
+    for _ in range(10):
+        w = rng.normal(size=(worlds, 4))
+        w = w / np.linalg.norm(w, axis=-1, keepdims=True)
+        for _ in range(5):
+            step = questions._step(log_pi, START, away, w, 3.0 / 0.2)
+            w = step.next
+        best = np.maximum(best, step.width)
+    short = 1 - found.width / best
+    assert (short > 1e-3).sum() <= 4
+    assert short.max() < 0.1
 
 
 # Best and worst of n.
@@ -226,7 +252,7 @@ def test_of_two_draws_it_is_both_orders_of_a_pair_and_rare_answers_do_no_harm():
 
 @pytest.mark.parametrize("n", [1, 0, -3, 2.5, np.nan])
 def test_best_and_worst_need_two_draws(n):
-    with pytest.raises(ValueError, match="n is the number of draws of which the best and the worst are kept"):
+    with pytest.raises(ValueError, match=r"^n is the number of draws of which the best and the worst are kept"):
         questions.best_and_worst(LOG_PI, np.zeros((K, A)), n)
     with pytest.raises(ValueError, match="one reward for each of the 5 answers"):
         questions.best_and_worst(LOG_PI, np.zeros((K, 2)), 3)

@@ -25,12 +25,14 @@ def test_the_mean_under_q_is_the_mass_of_its_support():
     seen = q > 0
     assert (q[seen] * P[seen] / q[seen]).sum() == pytest.approx(P[seen].sum(), abs=1e-15)
     assert ratios.log_mean_ratio(P, q, 3) == np.inf
+    assert ratios.log_mean_ratio(q, q, 3) == pytest.approx(0, abs=1e-12)  # what neither says does not count
     assert ratios.log_mean_ratio(q, P, 2) == pytest.approx(2 * np.log(0.16 / 0.3 + 0.36 / 0.2), rel=1e-12)
 
 
 @pytest.mark.equation("eq-ratio-law")
 def test_the_law_of_the_ratio_is_enumeration_over_coins():
     law = ratios.ratio_law(0.6, 0.3, 4)
+    assert law.value.shape == law.under_p.shape == law.under_q.shape == (5,)
     for k in range(5):
         texts = [t for t in itertools.product((0, 1), repeat=4) if sum(t) == k]
         assert law.under_p[k] == pytest.approx(len(texts) * 0.6**k * 0.4 ** (4 - k), rel=1e-12)
