@@ -63,7 +63,7 @@ def _key(work: str, entries: dict[str, Entry]) -> str | None:
         for key, entry in entries.items()
         if entry.fields["year"].startswith(year)
         and all(f" {name} " in f" {have} " for have, name in zip(_names(entry), names, strict=False))
-        and (len(names) == len(entry.persons["author"]) or "et al." in work)
+        and (len(entry.persons["author"]) > 2 if "et al." in work else len(names) == len(entry.persons["author"]))
     ]
     return found[0] if len(found) == 1 else None
 

@@ -24,7 +24,7 @@ STEPS = 100  # of Newton's method, in each round, from where the last one ended
 def loss(world: World, theta: Array, difference: Array, label: Array, precision: float, alpha: float) -> Array:
     """sum_i (Bradley-Terry loss) + lambda |theta|^2 / 2 - n alpha E_x KL(pi_0 || pi_theta), (...) (eq-xpo).
 
-    Xie et al. 2024; - KL is their mean of log pi over answers of pi_0, up to a constant, taken exactly. With `alpha` =
+    Xie et al. 2025; - KL is their mean of log pi over answers of pi_0, up to a constant, taken exactly. With `alpha` =
     0 its minimum is the most probable theta.
     """
     checks.not_negative("alpha", alpha, "how much optimism is worth")
