@@ -39,7 +39,18 @@ def package_hash(root: Path) -> str:
 
 def pages_hash(root: Path) -> str:
     """Return a fingerprint of everything that the pages are made from and with."""
-    return fingerprint(root, RENDERED, commit(root), *sorted(f"{made.name} {made.version}" for made in distributions()))
+    return fingerprint(root, RENDERED, commit(root), *makers(root))
+
+
+def makers(root: Path) -> list[str]:
+    """Return names and versions of what is installed of the packages in the lock file: no others make the pages."""
+
+    def plain(name: str) -> str:
+        return re.sub("[-_.]+", "-", name).lower()
+
+    lines = [line for file in root.glob("requirements/lock.txt") for line in file.read_text("utf-8").splitlines()]
+    locked = {plain(line.split("==")[0]) for line in lines}
+    return sorted(f"{made.name} {made.version}" for made in distributions() if plain(made.name) in locked)
 
 
 def commit(root: Path) -> str:

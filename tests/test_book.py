@@ -458,8 +458,14 @@ def test_a_book_is_built_again_if_anything_changes_that_its_pages_are_made_from(
 
 
 def test_a_book_is_built_again_if_what_makes_it_changes(project, rendered, monkeypatch):
-    monkeypatch.setattr(build, "distributions", lambda: [SimpleNamespace(name="sphinx", version="9")])
+    installed = []
+    monkeypatch.setattr(build, "distributions", lambda: installed)
+    (project / "requirements/lock.txt").write_text("some-theme==8\n")
     assert rendered() == 1
+    installed.append(SimpleNamespace(name="Some_Theme", version="9"))
+    assert rendered() == 1
+    installed.append(SimpleNamespace(name="playwright", version="1"))
+    assert rendered() == 0
     monkeypatch.setattr(build.sys, "version", "4.0")
     assert rendered() == 1
 
