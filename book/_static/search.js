@@ -79,11 +79,14 @@ function find(text) {
       return 2 * title + times / (times + 1.2 * usual) + above;
     }));
   const rare = hits.map((scores) => Math.log(1 + index.length / (1 + scores.filter((score) => score > 0).length)));
+  const told = index.filter((entry) => entry.names.includes(whole)).map((entry) => entry.section.text).join(" ");
   const results = index.map((entry, k) => {
     const matched = hits.filter((scores) => scores[k] > 0).length / hits.length;
     const score = hits.reduce((sum, scores, g) => sum + rare[g] * scores[k], 0);
-    const named = entry.names.includes(whole) ? 10 : 1;
-    return { section: entry.section, matched, score: score * named * matched ** 2 * entry.section.weight };
+    const same = entry.section.names?.some((name) => name.toLowerCase() === text.trim().toLowerCase());
+    const named = same ? 20 : entry.names.includes(whole) ? 10 : 1; // PPO is not PPO++
+    const explains = told.includes(`Explained in ${entry.section.title}.`) ? 2 : 1; // says the glossary
+    return { section: entry.section, matched, score: score * named * explains * matched ** 2 * entry.section.weight };
   });
   return results.filter((result) => result.matched >= 0.5).sort((a, b) => b.score - a.score);
 }
