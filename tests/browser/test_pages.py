@@ -8,7 +8,8 @@ import pytest
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 # Formulas and code are plain text to axe, which takes half a minute for their thousands of elements otherwise.
 ASK = """async (rules) => {
-  for (const formula of document.querySelectorAll("mjx-container")) formula.replaceWith(formula.textContent.slice(0, 9));
+  for (const formula of document.querySelectorAll("mjx-container"))
+    formula.replaceWith(formula.textContent.slice(0, 9)); // a long text would be wider than its box
   for (const code of document.querySelectorAll("pre, .sig")) code.textContent = code.textContent;
   const answer = await axe.run({ resultTypes: ["violations"], ...(rules && { runOnly: rules }) });
   return answer.violations.filter((found) => ["serious", "critical"].includes(found.impact)).map((found) =>

@@ -4,32 +4,13 @@ import numpy as np
 import pytest
 
 from rlhf_lab import experiments
-from rlhf_lab.experiments import (
-    frontier,
-    imitation,
-    knobs,
-    mistakes,
-    online,
-    policy_gradients,
-    resets,
-    runner,
-    segments,
-    soft_values,
-)
-from rlhf_lab.experiments.__main__ import DPO
+from rlhf_lab.experiments import runner
+from rlhf_lab.experiments.__main__ import ALONE, DPO
 from rlhf_lab.experiments.ilhf.study import STUDIES
 from rlhf_lab.numerics import files
 
-STORED = {"imitation": (imitation.STUDY, 50)} | {f"dpo {name}": (study, 20) for name, study in DPO.items()}
-STORED["dpo prior"] = (DPO["prior"], 200)
-STORED["mistakes"] = (mistakes.STUDY, 10)
-STORED["knobs"] = (knobs.STUDY, 10)
-STORED["frontier"] = (frontier.STUDY, 10)
-STORED["online"] = (online.STUDY, 20)
-STORED["policy gradients"] = (policy_gradients.STUDY, 40)
-STORED["soft values"] = (soft_values.STUDY, 10)
-STORED["resets"] = (resets.STUDY, 20)
-STORED["segments"] = (segments.STUDY, 200)
+STORED = {name.replace("_", " "): (study, seeds) for name, (study, seeds, _) in ALONE.items()}
+STORED |= {f"dpo {name}": (study, 200 if name == "prior" else 20) for name, study in DPO.items()}
 STORED |= {f"ilhf {name}": (study, 20) for name, study in STUDIES.items()}
 
 

@@ -7,26 +7,20 @@ import pytest
 from autograd import jacobian, value_and_grad
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_trees import SIZES, every_size, tree
 
 from rlhf_lab.methods import actor_critic, best_of_n, shaping
 from rlhf_lab.methods import soft_values as soft
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.tabular import Tabular
-from rlhf_lab.numerics.autodiff import log_softmax
 from rlhf_lab.worlds import token_mdp
-
-SIZES = [(3, 4, 2), (4, 3, 3), (3, 4, None), (2, 1, 1)]
-every_size = pytest.mark.parametrize(("vocab", "horizon", "eos"), SIZES)
 
 
 def trees(seed, vocab, horizon, eos, prompts=3):
     """Random trees, one for each prompt: a prior, rewards of answers (K, A) and of tokens, and a potential."""
     rng = np.random.default_rng(seed)
-    words = vocab if eos is None else vocab - 1
-    prior = [log_softmax(rng.normal(size=(prompts, words**t, vocab))) for t in range(horizon)]
-    rewards = rng.normal(size=(prompts, lm.count_responses(vocab, horizon, eos)))
-    potential = [2 * rng.normal(size=(prompts, words**t)) for t in range(horizon)]
-    return prior, rewards, token_mdp.terminal_rewards(rewards, vocab, horizon, eos), potential
+    found = tree(rng, vocab, horizon, eos, prompts)
+    return *found, [2 * rng.normal(size=level.shape[:-1]) for level in found[0]]
 
 
 def plus(one, other, times=1.0):
