@@ -64,7 +64,7 @@ def coverage(comparator: Levels, teacher: Levels) -> float:
     """
     pairs = list(zip(comparator, teacher, strict=True))
     if any(((one > 0) & (other <= 0)).any() for one, other in pairs):
-        return float("inf")
+        return np.inf
     return float(max(np.max(one[one > 0] / other[one > 0], initial=0.0) for one, other in pairs))
 
 

@@ -246,6 +246,23 @@ def test_prompts_come_as_in_the_task_from_a_teacher_and_as_in_the_texts_from_dat
     assert (response[:, 0] == prompt[:, 0]).all()
 
 
+@pytest.mark.parametrize("begins", ["teacher", "data"])
+def test_policies_side_by_side_write_each_the_rest_of_their_own_texts(begins):
+    model, uniform = lock.model(3, 3), {"logits": np.zeros((1, 13, 3))}
+    task = resets.Task(lock.mdp(np.array([1, 0, 2]), 3), (model, uniform), 0.1)
+    surely = {"logits": 50 * np.array([[1.0, 0, 0], [0, 0, 1.0]])[:, None, None] * np.ones((13, 1))}
+    begin = {
+        "teacher": resets.teacher_begins((model, {"logits": [0, 50.0, 0] * np.ones((1, 13, 1))})),
+        "data": resets.data_begins(lock.PROMPTS, np.array([[1, 1, 1]])),
+    }[begins]
+    seen = resets.restarts(begin, 0.5)(task, model, surely, 300, np.random.default_rng(2))
+    assert seen.prompt.shape[:2] == (2, 300) and seen.response.shape == seen.mask.shape == (2, 300, 3)
+    own = np.broadcast_to(np.array([0, 2])[:, None, None], seen.response.shape)
+    assert (seen.response == np.where(seen.mask, own, 1)).all()
+    first = seen.mask.all(axis=-1).mean(axis=-1)  # from the prompt: half, and a third of the resets
+    assert first == pytest.approx([2 / 3] * 2, abs=4 * (2 / 9 / 300) ** 0.5)
+
+
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_answers_of_a_uniform_learner_open_a_lock_as_often_as_the_closed_form_says(share):
     right = np.array([1, 0, 2])
@@ -374,7 +391,7 @@ def test_bad_input():
         ):
             with pytest.raises(ValueError, match="share is that of episodes that begin at a reset, above 0"):
                 call(wrong)
-    with pytest.raises(ValueError, match="there is no text to reset into: DR-PO needs at least one prompt"):
+    with pytest.raises(ValueError, match="^there is no text to reset into: DR-PO needs at least one prompt"):
         resets.data_begins(np.zeros((0, 1), dtype=int), np.zeros((0, 2), dtype=int))
     with pytest.raises(ValueError, match="2 prompts, but 1 responses"):
         resets.data_begins(np.zeros((2, 1), dtype=int), np.zeros((1, 2), dtype=int))
