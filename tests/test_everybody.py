@@ -58,7 +58,8 @@ def small(request, tmp_path_factory):
     subprocess.run(command, check=True)
     html = folder / "html"
     found = [path for path in html.iterdir() if path.suffix in (".html", ".txt", ".xml")]
-    return request.param, {path.name: path.read_text(encoding="utf-8") for path in found}
+    pictures = {"pictures": " ".join(path.name for path in (html / "_images").iterdir())}
+    return request.param, pictures | {path.name: path.read_text(encoding="utf-8") for path in found}
 
 
 def test_a_page_says_what_it_is_and_its_address_only_if_there_is_one(small):
@@ -92,8 +93,9 @@ def test_a_solution_folds_without_a_script_and_its_bar_holds_no_link(small):
     assert "The answer." in bar[2]
 
 
-def test_pictures_have_a_size_and_come_when_they_are_near(small):
-    assert re.search(r'<img [^>]*picture.png"[^>]* width="\d+" height="\d+" decoding="async">', small[1]["index.html"])
+def test_pictures_have_a_size_and_are_light(small):
+    assert small[1]["pictures"] == "picture.webp"
+    assert re.search(r'<img [^>]*picture.webp"[^>]* width="\d+" height="\d+" decoding="async">', small[1]["index.html"])
 
 
 def test_a_long_signature_is_lines_and_no_list(small):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from pybtex.backends.plaintext import Backend
 from pybtex.database import Entry
 from pybtex.plugin import register_plugin
 from pybtex.style.formatting.plain import Style as Plain
@@ -30,4 +31,5 @@ class Style(Plain):
 def setup(app: Sphinx) -> dict[str, bool]:
     """Make the style known as `authors_and_year`."""
     register_plugin("pybtex.style.formatting", "authors_and_year", Style)
+    register_plugin("pybtex.backends", "plaintext", Backend, force=True)  # else it is looked for at each citation
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,7 +2,8 @@
 
 MathJax runs here, in a JavaScript engine without a browser, and a page holds what it would have made: text in MathJax's
 fonts, with MathML beside it for those who listen. A page needs no script, and nothing moves when it is there. The width
-of a formula is known, too, so the style sheet can set it smaller where it would not fit.
+of a formula is known, too, so the style sheet can set it smaller where it would not fit. The engine has a process of
+its own, which is told of the formulas of a page as soon as the page is read, long before it is written.
 """
 
 import html
@@ -10,7 +11,9 @@ import importlib
 import json
 import re
 import shutil
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import quickjs
@@ -60,13 +63,33 @@ def styles() -> str:
     return json.loads(_engine().eval("styles()"))
 
 
+@cache
+def _worker() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+@cache
+def _begun(formula: str, display: bool) -> Future:
+    return _worker().submit(typeset, formula, display)
+
+
+def begin(app: Sphinx, doctree: nodes.document) -> None:
+    """Have the formulas of a page typeset while other pages are read."""
+    for node in doctree.findall(nodes.math):
+        _begun(node.astext(), False)
+    for node in doctree.findall(nodes.math_block):
+        text = node.astext()
+        _begun(rf"\begin{{split}}{text}\end{{split}}" if r"\\" in text else text, True)  # as Sphinx will write it
+
+
 def _write(self: HTML5Translator, node: nodes.Element, visit) -> None:
     start = len(self.body)
     try:
         visit(self, node)
     finally:  # a node is skipped by an exception
         written = FORMULA.sub(
-            lambda found: typeset(html.unescape(found[1] or found[2]), found[1] is None), "".join(self.body[start:])
+            lambda found: _begun(html.unescape(found[1] or found[2]), found[1] is None).result(),
+            "".join(self.body[start:]),
         )
         self.body[start:] = [written]
         if "<mjx-merror" in written or "<mjx-container" not in written:
@@ -87,7 +110,7 @@ def add_fonts(app: Sphinx, error: Exception | None) -> None:
     """Write the style sheet and the fonts that the pages name."""
     if error is None and app.builder.format == "html":
         there = Path(app.outdir) / "_static"
-        (there / "formulas.css").write_text(styles(), encoding="utf-8")
+        (there / "formulas.css").write_text(_worker().submit(styles).result(), encoding="utf-8")
         shutil.copytree(_mathjax() / "output/chtml/fonts/woff-v2", there / "mathjax", dirs_exist_ok=True)
 
 
@@ -96,5 +119,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("typeset", (inline, None), (block, None))
     app.config.html_math_renderer = "typeset"
     app.add_css_file("formulas.css")
+    app.connect("doctree-read", begin)
     app.connect("build-finished", add_fonts)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

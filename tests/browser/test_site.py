@@ -12,7 +12,7 @@ every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
 @every_chapter
 def test_a_chapter_is_light(visit, chapter):
-    assert visit(chapter).weight < 2_000_000
+    assert visit(chapter).weight() < 1_500_000
 
 
 @every_chapter

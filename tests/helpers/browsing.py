@@ -1,5 +1,6 @@
 """The built book and how a browser sees it: for `tests/browser`."""
 
+import gzip
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Visit:
     """One page that was loaded once: what it asked for, what it complained of, and the page itself, in any view."""
 
     def __init__(self, browser, site, name, **context):
-        self.name, self.outside, self.complaints, self.weight = name, [], [], 0
+        self.name, self.outside, self.complaints, self.answers = name, [], [], []
         self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
         self.page = self.context.new_page()
         self.page.add_init_script(MEASURE)
@@ -50,13 +51,16 @@ class Visit:
         )
         self.page.on("console", lambda told: self.complaints.append(told.text) if told.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("requestfinished", self._weigh)
+        self.page.on("response", lambda answer: self.answers.append(answer))
         self.page.goto(site + name, wait_until="load")
         if context.get("java_script_enabled", True):  # two frames later what moves has moved
             self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
-    def _weigh(self, request):
-        self.weight += request.sizes()["responseBodySize"]
+    def weight(self):
+        """Return the bytes of all that the page asks for, with text compressed, as hosts of pages send it."""
+        self.page.wait_for_load_state("networkidle")
+        bodies = [answer.body() for answer in self.answers]
+        return sum(min(len(body), len(gzip.compress(body))) for body in bodies)
 
     def look(self, view):
         """Show the page at the width and in the theme of this view."""

@@ -256,7 +256,8 @@ def test_policies_side_by_side_write_each_the_rest_of_their_own_texts(begins):
         "data": resets.data_begins(lock.PROMPTS, np.array([[1, 1, 1]])),
     }[begins]
     seen = resets.restarts(begin, 0.5)(task, model, surely, 300, np.random.default_rng(2))
-    assert seen.prompt.shape[:2] == (2, 300) and seen.response.shape == seen.mask.shape == (2, 300, 3)
+    assert seen.prompt.shape[:2] == (2, 300)
+    assert seen.response.shape == seen.mask.shape == (2, 300, 3)
     own = np.broadcast_to(np.array([0, 2])[:, None, None], seen.response.shape)
     assert (seen.response == np.where(seen.mask, own, 1)).all()
     first = seen.mask.all(axis=-1).mean(axis=-1)  # from the prompt: half, and a third of the resets
@@ -391,7 +392,7 @@ def test_bad_input():
         ):
             with pytest.raises(ValueError, match="share is that of episodes that begin at a reset, above 0"):
                 call(wrong)
-    with pytest.raises(ValueError, match="^there is no text to reset into: DR-PO needs at least one prompt"):
+    with pytest.raises(ValueError, match=r"^there is no text to reset into: DR-PO needs at least one prompt"):
         resets.data_begins(np.zeros((0, 1), dtype=int), np.zeros((0, 2), dtype=int))
     with pytest.raises(ValueError, match="2 prompts, but 1 responses"):
         resets.data_begins(np.zeros((2, 1), dtype=int), np.zeros((1, 2), dtype=int))
