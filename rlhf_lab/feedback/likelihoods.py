@@ -51,11 +51,12 @@ def ranking_loss(reward: Array) -> Array:
 
     Plackett-Luce: sum over places k of log sum_(j >= k) exp(R_j) - R_k. With K = 2 it is Bradley-Terry.
     """
-    rest, total = reward[..., -1], 0.0
-    for place in range(reward.shape[-1] - 2, -1, -1):
-        rest = np.logaddexp(rest, reward[..., place])
-        total = total + rest - reward[..., place]
-    return total
+    *better, rest = np.split(reward, reward.shape[-1], axis=-1)  # gradients of slices are slow
+    total = 0.0 * rest
+    for one in better[::-1]:
+        rest = np.logaddexp(rest, one)
+        total = total + rest - one
+    return np.reshape(total, reward.shape[:-1])
 
 
 def segment_reward(token_reward: Array, mask: Array) -> Array:

@@ -49,7 +49,8 @@ class Linear:
         response = checks.tokens("response", response, self.vocab)
         checks.same_batch(prompt, response)
         checks.shapes(params, {"weights": (self.size,)})
-        return np.matmul(self.features(prompt, response), params["weights"][..., None])[..., 0]
+        worth = np.matmul(self.features(prompt, response), np.expand_dims(params["weights"], -1))
+        return np.reshape(worth, worth.shape[:-1])  # autograd's gradient of an index is slow
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Table:
         checks.shapes(params, {"rewards": self._shape()})
         index = answer_index(response, language.vocab, language.eos)
         flat = np.reshape(rewards, (*rewards.shape[:-2], -1, 1))
-        return embedding(flat, (row * rewards.shape[-1] + index)[..., None])[..., 0, 0]
+        worth = embedding(flat, (row * rewards.shape[-1] + index)[..., None])
+        return np.reshape(worth, worth.shape[:-2])
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,13 @@ class Network:
         prompt, response, place = repeats.once(prompt, response, language.vocab)
         checks.shapes(params, {"head": (language.hidden,), "embed": (language.vocab, language.hidden)})
         read = np.concatenate([prompt, response], axis=-1)
-        weights = params["recurrent"], params["embed"], params["head"][..., None], params["start"]
+        weights = params["recurrent"], params["embed"], np.expand_dims(params["head"], -1), params["start"]
         each = rnn_logits(*weights, read, prompt.shape[-1] + 1)
         each = np.reshape(each, each.shape[:-1])
         alive = response_mask(response, language.eos)
         last = alive - np.concatenate([alive[..., 1:], np.zeros((*alive.shape[:-1], 1))], axis=-1)
-        return repeats.spread(np.sum(each * last, axis=-1, keepdims=True), place)[..., 0]
+        worth = repeats.spread(np.sum(each * last, axis=-1, keepdims=True), place)
+        return np.reshape(worth, worth.shape[:-1])
 
     def every_reward(self, params: Params, prompt: Array, horizon: int) -> Array:
         """Return R_phi(x, y) of every answer, (..., N, A), in the order of `lm.enumerate_responses`.
@@ -116,14 +119,15 @@ class Network:
         check_enumerable(language.vocab, horizon, language.eos, prompt.shape[-2])
         state, _ = language.start(params | {"readout": np.zeros((language.hidden, language.vocab))}, prompt)
         turn, embed = np.swapaxes(params["recurrent"], -1, -2), params["embed"][..., None, :, :]
+        head, lead = params["head"][..., None], state.shape[:-2]
         blocks, worth = [], state
         for _ in range(horizon):
             longer = np.tanh(np.matmul(state, turn)[..., None, :] + embed)  # each prefix with each token behind it
-            worth = np.matmul(longer, params["head"][..., None, :, None])[..., 0]
+            worth = np.matmul(np.reshape(longer, (*lead, -1, language.hidden)), head)  # one product, not one a prefix
+            worth = np.reshape(worth, longer.shape[:-1])
             if language.eos is not None:
                 blocks.append(worth[..., -1])
                 longer, worth = longer[..., :-1, :], worth[..., :-1]
-            state = np.reshape(longer, (*longer.shape[:-3], -1, language.hidden))
+            state = np.reshape(longer, (*lead, -1, language.hidden))
         blocks.append(worth)
-        lead = state.shape[:-2]
         return np.concatenate([np.reshape(block, (*lead, prompt.shape[-2], -1)) for block in blocks], axis=-1)

@@ -46,8 +46,12 @@ def count(model: Tabular, prompt: Array, response: Array, token: Array) -> Array
 
 def student(counts: Array, pseudo_count: float) -> Params:
     """pi(a | s) = (n(s, a) + c) / (n(s) + c V), parameters of a table, from counts (..., K, S, V) (eq-count-clone)."""
-    counts = counts + checks.positive("pseudo_count", pseudo_count)
-    return {"logits": np.log(counts / counts.sum(-1, keepdims=True))}
+    checks.positive("pseudo_count", pseudo_count)
+    logits = np.full(counts.shape, -np.log(counts.shape[-1]))
+    seen = counts.any(-1)  # few prefixes are
+    weight = counts[seen] + pseudo_count
+    logits[seen] = np.log(weight / weight.sum(-1, keepdims=True))
+    return {"logits": logits}
 
 
 def teacher_tokens(model: Tabular, teacher: Params, prompt: Array, response: Array, rng: Generator) -> Array:

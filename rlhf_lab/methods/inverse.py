@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import autograd.numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from rlhf_lab.methods.soft_values import soft_maximum
@@ -112,6 +111,8 @@ def match_moments(solve: Solve, shown: Array, ridge: Array) -> Array:
         value, moments = solve(theta)
         total = np.sum(value) - np.sum(theta * shown) + np.sum(ridge / 2 * theta**2)
         return total, np.ravel(moments - shown + ridge * theta)
+
+    from scipy.optimize import minimize  # only who fits waits for it
 
     options = {"maxiter": 10_000, "maxfun": 20_000, "gtol": 1e-5, "ftol": 0.0, "maxcor": 20}
     found = minimize(cost, np.zeros(shown.size), jac=True, method="L-BFGS-B", options=options)

@@ -54,7 +54,7 @@ class TabularCritic:
     def judge(self, params: Params, prompt: Array, response: Array) -> tuple[Array, Array]:
         """Look up the logits (..., N, T, V) and the values (..., N, T) of the state before each token."""
         places = self.language.places(prompt, response)
-        values = self.language.look_up(params["value"][..., None], places)
+        values = self.language.look_up(np.expand_dims(params["value"], -1), places)
         return self.language.look_up(params["logits"], places), np.reshape(values, values.shape[:-1])
 
 
@@ -77,10 +77,10 @@ class RecurrentCritic:
         vocab = self.language.vocab
         prompt, response = checks.tokens("prompt", prompt, vocab), checks.tokens("response", response, vocab)
         checks.same_batch(prompt, response)
-        readout = np.concatenate([params["readout"], params["value"][..., None]], axis=-1)
+        readout = np.concatenate([params["readout"], np.expand_dims(params["value"], -1)], axis=-1)
         lead = np.broadcast_shapes(prompt.shape[:-2], response.shape[:-2])
         texts = [np.broadcast_to(part, lead + part.shape[-2:]) for part in (prompt, response[..., :-1])]
         read = np.concatenate(texts, axis=-1)
         both = rnn_logits(params["recurrent"], params["embed"], readout, params["start"], read, prompt.shape[-1])
-        logits, values = np.split(both, [vocab], axis=-1)  # gradients of slices are slow
+        logits, values = np.split(both, [vocab], axis=-1)  # gradients of slices and indices are slow
         return logits, np.reshape(values, values.shape[:-1])

@@ -187,10 +187,10 @@ def answers_of_levels(levels: list[Array], eos: int | None) -> Array:
     """Return log pi(y | x) of every answer, (..., N, A), in the order of `enumerate_responses` (eq-chain-rule)."""
     carried, blocks = np.zeros((*levels[0].shape[:-2], 1)), []
     for level in levels:
-        longer = carried[..., None] + level
+        longer = np.expand_dims(carried, -1) + level
         if eos is not None:
-            blocks.append(longer[..., -1])
-            longer = longer[..., :-1]
+            longer, ended = np.split(longer, [longer.shape[-1] - 1], axis=-1)  # gradients of slices are slow
+            blocks.append(np.reshape(ended, ended.shape[:-1]))
         carried = np.reshape(longer, (*longer.shape[:-2], -1))
     return np.concatenate([*blocks, carried], axis=-1)
 

@@ -78,5 +78,6 @@ class Recurrent:
         checks.shapes(params, wanted)
 
     def _next(self, params: Params, state: Array, token: Array) -> Array:
-        read = embedding(params["embed"], token[..., None])[..., 0, :]
+        read = embedding(params["embed"], token[..., None])
+        read = np.reshape(read, (*read.shape[:-2], self.hidden))  # autograd's gradient of an index is slow
         return np.tanh(np.matmul(state, np.swapaxes(params["recurrent"], -1, -2)) + read)

@@ -104,7 +104,8 @@ class Tabular:
         if length >= self.horizon:
             raise ValueError(f"the table holds answers of {self.horizon} tokens and has no row behind the last of them")
         where = (rows * self.states + self._offset(length) + prefix)[..., None]
-        return (rows, length, prefix), self.look_up(params["logits"], where)[..., 0, :]
+        found = self.look_up(params["logits"], where)
+        return (rows, length, prefix), np.reshape(found, (*found.shape[:-2], self.vocab))
 
     def _offset(self, length: int) -> int:
         return sum(self.words**t for t in range(length))

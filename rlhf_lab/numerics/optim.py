@@ -51,17 +51,27 @@ def adam(step_size: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 
     def update(params: Params, grads: Params, state: State, moving: Any = True) -> tuple[Params, State]:
         t, m, v = state
-        m_new = {k: b1 * m[k] + (1 - b1) * grads[k] for k in params}
-        v_new = {k: b2 * v[k] + (1 - b2) * grads[k] ** 2 for k in params}
+        m_new = {k: _drawn(m[k], grads[k], b1) for k in params}
+        v_new = {k: _drawn(v[k], grads[k] ** 2, b2) for k in params}
         t = t + moving
         steps = t if moving is True and isinstance(t, int) else np.maximum(t, 1)  # who never moved must not divide by 0
         rate, share = step_size / (1 - b1**steps), 1 - b2**steps
-        fresh = {
-            k: p - _along(rate, p) * m_new[k] / (np.sqrt(v_new[k] / _along(share, p)) + eps) for k, p in params.items()
-        }
+        fresh = {}
+        for k, p in params.items():
+            step, size = _along(rate, p) * m_new[k], np.sqrt(v_new[k] / _along(share, p))
+            size += eps
+            step /= size
+            fresh[k] = p - step
         return _moved(params, fresh, moving), (t, _moved(m, m_new, moving), _moved(v, v_new, moving))
 
     return Optimizer(init, update)
+
+
+def _drawn(mean: Any, value: Any, keep: float) -> Any:
+    # As keep * mean + (1 - keep) * value, and in place: large tables are slow to write.
+    found, value = keep * mean, (1 - keep) * value
+    found += value
+    return found
 
 
 def _along(values: Any, array: Any) -> Any:

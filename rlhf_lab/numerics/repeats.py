@@ -3,6 +3,7 @@
 x prompt    y response    N batch    M texts that differ from each other    T horizon    V vocabulary
 """
 
+import autograd.numpy as anp
 import numpy as np
 
 from rlhf_lab.numerics import checks
@@ -44,4 +45,7 @@ def _distinct(key: Array) -> tuple[Array, Array]:
 
 def spread(values: Array, place: Array | None) -> Array:
     """Return the values (..., M, T) of the different texts for every text, (..., N, T)."""
-    return values if place is None else embedding(values, place[..., None])[..., 0, :]
+    if place is None:
+        return values
+    spaced = embedding(values, place[..., None])
+    return anp.reshape(spaced, (*spaced.shape[:-2], spaced.shape[-1]))  # autograd's gradient of an index is slow

@@ -114,7 +114,8 @@ def occupancy(grid: Grid, policy: Array, horizon: int) -> Array:
     d = [np.broadcast_to(grid.start, (*moves.shape[:-2], 1, len(grid.start)))]
     for _ in range(checks.horizon(horizon) - 1):
         d.append(np.matmul(d[-1], moves))
-    return np.concatenate(d, axis=-2)
+    found = np.moveaxis(np.array(d), 0, -3)  # autograd's gradient of a concatenation takes the square of the steps
+    return np.reshape(found, (*found.shape[:-2], found.shape[-1]))
 
 
 def performance(grid: Grid, policy: Array, horizon: int) -> Array:

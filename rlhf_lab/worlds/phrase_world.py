@@ -65,8 +65,8 @@ def word_counts(prompt: Array, response: Array) -> Array:
     """
     prompt, response = _texts(prompt, response)
     asked = (prompt[..., None, :] == PROMPTS).all(-1)
-    counts = asked[..., :, None] * np.moveaxis(_counts(response), 0, -1)[..., None, :]
-    return np.reshape(counts, (*counts.shape[:-2], -1)).astype(float)
+    counts = np.moveaxis(_counts(response), 0, -1).astype(float)
+    return np.reshape(asked[..., :, None] * counts[..., None, :], (*counts.shape[:-1], -1))
 
 
 def reward_parts(prompt: Array, response: Array) -> dict[str, Array]:
