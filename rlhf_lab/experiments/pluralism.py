@@ -1,8 +1,8 @@
 """When are groups of annotators found, and what does it help the minority to look for them?
 
-`threshold`: two equal worlds of level labels, p = 1/2 +- a/2 with random signs, at rising numbers of labels. `minority`:
-curt and playful people of the crowd, at rising shares of the playful, equally many labels for every method; what the
-group that is worse off gets of policies for one reward model, for two of groups that EM found, and of groups as told.
+`threshold`: two groups with p = 1/2 +- a/2 and random signs, at rising numbers of labels. `minority`: curt and playful
+people of the crowd, at rising shares of the playful, with equally many labels for every method; what the group that is
+worse off gets of policies for one reward model, for two of groups that EM found, and for two of the groups as told.
 """
 
 from collections.abc import Sequence

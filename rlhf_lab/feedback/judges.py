@@ -3,7 +3,8 @@
 Beside the chapter "Whose preferences?"; functions stand in the order of its equations.
 
     m margin of two answers    b position bias, nats in favour of what is shown first    p, q probability that the first
-    answer is preferred, shown first and shown second    a, b, c judges    A_ab agreement    rho correlation of two judges' margins
+    answer is preferred, shown first and shown second    a, b, c judges    A_ab agreement
+    rho correlation of two judges' margins
 
 Verdicts are 1 for the first answer, 0 for the second, 1/2 for a tie.
 """
@@ -37,7 +38,7 @@ def with_position_bias(margin: Array, bias: Array) -> Orders:
 
 
 def mean_log_odds(orders: Orders) -> Array:
-    """(logit p + logit q) / 2, which is m: the bias cancels (eq-mean-log-odds). It takes probabilities, not verdicts."""
+    """(logit p + logit q) / 2, which is m: the bias cancels (eq-mean-log-odds). It takes probabilities, no verdicts."""
     return (logit(_open(orders.first)) + logit(_open(orders.second))) / 2
 
 

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from rlhf_lab.feedback import hidden_context
 from rlhf_lab.models import gibbs
 from rlhf_lab.models.lm import kl
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 
 STEPS = 1_000  # of the fixed-point iteration
-STILL = 1e-10  # nats by which utilities may still move when it stops
+STILL = 1e-12  # nats by which the policy may still move when it stops
+NOTHING = 1e-200  # a probability that goes on falling
 
 
 def mean_reward(rewards: Array, shares: Array) -> Array:
@@ -57,9 +57,9 @@ def linear_pool(log_pi: Array, shares: Array) -> Array:
 def value_of_knowing(log_pi: Array, shares: Array, beta: float) -> Array:
     """-beta log sum_y prod_z pi_z(y)^w_z, (...): what is gained if the policy is told who asks (eq-value-of-knowing).
 
-    It is beta (sum_z w_z log Z_z - log Z of the mean reward), and beta sum_z w_z KL(log pool || pi_z): what the log pool
-    loses. Any other q loses beta KL(q || log pool) more (eq-unsteered). `log_pi` are the Gibbs policies pi_z of price
-    beta.
+    It is beta (sum_z w_z log Z_z - log Z of the mean reward), and beta sum_z w_z KL(log pool || pi_z), what the log
+    pool loses. Any other q loses beta KL(q || log pool) more (eq-unsteered). `log_pi` are the Gibbs policies pi_z of
+    price beta.
     """
     pooled = mean_reward(_log_probs(log_pi), shares)
     top = np.max(pooled, axis=-1)
@@ -117,18 +117,21 @@ def inclusive_rest(matrix: Array) -> Array:
     """Return log pi (A,) where ILHF is at rest, pi prop. to e^u with sum_b pi_b (P[a, b] - sigmoid(u_a - u_b)) = 0.
 
     That is eq-utility-borda with opponents that the policy itself draws (eq-inclusive-rest). If each of several kinds
-    of people chooses as Bradley and Terry say, their mixture does not, and this is not the linear pool. Raises
-    `ValueError` if utilities do not come to rest.
+    of people chooses as Bradley and Terry say, their mixture does not, and this is not the linear pool. The iteration
+    is that of Hunter 2004. Raises `ValueError` if it does not come to rest: some answers always lose.
     """
-    log_pi = log_softmax(hidden_context.fit_utility(matrix))
+    matrix = checks.preference_matrix(matrix)
+    pi = np.full(len(matrix), 1 / len(matrix))
     for _ in range(STEPS):
-        pi = np.exp(log_pi)
-        moved = log_softmax(hidden_context.fit_utility(matrix, np.outer(pi, pi)))
-        far = np.abs(moved - log_pi).max()
+        moved = matrix @ pi / np.sum(pi / (pi[:, None] + pi), axis=-1)
+        moved = moved / np.sum(moved)
+        far = np.abs(np.log(moved / pi)).max()
+        pi = moved
         if far < STILL:
-            return moved
-        log_pi = log_softmax((log_pi + moved) / 2)
-    raise ValueError(f"utilities still move by {far:.1e} nats after {STEPS} steps: shares are too close to 0 or 1")
+            return np.log(pi)
+        if np.min(pi) < NOTHING:
+            break
+    raise ValueError(f"no rest: some answers (almost) always lose; their probability has fallen to {np.min(pi):.0e}")
 
 
 def lower_quantile(rewards: Array, shares: Array, level: float) -> Array:
@@ -167,8 +170,8 @@ def max_min(log_pi_0: Array, rewards: Array, beta: float) -> MaxMin:
     """max_pi min_z E_pi[r_z] - beta KL(pi || pi_0) = min_w beta log sum_y pi_0 exp(sum_z w_z r_z / beta) (eq-max-min).
 
     The policy is the Gibbs policy of the least favourable mixture: kinds with w_z > 0 all get the same, others more.
-    `log_pi_0` (A,), `rewards` (Z, A), and they have to be comparable between kinds: see `anchored`. After Chakraborty
-    et al. 2024, who leave the price out of the minimum.
+    `log_pi_0` (A,), `rewards` (Z, A), and they have to be comparable between kinds: see `anchored`. Chakraborty
+    et al. 2024.
     """
     rewards = np.asarray(rewards, dtype=float)
     if rewards.ndim != 2:

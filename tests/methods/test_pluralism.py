@@ -201,10 +201,13 @@ def test_ilhf_finds_what_one_kind_of_people_says():
     assert pluralism.inclusive_rest(p) == pytest.approx(log_pi, abs=1e-8)
 
 
-def test_utilities_that_still_move_are_told(monkeypatch):
-    monkeypatch.setattr(pluralism, "STEPS", 3)
-    with pytest.raises(ValueError, match=r"utilities still move by \d\.\de-\d\d nats after 3 steps: shares are too"):
-        pluralism.inclusive_rest(annotators.circle([0.9, 0.8, 0.7, 0.6]))
+def test_an_answer_that_always_loses_falls_for_ever():
+    with pytest.raises(
+        ValueError, match=r"no rest: some answers \(almost\) always lose; their probability has fallen to 1?.*e-20\d"
+    ):
+        pluralism.inclusive_rest(np.array([[0.5, 0.7, 1.0], [0.3, 0.5, 1.0], [0.0, 0.0, 0.5]]))
+    with pytest.raises(ValueError, match=r"matrix must be \(A, A\) with"):
+        pluralism.inclusive_rest(np.full((2, 2), 0.6))
 
 
 @pytest.mark.equation("eq-lower-quantile")
