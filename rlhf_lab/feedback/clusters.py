@@ -139,10 +139,10 @@ def strength(labels: float, annotators: int, questions: int, gap: float, share: 
     """x = 4 w (1 - w) m a^2 sqrt(N / n): two groups show from about x = 1 on, if m is well above 1 (eq-strength).
 
     `gap` is a, the root mean square of p_1 - p_2, `share` w. From the singular values of a matrix of low rank in noise
-    (Baik, Ben Arous and Peche 2005), with labels near level; one label of each annotator tells nothing at any x.
+    (Baik et al. 2005), with labels near level; one label of each annotator tells nothing at any x.
     """
     checks.share("share", share)
-    return 4 * share * (1 - share) * labels * gap**2 * (annotators / questions) ** 0.5
+    return float(4 * share * (1 - share) * labels * gap**2 * (annotators / questions) ** 0.5)
 
 
 def accuracy(member: Array, truth: Array) -> Array:

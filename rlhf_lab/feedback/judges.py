@@ -1,4 +1,4 @@
-"""Judges that are not neutral: position bias and its remedies, who can be screened out, which tables can be agreement.
+"""Judges: which tables can be their agreement, whom screening removes, and a bias towards the answer shown first.
 
 Beside the chapter "Whose preferences?"; functions stand in the order of its equations.
 
@@ -20,68 +20,6 @@ from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
 
 GRID = 4001  # angles on which the agreement of two tastes is integrated
-
-
-class Orders(NamedTuple):
-    """How likely an answer is to win, shown first and shown second; each (...)."""
-
-    first: Array
-    second: Array
-
-
-def with_position_bias(margin: Array, bias: Array) -> Orders:
-    """p = sigmoid(m + b) and q = sigmoid(m - b): a judge who favours what is shown first, if b > 0 (eq-position-bias).
-
-    `margin` (...) is that of the answer, `bias` broadcasts with it.
-    """
-    return Orders(expit(np.add(margin, bias)), expit(np.subtract(margin, bias)))
-
-
-def mean_log_odds(orders: Orders) -> Array:
-    """(logit p + logit q) / 2, which is m: the bias cancels (eq-mean-log-odds). It takes probabilities, no verdicts."""
-    return (logit(_open(orders.first)) + logit(_open(orders.second))) / 2
-
-
-def mean_verdict(orders: Orders) -> Array:
-    """(p + q) / 2: the share of wins over both orders, or over one that is shuffled (eq-mean-verdict).
-
-    Its log-odds are log((cosh b + e^m) / (cosh b + e^-m)): nearer to 0 than m if b is not 0.
-    """
-    return (checks.share("first", orders.first) + checks.share("second", orders.second)) / 2
-
-
-def consistent(orders: Orders) -> tuple[Array, Array]:
-    """Return p q / (p q + (1 - p)(1 - q)), the share of wins where both orders give one verdict, and how often they do.
-
-    The log-odds of the first are logit p + logit q = 2 m: no bias, and twice the margin (eq-consistent-verdicts).
-    """
-    both = _open(orders.first) * _open(orders.second)
-    kept = both + (1 - orders.first) * (1 - orders.second)
-    return both / kept, kept
-
-
-def _open(p: Array) -> Array:
-    p = np.asarray(checks.share("a probability of preference", p), dtype=float)
-    if ((p == 0) | (p == 1)).any():
-        raise ValueError("a probability of preference of 0 or 1 has infinite log-odds; count some more verdicts")
-    return p
-
-
-def agreement_with_others(agreement: Array) -> Array:
-    """Return for each judge the mean agreement with all others, (A, A) to (A,): what screening looks at."""
-    matrix = _agreement(agreement, judges=2)
-    return (matrix.sum(-1) - matrix.diagonal()) / (len(matrix) - 1)
-
-
-def retest(verdict: Array, again: Array) -> Array:
-    """Return how often judges give the same verdict when asked twice, (A, N) and (A, N) to (A,) (eq-retest).
-
-    It expects p^2 + (1 - p)^2, and knows nothing of what others think.
-    """
-    verdict, again = checks.labels("verdict", verdict), checks.labels("again", again)
-    if verdict.shape != again.shape:
-        raise ValueError(f"each verdict needs a second one; got shapes {verdict.shape} and {again.shape}")
-    return np.mean(verdict == again, axis=-1)
 
 
 def forced_choice_excess(agreement: Array) -> Array:
@@ -178,6 +116,68 @@ def _correlation(value: Array) -> Array:
     if not (np.abs(value) <= 1).all():
         raise ValueError(f"a correlation lies in [-1, 1]; got {np.asarray(value)[~(np.abs(value) <= 1)].flat[0]}")
     return np.asarray(value, dtype=float)
+
+
+def agreement_with_others(agreement: Array) -> Array:
+    """Return for each judge the mean agreement with all others, (A, A) to (A,): what screening looks at."""
+    matrix = _agreement(agreement, judges=2)
+    return (matrix.sum(-1) - matrix.diagonal()) / (len(matrix) - 1)
+
+
+def retest(verdict: Array, again: Array) -> Array:
+    """Return how often judges give the same verdict when asked twice, (A, N) and (A, N) to (A,) (eq-retest).
+
+    It expects p^2 + (1 - p)^2, and knows nothing of what others think.
+    """
+    verdict, again = checks.labels("verdict", verdict), checks.labels("again", again)
+    if verdict.shape != again.shape:
+        raise ValueError(f"each verdict needs a second one; got shapes {verdict.shape} and {again.shape}")
+    return np.mean(verdict == again, axis=-1)
+
+
+class Orders(NamedTuple):
+    """How likely an answer is to win, shown first and shown second; each (...)."""
+
+    first: Array
+    second: Array
+
+
+def with_position_bias(margin: Array, bias: Array) -> Orders:
+    """p = sigmoid(m + b) and q = sigmoid(m - b): a judge who favours what is shown first, if b > 0 (eq-position-bias).
+
+    `margin` (...) is that of the answer, `bias` broadcasts with it.
+    """
+    return Orders(expit(np.add(margin, bias)), expit(np.subtract(margin, bias)))
+
+
+def mean_log_odds(orders: Orders) -> Array:
+    """(logit p + logit q) / 2, which is m: the bias cancels (eq-mean-log-odds). It takes probabilities, no verdicts."""
+    return (logit(_open(orders.first)) + logit(_open(orders.second))) / 2
+
+
+def mean_verdict(orders: Orders) -> Array:
+    """(p + q) / 2: the share of wins over both orders, or over one that is shuffled (eq-mean-verdict).
+
+    Its log-odds are log((cosh b + e^m) / (cosh b + e^-m)): nearer to 0 than m if b is not 0.
+    """
+    return (checks.share("first", orders.first) + checks.share("second", orders.second)) / 2
+
+
+def consistent(orders: Orders) -> tuple[Array, Array]:
+    """Return p q / (p q + (1 - p)(1 - q)), the share of wins where both orders give one verdict, and how often they do.
+
+    The log-odds of the first are logit p + logit q = 2 m: no bias, and twice the margin (eq-consistent-verdicts).
+    """
+    both = _open(orders.first) * _open(orders.second)
+    kept = both + (1 - orders.first) * (1 - orders.second)
+    return both / kept, kept
+
+
+def _open(p: Array) -> Array:
+    p = np.asarray(checks.share("a probability of preference", p), dtype=float)
+    if ((p == 0) | (p == 1)).any():
+        raise ValueError("a probability of preference of 0 or 1 has infinite log-odds; count some more verdicts")
+    return p
 
 
 def _agreement(value: Array, judges: int) -> Array:

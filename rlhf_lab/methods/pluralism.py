@@ -150,14 +150,6 @@ def lower_quantile(rewards: Array, shares: Array, level: float) -> Array:
     return np.take_along_axis(np.take_along_axis(rewards, order, axis=0), place[None], axis=0)[0]
 
 
-def anchored(rewards: Array, log_pi_0: Array) -> Array:
-    """r_z(y) - E_pi_0[r_z], (Z, ..., A): rewards that count from what the reference earns (eq-anchored).
-
-    Comparisons leave a constant open for each kind; what compares rewards between kinds needs it fixed.
-    """
-    return rewards - np.sum(np.exp(log_pi_0) * rewards, axis=-1, keepdims=True)
-
-
 class MaxMin(NamedTuple):
     """The policy that is best for whoever is worst off: log pi (A,), weights (Z,) of the kinds, and its worth."""
 
@@ -193,6 +185,14 @@ def max_min(log_pi_0: Array, rewards: Array, beta: float) -> MaxMin:
     )
     weights = np.maximum(found.x, 0) / np.maximum(found.x, 0).sum()
     return MaxMin(gibbs.log_policy(log_pi_0, weights @ rewards, beta), weights, dual(weights)[0])
+
+
+def anchored(rewards: Array, log_pi_0: Array) -> Array:
+    """r_z(y) - E_pi_0[r_z], (Z, ..., A): rewards that count from what the reference earns (eq-anchored).
+
+    Comparisons leave a constant open for each kind; what compares rewards between kinds needs it fixed.
+    """
+    return rewards - np.sum(np.exp(log_pi_0) * rewards, axis=-1, keepdims=True)
 
 
 def _log_probs(log_pi: Array) -> Array:
