@@ -13,6 +13,7 @@ from rlhf_lab.check import nash as _nash
 from rlhf_lab.check import online as _online
 from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
+from rlhf_lab.check import pluralism as _pluralism
 from rlhf_lab.check import policy_gradients as _policy_gradients
 from rlhf_lab.check import resets as _resets
 from rlhf_lab.check import reward_modeling as _reward_modeling
@@ -577,3 +578,38 @@ def effective_price(function: Function) -> None:
     price that is charged for the sum. Where the reward has that optimum at no price, the answer is 0.
     """
     _report(_dense_rewards.EFFECTIVE_PRICE, function)
+
+
+def value_of_knowing(function: Function) -> None:
+    """Check f(log_pi, shares, beta): what it is worth to know who asks, one number; its shape is ().
+
+    `log_pi` (Z, A) are the Gibbs policies of Z kinds of people at the price `beta`, `shares` (Z,) sum to 1.
+    """
+    _report(_pluralism.VALUE_OF_KNOWING, function)
+
+
+def worst_off_weight(function: Function) -> None:
+    """Check f(log_pi_0, rewards, beta): the weight of the first of two kinds in MaxMin, one number; its shape is ().
+
+    `log_pi_0` (A,) is the reference, `rewards` (2, A) are comparable between the kinds, `beta` is the price. To eight
+    digits.
+    """
+    _report(_pluralism.WORST_OFF_WEIGHT, function)
+
+
+def em_step(function: Function) -> None:
+    """Check f(wins, asked, p, shares): one step of EM, memberships and then new probabilities.
+
+    The result is a list of two arrays, of shapes (N, Z) and (Z, n). `wins` and `asked` (N, n) count labels of N
+    annotators for n questions, `p` (Z, n) and `shares` (Z,) are what is believed of the groups before.
+    """
+    _report(_pluralism.EM_STEP, function)
+
+
+def consistent_margin(function: Function) -> None:
+    """Check f(first, second): the margin of an answer from consistent verdicts, shape (N,).
+
+    `first` and `second` (N, K) are K verdicts on each of N pairs, 1 where the answer wins, when it is shown first and
+    when it is shown second; half a verdict is added to wins and to losses.
+    """
+    _report(_pluralism.CONSISTENT_MARGIN, function)

@@ -13,6 +13,7 @@ from rlhf_lab.experiments import (
     knobs,
     mistakes,
     online,
+    pluralism,
     policy_gradients,
     resets,
     runner,
@@ -36,6 +37,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     "resets": (resets.STUDY, 20, "episodes to the first reward of a lock, and learning with other start states"),
     "mistakes": (mistakes.STUDY, 10, "where policy-gradient code with one wrong line goes"),
     "knobs": (knobs.STUDY, 10, "what PPO's early stop and its adaptive price do"),
+    "pluralism": (pluralism.STUDY, 20, "when annotators can be sorted into groups, and whom that helps"),
     "frontier": (frontier.STUDY, 10, "what a nat buys: RLOO at four prices, RAFT and RRHF"),
 }
 DPO = {"online": dpo_online.STUDY, "prior": dpo_online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}
