@@ -124,9 +124,7 @@ def networks(seeds: Sequence[int], first: int = 0, step_size: float = STEP_SIZE)
 @cache
 def prior() -> tuple[Array, Array, Array]:
     """Return features (K, A, 5), how far along each answer ends (K, A), and the covariance of features (K, 5, 5)."""
-    log_pi = lm.answer_log_probs(
-        phrase_world.model(), phrase_world.pretrained(), PROMPTS, phrase_world.HORIZON
-    )
+    log_pi = lm.answer_log_probs(phrase_world.model(), phrase_world.pretrained(), PROMPTS, phrase_world.HORIZON)
     features, chance = np.moveaxis(parts(phrase_world.HORIZON), 0, -1), np.exp(log_pi)
     away = features - np.einsum("xa,xad->xd", chance, features)[:, None]
     ends = np.cumsum(chance, axis=-1)

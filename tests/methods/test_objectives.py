@@ -205,9 +205,7 @@ def test_the_agreement_along_an_answer_is_what_the_token_soup_forgets(vocab, hor
         # without eos all answers have one length: sum over what begins with a prefix
         cube = [np.exp(p).reshape(2, *[vocab] * horizon) for p in policies]
         sums = [[c.sum(tuple(range(t + 1, horizon + 1))) for t in range(horizon + 1)] for c in cube]
-        experts = [
-            [np.log(s[t + 1] / s[t][..., None]).reshape(2, -1, vocab) for t in range(horizon)] for s in sums
-        ]
+        experts = [[np.log(s[t + 1] / s[t][..., None]).reshape(2, -1, vocab) for t in range(horizon)] for s in sums]
     else:
         experts = [levels(p, vocab, horizon) for p in policies]
     agree = objectives.agreement(experts, w)
@@ -319,7 +317,9 @@ def test_a_unit_more_of_the_floor_costs_its_price():
 def test_an_infeasible_floor_says_how_far_it_is():
     log_pi_0, (helpful, safe) = world(19)
     most = START @ safe.max(-1)
-    with pytest.raises(ValueError, match=rf"^the floor {most + 0.25:.6g} is met by no policy.*{most:.6g}, 0.25 too lit"):
+    with pytest.raises(
+        ValueError, match=rf"^the floor {most + 0.25:.6g} is met by no policy.*{most:.6g}, 0.25 too lit"
+    ):
         objectives.constrained(log_pi_0, helpful, safe, most + 0.25, BETA, START)
     with pytest.raises(ValueError, match=r"needs that answer always, at a price that grows without end.* 0 too little"):
         objectives.constrained(log_pi_0, helpful, safe, float(most), BETA, START)

@@ -237,7 +237,9 @@ def test_no_policy_that_breaks_as_few_rules_is_nearer_than_a_penalty():
         other = log_softmax(log_pi_0 + rng.normal(size=log_pi_0.shape))
         parts = [np.where(side, other, -np.inf) for side in (broken, ~broken)]
         shares = [np.log(np.exp(part).sum(-1, keepdims=True)) for part in parts]
-        same = np.where(broken, parts[0] - shares[0] + np.log(left)[:, None], parts[1] - shares[1] + np.log1p(-left)[:, None])
+        same = np.where(
+            broken, parts[0] - shares[0] + np.log(left)[:, None], parts[1] - shares[1] + np.log1p(-left)[:, None]
+        )
         assert np.exp(same).sum(-1) == pytest.approx(1)
         assert (principles.kl(same, log_pi_0) > lm.kl(log_pi, log_pi_0)).all()
 
@@ -247,9 +249,7 @@ def test_the_penalty_tends_to_conditioning():
     log_pi_0, _, _, world = small(6)
     broken = world.broken.any(0)
     limit = principles.conditioned(log_pi_0, broken)
-    far = [
-        principles.kl(limit, gibbs.log_policy(log_pi_0, -1.0 * broken, beta)).max() for beta in (1, 0.3, 0.1, 0.03)
-    ]
+    far = [principles.kl(limit, gibbs.log_policy(log_pi_0, -1.0 * broken, beta)).max() for beta in (1, 0.3, 0.1, 0.03)]
     assert (np.diff(far) < 0).all()
     assert far[-1] < 1e-12
     counted = gibbs.log_policy(log_pi_0, -world.broken.sum(0).astype(float), 0.02)
@@ -309,7 +309,9 @@ def test_round_after_round_a_refinement_tends_to_pi_0_without_faults():
 
 def test_faults_and_their_cures_belong_together():
     log_pi_0 = log_softmax(np.zeros((2, 5)))
-    with pytest.raises(ValueError, match=r"^there must be one fault for each answer, \(2, 5\), and for each fault whic"):
+    with pytest.raises(
+        ValueError, match=r"^there must be one fault for each answer, \(2, 5\), and for each fault whic"
+    ):
         principles.refined(log_pi_0, log_pi_0, FAULT[:, :4], FREE, 1)
     with pytest.raises(ValueError, match=r"got \(2, 5\) and \(2, 2, 4\)"):
         principles.refined(log_pi_0, log_pi_0, FAULT, FREE[..., :4], 1)
