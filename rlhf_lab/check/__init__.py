@@ -592,7 +592,8 @@ def from_experts(function: Function) -> None:
 def floor_price(function: Function) -> None:
     """Check f(log_pi_0, helpful, safe, floor, beta): the price lambda of a floor under E r_s, shape ().
 
-    `log_pi_0`, `helpful` and `safe` (A,) are of all answers to one prompt. A floor that does not bind costs nothing.
+    `log_pi_0`, `helpful` and `safe` (A,) are of all answers to one prompt, `beta` is the price of a nat. A `floor` that
+    does not bind costs nothing.
     """
     _report(_objectives.FLOOR_PRICE, function)
 
@@ -608,7 +609,8 @@ def revised_law(function: Function) -> None:
 def penalty_price(function: Function) -> None:
     """Check f(share, target, cost): the beta at which a penalty leaves the target of broken answers, shape (N,).
 
-    `share` (N,) of the reference's answers break a rule, each for a reward of -cost; `target` (N,) is smaller.
+    `share` (N,) of the reference's answers break a rule, and each earns minus `cost`, a number. `target` (N,) is
+    smaller.
     """
     _report(_objectives.PENALTY_PRICE, function)
 

@@ -1,4 +1,4 @@
-"""What the checkers of the chapter "Several objectives, and rules in words" know: answer keys, cases, typical mistakes."""
+"""What the checkers of "Several objectives, and rules in words" know: answer keys, cases and typical mistakes."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ FROM_EXPERTS = Exercise(
 
 
 def _floor_case(rng: Generator) -> Case:
-    a = int(rng.integers(3, 6))
+    a = int(rng.integers(3, 8))
     log_pi_0, helpful, safe = log_probs(rng, a), tenths(rng, a), tenths(rng, a)
     safe[0], safe[1] = -1.0, 1.0
     floor = safe.max() - float(rng.choice([0.2, 0.5, 1.0, 3.0])) * (safe.max() - safe.min()) / 2
@@ -113,7 +113,7 @@ def _revised_mistakes(pi_0: Array, revised: Array) -> dict[str, Any]:
     clean = revised == np.arange(len(pi_0))
     kept = np.where(clean, pi_0, 0.0)
     return {
-        "Only the last of the answers that are rewritten to the same one counts in yours: numpy writes each place once; "
+        "Only the last of the answers that are rewritten to the same one counts: numpy writes each place once: "
         "use np.add.at or np.bincount.": last,
         "You look up what the revision had before; the mass of each answer moves to its revision.": pi_0[revised],
         "You condition: what is broken is thrown away; here it moves to its revision.": kept / np.sum(kept),
@@ -130,7 +130,7 @@ REVISED_LAW = Exercise("revised_law", "one probability for each answer", _revise
 
 
 def _penalty_case(rng: Generator) -> Case:
-    n = int(rng.integers(1, 4))
+    n = int(rng.integers(1, 6))
     share = rng.integers(20, 90, size=n) / 100
     return share, np.round(share * rng.choice([0.1, 0.5, 0.8], size=n), 3), float(rng.choice([0.5, 2.0, 3.0]))
 

@@ -105,7 +105,7 @@ def networks(seeds: Sequence[int], first: int = 0, step_size: float = STEP_SIZE)
     strangers = [experts[0], {name: np.roll(value, -1, axis=0) for name, value in experts[1].items()}]
     levels = [lm.policy_levels(NETWORK, each, PROMPTS, HORIZON) for each in experts]
     answers = np.stack([lm.answers_of_levels(each, EOS) for each in levels])
-    rows = {name: [] for name in ("answers", "tokens", "weights", "strangers")}
+    rows: dict[str, list[Array]] = {name: [] for name in ("answers", "tokens", "weights", "strangers")}
     for helpful in WEIGHTS:
         mix = np.array([helpful, 1 - helpful])
         soups = {
@@ -122,9 +122,14 @@ def networks(seeds: Sequence[int], first: int = 0, step_size: float = STEP_SIZE)
 
 
 @cache
+def _log_prior() -> Array:
+    return lm.answer_log_probs(phrase_world.model(), phrase_world.pretrained(), PROMPTS, phrase_world.HORIZON)
+
+
+@cache
 def prior() -> tuple[Array, Array, Array]:
     """Return features (K, A, 5), how far along each answer ends (K, A), and the covariance of features (K, 5, 5)."""
-    log_pi = lm.answer_log_probs(phrase_world.model(), phrase_world.pretrained(), PROMPTS, phrase_world.HORIZON)
+    log_pi = _log_prior()
     features, chance = np.moveaxis(parts(phrase_world.HORIZON), 0, -1), np.exp(log_pi)
     away = features - np.einsum("xa,xad->xd", chance, features)[:, None]
     ends = np.cumsum(chance, axis=-1)
@@ -158,12 +163,24 @@ def error(reward: Array) -> float:
     return float(np.mean(np.sqrt(np.einsum("xd,xde,xe->x", away, prior()[2], away))))
 
 
+def knobs(gate: Array, heads: Array) -> Array:
+    """Return what the optimum of price 1 gains if a head's weight goes up by 1: in `polite` and `correct`, (2, 2)."""
+    features, log_pi_0 = prior()[0], _log_prior()
+
+    def earned(up: Array) -> Array:
+        reward = np.einsum("xd,xad->xa", (gate + up) @ heads, features)
+        law = np.exp(gibbs.log_policy(log_pi_0, reward, 1.0))
+        return np.einsum("x,xa,xad->d", START, law, features)[[2, 0]]
+
+    return np.stack([earned(up) - earned(0 * up) for up in np.eye(2)])
+
+
 def gates(seed: int, first: int = 0, precisions: dict[str, float] = PRECISIONS) -> dict[str, Array]:
-    """Return the error of each row after each of `COUNTS` comparisons, (points,)."""
+    """Return the error of each row after each of `COUNTS` comparisons, (points,), and the `knobs` of two in the end."""
     rng = np.random.default_rng([first, seed])
     difference, label = asked(rng, max(COUNTS))
     heads, start = rated(rng), rng.normal(size=HEADS.shape)
-    found = {name: [] for name in PRECISIONS}
+    found: dict[str, list[float]] = {name: [] for name in PRECISIONS}
     for count in COUNTS:
         d, y = difference[:, :count], label[:, :count]
         gate = objectives.fit_gate(d @ heads.T, y, precisions["gate"])
@@ -173,7 +190,8 @@ def gates(seed: int, first: int = 0, precisions: dict[str, float] = PRECISIONS) 
         found["both"].append(error(both[0] @ both[1]))
         found["free"].append(error(fit_linear(d, y, precisions["free"]).mean))
         found["one"].append(error(np.tile(one, (len(PROMPTS), 1))))
-    return {name: np.array(row) for name, row in found.items()}
+    turned = {"knobs, gate": knobs(gate, heads), "knobs, both": knobs(*both)}
+    return {name: np.array(row) for name, row in found.items()} | turned
 
 
 def tune(seeds: Sequence[int] = range(5)) -> dict[str, dict[float, float]]:
@@ -190,7 +208,7 @@ def tune(seeds: Sequence[int] = range(5)) -> dict[str, dict[float, float]]:
 def study(seeds: Sequence[int]) -> Numbers:
     """Return what `networks` and `gates` return, with a first axis of seeds."""
     apart = [gates(seed) for seed in seeds]
-    return networks(seeds) | {name: np.stack([each[name] for each in apart]) for name in PRECISIONS}
+    return networks(seeds) | {name: np.stack([each[name] for each in apart]) for name in apart[0]}
 
 
 SETTINGS = {

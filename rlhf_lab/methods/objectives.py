@@ -2,7 +2,7 @@
 
 Beside the chapter "Several objectives, and rules in words"; functions stand in the order of its equations.
 
-    r_i head    g_i(x) gate, its weight    f their product    w weights of a trade-off    pi_i expert, the optimum of r_i
+    r_i head    g_i(x) gate, its weight    f gated reward    w weights of a trade-off    pi_i expert, optimum of r_i
     beta KL weight    J_i value of head i    c floor    lambda price of the floor    s prefix    v_i features of a head
 
 Heads are rewards (k, K, A) of all A answers to K prompts. `start` (K,) are the probabilities of the prompts.

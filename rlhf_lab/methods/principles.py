@@ -142,14 +142,17 @@ def enumerate_rules(rules: Sequence[Rule], prompts: Array, horizon: int, vocab: 
 
 
 def push_forward(log_pi_0: Array, revised: Array) -> Array:
-    """log pi_u(y | x) = log sum over u(y') = y of pi_0(y' | x): what fine-tuning on revisions imitates (eq-push-forward).
+    """log pi_u(y | x) = log sum over u(y') = y of pi_0(y' | x): the law of revised texts (eq-push-forward).
 
-    `revised` (K, A) holds the place of the revision of each answer; -inf for what nothing is rewritten to. Bai et al.
-    2022. Raises `ValueError` if a place is none of the A answers, or the shapes differ.
+    `revised` (K, A) holds the place of the revision of each answer; -inf for what nothing is rewritten to. Fine-tuning
+    on revised answers has its least cross-entropy there. Bai et al. 2022. Raises `ValueError` if a place is none of
+    the A answers, or the shapes differ.
     """
-    revised = checks.actions("revised", revised, log_pi_0.shape[-1])
+    revised, count = np.asarray(revised), log_pi_0.shape[-1]
     if revised.shape != log_pi_0.shape:
         raise ValueError(f"there must be one revision for each answer, {log_pi_0.shape}; got {revised.shape}")
+    if (outside := (revised < 0) | (revised >= count)).any():
+        raise ValueError(f"revised holds places of answers, 0 to {count - 1}; got {revised[outside][0]}")
     rows = np.reshape(log_pi_0, (-1, log_pi_0.shape[-1]))
     place = np.reshape(revised, rows.shape) + rows.shape[1] * np.arange(len(rows))[:, None]
     with np.errstate(divide="ignore"):
@@ -201,8 +204,8 @@ def _verdicts(broken: Array, log_pi: Array) -> Array:
 def penalised_share(share: Array, beta: float) -> Array:
     """q e^(-1 / beta) / (1 - q + q e^(-1 / beta)): how much of a share q is left if -1 is paid for it (eq-penalty).
 
-    The log-odds of breaking a rule fall by 1 / beta. The policy itself is `gibbs.log_policy` with the reward -1 for what
-    is broken: its limit for beta to 0 is `conditioned` (eq-penalty-limit).
+    The log-odds of breaking a rule fall by 1 / beta. The policy is `gibbs.log_policy` with the reward -1 for what is
+    broken: its limit for beta to 0 is `conditioned` (eq-penalty-limit).
     """
     checks.positive("beta", beta)
     checks.share("share", share)
@@ -222,7 +225,7 @@ def penalty_limit(log_pi_0: Array, score: Array) -> Array:
 
 
 def refined(log_pi: Array, log_pi_0: Array, fault: Array, cures: Array, tries: int) -> Array:
-    """The law of an answer after one round of feedback in words: what is found fault with is tried anew (eq-refinement).
+    """The law of an answer after one round of feedback in words: faulty answers are tried anew (eq-refinement).
 
     `fault` (K, A) names the fault of each answer, 0 to F - 1, or -1 for none: then it stays. `cures` (F, K, A) is true
     for answers that are free of the fault. Of n `tries` from pi_0 the first that is free of it is kept, or the first of
@@ -236,11 +239,12 @@ def refined(log_pi: Array, log_pi_0: Array, fault: Array, cures: Array, tries: i
             f"there must be one fault for each answer, {log_pi_0.shape}, and for each fault which answers are free of "
             f"it, (F, *{log_pi_0.shape}); got {fault.shape} and {cures.shape}"
         )
-    named = checks.actions("fault + 1", fault + 1, len(cures) + 1) - 1
+    if (unknown := (fault < -1) | (fault >= len(cures))).any():
+        raise ValueError(f"fault is 0 to {len(cures) - 1}, or -1 for none; got {fault[unknown][0]}")
     pi, pi_0 = np.exp(log_pi), np.exp(log_pi_0)
-    law = pi * (named < 0)
+    law = pi * (fault < 0)
     for index, free in enumerate(cures):
-        asked = np.sum(pi * (named == index), axis=-1, keepdims=True)
+        asked = np.sum(pi * (fault == index), axis=-1, keepdims=True)
         missed = np.sum(pi_0 * ~free, axis=-1, keepdims=True)
         found = sum(missed**k for k in range(tries))
         law = law + asked * pi_0 * np.where(free, found, missed ** (tries - 1))

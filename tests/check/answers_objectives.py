@@ -141,10 +141,6 @@ WRONG = {
         (lambda p, e, w: np.exp(normal(p + added(p, e, w))), "You return probabilities"),
         (lambda p, e, w: np.log(abs(w) @ np.exp(e) / (abs(w) @ np.exp(e)).sum()), "You average probabilities"),
         (lambda p, e, w: normal(p - added(p, e, w)), "The sign of the experts' part"),
-        (
-            lambda p, e, w: p + added(p, e, w) - np.log(np.exp(p + added(p, e, w)).sum()),
-            "It is right for small numbers",
-        ),
     ],
     "floor_price": [
         (negative_too, "Where the floor does not bind"),

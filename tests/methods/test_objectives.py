@@ -245,7 +245,7 @@ def test_weights_of_a_soup_are_shares_one_for_each_expert():
     ):
         with pytest.raises(ValueError, match=r"^there must be one weight for each of 2 experts; got shape \(3,\)"):
             cook(given_, [0.2, 0.2, 0.6])
-        with pytest.raises(ValueError, match="^weights must sum to 1"):
+        with pytest.raises(ValueError, match=r"^weights must sum to 1"):
             cook(given_, [1.0, 1.0])
 
 
@@ -271,7 +271,7 @@ def test_the_dual_is_an_upper_bound_of_every_policy_that_meets_the_floor():
     found = objectives.dual(0.7, log_pi_0, helpful, safe, 0.2, BETA, START)
     assert found.value == pytest.approx(BETA * START @ gibbs.log_normaliser(log_pi_0, reward, BETA))
     assert found.log_pi == pytest.approx(gibbs.log_policy(log_pi_0, reward, BETA))
-    with pytest.raises(ValueError, match="^price is lambda, what a unit of the floor costs, finite and at least 0"):
+    with pytest.raises(ValueError, match=r"^price is lambda, what a unit of the floor costs, finite and at least 0"):
         objectives.dual(-0.1, log_pi_0, helpful, safe, 0.2, BETA, START)
 
 
