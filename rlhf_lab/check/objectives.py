@@ -7,6 +7,7 @@ from numpy.random import Generator
 
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths
 from rlhf_lab.methods import objectives, principles
+from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 
 LARGE = "It is right for small numbers, but large ones overflow: subtract the largest before you exponentiate."
@@ -103,7 +104,7 @@ def _revised_case(rng: Generator) -> Case:
 
 
 def _revised_law(pi_0: Array, revised: Array) -> Array:
-    return np.bincount(revised, pi_0, len(pi_0))
+    return checks.tally(revised, pi_0, len(pi_0))
 
 
 def _revised_mistakes(pi_0: Array, revised: Array) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _revised_mistakes(pi_0: Array, revised: Array) -> dict[str, Any]:
         "You add what moves, and leave it where it was: the sum is above 1.": (
             np.where(clean, 0.0, pi_0) + _revised_law(pi_0, revised)
         ),
-        "You count answers; add their probabilities.": np.bincount(revised, minlength=len(pi_0)) / len(pi_0),
+        "You count answers; add their probabilities.": checks.tally(revised, size=len(pi_0)) / len(pi_0),
         "You return logarithms; the result is probabilities.": np.log(np.maximum(_revised_law(pi_0, revised), 1e-300)),
     }
 

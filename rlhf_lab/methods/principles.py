@@ -145,8 +145,8 @@ def push_forward(log_pi_0: Array, revised: Array) -> Array:
     """log pi_u(y | x) = log sum over u(y') = y of pi_0(y' | x): the law of revised texts (eq-push-forward).
 
     `revised` (K, A) holds the place of the revision of each answer; -inf for what nothing is rewritten to. Fine-tuning
-    on revised answers has its least cross-entropy there. Bai et al. 2022. Raises `ValueError` if a place is none of
-    the A answers, or the shapes differ.
+    on revised answers has its least cross-entropy there. Raises `ValueError` if a place is none of the A answers, or
+    the shapes differ.
     """
     revised, count = np.asarray(revised), log_pi_0.shape[-1]
     if revised.shape != log_pi_0.shape:
