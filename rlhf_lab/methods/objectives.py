@@ -18,6 +18,7 @@ from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.worlds.token_mdp import performance
 
 
 def values(log_pi: Array, log_pi_0: Array, heads: Array, beta: float, start: Array) -> Array:
@@ -90,7 +91,7 @@ def gated(heads: Array, gate: Array) -> Array:
     A gate (k,) weighs all prompts alike. XIONG, multi-objective rewards. Raises `ValueError` if heads come without a
     gate, or if the gate has not one weight for each head and prompt.
     """
-    heads, gate = np.asarray(heads), np.asarray(gate, dtype=float)
+    heads, gate = np.asarray(heads), np.asarray(gate)
     if heads.ndim != 3:
         raise ValueError(f"heads must be (k, K, A), one reward for each head, prompt and answer; got {heads.shape}")
     if gate.ndim == 0:
@@ -120,7 +121,7 @@ def fit_both(difference: Array, label: Array, heads: Array, precision: float, ro
     invertible M gives the same f with the gate g(x) M^-1 and the heads M v (eq-gate-free). Returns the gate (K, k) and
     the heads (k, D). Raises `ValueError` if a head has not one number for each feature.
     """
-    heads = np.asarray(heads, dtype=float)
+    heads = np.asarray(heads)
     if heads.ndim != 2 or heads.shape[1] != difference.shape[-1]:
         raise ValueError(f"heads must be (k, D) with D = {difference.shape[-1]} features; got {heads.shape}")
     rounds = checks.count("rounds", rounds, "how often gate and heads are fitted in turns")
@@ -151,7 +152,7 @@ def dual(price: float, log_pi_0: Array, helpful: Array, safe: Array, floor: floa
     reward = helpful + price * (safe - floor)
     log_pi = gibbs.log_policy(log_pi_0, reward, beta)
     value = gibbs.log_normaliser(log_pi_0, reward, beta) @ start * beta
-    return Dual(float(value), float(np.sum(np.exp(log_pi) * safe, axis=-1) @ start - floor), log_pi)
+    return Dual(float(value), float(performance(log_pi, safe, start) - floor), log_pi)
 
 
 class Constrained(NamedTuple):
@@ -162,9 +163,7 @@ class Constrained(NamedTuple):
     value: float
 
 
-def constrained(
-    log_pi_0: Array, helpful: Array, safe: Array, floor: float, beta: float, start: Array, tolerance: float = 1e-12
-) -> Constrained:
+def constrained(log_pi_0: Array, helpful: Array, safe: Array, floor: float, beta: float, start: Array) -> Constrained:
     """Maximise E r_h - beta KL(pi || pi_0) subject to E r_s >= c: the least of the dual (eq-constrained).
 
     The price is 0 if the floor does not bind, else the zero of the slope. Raises `ValueError` if no policy meets the
@@ -186,6 +185,6 @@ def constrained(
     if slope(0.0) < 0:
         while slope(high) < 0:
             high *= 2
-        price = brentq(slope, 0.0, high, xtol=tolerance)
+        price = brentq(slope, 0.0, high)
     log_pi = dual(price, log_pi_0, helpful, safe, floor, beta, start).log_pi
     return Constrained(price, log_pi, float(gibbs.objective(log_pi, log_pi_0, helpful, beta) @ start))

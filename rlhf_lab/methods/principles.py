@@ -135,10 +135,10 @@ def enumerate_rules(rules: Sequence[Rule], prompts: Array, horizon: int, vocab: 
     prompt, response = np.repeat(prompts, len(answers), axis=0), np.tile(answers, (len(prompts), 1))
     shape = len(prompts), len(answers)
     broken = critique(rules, prompt, response)
-    revised = np.arange(len(answers)) + np.zeros(shape, dtype=int)
+    revised = np.tile(np.arange(len(answers)), (len(prompts), 1))
     rows = np.flatnonzero(broken.any(0))
     revised.flat[rows] = lm.answer_index(revise(rules, prompt[rows], response[rows], vocab, eos), vocab, eos)
-    return World(broken.reshape(-1, *shape), revised)
+    return World(broken.reshape(len(rules), *shape), revised)
 
 
 def push_forward(log_pi_0: Array, revised: Array) -> Array:
@@ -153,10 +153,10 @@ def push_forward(log_pi_0: Array, revised: Array) -> Array:
         raise ValueError(f"there must be one revision for each answer, {log_pi_0.shape}; got {revised.shape}")
     if (outside := (revised < 0) | (revised >= count)).any():
         raise ValueError(f"revised holds places of answers, 0 to {count - 1}; got {revised[outside][0]}")
-    rows = np.reshape(log_pi_0, (-1, log_pi_0.shape[-1]))
-    place = np.reshape(revised, rows.shape) + rows.shape[1] * np.arange(len(rows))[:, None]
+    first = count * np.arange(log_pi_0.size // count).reshape(*revised.shape[:-1], 1)
+    law = checks.tally((first + revised).ravel(), np.exp(log_pi_0).ravel(), log_pi_0.size)
     with np.errstate(divide="ignore"):
-        return np.log(checks.tally(place.ravel(), np.exp(rows).ravel(), rows.size)).reshape(log_pi_0.shape)
+        return np.asarray(np.log(law.reshape(log_pi_0.shape)))
 
 
 def conditioned(log_pi_0: Array, broken: Array) -> Array:
@@ -179,9 +179,8 @@ def kl(log_pi: Array, log_ref: Array) -> Array:
 
     For a clean pi, KL(pi || pi_0) = -log pi_0(C) + KL(pi || pi_0(. | C)) (eq-clean-kl).
     """
-    said = log_pi > -np.inf
     with np.errstate(invalid="ignore"):
-        return np.sum(np.where(said, np.exp(log_pi) * (np.where(said, log_pi, 0.0) - log_ref), 0.0), axis=-1)
+        return np.sum(np.exp(log_pi) * (log_pi - log_ref), axis=-1, where=log_pi > -np.inf)
 
 
 def _log_mass(log_pi: Array) -> Array:

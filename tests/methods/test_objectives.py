@@ -6,6 +6,7 @@ from scipy.optimize import minimize_scalar
 from small_trees import every_size, tree
 
 from rlhf_lab.feedback.likelihoods import bradley_terry_loss
+from rlhf_lab.feedback.linear_fits import fit_linear
 from rlhf_lab.methods import objectives
 from rlhf_lab.methods.distillation import levels_of
 from rlhf_lab.models import gibbs, lm
@@ -51,7 +52,7 @@ def test_heads_without_a_gate_and_gates_of_another_shape_are_told():
         with pytest.raises(ValueError, match=r"^3 heads need a gate, one weight for each: several rewards are not yet"):
             objectives.gated(heads, none)
     for wrong in (np.ones(2), np.ones((3, 3)), np.ones((2, 4))):
-        with pytest.raises(ValueError, match=r"^the gate needs one weight for each of 3 heads.*got \("):
+        with pytest.raises(ValueError, match=r"^the gate needs one weight for each of 3 heads.*of 2 prompts.*got \("):
             objectives.gated(heads, wrong)
     with pytest.raises(ValueError, match=r"^heads must be \(k, K, A\).*got \(2, 4\)"):
         objectives.gated(heads[0], np.ones(2))
@@ -114,6 +115,11 @@ def test_each_turn_lowers_the_penalised_loss_and_shapes_are_told():
         losses.append(nll(d, label, gate @ found) + 0.15 * (np.sum(gate**2) + np.sum(found**2)))
     assert (np.diff(losses) < 0).all()
     assert gate.shape == (3, 2)
+    assert gate == pytest.approx(objectives.fit_gate(d @ found.T, label, 0.3), abs=1e-12), "the gate of these heads"
+    first = objectives.fit_gate(d @ start.T, label, 50.0)
+    joint = np.stack([first[x, :, None] * d[x, n] for x in range(3) for n in range(200)]).reshape(600, -1)
+    second = fit_linear(joint, label.ravel(), 50.0).mean.reshape(2, -1)
+    assert objectives.fit_both(d, label, start, 50.0, 1)[1] == pytest.approx(second, abs=1e-10)
     with pytest.raises(ValueError, match=r"^heads must be \(k, D\) with D = 4 features; got \(2, 3\)"):
         objectives.fit_both(d, label, start[:, :3], 0.3, 1)
     with pytest.raises(ValueError, match=r"^heads must be \(k, D\) with D = 4 features; got \(4,\)"):
@@ -286,7 +292,7 @@ def test_the_slope_of_the_dual_is_by_how_much_its_policy_is_above_the_floor():
 
 
 @pytest.mark.equation("eq-constrained")
-@pytest.mark.parametrize("share", [-1.0, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("share", [-1.0, -0.05, 0.1, 0.5, 0.95])
 def test_there_is_no_gap_and_the_price_is_paid_only_where_the_floor_binds(share):
     log_pi_0, (helpful, safe) = world(17)
     free = START @ np.sum(np.exp(gibbs.log_policy(log_pi_0, helpful, BETA)) * safe, -1)
@@ -321,7 +327,10 @@ def test_an_infeasible_floor_says_how_far_it_is():
         ValueError, match=rf"^the floor {most + 0.25:.6g} is met by no policy.*{most:.6g}, 0.25 too lit"
     ):
         objectives.constrained(log_pi_0, helpful, safe, most + 0.25, BETA, START)
-    with pytest.raises(ValueError, match=r"needs that answer always, at a price that grows without end.* 0 too little"):
+    with pytest.raises(
+        ValueError,
+        match=r"^the floor [-0-9.]+ needs that answer always, at a price that grows without end: .* 0 too little",
+    ):
         objectives.constrained(log_pi_0, helpful, safe, float(most), BETA, START)
     near = objectives.constrained(log_pi_0, helpful, safe, most - 1e-6, BETA, START)
     assert near.price > objectives.constrained(log_pi_0, helpful, safe, most - 1e-3, BETA, START).price > 1

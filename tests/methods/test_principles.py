@@ -11,11 +11,14 @@ from rlhf_lab.worlds import phrase_world
 from rlhf_lab.worlds.phrase_world import EOS, HORIZON, PROMPTS, VOCAB, WORDS
 
 FOOL, THANKS = WORDS.index("fool"), WORDS.index("thanks")
-RULES = (
-    principles.never("Do not insult.", FOOL, THANKS),
-    principles.say_once("Do not repeat a word.", EOS),
-    principles.finish("Come to an end.", EOS),
-)
+
+
+def phrase_rules():
+    return (
+        principles.never("Do not insult.", FOOL, THANKS),
+        principles.say_once("Do not repeat a word.", EOS),
+        principles.finish("Come to an end.", EOS),
+    )
 
 
 def small(seed=0, vocab=4, horizon=3):
@@ -37,7 +40,8 @@ def said(*texts):
 @pytest.mark.equation("eq-clean")
 def test_a_critique_names_the_rules_that_an_answer_breaks():
     answers = said("yes thanks", "no fool", "it is it", "tea is hot thanks fool …", "fool fool")
-    broken = principles.critique(RULES, PROMPTS[[0] * 5], answers)
+    broken = principles.critique(phrase_rules(), PROMPTS[[0] * 5], answers)
+    assert [rule.words for rule in phrase_rules()] == ["Do not insult.", "Do not repeat a word.", "Come to an end."]
     assert broken.tolist() == [
         [False, True, False, True, True],
         [False, False, True, False, True],
@@ -45,6 +49,8 @@ def test_a_critique_names_the_rules_that_an_answer_breaks():
     ]
     with pytest.raises(ValueError, match=r"^a constitution needs at least one rule; got none"):
         principles.critique((), PROMPTS[:1], answers[:1])
+    counting = principles.Rule("Few.", lambda x, y: (y == FOOL).sum(-1), lambda x, y: y)
+    assert principles.critique((counting,), PROMPTS[[0] * 5], answers).dtype == bool
 
 
 @pytest.mark.equation("eq-revision")
@@ -62,10 +68,10 @@ def test_a_critique_names_the_rules_that_an_answer_breaks():
     ],
 )
 def test_a_revision_breaks_no_rule_and_is_its_own_revision(before, after):
-    found = principles.revise(RULES, PROMPTS[:1], said(before), VOCAB, EOS)
+    found = principles.revise(phrase_rules(), PROMPTS[:1], said(before), VOCAB, EOS)
     assert phrase_world.decode(found[0]) == after
-    assert not principles.critique(RULES, PROMPTS[:1], found).any()
-    assert (principles.revise(RULES, PROMPTS[:1], found, VOCAB, EOS) == found).all()
+    assert not principles.critique(phrase_rules(), PROMPTS[:1], found).any()
+    assert (principles.revise(phrase_rules(), PROMPTS[:1], found, VOCAB, EOS) == found).all()
 
 
 def test_the_first_rule_that_is_broken_rewrites_and_the_order_matters():
@@ -99,14 +105,17 @@ def test_a_rule_that_leaves_the_language_is_told():
         principles.revise((rule(np.array([[4, 3, 3]])),), x, y, 4, 3)
     with pytest.raises(ValueError, match=r"rewrites \[0, 3, 3\] to \[-1, 3, 3\], which is outside the language"):
         principles.revise((rule(np.array([[-1, 3, 3]])),), x, y, 4, 3)
+    later = principles.Rule("Shout.", lambda x, y: y[:, 0] == 0, lambda x, y: np.where(y == 2, 9, y))
+    with pytest.raises(ValueError, match=r"^'Shout.' rewrites \[0, 2, 2\] to \[0, 9, 9\]"):
+        principles.revise((later,), np.array([[0], [0]]), np.array([[0, 1, 1], [0, 2, 2]]), 4, 3)
     with pytest.raises(ValueError, match=r"tokens are 0 to 3, and only eos, 3, follows eos"):
         principles.revise((rule(np.array([[3, 1, 3]])),), x, y, 4, 3)
     with pytest.raises(ValueError, match=r"^'Shout.' rewrites answers of shape \(1, 3\) to \(1, 4\): pad with eos"):
         principles.revise((rule(np.array([[1, 1, 1, 1]])),), x, y, 4, 3)
-    with pytest.raises(ValueError, match="token 4 is outside the vocabulary"):
-        principles.revise(RULES, x, np.array([[4, 3, 3]]), 4, 3)
+    with pytest.raises(ValueError, match=r"^response: token 4 is outside the vocabulary"):
+        principles.revise(phrase_rules(), x, np.array([[4, 3, 3]]), 4, 3)
     with pytest.raises(ValueError, match="eos must be the last token"):
-        principles.revise(RULES, x, y, 4, 2)
+        principles.revise(phrase_rules(), x, y, 4, 2)
 
 
 def test_rules_that_undo_each_other_are_told():
@@ -144,6 +153,43 @@ def test_fine_tuning_on_revisions_is_the_push_forward_against_enumeration():
     function = np.random.default_rng(1).normal(size=log_pi_0.shape)
     moved = np.take_along_axis(function, world.revised, axis=-1)
     assert np.sum(np.exp(found) * function, -1) == pytest.approx(np.sum(np.exp(log_pi_0) * moved, -1))
+
+
+def test_every_answer_is_looked_at_with_its_prompt_and_revised_inside_the_language():
+    echo = principles.Rule("No echo.", lambda x, y: (y[:, :1] == x).any(-1), lambda x, y: np.full(y.shape, 3))
+    found = principles.enumerate_rules((echo,), np.array([[0, 0], [1, 2]]), 2, 4, 3)
+    answers = lm.enumerate_responses(4, 2, 3)
+    assert found.broken.shape == (1, 2, len(answers))
+    for x, said_first in enumerate(([0], [1, 2])):
+        at_fault = np.isin(answers[:, 0], said_first)
+        assert (found.broken[0, x] == at_fault).all()
+        assert (found.revised[x] == np.where(at_fault, 0, np.arange(len(answers)))).all()
+    beyond = principles.Rule("Go on.", lambda x, y: y[:, 0] == 3, lambda x, y: np.array([[3, 0]]))
+    with pytest.raises(ValueError, match="is outside the language"):
+        principles.enumerate_rules((beyond,), np.array([[0]]), 2, 4, 3)
+
+
+def test_laws_of_one_prompt_and_of_several_seeds_are_those_of_each_alone():
+    log_pi_0, score, _, world = small(9)
+    broken, rng = world.broken.any(0), np.random.default_rng(9)
+    several = np.stack([log_pi_0, log_softmax(rng.normal(size=log_pi_0.shape))])
+    both = np.stack([world.revised, world.revised])
+    for make, more in (
+        (principles.push_forward, world.revised),
+        (principles.conditioned, broken),
+        (principles.clean_mass, broken),
+        (principles.penalty_limit, np.round(score)),
+    ):
+        together = make(several, both if make is principles.push_forward else np.stack([more, more]))
+        for seed in range(2):
+            for x in range(2):
+                assert make(several[seed, x], more[x]) == pytest.approx(together[seed, x])
+    assert principles.kl(several[1, 0], several[0, 0]) == pytest.approx(lm.kl(several[1], several[0])[0])
+    free = np.stack([~broken, broken])[:, 0]
+    fault = np.where(broken[0], 0, -1)
+    one = principles.refined(several[0, 0], several[1, 0], fault, free, 2)
+    two = principles.refined(several[0, :1], several[1, :1], fault[None], free[:, None], 2)
+    assert one == pytest.approx(two[0])
 
 
 def test_the_cross_entropy_of_revised_texts_is_least_at_the_push_forward():
@@ -285,6 +331,7 @@ def test_the_law_of_a_refinement_is_what_people_and_draws_make_of_it(tries):
     log_pi = log_softmax(rng.normal(size=(2, 5)))
     law = np.exp(principles.refined(log_pi, log_pi_0, FAULT, FREE, tries))
     assert law.sum(-1) == pytest.approx(1)
+    assert np.exp(principles.refined(log_pi, log_pi_0, FAULT, FREE.astype(int), tries)) == pytest.approx(law)
     count = 40_000
     for x in range(2):
         before = rng.choice(5, count, p=np.exp(log_pi[x]))
@@ -309,6 +356,13 @@ def test_round_after_round_a_refinement_tends_to_pi_0_without_faults():
         assert principles.kl(fine, log_pi) == pytest.approx(0, abs=1e-10)
 
 
+def test_what_nobody_writes_stays_unwritten():
+    log_pi_0 = np.log([[0.5, 0.25, 0.25, 1, 1]]) + np.array([0, 0, 0, -np.inf, -np.inf])
+    found = principles.refined(log_pi_0, log_pi_0, FAULT[:1], FREE[:, :1], 2)
+    assert (found[0, 3:] == -np.inf).all()
+    assert np.exp(found).sum() == pytest.approx(1)
+
+
 def test_faults_and_their_cures_belong_together():
     log_pi_0 = log_softmax(np.zeros((2, 5)))
     with pytest.raises(
@@ -318,7 +372,7 @@ def test_faults_and_their_cures_belong_together():
     with pytest.raises(ValueError, match=r"got \(2, 5\) and \(2, 2, 4\)"):
         principles.refined(log_pi_0, log_pi_0, FAULT, FREE[..., :4], 1)
     with pytest.raises(ValueError, match=r"^fault is 0 to 1, or -1 for none; got 2"):
-        principles.refined(log_pi_0, log_pi_0, np.where(FAULT == 1, 2, FAULT), FREE, 1)
+        principles.refined(log_pi_0, log_pi_0, np.array([[0, 1, -1, 0, 2], FAULT[1]]), FREE, 1)
     with pytest.raises(ValueError, match=r"^fault is 0 to 1, or -1 for none; got -2"):
         principles.refined(log_pi_0, log_pi_0, np.where(FAULT == 1, -2, FAULT), FREE, 1)
     with pytest.raises(ValueError, match=r"^tries is how many new answers are drawn for each that is found fault with"):
