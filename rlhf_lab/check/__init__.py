@@ -10,6 +10,7 @@ from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import nash as _nash
+from rlhf_lab.check import objectives as _objectives
 from rlhf_lab.check import online as _online
 from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
@@ -613,3 +614,47 @@ def consistent_margin(function: Function) -> None:
     when it is shown second; half a verdict is added to wins and to losses.
     """
     _report(_pluralism.CONSISTENT_MARGIN, function)
+
+
+def from_experts(function: Function) -> None:
+    """Check f(log_pi_0, experts, weights): log-probabilities of the optimum for sum_i w_i r_i, shape (A,).
+
+    `log_pi_0` (A,) is the reference, `experts` (k, A) are the optima of rewards r_i at one price, `weights` (k,) are
+    any numbers.
+    """
+    _report(_objectives.FROM_EXPERTS, function)
+
+
+def floor_price(function: Function) -> None:
+    """Check f(log_pi_0, helpful, safe, floor, beta): the price lambda of a floor under E r_s, shape ().
+
+    `log_pi_0`, `helpful` and `safe` (A,) are of all answers to one prompt, `beta` is the price of a nat. A `floor` that
+    does not bind costs nothing.
+    """
+    _report(_objectives.FLOOR_PRICE, function)
+
+
+def revised_law(function: Function) -> None:
+    """Check f(pi_0, revised): the law of revised answers, shape (A,).
+
+    `pi_0` (A,) are probabilities, `revised` (A,) is the place of the answer that each one is rewritten to.
+    """
+    _report(_objectives.REVISED_LAW, function)
+
+
+def penalty_price(function: Function) -> None:
+    """Check f(share, target, cost): the beta at which a penalty leaves the target of broken answers, shape (N,).
+
+    `share` (N,) of the reference's answers break a rule, and each earns minus `cost`, a number. `target` (N,) is
+    smaller.
+    """
+    _report(_objectives.PENALTY_PRICE, function)
+
+
+def feedback_round(function: Function) -> None:
+    """Check f(pi_0, fault, free, tries): the law of answers after one round of feedback in words, shape (A,).
+
+    `fault` (A,) is the number of the fault that is named, or -1; `free` (F, A) says which answers are free of each;
+    of so many `tries` from `pi_0` (A,) the first that is free of the named fault is kept, else the first of all.
+    """
+    _report(_objectives.FEEDBACK_ROUND, function)

@@ -12,6 +12,7 @@ from rlhf_lab.experiments import (
     imitation,
     knobs,
     mistakes,
+    objectives,
     online,
     pluralism,
     policy_gradients,
@@ -38,6 +39,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     "mistakes": (mistakes.STUDY, 10, "where policy-gradient code with one wrong line goes"),
     "knobs": (knobs.STUDY, 10, "what PPO's early stop and its adaptive price do"),
     "pluralism": (pluralism.STUDY, 20, "when annotators can be sorted into groups, and whom that helps"),
+    "objectives": (objectives.STUDY, 10, "soups of networks beside the Pareto front, and what a gate learns"),
     "frontier": (frontier.STUDY, 10, "what a nat buys: RLOO at four prices, RAFT and RRHF"),
 }
 DPO = {"online": dpo_online.STUDY, "prior": dpo_online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}

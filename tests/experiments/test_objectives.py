@@ -1,0 +1,78 @@
+"""The study of soups and gates: what is compared with what, and what the stored numbers say."""
+
+import numpy as np
+import pytest
+
+from rlhf_lab import experiments
+from rlhf_lab.experiments import objectives
+from rlhf_lab.methods.objectives import gated
+from rlhf_lab.models import gibbs, lm
+from rlhf_lab.worlds import phrase_world
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(objectives, "PRETRAIN", 3)
+    monkeypatch.setattr(objectives, "STEPS", 2)
+
+
+def test_the_heads_add_up_to_the_reward_of_the_world():
+    heads = objectives.phrase_heads(3)
+    answers = lm.enumerate_responses(11, 3, 10)
+    for x, prompt in enumerate(phrase_world.PROMPTS):
+        asked = np.tile(prompt, (len(answers), 1))
+        assert heads[:, x].sum(0) == pytest.approx(phrase_world.reward(asked, answers))
+        assert heads[1, x] == pytest.approx(phrase_world.reward_parts(asked, answers)["polite"])
+
+
+@pytest.mark.usefixtures("short")
+def test_soups_end_at_the_experts_and_strangers_take_the_harmless_one_of_the_next_seed():
+    found = objectives.networks([0, 1])
+    assert {found[name].shape for name in ("answers", "tokens", "weights", "strangers")} == {(2, 9)}
+    for name in ("answers", "tokens", "weights"):
+        assert found[name][:, [0, 8]] == pytest.approx(found["trained"][:, [0, 4]], abs=1e-10)
+    assert found["strangers"][:, 8] == pytest.approx(found["trained"][:, 4], abs=1e-10)
+    assert (found["strangers"][:, 0] > found["trained"][:, 0]).all()
+    assert (found["trained"] > 0).all()
+    twice = objectives.networks([0, 1], step_size=0.5)
+    assert np.abs(twice["trained"] - found["trained"]).max() > 1e-3
+
+
+def test_people_compare_by_the_gate_and_rate_by_the_heads():
+    rng = np.random.default_rng(0)
+    difference, label = objectives.asked(rng, 20_000)
+    p = 1 / (1 + np.exp(-np.einsum("xi,id,xnd->xn", objectives.GATE, objectives.HEADS, difference)))
+    assert (np.abs(np.mean(label - p, axis=-1)) < 4 * np.sqrt(np.mean(p * (1 - p), axis=-1) / 20_000)).all()
+    assert np.abs(np.mean([objectives.rated(rng) for _ in range(30)], axis=0) - objectives.HEADS).max() < 0.1
+
+
+def test_the_error_is_the_deviation_of_the_reward_over_answers_of_the_prior():
+    reward = objectives.GATE @ objectives.HEADS + np.arange(20).reshape(4, 5) / 10
+    rng = np.random.default_rng(1)
+    seen = objectives.written(rng, 40_000)
+    away = np.einsum("xd,xnd->xn", np.arange(20).reshape(4, 5) / 10, seen)
+    assert objectives.error(reward) == pytest.approx(np.mean(away.std(-1)), rel=0.03)
+    assert objectives.error(objectives.GATE @ objectives.HEADS) == 0
+
+
+def test_a_knob_is_what_the_optimum_gains_by_a_weight():
+    features = np.moveaxis(objectives.prior()[0], -1, 0)
+    heads = np.einsum("id,dxa->ixa", objectives.HEADS, features)
+    log_pi_0 = lm.answer_log_probs(phrase_world.model(), phrase_world.pretrained(), phrase_world.PROMPTS, 5)
+    laws = [np.exp(gibbs.log_policy(log_pi_0, gated(heads, objectives.GATE + up), 1.0)) for up in ([0, 0], [0, 1])]
+    polite = [np.sum(law * features[2], axis=-1) @ phrase_world.START for law in laws]
+    found = objectives.knobs(objectives.GATE, objectives.HEADS)
+    assert found[1, 0] == pytest.approx(polite[1] - polite[0])
+
+
+def test_the_stored_numbers_say_what_the_chapter_says():
+    found = experiments.stored("objectives")
+    middle = {name: found[name][:, 4] for name in ("answers", "tokens", "weights", "strangers")}
+    assert (middle["answers"] < middle["tokens"]).all()
+    assert (middle["tokens"] < middle["weights"]).all()
+    assert (middle["strangers"] > found["start"]).all()
+    gap = found["both"] - found["gate"]
+    error = gap.std(0, ddof=1) / 10**0.5
+    assert (gap[:, 1:4].mean(0) > 3 * error[1:4]).all()
+    assert gap[:, -1].mean() < -2 * error[-1]
+    assert found["knobs, gate"].std(0).max() < 0.1 < 0.5 < found["knobs, both"].std(0).max()
