@@ -35,7 +35,8 @@ def _kernel(function: Callable[..., Array]) -> Callable[..., Array]:
     return kernel
 
 
-def _sum_to(g: Array, shape: tuple[int, ...]) -> Array:
+def sum_to(g: Array, shape: tuple[int, ...]) -> Array:
+    """Return the gradient of what was broadcast from `shape`: sums over the axes that were added or stretched."""
     extra = g.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 != g.shape[i + extra])
     return g.sum(axis=axes).reshape(shape) if axes else g
@@ -61,7 +62,7 @@ def _embedding_vjp(ans: Array, table: Array, tokens: Array) -> Callable[[Array],
         where = np.broadcast_to(tokens, g.shape[:-1]).reshape(members, -1) + rows * np.arange(members)[:, None]
         cell = (where.ravel()[:, None] * width + np.arange(width)).ravel()
         total = checks.tally(cell, g.ravel(), members * rows * width)
-        return _sum_to(total.reshape(*lead, rows, width).astype(g.dtype, copy=False), table.shape)
+        return sum_to(total.reshape(*lead, rows, width).astype(g.dtype, copy=False), table.shape)
 
     return vjp
 
@@ -137,10 +138,10 @@ def _rnn_logits_vjp(argnums: Sequence[int], logits: Array, args: Any, kwargs: An
         total = total + _products(work[:1], seen[:1])
         product(back, work[0], out=carried)
         grads = (
-            lambda: _sum_to(total[..., :hidden, :hidden], recurrent.shape),
-            lambda: _sum_to(total[..., :hidden, hidden:].swapaxes(-1, -2), embed.shape),
-            lambda: _sum_to(total[..., hidden:, :hidden].swapaxes(-1, -2), readout.shape),
-            lambda: _sum_to(carried.sum(axis=-1), start.shape),
+            lambda: sum_to(total[..., :hidden, :hidden], recurrent.shape),
+            lambda: sum_to(total[..., :hidden, hidden:].swapaxes(-1, -2), embed.shape),
+            lambda: sum_to(total[..., hidden:, :hidden].swapaxes(-1, -2), readout.shape),
+            lambda: sum_to(carried.sum(axis=-1), start.shape),
         )
         return tuple(grads[i]() for i in argnums)
 
