@@ -282,7 +282,8 @@ GENERIC = {
     "zero": (lambda x: 0.0 * x, "With x = [1.0, 2.0], entry 1 is 0; it should be 4."),
     "digits": (
         lambda x: 2.0 * x.astype(np.float32) * np.float32(1 + 1e-6),
-        "It is right to a few digits only: work in float64, and add no small constant inside a logarithm.",
+        "It is right to a few digits only: work in float64, take derivatives by formula and not by differences, and "
+        "add no small constant inside a logarithm.",
     ),
     "NaN": (lambda x: 2.0 * x + np.nan, "With x = [1.0, 2.0], the result holds NaN or infinity."),
     "one infinity": (
