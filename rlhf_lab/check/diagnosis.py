@@ -158,8 +158,8 @@ def _nearly(answers: list[list[Array]], keys: list[list[Array]]) -> str:
         return ""
     if _close(a, k, 1e-4, 1e-5):
         return (
-            "It is right to a few digits only: work in float64, take derivatives by formula and not by differences, and "
-            "add no small constant inside a logarithm."
+            "It is right to a few digits only: work in float64, take derivatives by formula and not by differences, "
+            "and add no small constant inside a logarithm."
         )
     if _close(-a, k):
         return "The sign is flipped."

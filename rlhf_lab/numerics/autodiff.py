@@ -29,10 +29,11 @@ BLOCK = 65_536  # numbers that backward works on at a time: they stay in the cac
 np.empty(30 * 2**20, dtype=np.uint8)
 
 
-def _kernel(function: Callable[..., Array]) -> Callable[..., Array]:
-    kernel = update_wrapper(primitive(function), function)
-    kernel.__name__ = kernel.__qualname__ = function.__name__.removeprefix("_")
-    return kernel
+def kernel(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Return `_name` as the primitive `name`, whose gradient is written by hand."""
+    found = update_wrapper(primitive(function), function)
+    found.__name__ = found.__qualname__ = function.__name__.removeprefix("_")
+    return found
 
 
 def sum_to(g: Array, shape: tuple[int, ...]) -> Array:
@@ -67,7 +68,7 @@ def _embedding_vjp(ans: Array, table: Array, tokens: Array) -> Callable[[Array],
     return vjp
 
 
-embedding = _kernel(_embedding)
+embedding = kernel(_embedding)
 defvjp(embedding, _embedding_vjp, None)
 
 
@@ -152,7 +153,7 @@ def _products(left: Array, right: Array) -> Array:
     return np.matmul(left, right.swapaxes(-1, -2)).sum(axis=0)
 
 
-rnn_logits = _kernel(_rnn_logits)
+rnn_logits = kernel(_rnn_logits)
 defvjp_argnums(rnn_logits, _rnn_logits_vjp)
 
 
@@ -184,7 +185,7 @@ def _log_softmax(logits: Array) -> Array:
     return log_pi
 
 
-log_softmax = _kernel(_log_softmax)
+log_softmax = kernel(_log_softmax)
 defvjp(log_softmax, lambda ans, logits: lambda g: g - np.exp(ans) * g.sum(axis=-1, keepdims=True))
 
 
@@ -229,5 +230,5 @@ def _log_prob_of_vjp(ans: Array, logits: Array, tokens: Array) -> Callable[[Arra
     return vjp
 
 
-log_prob_of = _kernel(_log_prob_of)
+log_prob_of = kernel(_log_prob_of)
 defvjp(log_prob_of, _log_prob_of_vjp, None)

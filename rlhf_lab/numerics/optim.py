@@ -169,8 +169,8 @@ def fit(
     `loss(params, batch)` is a number, or one number for each seed if the parameters have a leading axis, or an
     `Outcome`; seeds do not touch each other. A round ends early when all seeds have stopped. Returns the parameters
     and, for each round, loss and diagnostics of its last batch, or of that on which a seed stopped, and whatever
-    `record(params)` adds. Raises `FloatingPointError`, naming the round, as soon as a loss is not finite, and naming the
-    array as well if a gradient or the last parameters are not.
+    `record(params)` adds. Raises `FloatingPointError`, naming the round, as soon as a loss is not finite, and naming
+    the array, too, if a gradient or the last parameters are not.
     """
     if rounds < 0:
         raise ValueError(f"rounds is how often to collect data, 0 or more; got {rounds}")

@@ -9,17 +9,16 @@ import math
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.extend import defvjp, primitive
+from autograd.extend import defjvp, defvjp
 from autograd.tracer import isbox
 
 from rlhf_lab.numerics import checks
-from rlhf_lab.numerics.autodiff import Array, sum_to
+from rlhf_lab.numerics.autodiff import Array, kernel, sum_to
 
 ROUNDING = 1e-13  # relative: the mean of equal numbers is this near to each, with room
 
 
-@primitive
-def weighted(log_p: Array, value: Array) -> Array:
+def _weighted(log_p: Array, value: Array) -> Array:
     """Return p v, 0 where log p is minus infinity; an infinite v stays so wherever p is possible, however small."""
     value = np.asarray(value)
     if _finite(value):
@@ -28,11 +27,28 @@ def weighted(log_p: Array, value: Array) -> Array:
     return np.where(np.isinf(kept), kept, np.exp(log_p) * np.where(np.isinf(kept), 0.0, kept))
 
 
-@primitive
-def masked(value: Array, mask: Array) -> Array:
+weighted = kernel(_weighted)
+defvjp(
+    weighted,
+    lambda ans, log_p, value: lambda g: sum_to(g * ans, np.shape(log_p)),
+    lambda ans, log_p, value: lambda g: sum_to(g * anp.exp(log_p), np.shape(value)),
+)
+defjvp(weighted, lambda g, ans, log_p, value: g * ans, lambda g, ans, log_p, value: g * anp.exp(log_p))
+
+
+def _masked(value: Array, mask: Array) -> Array:
     """Return v times its mask, 0 where the mask is 0 or False."""
     value, mask = np.asarray(value), np.asarray(mask)
     return value * mask if _finite(value) else np.where(mask == 0, 0.0, value) * mask
+
+
+masked = kernel(_masked)
+defvjp(
+    masked,
+    lambda ans, value, mask: lambda g: sum_to(g * mask, np.shape(value)),
+    lambda ans, value, mask: lambda g: sum_to(g * value, np.shape(mask)),
+)
+defjvp(masked, lambda g, ans, value, mask: g * mask, lambda g, ans, value, mask: g * value)
 
 
 def expectation(log_p: Array, value: Array, less: Array | None = None) -> Array:
@@ -55,11 +71,3 @@ def standardised(centred: Array, deviation: Array, size: Array, eps: float) -> A
 
 def _finite(value: Array) -> bool:
     return math.isfinite(np.vdot(value, value))  # a third of the time of np.isfinite, and no number is left out
-
-
-defvjp(
-    weighted,
-    lambda ans, log_p, value: lambda g: sum_to(g * ans, np.shape(log_p)),
-    lambda ans, log_p, value: lambda g: sum_to(g * anp.exp(log_p), np.shape(value)),
-)
-defvjp(masked, lambda ans, value, mask: lambda g: sum_to(g * mask, np.shape(value)), None)

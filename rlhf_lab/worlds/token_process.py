@@ -97,7 +97,7 @@ def draw(rng: Generator, hidden: int = 2) -> World:
 
 def series(process: TokenProcess, params: Params, tokens: Array) -> Array:
     """Return the logits (..., N, T) with which the process drew each token of `tokens` (..., N, T) from its start."""
-    empty = np.zeros((*tokens.shape[:-1], 0))
+    empty = np.zeros((*np.shape(tokens)[:-1], 0))
     return process.logits(params, empty, tokens)[..., 1]
 
 
