@@ -85,7 +85,5 @@ def test_equal_numbers_have_no_deviation_and_others_are_divided_by_theirs(eps):
     near = np.array([1.0, 1.0 + 1e-10])
     found = standardised(near - near.mean(), near.std(), 1.0, eps)
     assert found == pytest.approx((near - near.mean()) / (near.std() + eps), rel=1e-12)
-    with pytest.raises(
-        ValueError, match=r"^eps is what keeps a small deviation from blowing up, finite"
-    ):
+    with pytest.raises(ValueError, match=r"^eps is what keeps a small deviation from blowing up, finite"):
         standardised(centred, 1.0, 1.0, -1e-9)
