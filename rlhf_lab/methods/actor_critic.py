@@ -14,7 +14,7 @@ import autograd.numpy as np
 
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
-from rlhf_lab.numerics.weighted import masked, standardised
+from rlhf_lab.numerics.weighted import kept, standardised
 
 
 def kl_rewards(reward: Array, log_pi: Array, log_pi_0: Array, mask: Array, beta: Array) -> Array:
@@ -23,30 +23,35 @@ def kl_rewards(reward: Array, log_pi: Array, log_pi_0: Array, mask: Array, beta:
     `reward` (..., N), log-probabilities of tokens and `mask` (..., N, T), `beta` a number or one for each seed (...).
     The sum over t is the regularised reward of the answer. Ziegler et al. 2019.
     """
-    log_ratio = masked(log_pi, mask) - masked(log_pi_0, mask)
-    return _last(mask) * np.asarray(reward)[..., None] - np.asarray(beta)[..., None, None] * log_ratio
+    mask, log_pi, log_pi_0 = kept(mask, log_pi, log_pi_0)
+    paid = _last(mask) * np.asarray(reward)[..., None]
+    return paid - np.asarray(beta)[..., None, None] * (log_pi - log_pi_0) * mask
 
 
 def _last(mask: Array) -> Array:
-    ahead = np.asarray(mask)[..., 1:] != 0
-    return 1.0 * (np.not_equal(mask, 0) & ~np.concatenate([ahead, np.zeros_like(ahead[..., :1])], axis=-1))
+    return np.greater(mask, np.concatenate([mask[..., 1:], np.zeros_like(mask[..., :1])], axis=-1))
 
 
-def td_errors(rewards: Array, values: Array, mask: Array, gamma: float = 1.0, behind: Array = 0.0) -> Array:
-    """delta_t = r_t + gamma V(s_(t+1)) - V(s_t), with the value `behind` the last token (eq-td-error).
+def td_errors(rewards: Array, values: Array, mask: Array, gamma: float = 1.0, behind: Array | None = None) -> Array:
+    """delta_t = r_t + gamma V(s_(t+1)) - V(s_t), with no value behind the last token (eq-td-error).
 
-    `behind`, a number or (..., N), is 0 where an episode ended, and V of its last state where it was cut off. Sutton
-    and Barto 2018.
+    Where an answer was cut off rather than ended, it goes on with `behind`, V of the state after its last token: (...,
+    N), 0 for answers that ended. Sutton and Barto 2018.
     """
-    values = masked(values, mask)
-    following = np.concatenate([values[..., 1:], np.zeros_like(values[..., :1])], axis=-1)
-    if np.any(behind):
+    mask, rewards, values = kept(mask, rewards, values)
+    following = np.concatenate([values[..., 1:] * mask[..., 1:], np.zeros_like(values[..., :1])], axis=-1)
+    if behind is not None:
         following = following + _last(mask) * np.asarray(behind)[..., None]
-    return masked(rewards, mask) + checks.share("gamma", gamma) * masked(following, mask) - values
+    return (rewards + checks.share("gamma", gamma) * following - values) * mask
 
 
 def gae(
-    rewards: Array, values: Array, mask: Array, gamma: float = 1.0, lam: float = 0.95, behind: Array = 0.0
+    rewards: Array,
+    values: Array,
+    mask: Array,
+    gamma: float = 1.0,
+    lam: float = 0.95,
+    behind: Array | None = None,
 ) -> Array:
     """A_t = sum_k (gamma lambda)^k delta_(t+k), by one sweep from the end (eq-gae). Schulman et al. 2016.
 
@@ -66,7 +71,8 @@ def actor_critic_loss(log_pi: Array, advantage: Array, mask: Array) -> Array:
 
     Mnih et al. 2016.
     """
-    return -np.mean(np.sum(masked(advantage, mask) * masked(log_pi, mask), axis=-1), axis=-1)
+    mask, log_pi, advantage = kept(mask, log_pi, advantage)
+    return -np.mean(np.sum(advantage * log_pi * mask, axis=-1), axis=-1)
 
 
 def value_loss(values: Array, returns: Array, mask: Array) -> Array:
@@ -74,7 +80,8 @@ def value_loss(values: Array, returns: Array, mask: Array) -> Array:
 
     The loss of an actor-critic is that of the policy plus c_V times this one (eq-weighted-loss).
     """
-    return np.mean(np.sum((masked(values, mask) - masked(returns, mask)) ** 2, axis=-1), axis=-1) / 2
+    mask, values, returns = kept(mask, values, returns)
+    return np.mean(np.sum((values - returns) ** 2 * mask, axis=-1), axis=-1) / 2
 
 
 def clipped_value_loss(values: Array, old: Array, returns: Array, mask: Array, clip_range: float) -> Array:
@@ -82,10 +89,10 @@ def clipped_value_loss(values: Array, old: Array, returns: Array, mask: Array, c
 
     `clip_range` epsilon is in units of reward here, and any number above 0.
     """
-    values, old, returns = (masked(each, mask) for each in (values, old, returns))
+    mask, values, old, returns = kept(mask, values, old, returns)
     near = old + np.clip(values - old, -clip_range, clip_range)
     worse = np.maximum((values - returns) ** 2, (near - returns) ** 2)
-    return np.mean(np.sum(worse, axis=-1), axis=-1) / 2
+    return np.mean(np.sum(worse * mask, axis=-1), axis=-1) / 2
 
 
 def ppo_loss(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
@@ -94,7 +101,8 @@ def ppo_loss(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_
     Schulman et al. 2017; RLHF Deciphered, eq. 16. Raises `ValueError` unless epsilon is in (0, 1).
     """
     check_clip_range(clip_range)
-    ratio, advantage = np.exp(masked(log_pi, mask) - masked(log_old, mask)), masked(advantage, mask)
+    mask, log_pi, log_old, advantage = kept(mask, log_pi, log_old, advantage)
+    ratio, advantage = np.exp((log_pi - log_old) * mask), advantage * mask
     held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
     return -np.mean(np.sum(np.minimum(ratio * advantage, held * advantage), axis=-1), axis=-1)
 
@@ -107,7 +115,8 @@ def check_clip_range(clip_range: float) -> None:
 
 def clip_fraction(log_pi: Array, log_old: Array, mask: Array, clip_range: float) -> Array:
     """Share of tokens whose ratio u_t lies outside 1 +- epsilon, (..., N, T) to (...): a diagnostic of PPO."""
-    outside = np.abs(np.expm1(masked(log_pi, mask) - masked(log_old, mask))) > clip_range
+    mask, log_pi, log_old = kept(mask, log_pi, log_old)
+    outside = np.abs(np.expm1((log_pi - log_old) * mask)) > clip_range
     return np.sum(outside, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
 
 
@@ -116,7 +125,8 @@ def approximate_kl(log_pi: Array, log_old: Array, mask: Array) -> Array:
 
     Never negative, and unbiased for tokens drawn from pi_old. Schulman 2020.
     """
-    log_ratio = masked(log_pi, mask) - masked(log_old, mask)
+    mask, log_pi, log_old = kept(mask, log_pi, log_old)
+    log_ratio = (log_pi - log_old) * mask
     return np.sum(np.expm1(log_ratio) - log_ratio, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
 
 
@@ -126,12 +136,12 @@ def explained_variance(values: Array, returns: Array, mask: Array) -> Array:
     1 is a perfect critic, 0 one that knows no more than the mean, and below 0 it is worse than that. If the returns do
     not vary, there is nothing to explain, and it is 0.
     """
+    mask, values, returns = kept(mask, values, returns)
     count = np.sum(mask, axis=(-1, -2), keepdims=True)
-    values, returns = masked(values, mask), masked(returns, mask)
 
     def variance(x: Array) -> Array:
-        centred = masked(x - np.sum(x, axis=(-1, -2), keepdims=True) / count, mask)
-        return np.sum(centred**2, axis=(-1, -2))
+        centred = x - np.sum(x * mask, axis=(-1, -2), keepdims=True) / count
+        return np.sum(centred**2 * mask, axis=(-1, -2))
 
     total = variance(returns)
     return np.where(total > 0, 1 - variance(returns - values) / np.where(total > 0, total, 1.0), 0.0)
@@ -150,7 +160,8 @@ def adapt_beta(beta: Array, kl: Array, *, target: float, rate: float = 0.1) -> A
 
 def normalise(advantage: Array, mask: Array, eps: float = 1e-8) -> Array:
     """(A - mean) / (standard deviation + eps), over the tokens of a batch: (..., N, T); 0 if all are equal."""
-    count, kept = np.sum(mask, axis=(-1, -2), keepdims=True), masked(advantage, mask)
-    centred = masked(kept - np.sum(kept, axis=(-1, -2), keepdims=True) / count, mask)
-    deviation = np.sqrt(np.sum(centred**2, axis=(-1, -2), keepdims=True) / count)
-    return standardised(centred, deviation, np.max(np.abs(kept), axis=(-1, -2), keepdims=True), eps)
+    mask, advantage = kept(mask, advantage)
+    count = np.sum(mask, axis=(-1, -2), keepdims=True)
+    mean = np.sum(advantage * mask, axis=(-1, -2), keepdims=True) / count
+    deviation = np.sqrt(np.sum(((advantage - mean) * mask) ** 2, axis=(-1, -2), keepdims=True) / count)
+    return standardised(advantage, mean, deviation, eps) * mask

@@ -21,7 +21,7 @@ from rlhf_lab.models import lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Outcome, Params
-from rlhf_lab.numerics.weighted import masked, standardised
+from rlhf_lab.numerics.weighted import kept, masked, standardised
 
 Advantages = Callable[[Array], Array]
 
@@ -92,8 +92,7 @@ def grpo_advantages(f: Array, eps: float = 1e-4) -> Array:
     Raises `ValueError` for groups of one.
     """
     _group(f)
-    centred, deviation = f - np.mean(f, axis=-1, keepdims=True), np.std(f, axis=-1, ddof=1, keepdims=True)
-    return standardised(centred, deviation, np.max(np.abs(f), axis=-1, keepdims=True), eps)
+    return standardised(f, np.mean(f, axis=-1, keepdims=True), np.std(f, axis=-1, ddof=1, keepdims=True), eps)
 
 
 def expected_advantages(advantages: Advantages, f: Array, policy: Array, k: int, groups: int, rng: Generator) -> Array:
@@ -132,8 +131,8 @@ def token_entropy(logits: Array, mask: Array) -> Array:
 
     Its mean over answers of pi is the entropy of the answers; the mean of its gradient is not the gradient of that.
     """
-    log_pi = log_softmax(masked(logits, np.asarray(mask)[..., None]))
-    return np.sum(masked(lm.entropy(log_pi), mask), axis=-1)
+    _, logits = kept(np.asarray(mask)[..., None], logits)
+    return np.sum(masked(lm.entropy(log_softmax(logits)), mask), axis=-1)
 
 
 class AnswerBatch(NamedTuple):

@@ -79,11 +79,11 @@ def test_padding_may_hold_anything(value, mask, anything):
 @pytest.mark.parametrize("eps", [0.0, 1e-8, 1e-4])
 def test_equal_numbers_have_no_deviation_and_others_are_divided_by_theirs(eps):
     equal = np.full(3, 0.1)
-    centred = equal - equal.mean()
-    assert standardised(centred, equal.std(ddof=1), 0.1, eps).tolist() == [0, 0, 0]
+    assert standardised(equal, equal.mean(), equal.std(ddof=1), eps).tolist() == [0, 0, 0]
     assert standardised(np.zeros(2), np.zeros(1), np.zeros(1), eps).tolist() == [0, 0]
-    near = np.array([1.0, 1.0 + 1e-10])
-    found = standardised(near - near.mean(), near.std(), 1.0, eps)
-    assert found == pytest.approx((near - near.mean()) / (near.std() + eps), rel=1e-12)
+    for near in (np.array([1.0, 1.0 + 1e-10]), np.array([-1e-9, 1e-9]), np.array([-5.0, -5.0 - 1e-9])):
+        found = standardised(near, near.mean(), near.std(), eps)
+        assert found == pytest.approx((near - near.mean()) / (near.std() + eps), rel=1e-12)
+    assert standardised(-equal, -equal.mean(), 1e-16, eps).tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match=r"^eps is what keeps a small deviation from blowing up, finite"):
-        standardised(centred, 1.0, 1.0, -1e-9)
+        standardised(equal, 0.1, 1.0, -1e-9)
