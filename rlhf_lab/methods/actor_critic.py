@@ -35,8 +35,8 @@ def _last(mask: Array) -> Array:
 def td_errors(rewards: Array, values: Array, mask: Array, gamma: float = 1.0, behind: Array | None = None) -> Array:
     """delta_t = r_t + gamma V(s_(t+1)) - V(s_t), with no value behind the last token (eq-td-error).
 
-    Where an answer was cut off rather than ended, it goes on with `behind`, V of the state after its last token: (...,
-    N), 0 for answers that ended. Sutton and Barto 2018.
+    An answer that was cut off, and did not end, goes on with `behind` (..., N), V of the state after its last token; it
+    is 0 for answers that ended. Sutton and Barto 2018.
     """
     mask, rewards, values = kept(mask, rewards, values)
     following = np.concatenate([values[..., 1:] * mask[..., 1:], np.zeros_like(values[..., :1])], axis=-1)
