@@ -4,7 +4,7 @@ An exercise is an answer key, a way to draw cases, and the typical mistakes: wha
 sentence that names it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from inspect import signature
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ Case = tuple[Any, ...]
 
 CASES = 50
 VISIBLE = 12  # numbers that a message shows; of larger arrays it tells the shape
+DIGITS = (2, 4, 6, 9, 12)  # behind the point: inputs are shown with as few as the result that is told needs
 
 
 class Exercise(NamedTuple):
@@ -70,7 +71,8 @@ def diagnose(exercise: Exercise, function: Function) -> str | None:
     where = _where(exercise, cases, right)
     for case, answer in zip(cases, answers, strict=True):
         if not isinstance(answer, list):
-            return where + (answer or f"{_with(exercise, case)} it returns None.")
+            nothing = _with(exercise, case, lambda shown: _answer(exercise, function, shown, several) is None)
+            return where + (answer or f"{nothing} it returns None.")
     if all(right):
         return next((told for told, case in exercise.hard if not _passes(exercise, function, case)), None)
     found = [answer for answer in answers if isinstance(answer, list)]
@@ -80,7 +82,7 @@ def diagnose(exercise: Exercise, function: Function) -> str | None:
     for sentence in wrong[0]:
         if all(_same(answer, _arrays(w[sentence])) for answer, w in zip(found, wrong, strict=True)):
             return f"{sentence} {shape}".strip()
-    return where + shape if shape else _nearly(found, keys) or where + _gap(exercise, cases, found, keys)
+    return where + shape if shape else _nearly(found, keys) or where + _gap(exercise, function, cases, found, keys)
 
 
 def _parts(value: Any) -> list[Any]:
@@ -94,7 +96,7 @@ def _answer(exercise: Exercise, function: Function, case: Case, several: bool) -
             answer = function(*given)
     except Exception as error:
         raised = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-        return f"{_with(exercise, case, 0)} it raises {raised}"
+        return f"{_with(exercise, case)} it raises {raised}"
     for name, now, before in zip(_names(exercise), map(_parts, given), map(_parts, case), strict=True):
         if len(now) != len(before) or not all(map(np.array_equal, now, before)):
             return f"It changes its input {name}: work on a copy."
@@ -155,7 +157,10 @@ def _nearly(answers: list[list[Array]], keys: list[list[Array]]) -> str:
     if not np.isfinite(a).all():
         return ""
     if _close(a, k, 1e-4, 1e-5):
-        return "It is right to a few digits only: work in float64, and add no small constant inside a logarithm."
+        return (
+            "It is right to a few digits only: work in float64, take derivatives by formula and not by differences, "
+            "and add no small constant inside a logarithm."
+        )
     if _close(-a, k):
         return "The sign is flipped."
     if _close(a - k, a[0] - k[0]):
@@ -166,34 +171,70 @@ def _nearly(answers: list[list[Array]], keys: list[list[Array]]) -> str:
     return f"It is right up to a factor: multiply by {scale:.4g}." if scale and _close(scale * a, k) else ""
 
 
-def _gap(exercise: Exercise, cases: list[Case], answers: list[list[Array]], keys: list[list[Array]]) -> str:
+def _gap(
+    exercise: Exercise, function: Function, cases: list[Case], answers: list[list[Array]], keys: list[list[Array]]
+) -> str:
     gaps = [[abs(a - k) for a, k in zip(*parts, strict=True)] for parts in zip(answers, keys, strict=True)]
     most = np.array([max(np.max(gap) for gap in case) for case in gaps])
     if not np.isfinite(most).all():
-        return f"{_with(exercise, cases[np.isfinite(most).argmin()])} the result holds NaN or infinity."
+        endless = lambda shown: not all(np.isfinite(part).all() for part in _both(exercise, function, shown)[0])  # noqa: E731
+        return f"{_with(exercise, cases[np.isfinite(most).argmin()], endless)} the result holds NaN or infinity."
     n = int(np.argmax(most >= most.max() / 10))  # the smallest case that shows it well
     index = int(np.argmax([np.max(gap) for gap in gaps[n]]))
     spot = tuple(map(int, np.unravel_index(np.argmax(np.round(gaps[n][index], 9)), gaps[n][index].shape)))
     digits = 2 - int(np.floor(np.log10(most[n]) + 1e-6))
-    found, wanted = (f"{np.round(all_[n][index][spot], digits) + 0.0:.10g}" for all_ in (answers, keys))
+
+    def told(pair: Sequence[list[Array]]) -> list[str]:
+        return [f"{np.round(parts[index][spot], digits) + 0.0:.10g}" for parts in pair]
+
+    found, wanted = told((answers[n], keys[n]))
+    given = _with(exercise, cases[n], lambda shown: told(_both(exercise, function, shown)) == [found, wanted])
     entry = f"entry {spot[0] if len(spot) == 1 else spot}" if spot else "the result"
     array = f" of array {index}" if len(keys[n]) > 1 else ""
-    return f"{_with(exercise, cases[n])} {entry}{array} is {found}; it should be {wanted}."
+    return f"{given} {entry}{array} is {found}; it should be {wanted}."
 
 
 def _names(exercise: Exercise) -> list[str]:
     return list(signature(exercise.mistakes).parameters)
 
 
-def _with(exercise: Exercise, case: Case, visible: int = VISIBLE) -> str:
+def _both(exercise: Exercise, function: Function, case: Case) -> tuple[list[Array], list[Array]]:
+    key = exercise.key(*case)
+    answer = _answer(exercise, function, case, isinstance(key, list))
+    return answer if isinstance(answer, list) else [], _arrays(key)
+
+
+def _with(exercise: Exercise, case: Case, same: Callable[[Case], bool] | None = None) -> str:
+    """Return the inputs in words: rounded, but `same` of what is shown; without it, no numbers of arrays."""
+    visible = VISIBLE if same else 0
+    hidden = [bool(np.ndim(_parts(value)[0])) and sum(map(np.size, _parts(value))) > visible for value in case]
+    shown = case
+    for digits in DIGITS if same else ():
+        shown = tuple(v if h else _rounded(v, digits) for v, h in zip(case, hidden, strict=True))
+        if _holds(same, shown):
+            break
     told = []
-    for name, value in zip(_names(exercise), case, strict=True):
+    for name, value, hide in zip(_names(exercise), shown, hidden, strict=True):
         if callable(value):
             told.append(name)
-        elif np.ndim(_parts(value)[0]) and sum(map(np.size, _parts(value))) > visible:
+        elif hide:
             shapes = ", ".join(str(np.shape(part)) for part in _parts(value))
             told.append(f"{name} of shape{'s' * isinstance(value, list)} {shapes}")
         else:
-            shown = [(np.round(part, 2) + 0).tolist() for part in _parts(value)]
-            told.append(f"{name} = {shown if isinstance(value, list) else shown[0]}")
+            parts = [np.asarray(part).tolist() for part in _parts(value)]
+            told.append(f"{name} = {parts if isinstance(value, list) else parts[0]}")
     return f"With {', '.join(told)},"
+
+
+def _rounded(value: Any, digits: int) -> Any:
+    if callable(value) or np.asarray(_parts(value)[0]).dtype.kind != "f":
+        return value
+    parts = [np.round(part, digits) + 0.0 for part in _parts(value)]
+    return parts if isinstance(value, list) else parts[0]
+
+
+def _holds(same: Callable[[Case], bool] | None, shown: Case) -> bool:
+    try:
+        return same is not None and same(shown)
+    except (ValueError, IndexError):  # rounded inputs need not be ones that the answer key takes
+        return False

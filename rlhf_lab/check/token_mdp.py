@@ -55,6 +55,10 @@ LOG_PROB = Exercise(
             "It is right for small logits, but large ones overflow: subtract the largest before you exponentiate.",
             (np.array([[[1e4, 0.0], [0.0, 1e4]], [[-1e4, -2e4], [-1e4, -1e4]]]), np.array([[0, 1], [1, 1]]), 1),
         ),
+        (
+            "It is right where only eos follows the first eos; nothing that follows it counts, words included.",
+            (np.array([[[0.5, -0.5], [1.0, 0.0], [-1.0, 0.5], [0.0, 2.0]]]), np.array([[0, 1, 0, 0]]), 1),
+        ),
     ),
 )
 

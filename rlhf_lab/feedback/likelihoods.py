@@ -13,6 +13,7 @@ import autograd.numpy as np
 from rlhf_lab.feedback.reward_models import RewardModel
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.weighted import masked
 
 SIDES = np.array([[1.0], [-1.0]])  # of a margin: chosen minus rejected
 
@@ -65,7 +66,7 @@ def segment_reward(token_reward: Array, mask: Array) -> Array:
     Christiano et al. 2017. `mask` is 1 on the segment and 0 elsewhere, as from `lm.response_mask`. With the advantages
     A*(s_t, a_t) in the place of rewards, it is minus the regret of the segment (eq-regret).
     """
-    return np.sum(token_reward * mask, axis=-1)
+    return np.sum(masked(token_reward, mask), axis=-1)
 
 
 def misclick_loss(margin: Array, label: Array = 1.0, *, rate: float) -> Array:

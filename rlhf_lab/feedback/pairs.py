@@ -147,6 +147,7 @@ def rejection_sample(
     `reward(prompt, response)` gives (N,), the ceiling is a number or (N,). Raises `ValueError` if no answer to some
     prompt is accepted.
     """
+    prompt = checks.tokens("prompt", prompt, model.vocab)
     response = np.zeros((len(prompt), checks.horizon(horizon)), dtype=int)
     ceiling, open_ = np.broadcast_to(ceiling, len(prompt)), np.arange(len(prompt))
     for _ in range(TRIES):

@@ -97,6 +97,7 @@ def draw_pairs(
 
     Pairs are drawn until they differ: comparing an answer with itself would tell nothing.
     """
+    prompt = checks.tokens("prompt", prompt, model.vocab)
     first, second = (lm.sample(model, params, prompt, horizon, rng) for _ in range(2))
     for _ in range(TRIES):
         same = (first == second).all(-1)

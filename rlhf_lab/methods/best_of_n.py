@@ -72,6 +72,7 @@ def _distribution(log_pi: Array, reward: Array) -> tuple[Array, Array]:
 
 def keep_best(response: Array, reward: Array) -> Array:
     """Return from each group the answer with the highest reward, the first of equals: (..., G, n, T) to (..., G, T)."""
+    response = np.asarray(response)
     checks.answer_rewards(reward, response.shape[:-1])
     best = np.argmax(reward, axis=-1)[..., None, None]
     return np.take_along_axis(response, best, axis=-2)[..., 0, :]
@@ -105,7 +106,7 @@ def rrhf_loss(log_pi: Array, length: Array, reward: Array) -> Array:
     `log_pi`, `length` and `reward` (..., n) of n answers to one prompt give (...). Yuan et al. 2023.
     """
     checks.answer_rewards(reward, log_pi.shape)
-    p = log_pi / length
+    p, reward = log_pi / length, np.asarray(reward)
     worse = reward[..., :, None] < reward[..., None, :]
     wrong = anp.sum(anp.maximum(0.0, p[..., :, None] - p[..., None, :]) * worse, axis=(-1, -2))
     best = anp.arange(reward.shape[-1]) == anp.argmax(reward, axis=-1)[..., None]

@@ -18,6 +18,7 @@ from rlhf_lab.models.lm import LanguageModel, kl, log_prob
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.weighted import masked
 
 Loss = Callable[[Array], Array]  # of the margin
 
@@ -65,7 +66,7 @@ def dpo(h: Array, beta: float) -> Array:
 
 def expected(loss: Loss, h: Array, p: Array) -> Array:
     """p loss(h) + (1 - p) loss(-h): the loss if a share p prefers the first of the two (eq-expected-loss)."""
-    return p * loss(h) + (1 - p) * loss(-h)
+    return masked(loss(h), p) + masked(loss(-h), 1 - p)
 
 
 def dpo_target(p: Array, beta: float) -> Array:

@@ -31,7 +31,7 @@ def count(model: Tabular, prompt: Array, response: Array, token: Array) -> Array
 
     What stands behind the end of a response does not count. With `token` = `response` these are demonstrations.
     """
-    token = checks.tokens("token", token, model.vocab)
+    token, response = checks.tokens("token", token, model.vocab), checks.tokens("response", response, model.vocab)
     if token.shape != response.shape:
         raise ValueError(f"there must be a token for each prefix: response {response.shape}, token {token.shape}")
     counts = np.zeros((len(model.prompts), model.states, model.vocab))

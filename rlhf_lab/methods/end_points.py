@@ -13,6 +13,7 @@ import numpy as np
 
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
+from rlhf_lab.numerics.weighted import expectation
 
 Levels = list[Array]
 
@@ -94,7 +95,7 @@ def _sweep(levels: Levels, rewards: Levels, rest: Callable[..., Array], earn: Ca
             words = value.reshape(*q.shape[:-1], -1)
             q[..., : words.shape[-1]] += words
         found.insert(0, rest(t, q))
-        value = np.sum(np.exp(found[0]) * earn(t, found[0], q), axis=-1)
+        value = expectation(found[0], earn(t, found[0], q))
     return found
 
 

@@ -20,6 +20,7 @@ from rlhf_lab.models import lm
 from rlhf_lab.numerics import checks, optim
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.weighted import masked
 
 
 def tilted_coin(p_pre: Array, p_people: Array, beta: Array) -> Array:
@@ -69,9 +70,9 @@ def loss(first: Array, second: Array, label: Array, weight: Array = 1.0) -> Arra
     `first` and `second` (..., N) hold log pi(y | x) and log pi(y' | x), `label` l lies in [0, 1], a vote or the share
     of people who prefer y.
     """
-    log_q, label = choice_log_probs(first, second), checks.share("label", label)
+    log_q, label = choice_log_probs(first, second), np.asarray(checks.share("label", label))
     certain = -entr(label) - entr(1 - label)
-    return np.mean(weight * (certain - label * log_q[0] - (1 - label) * log_q[1]), axis=-1)
+    return np.mean(masked(certain - masked(log_q[0], label) - masked(log_q[1], 1 - label), weight), axis=-1)
 
 
 def coin_slope(p: Array, p_people: Array) -> Array:

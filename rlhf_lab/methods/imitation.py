@@ -20,6 +20,7 @@ from rlhf_lab.models.policies import Act, Network
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_prob_of
 from rlhf_lab.numerics.optim import Params, adam, fit
+from rlhf_lab.numerics.weighted import masked
 from rlhf_lab.worlds.control import World, check_sizes, rollout
 from rlhf_lab.worlds.gridworlds import Grid, occupancy, values
 
@@ -39,7 +40,7 @@ def cloning_loss(logits: Array, action: Array, weight: Array) -> Array:
 
     `logits` (..., N, A), `action` and `weight` (..., N). Pomerleau 1989; Brantley 2024.
     """
-    return -np.sum(weight * log_prob_of(logits, action), axis=-1) / np.sum(weight, axis=-1)
+    return -np.sum(masked(log_prob_of(logits, np.asarray(action)), weight), axis=-1) / np.sum(weight, axis=-1)
 
 
 def clone(network: Network, params: Params, labels: Labels, *, rounds: int, step_size: float) -> Params:

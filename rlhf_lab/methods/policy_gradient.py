@@ -21,6 +21,7 @@ from rlhf_lab.models import lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Outcome, Params
+from rlhf_lab.numerics.weighted import kept, masked, standardised
 
 Advantages = Callable[[Array], Array]
 
@@ -87,10 +88,11 @@ def rloo_advantages(f: Array) -> Array:
 def grpo_advantages(f: Array, eps: float = 1e-4) -> Array:
     """A_i = (f_i - mean of the group) / (standard deviation of the group + eps), (..., G, k) (eq-grpo).
 
-    Shao et al. 2024. The deviation is that of a sample, with k - 1. Raises `ValueError` for groups of one.
+    Shao et al. 2024. The deviation is that of a sample, with k - 1. In a group whose answers earn the same it is 0.
+    Raises `ValueError` for groups of one.
     """
     _group(f)
-    return (f - np.mean(f, axis=-1, keepdims=True)) / (np.std(f, axis=-1, ddof=1, keepdims=True) + eps)
+    return standardised(f, np.mean(f, axis=-1, keepdims=True), np.std(f, axis=-1, ddof=1, keepdims=True), eps)
 
 
 def expected_advantages(advantages: Advantages, f: Array, policy: Array, k: int, groups: int, rng: Generator) -> Array:
@@ -129,8 +131,8 @@ def token_entropy(logits: Array, mask: Array) -> Array:
 
     Its mean over answers of pi is the entropy of the answers; the mean of its gradient is not the gradient of that.
     """
-    log_pi = log_softmax(logits)
-    return np.sum(mask * lm.entropy(log_pi), axis=-1)
+    _, logits = kept(np.asarray(mask)[..., None], logits)
+    return np.sum(masked(lm.entropy(log_softmax(logits)), mask), axis=-1)
 
 
 class AnswerBatch(NamedTuple):

@@ -20,6 +20,7 @@ from rlhf_lab.models.critics import Critic
 from rlhf_lab.numerics import checks, repeats
 from rlhf_lab.numerics.autodiff import Array, log_prob_of
 from rlhf_lab.numerics.optim import Outcome, Params, outcome
+from rlhf_lab.numerics.weighted import masked
 
 
 class TokenBatch(NamedTuple):
@@ -43,7 +44,7 @@ def advantages_of(critic: Critic, params: Params, seen: Rollout, beta: Array, ga
     _, values = critic.judge(params, seen.prompt, seen.response)
     rewards = actor_critic.kl_rewards(seen.reward, seen.log_pi, seen.log_pi_0, seen.mask, beta)
     advantage = actor_critic.gae(rewards, values, seen.mask, gamma, lam)
-    returns = advantage + values * seen.mask
+    returns = advantage + masked(values, seen.mask)
     return TokenBatch(seen.prompt, seen.response, seen.mask, seen.log_pi, values, advantage, returns)
 
 
@@ -83,7 +84,7 @@ def _judge(critic: Critic, params: Params, batch: TokenBatch) -> tuple[Array, Ar
     prompt, response, place = repeats.once(batch.prompt, batch.response, critic.language.vocab)
     logits, values = critic.judge(params, prompt, response)
     log_pi = repeats.spread(log_prob_of(logits, response), place)
-    return log_pi * batch.mask, repeats.spread(values, place)
+    return masked(log_pi, batch.mask), repeats.spread(values, place)
 
 
 def _diagnostics(batch: TokenBatch) -> dict[str, Array]:

@@ -22,6 +22,7 @@ from rlhf_lab.models import lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.weighted import masked
 from rlhf_lab.worlds.token_mdp import Levels, Values
 
 Teacher = tuple[lm.LanguageModel, Params]
@@ -129,7 +130,7 @@ def finish(teacher: Teacher, prompt: Array, response: Array, kept: Array, rng: G
 def judged(task: Task, own: Teacher, prompt: Array, response: Array, learned: Array) -> Rollout:
     """Return answers with their rewards, of which only the tokens `learned` (..., N, T) are trained and priced."""
     mask = learned * lm.response_mask(response, task.mdp.eos)
-    log_pi, log_pi_0 = (mask * lm.token_log_prob(*who, prompt, response) for who in (own, task.reference))
+    log_pi, log_pi_0 = (masked(lm.token_log_prob(*who, prompt, response), mask) for who in (own, task.reference))
     return Rollout(prompt, response, np.asarray(task.mdp.reward(prompt, response), float), mask, log_pi, log_pi_0)
 
 
@@ -149,6 +150,7 @@ def data_begins(prompt: Array, response: Array) -> Begin:
 
     Each text is as likely as the next, so prompts come as often as in the texts, not as often as in the task.
     """
+    prompt, response = np.asarray(prompt), np.asarray(response)
     checks.same_batch(prompt, response)
     if not len(prompt):
         raise ValueError("there is no text to reset into: DR-PO needs at least one prompt with its answer")

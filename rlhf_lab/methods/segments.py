@@ -38,10 +38,9 @@ class Recipe(NamedTuple):
 
 def drive(grid: Grid, policy: Array, count: int, horizon: int, rng: Generator) -> Array:
     """Return the states, one-hot (T, ..., count, S), of `count` drives of each policy (..., S, A)."""
-    log_pi = np.log(policy)
 
     def act(seen: Array, rng: Generator) -> Array:
-        return policies.sample(np.matmul(seen, log_pi), rng)
+        return policies.draw(np.matmul(seen, policy), rng)
 
     return control.rollout(grid, act, (*policy.shape[:-2], count), horizon, rng).observation
 

@@ -18,6 +18,7 @@ from rlhf_lab.methods import soft_values
 from rlhf_lab.models.lm import count_responses
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.weighted import expectation
 from rlhf_lab.worlds.token_mdp import Levels, occupancy, policy_evaluation, sweep, terminal_rewards
 
 
@@ -158,6 +159,6 @@ def return_variance(policy: Levels, rewards: Levels, discount: float = 1.0, eos:
     values = policy_evaluation(policy, rewards, discount, eos)
 
     def backup(t: int, variance: Array) -> Array:
-        return np.sum(np.exp(policy[t]) * (variance + values.advantage[t] ** 2), axis=-1)
+        return expectation(policy[t], variance + values.advantage[t] ** 2)
 
     return sweep([np.zeros(level.shape) for level in rewards], discount**2, eos, backup).q

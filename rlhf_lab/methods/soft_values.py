@@ -19,6 +19,7 @@ from rlhf_lab.models import lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.weighted import expectation, masked
 from rlhf_lab.worlds.token_mdp import Levels, Values, sweep
 
 Draw = Callable[[Params, Generator], tuple[Array, Array, Array]]
@@ -53,7 +54,7 @@ def token_kl(policy: Levels, other: Levels, eos: int | None = None) -> Array:
     """KL(pi || q) of answers as the sum of E_pi KL(pi(. | s) || q(. | s)) over states, nats, (..., K) (eq-token-kl)."""
     each = [lm.kl(a, b) for a, b in zip(policy, other, strict=True)]
     nothing = [np.zeros(level.shape) for level in policy]
-    return sweep(nothing, 1.0, eos, lambda t, q: each[t] + np.sum(np.exp(policy[t]) * q, axis=-1)).v[0][..., 0]
+    return sweep(nothing, 1.0, eos, lambda t, q: each[t] + expectation(policy[t], q)).v[0][..., 0]
 
 
 def prior_q_values(
@@ -115,11 +116,12 @@ def td_targets(
     """
     checks.positive("price", price)
     mask = lm.response_mask(response, eos)
+    values, log_p = (masked(each, mask[..., None]) for each in (values, log_p))
     after = np.concatenate([mask[..., 1:], np.zeros((*mask.shape[:-1], 1))], axis=-1)
     following = backup.value(values, log_p)
     following = np.concatenate([following[..., 1:], np.zeros((*following.shape[:-1], 1))], axis=-1)
-    earned = log_prob_of(log_p, response) if backup.prior else 0.0
-    return mask * (earned + (mask - after) * reward[..., None] / price + discount * after * following)
+    earned = log_prob_of(log_p, np.asarray(response)) if backup.prior else 0.0
+    return mask * (earned + (mask - after) * np.asarray(reward)[..., None] / price + discount * after * following)
 
 
 def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple[Loss, Collect]:
@@ -142,7 +144,7 @@ def td(task: Task, model: lm.LanguageModel, backup: Backup, draw: Draw) -> tuple
         mask = lm.response_mask(response, task.mdp.eos)
         logits = model.logits(params, prompt, response)
         found = np.sum(logits * (np.arange(task.mdp.vocab) == response[..., None]), axis=-1)
-        return np.sum(mask * (found - target) ** 2, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
+        return np.sum(masked(found - target, mask) ** 2, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
 
     return loss, collect
 
@@ -201,4 +203,4 @@ def soft_evaluation(
     """
     checks.positive("price", price)
     left = [price * lm.kl(a, b) for a, b in zip(policy, prior, strict=True)]
-    return sweep(rewards, discount, eos, lambda t, q: np.sum(np.exp(policy[t]) * q, axis=-1) - left[t])
+    return sweep(rewards, discount, eos, lambda t, q: expectation(policy[t], q) - left[t])

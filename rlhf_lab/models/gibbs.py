@@ -11,11 +11,12 @@ from autograd.tracer import getval
 from rlhf_lab.models.lm import kl
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
+from rlhf_lab.numerics.weighted import expectation
 
 
 def objective(log_pi: Array, log_pi_0: Array, reward: Array, beta: float) -> Array:
     """J_beta(pi) = sum_y pi(y | x) r(x, y) - beta KL(pi || pi_0), for each prompt (eq-kl-objective)."""
-    return np.sum(np.exp(log_pi) * reward, axis=-1) - beta * kl(log_pi, log_pi_0)
+    return expectation(log_pi, reward) - beta * kl(log_pi, log_pi_0)
 
 
 def log_policy(log_pi_0: Array, reward: Array, beta: float) -> Array:
@@ -32,8 +33,8 @@ def log_normaliser(log_pi_0: Array, reward: Array, beta: float) -> Array:
 
 def _tilted(log_pi_0: Array, reward: Array, beta: float) -> Array:
     checks.positive("beta", beta)
-    checks.answer_rewards(getval(reward), log_pi_0.shape)
-    return log_pi_0 + reward / beta
+    checks.answer_rewards(getval(reward), np.shape(log_pi_0))
+    return np.add(log_pi_0, np.divide(reward, beta))
 
 
 def gap(log_pi: Array, log_pi_0: Array, reward: Array, beta: float) -> Array:

@@ -17,6 +17,7 @@ from numpy.random import Generator
 from rlhf_lab.numerics import checks, repeats
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.weighted import expectation, masked
 
 ENUMERABLE = 2_000_000  # answers of all prompts together; beyond that, a laptop waits
 
@@ -57,6 +58,7 @@ class Estimate(NamedTuple):
 
 def response_mask(response: Array, eos: int | None) -> Array:
     """Return 1.0 for each token up to and including the first `eos`, 0.0 after it; shape of `response`."""
+    response = np.asarray(response)
     if eos is None:
         return np.ones(response.shape)
     ended = np.cumsum(response == eos, axis=-1) - (response == eos)
@@ -67,7 +69,7 @@ def token_log_prob(model: LanguageModel, params: Params, prompt: Array, response
     """Return log pi(y_t | x, y_<t), nats, shape (..., N, T), 0 after the end of the response."""
     prompt, response, place = repeats.once(prompt, response, model.vocab)
     log_pi = log_prob_of(model.logits(params, prompt, response), response)
-    log_pi = log_pi if model.eos is None else log_pi * response_mask(response, model.eos)
+    log_pi = log_pi if model.eos is None else masked(log_pi, response_mask(response, model.eos))
     return repeats.spread(log_pi, place)
 
 
@@ -201,18 +203,21 @@ def answer_log_probs(model: LanguageModel, params: Params, prompt: Array, horizo
 
 
 def entropy(log_pi: Array) -> Array:
-    """Return H(pi) = - sum_y pi(y | x) log pi(y | x), nats, over the last axis (eq-entropy)."""
-    return -np.sum(np.exp(log_pi) * log_pi, axis=-1)
+    """Return H(pi) = - sum_y pi(y | x) log pi(y | x), nats, over the last axis, 0 log 0 = 0 (eq-entropy)."""
+    return -expectation(log_pi, log_pi)
 
 
 def kl(log_pi: Array, log_ref: Array) -> Array:
-    """Return KL(pi || ref) = sum_y pi(y | x) (log pi(y | x) - log ref(y | x)), nats, over the last axis (eq-kl)."""
-    return np.sum(np.exp(log_pi) * (log_pi - log_ref), axis=-1)
+    """Return KL(pi || ref) = sum_y pi(y | x) (log pi(y | x) - log ref(y | x)), nats, over the last axis (eq-kl).
+
+    Infinite if pi says what the reference never says; what pi never says adds nothing.
+    """
+    return expectation(log_pi, log_pi, log_ref)
 
 
 def cross_entropy(log_p: Array, log_pi: Array) -> Array:
     """Return - sum_y p(y | x) log pi(y | x) = H(p) + KL(p || pi), nats, over the last axis (eq-cross-entropy)."""
-    return -np.sum(np.exp(log_p) * log_pi, axis=-1)
+    return -expectation(log_p, log_pi)
 
 
 def negative_log_likelihood(model: LanguageModel, params: Params, prompt: Array, response: Array) -> Array:

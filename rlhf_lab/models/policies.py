@@ -77,7 +77,12 @@ def softmax(logits: Array) -> Array:
 
 def sample(log_pi: Array, rng: Generator) -> Array:
     """Draw one action (...) for each row of log-probabilities (..., A)."""
-    cumulative = np.cumsum(np.exp(log_pi), axis=-1)[..., :-1]
+    return draw(np.exp(log_pi), rng)
+
+
+def draw(policy: Array, rng: Generator) -> Array:
+    """Draw one action (...) for each row of probabilities (..., A)."""
+    cumulative = np.cumsum(policy, axis=-1)[..., :-1]
     return np.sum(rng.random(cumulative.shape[:-1])[..., None] > cumulative, axis=-1)
 
 
@@ -93,6 +98,6 @@ def acting(network: Network, params: Params, rate: float = 0.0) -> Act:
     """Return a policy that draws its actions from a network, or, with probability `rate`, from all actions alike."""
 
     def act(observation: Array, rng: Generator) -> Array:
-        return sample(np.log(trembling(softmax(network.logits(params, observation)), rate)), rng)
+        return draw(trembling(softmax(network.logits(params, observation)), rate), rng)
 
     return act

@@ -29,13 +29,15 @@ BLOCK = 65_536  # numbers that backward works on at a time: they stay in the cac
 np.empty(30 * 2**20, dtype=np.uint8)
 
 
-def _kernel(function: Callable[..., Array]) -> Callable[..., Array]:
-    kernel = update_wrapper(primitive(function), function)
-    kernel.__name__ = kernel.__qualname__ = function.__name__.removeprefix("_")
-    return kernel
+def kernel(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Return `_name` as the primitive `name`, whose gradient is written by hand."""
+    found = update_wrapper(primitive(function), function)
+    found.__name__ = found.__qualname__ = function.__name__.removeprefix("_")
+    return found
 
 
-def _sum_to(g: Array, shape: tuple[int, ...]) -> Array:
+def sum_to(g: Array, shape: tuple[int, ...]) -> Array:
+    """Return the gradient of what was broadcast from `shape`: sums over the axes that were added or stretched."""
     extra = g.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 != g.shape[i + extra])
     return g.sum(axis=axes).reshape(shape) if axes else g
@@ -61,12 +63,12 @@ def _embedding_vjp(ans: Array, table: Array, tokens: Array) -> Callable[[Array],
         where = np.broadcast_to(tokens, g.shape[:-1]).reshape(members, -1) + rows * np.arange(members)[:, None]
         cell = (where.ravel()[:, None] * width + np.arange(width)).ravel()
         total = checks.tally(cell, g.ravel(), members * rows * width)
-        return _sum_to(total.reshape(*lead, rows, width).astype(g.dtype, copy=False), table.shape)
+        return sum_to(total.reshape(*lead, rows, width).astype(g.dtype, copy=False), table.shape)
 
     return vjp
 
 
-embedding = _kernel(_embedding)
+embedding = kernel(_embedding)
 defvjp(embedding, _embedding_vjp, None)
 
 
@@ -137,10 +139,10 @@ def _rnn_logits_vjp(argnums: Sequence[int], logits: Array, args: Any, kwargs: An
         total = total + _products(work[:1], seen[:1])
         product(back, work[0], out=carried)
         grads = (
-            lambda: _sum_to(total[..., :hidden, :hidden], recurrent.shape),
-            lambda: _sum_to(total[..., :hidden, hidden:].swapaxes(-1, -2), embed.shape),
-            lambda: _sum_to(total[..., hidden:, :hidden].swapaxes(-1, -2), readout.shape),
-            lambda: _sum_to(carried.sum(axis=-1), start.shape),
+            lambda: sum_to(total[..., :hidden, :hidden], recurrent.shape),
+            lambda: sum_to(total[..., :hidden, hidden:].swapaxes(-1, -2), embed.shape),
+            lambda: sum_to(total[..., hidden:, :hidden].swapaxes(-1, -2), readout.shape),
+            lambda: sum_to(carried.sum(axis=-1), start.shape),
         )
         return tuple(grads[i]() for i in argnums)
 
@@ -151,7 +153,7 @@ def _products(left: Array, right: Array) -> Array:
     return np.matmul(left, right.swapaxes(-1, -2)).sum(axis=0)
 
 
-rnn_logits = _kernel(_rnn_logits)
+rnn_logits = kernel(_rnn_logits)
 defvjp_argnums(rnn_logits, _rnn_logits_vjp)
 
 
@@ -183,7 +185,7 @@ def _log_softmax(logits: Array) -> Array:
     return log_pi
 
 
-log_softmax = _kernel(_log_softmax)
+log_softmax = kernel(_log_softmax)
 defvjp(log_softmax, lambda ans, logits: lambda g: g - np.exp(ans) * g.sum(axis=-1, keepdims=True))
 
 
@@ -228,5 +230,5 @@ def _log_prob_of_vjp(ans: Array, logits: Array, tokens: Array) -> Callable[[Arra
     return vjp
 
 
-log_prob_of = _kernel(_log_prob_of)
+log_prob_of = kernel(_log_prob_of)
 defvjp(log_prob_of, _log_prob_of_vjp, None)

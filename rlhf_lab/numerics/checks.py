@@ -148,10 +148,19 @@ def log_probs(name: str, value: Any) -> None:
 
 
 def finite(params: Mapping[str, Any]) -> None:
-    """Raise if any array of `params` holds NaN or infinity, naming the array."""
+    """Raise if any array of `params` holds NaN or infinity, naming the array.
+
+    In `logits`, minus infinity forbids a token; each row must allow one.
+    """
     for name, value in params.items():
-        if not np.isfinite(value).all():
-            bad = int(np.size(value) - np.isfinite(value).sum())
+        wrong = ~np.isfinite(value)
+        if name == "logits" and wrong.any():
+            forbidden = np.isneginf(value)
+            if (forbidden.all(-1) & forbidden.any(-1)).any():
+                raise ValueError("params['logits'] forbids every token in some row: a token must be allowed")
+            wrong &= ~forbidden
+        if wrong.any():
+            bad = int(np.sum(wrong))
             raise ValueError(f"params[{name!r}] has {bad} entries that are NaN or infinite; start from model.init(rng)")
 
 

@@ -143,6 +143,25 @@ def _check_seeds(params: Params, seeds: tuple[int, ...]) -> None:
             )
 
 
+def _check_gradients(grads: Params, stopped: Any, where: str) -> None:
+    for name, value in grads.items():
+        if not np.isfinite(value).all():
+            bad = ~np.isfinite(value) & ~_along(stopped, value)
+            if bad.any():
+                raise FloatingPointError(
+                    f"the gradient in params[{name!r}] has {np.sum(bad)} entries that are NaN or infinite in {where}, "
+                    "though the loss is finite: look in the loss for a function without a slope where it is used, such "
+                    "as sqrt or log at 0; np.where hides its value, not its gradient, so replace its input there"
+                )
+
+
+def _check_last(params: Params) -> None:
+    try:
+        checks.finite(params)
+    except ValueError as error:
+        raise FloatingPointError(f"the last step went too far, try a smaller step_size: {error}") from None
+
+
 def fit(
     loss: Callable[[Params, Any], Any],
     params: Params,
@@ -160,7 +179,8 @@ def fit(
     `loss(params, batch)` is a number, or one number for each seed if the parameters have a leading axis, or an
     `Outcome`; seeds do not touch each other. A round ends early when all seeds have stopped. Returns the parameters
     and, for each round, loss and diagnostics of its last batch, or of that on which a seed stopped, and whatever
-    `record(params)` adds. Raises `FloatingPointError`, naming the round, as soon as a loss is not finite.
+    `record(params)` adds. Raises `FloatingPointError`, naming the round, as soon as a loss is not finite, and naming
+    the array, too, if a gradient or the last parameters are not.
     """
     if rounds < 0:
         raise ValueError(f"rounds is how often to collect data, 0 or more; got {rounds}")
@@ -191,10 +211,12 @@ def fit(
                 stopped = stopped | seen.stop
                 if stopped.all():
                     break
+                _check_gradients(grads, stopped, f"round {index} of {rounds}")
                 if stopped.any():
                     _check_seeds(params, stopped.shape)
                     params, state = optimizer.update(params, grads, state, ~stopped)
                 else:
                     params, state = optimizer.update(params, grads, state)
             history.append({"loss": seen.loss} | seen.diagnostics | (record(params) if record else {}))
+    _check_last(params)
     return params, history

@@ -6,7 +6,7 @@ other module of the package needs Gymnasium.
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
 from functools import cached_property
 from typing import Any
 
@@ -31,18 +31,21 @@ class TokenEnv(gymnasium.Env[np.ndarray, Any]):
     An observation is the prompt and the tokens so far, padded with `vocab` to a fixed length; an action is a token.
     The episode terminates with `eos` or at the horizon, and pays its reward there. Transitions are deterministic:
     `reset(options={"prompt": k, "prefix": [...]})` starts from prompt k with a prefix already written, the reset
-    property of language.
+    property of language. Raises `ValueError` for a render mode, an option or a token that does not exist.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, mdp: TokenMDP, words: Sequence[str], render_mode: str | None = None) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f'there is no render_mode {render_mode!r}; it is "ansi", which returns the text, or None')
         self.mdp, self.words, self.render_mode = mdp, tuple(words), render_mode
         self._prompts = np.asarray(mdp.prompts)
         self._length = self._prompts.shape[1] + mdp.horizon
         self.observation_space = gymnasium.spaces.MultiDiscrete(np.full(self._length, mdp.vocab + 1))
         self.action_space = gymnasium.spaces.Discrete(mdp.vocab)
-        self._prompt, self._written = self._prompts[0], list[int]()
+        self._prompt: Array | None = None
+        self._written = list[int]()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -50,23 +53,27 @@ class TokenEnv(gymnasium.Env[np.ndarray, Any]):
         """Draw a prompt from rho, or take the one that `options` names; write its prefix, if any."""
         super().reset(seed=seed)
         options = options or {}
+        unknown = sorted(set(options) - {"prompt", "prefix"}, key=str)
+        if unknown:
+            raise ValueError(f"reset knows no option {unknown[0]!r}; the options are: prompt, prefix")
         row = options.get("prompt")
         if row is None:
             row = self.np_random.choice(len(self._prompts), p=self.mdp.start)
-        elif not isinstance(row, int | np.integer) or not 0 <= row < len(self._prompts):
-            raise ValueError(f"prompt {row} does not exist: this world has prompts 0 to {len(self._prompts) - 1}")
+        elif not _whole(row) or not 0 <= row < len(self._prompts):
+            raise ValueError(f"prompt {row!r} does not exist: this world has prompts 0 to {len(self._prompts) - 1}")
         prefix = list(options.get("prefix", ()))
         words = range(self.mdp.words)
-        if len(prefix) >= self.mdp.horizon or any(token not in words for token in prefix):
+        if len(prefix) >= self.mdp.horizon or any(not _whole(token) or token not in words for token in prefix):
             raise ValueError(
                 f"a prefix has fewer than {self.mdp.horizon} tokens, each a word, 0 to {self.mdp.words - 1}; "
                 f"got {prefix}"
             )
-        self._prompt, self._written = self._prompts[row], prefix
+        self._prompt, self._written = self._prompts[row], [int(token) for token in prefix]
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Append a token; the reward comes with the last one."""
+        prompt = self._begun()
         if self._over():
             raise ValueError("the episode is over: call reset() to start another")
         if not self.action_space.contains(action):
@@ -77,24 +84,33 @@ class TokenEnv(gymnasium.Env[np.ndarray, Any]):
         if done:
             response = np.full((1, self.mdp.horizon), self.mdp.eos or 0)
             response[0, : len(self._written)] = self._written
-            reward = float(self.mdp.reward(self._prompt[None], response)[0])
+            reward = float(self.mdp.reward(prompt[None], response)[0])
         return self._observation(), reward, done, False, {}
 
     def render(self) -> str | None:
         """Return the text so far, if the environment was made with `render_mode="ansi"`."""
         if self.render_mode is None:
             return None
-        prompt, answer = (" ".join(self.words[t] for t in part) for part in (self._prompt, self._written))
+        prompt, answer = (" ".join(self.words[t] for t in part) for part in (self._begun(), self._written))
         return f"{prompt} > {answer}"
+
+    def _begun(self) -> Array:
+        if self._prompt is None:
+            raise ValueError("no episode has begun: call reset() first")
+        return self._prompt
 
     def _over(self) -> bool:
         return len(self._written) == self.mdp.horizon or self._written[-1:] == [self.mdp.eos]
 
     def _observation(self) -> np.ndarray:
         padded = np.full(self._length, self.mdp.vocab, dtype=self.observation_space.dtype)
-        tokens = [*self._prompt.tolist(), *self._written]
+        tokens = [*self._begun().tolist(), *self._written]
         padded[: len(tokens)] = tokens
         return padded
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def make(world: str = "phrases", render_mode: str | None = None) -> TokenEnv:
@@ -109,28 +125,39 @@ for _name, _world in (("Phrases", "phrases"), ("Coin", "coin")):
     gymnasium.register(f"rlhf_lab/{_name}-v0", entry_point=f"{__name__}:make", kwargs={"world": _world})
 
 
-@dataclass(frozen=True)
 class Gym:
-    """Any Gymnasium environment with discrete actions, by its name.
+    """Any Gymnasium environment with discrete actions: by its name and keyword arguments, or as an object.
 
-    Actions are counted from 0, whatever the environment calls its first. Observations are made rows of numbers by
-    `gymnasium.spaces.flatten`: what is one of several becomes a one-hot row, parts stand one after the other.
+    Of an object, each episode plays a copy. Actions are counted from 0, whatever the environment calls its first.
+    Observations are made rows of numbers by `gymnasium.spaces.flatten`: what is one of several becomes a one-hot row,
+    parts stand one after the other. Raises `ValueError` for what cannot be played, or not be copied.
     """
 
-    name: str
-
-    def __post_init__(self) -> None:
+    def __init__(self, environment: str | gymnasium.Env[Any, Any], **settings: Any) -> None:
+        if not isinstance(environment, str) and settings:
+            raise ValueError(f"{', '.join(settings)}: an environment that is made already takes no settings")
+        self._environment, self._settings = environment, settings
         action, seen = self._spaces
         if not isinstance(action, gymnasium.spaces.Discrete):
-            raise ValueError(f"{self.name}: imitation needs a Discrete action space; got {action}")
+            raise ValueError(f"{environment}: imitation needs a Discrete action space; got {action}")
         if not seen.is_np_flattenable:
-            raise ValueError(f"{self.name}: observations must have a fixed number of entries; got {seen}")
+            raise ValueError(f"{environment}: observations must have a fixed number of entries; got {seen}")
 
     @cached_property
     def _spaces(self) -> tuple[Any, Any]:
-        env = gymnasium.make(self.name)
+        env = self._make()
         env.close()
         return env.action_space, env.observation_space
+
+    def _make(self) -> gymnasium.Env[Any, Any]:
+        if isinstance(self._environment, str):
+            return gymnasium.make(self._environment, **self._settings)
+        try:
+            return deepcopy(self._environment)
+        except Exception as error:
+            raise ValueError(
+                f"{self._environment} cannot be copied ({error}): register it, and pass its name and settings"
+            ) from error
 
     @property
     def observations(self) -> int:
@@ -143,11 +170,11 @@ class Gym:
         return int(self._spaces[0].n)
 
     def reset(self, shape: tuple[int, ...], rng: Generator) -> list[Any]:
-        """Make one environment for each entry of `shape`, seeded from `rng`; time limits are those of the name.
+        """Make one environment for each entry of `shape`, seeded from `rng`; it keeps its time limit, if it has one.
 
         They are closed when the state is forgotten.
         """
-        envs: Any = gymnasium.make_vec(self.name, num_envs=int(np.prod(shape)), vectorization_mode="sync")
+        envs: Any = gymnasium.vector.SyncVectorEnv([self._make] * int(np.prod(shape)))
         weakref.finalize(envs, _close, envs.envs)
         seen, _ = envs.reset(seed=int(rng.integers(2**31)))
         return [envs, shape, seen]

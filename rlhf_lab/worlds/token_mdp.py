@@ -19,6 +19,7 @@ import autograd.numpy as np
 from rlhf_lab.models.lm import count_responses, enumerate_responses
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
+from rlhf_lab.numerics.weighted import expectation
 
 Levels = list[Array]
 
@@ -122,7 +123,7 @@ def policy_evaluation(policy: Levels, rewards: Levels, discount: float = 1.0, eo
     V(s) = sum_a pi(a | s) Q(s, a) (eq-value), Q(s, a) = r(s, a) + gamma V(T(s, a)) (eq-action-value),
     A(s, a) = Q(s, a) - V(s) (eq-advantage). Sutton and Barto 2018.
     """
-    return sweep(rewards, discount, eos, lambda t, q: np.sum(np.exp(policy[t]) * q, axis=-1))
+    return sweep(rewards, discount, eos, lambda t, q: expectation(policy[t], q))
 
 
 def backward_induction(rewards: Levels, discount: float = 1.0, eos: int | None = None) -> Values:
@@ -154,7 +155,7 @@ def performance(answer_log_probs: Array, rewards: Array, start: Array) -> Array:
 
     RLHF Deciphered, eq. 12.
     """
-    return np.sum(start * np.sum(np.exp(answer_log_probs) * rewards, axis=-1), axis=-1)
+    return np.sum(start * expectation(answer_log_probs, rewards), axis=-1)
 
 
 def performance_by_token(policy: Levels, rewards: Levels, start: Array, eos: int | None = None) -> Array:
@@ -162,7 +163,7 @@ def performance_by_token(policy: Levels, rewards: Levels, start: Array, eos: int
 
     RLHF Deciphered, eq. 13.
     """
-    expected = [np.sum(np.exp(p) * r, axis=-1) for p, r in zip(policy, rewards, strict=True)]
+    expected = [expectation(p, r) for p, r in zip(policy, rewards, strict=True)]
     return sum(np.sum(d * e, axis=(-1, -2)) for d, e in zip(occupancy(policy, start, eos), expected, strict=True))
 
 

@@ -20,6 +20,7 @@ from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.weighted import expectation
 
 PERTURBATION = 0.3  # variance of theta - mu in each coordinate
 
@@ -96,7 +97,7 @@ def draw(rng: Generator, hidden: int = 2) -> World:
 
 def series(process: TokenProcess, params: Params, tokens: Array) -> Array:
     """Return the logits (..., N, T) with which the process drew each token of `tokens` (..., N, T) from its start."""
-    empty = np.zeros((*tokens.shape[:-1], 0))
+    empty = np.zeros((*np.shape(tokens)[:-1], 0))
     return process.logits(params, empty, tokens)[..., 1]
 
 
@@ -127,7 +128,7 @@ def short_context_loss(levels: list[Array]) -> Array:
     joint = np.reshape(lm.answers_of_levels(levels, None), (*levels[-1].shape[:-1], 2))
     uncertainty = []
     for _ in levels:  # the longest context first; then forget its oldest token
-        uncertainty.append(-np.sum(np.exp(joint) * log_softmax(joint), axis=(-1, -2)))
+        uncertainty.append(-np.sum(expectation(joint, log_softmax(joint)), axis=-1))
         half = joint.shape[-2] // 2
         joint = np.logaddexp(joint[..., :half, :], joint[..., half:, :])
     return np.stack(uncertainty[::-1], axis=-1) - uncertainty[0][..., None]

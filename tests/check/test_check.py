@@ -1,8 +1,10 @@
 """Checkers accept what is right, however it is written, and name what is wrong."""
 
+import ast
 import inspect
 import itertools
 import math
+import re
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ from answers_token_mdp import kl, length, log_prob, masked
 
 from rlhf_lab import check
 from rlhf_lab.check import diagnosis, token_mdp
+from rlhf_lab.numerics.autodiff import log_softmax
 
 EXERCISES, SOLUTIONS, WRONG = {}, {}, {}
 for path in sorted(Path(__file__).parent.glob("answers_*.py")):
@@ -282,7 +285,8 @@ GENERIC = {
     "zero": (lambda x: 0.0 * x, "With x = [1.0, 2.0], entry 1 is 0; it should be 4."),
     "digits": (
         lambda x: 2.0 * x.astype(np.float32) * np.float32(1 + 1e-6),
-        "It is right to a few digits only: work in float64, and add no small constant inside a logarithm.",
+        "It is right to a few digits only: work in float64, take derivatives by formula and not by differences, and "
+        "add no small constant inside a logarithm.",
     ),
     "NaN": (lambda x: 2.0 * x + np.nan, "With x = [1.0, 2.0], the result holds NaN or infinity."),
     "one infinity": (
@@ -622,3 +626,102 @@ def test_cases_of_pessimism_come_in_all_sizes_too():
 def test_a_cost_at_the_threshold_is_told_from_one_above_it():
     wrong = diagnosis.diagnose(EXERCISES["dril_cost"], lambda p, limit: np.where(p.var(0) >= limit, 1.0, -1.0))
     assert wrong == "A cost that equals the threshold is not above it: -1."
+
+
+def shown(message):
+    """The inputs that a message shows, and the entry and the two numbers that it tells."""
+    inputs, rest = message[message.index("With ") + 5 :].split(", entry ")
+    scope = {}
+    for part in re.split(r", (?=[a-z_0-9]+ = )", inputs):
+        name, value = part.split(" = ")
+        scope[name] = np.array(ast.literal_eval(value)) if "[" in value else ast.literal_eval(value)
+    spot, found, wanted = re.fullmatch(r"(.+?) is (.+); it should be (.+)\.", rest).groups()
+    return scope, ast.literal_eval(spot), float(found), float(wanted)
+
+
+def agrees(message, key, function):
+    scope, spot, found, wanted = shown(message)
+    unit = abs(found - wanted) / 100  # numbers are rounded to the third digit of their difference
+    assert function(*scope.values())[spot] == pytest.approx(found, abs=unit)
+    assert key(*scope.values())[spot] == pytest.approx(wanted, abs=unit)
+    return scope
+
+
+@pytest.mark.parametrize("name", ["kl", "gibbs", "policy_gradient", "query_probability", "dril_cost", "matching_beta"])
+def test_the_inputs_that_a_message_shows_give_the_numbers_that_it_tells(name):
+    key = EXERCISES[name].key
+
+    def wrong(*case):
+        right = key(*case)
+        return right**3 + np.linspace(0.1, 0.3, right.size).reshape(right.shape)
+
+    agrees(diagnosis.diagnose(EXERCISES[name], wrong), key, wrong)
+
+
+def test_inputs_are_shown_with_as_few_digits_as_the_result_needs():
+    third = [1 / 3, 2.0]
+    assert told(lambda x: 0 * x, np.array, [third]) == "With x = [0.33, 2.0], entry 1 is 0; it should be 2."
+    right, wrong = (lambda x: np.sin(1e4 * x)), (lambda x: np.cos(1e4 * x))
+    found = agrees(told(wrong, right, [[1 / 3, 1 / 7]]), right, wrong)["x"]
+    assert (found != [1 / 3, 1 / 7]).all()
+    assert found == pytest.approx([1 / 3, 1 / 7], abs=1e-6)
+    with_nan = told(lambda x: np.where(x == 1 / 3, np.nan, x), np.array, [third])
+    assert with_nan.startswith("With x = [0.333333333333")
+    assert told(lambda x: None if len(x) == 2 else x, np.array, [third, [1.0]]).endswith(
+        "With x = [0.33, 2.0], it returns None."
+    )
+
+
+def refuses_rounded(x):
+    if abs(x.sum() - 1) > 1e-9:
+        raise ValueError("the sum is not 1")
+    return x
+
+
+def test_rounded_inputs_that_the_answer_key_refuses_are_not_shown():
+    message = told(lambda x: 2 * refuses_rounded(x) ** 2, refuses_rounded, [[0.125, 0.375, 0.5]])
+    assert message == "With x = [0.125, 0.375, 0.5], entry 0 is 0.0312; it should be 0.125."
+
+
+OTHER_MEMBERS = {
+    "eta halved": lambda losses, double, phi, start, eta: (
+        np.mean(2 * double * losses, -1) + eta / 2 * ((phi - start) ** 2).sum(-1)
+    ),
+    "divided by the number of doubles": lambda losses, double, phi, start, eta: (
+        2 * np.sum(double * losses, -1) / double.sum(-1) + eta * ((phi - start) ** 2).sum(-1)
+    ),
+    "one anchor for all": lambda losses, double, phi, start, eta: (
+        np.mean(2 * double * losses, -1) + eta * ((phi - start) ** 2).sum()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_MEMBERS)
+def test_wrong_answers_that_nobody_thought_of_get_a_sentence_where_inputs_are_true_or_false(name):
+    message = diagnosis.diagnose(EXERCISES["member_losses"], OTHER_MEMBERS[name])
+    assert re.search(r"With losses = \[.*\], double = \[\[(True|False).*, eta = [0-9.]+, ", message)
+
+
+@pytest.mark.parametrize(
+    "cost", [lambda p, limit: np.where(p.var(0) >= limit, 1.0, -1.0), lambda p, limit: np.sign(p.var(0) - limit)]
+)
+def test_a_cost_that_differs_at_the_threshold_is_not_yet_right(cost):
+    assert diagnosis.diagnose(EXERCISES["dril_cost"], cost) == "A cost that equals the threshold is not above it: -1."
+
+
+def test_a_mask_that_looks_at_the_last_token_only_is_not_yet_right():
+    def wrong(logits, response, eos):
+        before = np.concatenate([np.zeros_like(response[:, :1]) == 1, response[:, :-1] == eos], axis=1)
+        each = np.take_along_axis(log_softmax(logits), response[..., None], axis=-1)[..., 0]
+        return np.sum(each * ~before, axis=-1)
+
+    assert diagnosis.diagnose(token_mdp.LOG_PROB, wrong).startswith("It is right where only eos follows the first eos;")
+
+
+def test_differences_in_place_of_derivatives_are_told_apart_from_a_wrong_formula():
+    def differences(policy, reward, h=1e-4):
+        value = lambda z: np.exp(log_softmax(z)) @ reward  # noqa: E731
+        return [(value(np.log(policy) + h * row) - value(np.log(policy))) / h for row in np.eye(len(policy))]
+
+    told = diagnosis.diagnose(EXERCISES["policy_gradient"], differences)
+    assert "by formula and not by differences" in told

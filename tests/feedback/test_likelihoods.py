@@ -276,3 +276,10 @@ def test_a_constant_for_each_prompt_changes_no_preference_no_ranking_and_no_poli
     assert likelihoods.ranking_loss(reward + shift) == pytest.approx(likelihoods.ranking_loss(reward), rel=1e-12)
     policies = [gibbs.log_policy(log_pi_0, r, 0.3) for r in (reward, reward + shift)]
     assert policies[1] == pytest.approx(policies[0], abs=1e-12)
+
+
+@pytest.mark.equation("eq-segments")
+@pytest.mark.parametrize("padding", [np.nan, np.inf, 1e10])
+def test_what_stands_outside_a_segment_does_not_count(padding):
+    reward, mask = np.array([[1.0, 2.0, padding], [padding, 4.0, 8.0]]), [[True, True, False], [False, True, True]]
+    assert likelihoods.segment_reward(reward, mask).tolist() == [3, 12]

@@ -126,3 +126,12 @@ def test_a_policy_with_one_answer_has_nothing_to_compare(monkeypatch):
     sure = {"logits": params["logits"] + 1e3 * (np.arange(4) == 3)}
     with pytest.raises(ValueError, match="the policy gave the same answer twice, 3 times in a row"):
         preferences.draw_pairs(model, sure, PROMPTS, HORIZON, np.random.default_rng(0))
+
+
+def test_pairs_are_drawn_for_prompts_in_lists_too():
+    model, params = MODELS["tabular"]
+    found, wanted = (
+        preferences.draw_pairs(model, params, prompts, HORIZON, np.random.default_rng(0))
+        for prompts in (np.repeat(PROMPTS, 30, axis=0).tolist(), np.repeat(PROMPTS, 30, axis=0))
+    )
+    assert all((one == other).all() for one, other in zip(found, wanted, strict=True))

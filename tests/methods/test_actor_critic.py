@@ -265,3 +265,81 @@ def test_bad_input_is_told():
             actor_critic.gae(REWARDS, VALUES, MASK, 1.0, bad)
     with pytest.raises(ValueError, match="target must be finite and above 0; got 0"):
         actor_critic.adapt_beta(1.0, 1.0, target=0)
+
+
+LOG_PI, RETURNS, PAID = LOG_OLD + 0.1 * ADVANTAGE, RNG.normal(size=(3, 4)), np.array([5.0, 7.0, 9.0])
+EVERY = {
+    "kl_rewards": (lambda x, y, mask: actor_critic.kl_rewards(PAID, x, y, mask, 0.3), LOG_PI, LOG_OLD),
+    "td_errors": (actor_critic.td_errors, REWARDS, VALUES),
+    "gae": (actor_critic.gae, REWARDS, VALUES),
+    "gae, cut off": (lambda x, y, mask: actor_critic.gae(x, y, mask, 0.9, 0.8, PAID), REWARDS, VALUES),
+    "actor_critic_loss": (actor_critic.actor_critic_loss, LOG_PI, ADVANTAGE),
+    "value_loss": (actor_critic.value_loss, VALUES, RETURNS),
+    "clipped_value_loss": (
+        lambda x, y, mask: actor_critic.clipped_value_loss(x, y, np.where(mask, RETURNS, y), mask, 0.2),
+        VALUES,
+        VALUES + 0.3 * ADVANTAGE,
+    ),
+    "ppo_loss": (
+        lambda x, y, mask: actor_critic.ppo_loss(x, y, np.where(mask, ADVANTAGE, y), mask, 0.2),
+        LOG_PI,
+        LOG_OLD,
+    ),
+    "clip_fraction": (lambda x, y, mask: actor_critic.clip_fraction(x, y, mask, 0.05), LOG_PI, LOG_OLD),
+    "approximate_kl": (actor_critic.approximate_kl, LOG_PI, LOG_OLD),
+    "explained_variance": (actor_critic.explained_variance, VALUES, RETURNS),
+    "normalise": (lambda x, y, mask: actor_critic.normalise(x, mask), ADVANTAGE, ADVANTAGE),
+}
+
+
+@pytest.mark.parametrize("padding", [0.0, 1e10, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("name", EVERY)
+def test_it_never_matters_what_stands_behind_the_end(name, padding):
+    function, x, y = EVERY[name]
+    wanted = function(x, y, MASK)
+    assert np.isfinite(wanted).all()
+    padded = [np.where(MASK > 0, each, padding) for each in (x, y)]
+    for mask in (MASK, MASK > 0, MASK.astype(int), MASK.tolist()):
+        assert function(*padded, mask) == pytest.approx(wanted, abs=1e-15)
+
+
+@pytest.mark.parametrize("padding", [1e10, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("name", ["actor_critic_loss", "value_loss", "clipped_value_loss", "ppo_loss"])
+def test_gradients_are_zero_behind_the_end_whatever_stands_there(name, padding):
+    function, x, y = EVERY[name]
+    padded = [np.where(MASK > 0, each, padding) for each in (x, y)]
+    found = grad(function)(*padded, MASK)
+    assert found == pytest.approx(grad(function)(x, y, MASK) * MASK, abs=1e-15)
+    assert (found[MASK == 0] == 0).all()
+
+
+@pytest.mark.equation("eq-kl-reward")
+def test_tokens_of_others_before_the_first_that_is_trained_are_paid_nothing():
+    mask = np.array([[0.0, 1, 1, 0]])
+    found = actor_critic.kl_rewards(PAID[:1], LOG_PI[:1], LOG_OLD[:1], mask, 0.0)
+    assert found.tolist() == [[0, 0, 5.0, 0]]
+
+
+@pytest.mark.equation("eq-td-error", "eq-gae")
+def test_an_answer_that_was_cut_off_goes_on_with_the_value_behind_its_last_token():
+    behind = np.array([2.0, 0.0, -1.0])
+    longer = np.concatenate([VALUES, np.zeros((3, 1))], axis=-1)
+    longer[[0, 1, 2], [4, 2, 1]] = behind
+    following = longer[:, 1:]
+    found = actor_critic.td_errors(REWARDS, VALUES, MASK, 0.9, behind)
+    for n, length in enumerate((4, 2, 1)):
+        wanted = REWARDS[n, :length] + 0.9 * following[n, :length] - VALUES[n, :length]
+        assert found[n] == pytest.approx([*wanted, *np.zeros(4 - length)], abs=1e-14)
+    one = actor_critic.gae(REWARDS, VALUES, MASK, 0.9, 1.0, behind)
+    for n, length in enumerate((4, 2, 1)):
+        discounted = token_mdp.return_to_go(np.append(REWARDS[n, :length], behind[n]), 0.9)[:length]
+        assert one[n, :length] == pytest.approx(discounted - VALUES[n, :length], abs=1e-14)
+    assert (
+        actor_critic.gae(REWARDS, VALUES, MASK, behind=0.5)[2]
+        == actor_critic.td_errors(REWARDS, VALUES, MASK, behind=np.full(3, 0.5))[2]
+    ).all()
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-8])
+def test_equal_advantages_are_normalised_to_zero(eps):
+    assert (actor_critic.normalise(np.full((3, 4), 0.1), MASK, eps) == 0).all()

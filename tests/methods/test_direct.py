@@ -653,3 +653,12 @@ def test_the_four_arrays_may_be_lists_and_the_margin_has_a_gradient():
 
 def test_rounding_above_zero_is_no_error():
     assert direct.margin(np.full(1, 1e-12), GOOD[1, :1], GOOD[2, :1], GOOD[3, :1]).shape == (1,)
+
+
+@pytest.mark.equation("eq-expected-loss")
+def test_where_all_agree_the_infinite_target_costs_nothing():
+    p = np.array([0.0, 1.0, 0.5])
+    h = direct.dpo_target(p, 0.5)
+    assert h.tolist() == [-np.inf, np.inf, 0]
+    found = direct.expected(lambda m: direct.dpo(m, 0.5), h, p)
+    assert found == pytest.approx([0, 0, np.log(2)], abs=1e-15)

@@ -215,3 +215,11 @@ def test_what_is_chosen_of_two_answers_of_the_reference():
     sure = (reward[:, None] > reward) + 0.5 * np.eye(4)  # the better answer always wins: the best of two
     below = np.array([pi_0[reward <= r].sum() for r in reward])
     assert np.exp(distillation.chosen_law(np.log(pi_0), sure)) == pytest.approx(below**2 - (below - pi_0) ** 2)
+
+
+def test_answers_are_counted_in_lists_as_in_arrays():
+    model = Tabular(3, 2, ((0,), (1,)), 2)
+    prompt, response = np.array([[0], [1], [1]]), np.array([[0, 2], [1, 0], [2, 2]])
+    found = distillation.count(model, prompt.tolist(), response.tolist(), response.tolist())
+    assert (found == distillation.count(model, prompt, response, response)).all()
+    assert found.sum() == 5

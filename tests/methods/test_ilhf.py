@@ -312,3 +312,13 @@ def test_ilhf_is_dpo_with_beta_1_and_a_uniform_reference():
 
     assert of_ilhf(chosen) == pytest.approx(of_dpo(chosen), abs=1e-12)
     assert grad(of_ilhf)(chosen) == pytest.approx(grad(of_dpo)(chosen), abs=1e-12)
+
+
+@pytest.mark.equation("eq-ilhf-loss")
+def test_who_is_sure_and_right_loses_nothing_and_pairs_that_do_not_count_may_be_impossible():
+    first, second, label = np.array([-1.0, -np.inf]), np.array([-np.inf, -2.0]), np.array([1.0, 0.0])
+    assert ilhf.loss(first, second, label) == 0
+    assert ilhf.loss(first, second, [1, 0]) == 0
+    assert ilhf.loss(first, second, 1 - label) == np.inf
+    weight = np.array([2.0, 0.0])
+    assert ilhf.loss(first, second, np.array([1.0, 1.0]), weight) == 0

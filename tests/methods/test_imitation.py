@@ -501,3 +501,17 @@ def test_some_policy_loses_no_more_than_the_mean_of_the_rounds_allows():
         assert best + imitation.regret(each, all_) == pytest.approx(each.mean(), rel=1e-12)
         with pytest.raises(ValueError, match=r"for the rounds that were played: losses \(5,\) .* \(6, 6\)"):
             imitation.regret(each[1:], all_)
+
+
+@pytest.mark.equation("eq-cloning-loss")
+def test_a_pair_of_weight_zero_may_be_impossible():
+    logits = np.array([[0.0, 1.0, -np.inf], [0.0, 1.0, -np.inf]])
+    found = imitation.cloning_loss(logits, [1, 2], np.array([2.0, 0.0]))
+    assert found == pytest.approx(np.log(1 + np.exp(-1)), abs=1e-15)
+    assert imitation.cloning_loss(logits, [1, 2], np.array([2.0, 1.0])) == np.inf
+
+
+def test_a_policy_that_is_sure_acts_without_a_warning():
+    network = Network(observations=2, actions=3)
+    act = policies.acting(network, {"weights": np.array([[0.0, 900.0, -900.0], [900.0, 0.0, 0.0]])})
+    assert act(np.eye(2), np.random.default_rng(0)).tolist() == [1, 0]

@@ -606,3 +606,16 @@ def test_numbers_in_single_precision_are_worked_with_in_double():
     found = pessimism.uncertainty(features, reference, covariance)
     assert found.dtype == np.float64
     assert found.tolist() == pessimism.uncertainty(features.astype(float), np.ones(2), np.eye(2)).tolist()
+
+
+@pytest.mark.equation("eq-suboptimality")
+def test_the_suboptimality_of_the_optimum_is_zero_where_the_reference_rules_answers_out():
+    with np.errstate(divide="ignore"):
+        log_pi_0 = np.log(np.array([0.5, 0.5, 0.0]))
+    reward = np.array([1.0, 2.0, 3.0])
+    best = gibbs.log_policy(log_pi_0, reward, 0.5)
+    assert pessimism.suboptimality(best, log_pi_0, reward, 0.5) == 0
+    two = slice(0, 2)
+    assert pessimism.suboptimality(log_pi_0, log_pi_0, reward, 0.5) == pytest.approx(
+        pessimism.suboptimality(log_pi_0[two], log_pi_0[two], reward[two], 0.5), abs=1e-14
+    )

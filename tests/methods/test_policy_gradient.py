@@ -421,3 +421,29 @@ def test_bad_input_is_told():
     for make in (partial(pg.exact_loss, TASK), lambda m: pg.reinforce(TASK, m, pg.no_baseline, prompts=2)):
         with pytest.raises(ValueError, match="the policy has 5 tokens and eos None, the task 3 tokens and eos 2"):
             make(other)
+
+
+@pytest.mark.equation("eq-grpo")
+@pytest.mark.parametrize("eps", [0.0, 1e-4])
+def test_a_group_whose_answers_earn_the_same_teaches_nothing(eps):
+    assert pg.grpo_advantages(np.full((1, 3), 0.1), eps=eps).tolist() == [[0, 0, 0]]
+    f = np.array([[0.1, 0.1, 0.1], [0.1, 0.2, 0.6]])
+    found = pg.grpo_advantages(f, eps=eps)
+    assert found[0].tolist() == [0, 0, 0]
+    assert found[1] == pytest.approx((f[1] - 0.3) / (np.std(f[1], ddof=1) + eps), rel=1e-12)
+    with pytest.raises(ValueError, match="eps is what keeps a small deviation from blowing up"):
+        pg.grpo_advantages(f, eps=-1.0)
+
+
+@pytest.mark.equation("eq-entropy-bonus")
+def test_forbidden_tokens_have_no_entropy_and_padding_has_none():
+    logits, mask = np.array([[[0.0, 1.0, -np.inf], [0.3, 0.2, 0.1]]]), np.array([[1.0, 0.0]])
+    p = 1 / (1 + np.e)
+    wanted = -p * np.log(p) - (1 - p) * np.log(1 - p)
+    assert pg.token_entropy(logits, mask) == pytest.approx([wanted], abs=1e-15)
+    slope = grad(lambda z: pg.token_entropy(z, mask)[0])(logits)
+    assert slope[0, 0] == pytest.approx([p * (1 - p), -p * (1 - p), 0.0], abs=1e-15)
+    for padding in (np.nan, np.inf, -np.inf, 1e10):
+        logits[0, 1] = padding
+        assert pg.token_entropy(logits, mask > 0) == pytest.approx([wanted], abs=1e-15)
+        assert (grad(lambda z: pg.token_entropy(z, mask)[0])(logits) == slope).all()

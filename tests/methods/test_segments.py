@@ -159,3 +159,10 @@ def test_without_the_mean_the_policy_is_best_for_one_model_of_all_answers(monkey
         segments.learn(TRACK, Recipe(1.0, mean=mean), 3, np.random.default_rng(1), rounds=1, horizon=HORIZON)
     assert (believed[0] == 4).all()  # members come first
     assert (believed[1] == 3).all()
+
+
+def test_a_policy_without_doubt_can_drive():
+    grid = gridworlds.Grid(np.stack([np.eye(3)[[1, 2, 2]], np.eye(3)], axis=1), np.zeros(3), np.eye(3)[0])
+    onward = np.tile([1.0, 0.0], (3, 1))
+    drives = segments.drive(grid, onward, 4, 5, np.random.default_rng(0))
+    assert drives.argmax(-1).T.tolist() == [[0, 1, 2, 2, 2]] * 4

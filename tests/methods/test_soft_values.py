@@ -378,3 +378,27 @@ def test_in_a_table_g_from_nothing_takes_the_path_of_psi_from_the_prior():
         loss, collect = soft.td(task, model, backup, draw)
         ends[name], _ = fit(loss, start, collect, rounds=20, optimizer=sgd(1.0), rng=np.random.default_rng(0))
     assert ends["psi"]["logits"] == pytest.approx(ends["g"]["logits"] + reference["logits"], abs=1e-9)
+
+
+@pytest.mark.equation("eq-td")
+@pytest.mark.parametrize("padding", [np.nan, np.inf, -np.inf, 1e10])
+@pytest.mark.parametrize("backup", [soft.PSI, soft.G, soft.PRIOR_Q])
+def test_targets_do_not_depend_on_what_stands_behind_the_end(backup, padding):
+    rng, response = np.random.default_rng(0), np.array([[0, 2, 2], [1, 0, 1]])
+    values, log_p = rng.normal(size=(2, 3, 3)), log_softmax(rng.normal(size=(2, 3, 3)))
+    wanted = soft.td_targets(backup, values, log_p, response, np.array([1.0, 2.0]), 0.5, 0.9, 2)
+    for array in (values, log_p):
+        array[0, 2] = padding
+    found = soft.td_targets(backup, values, log_p, response.tolist(), [1.0, 2.0], 0.5, 0.9, 2)
+    assert found == pytest.approx(wanted, abs=1e-15)
+
+
+@pytest.mark.equation("eq-token-kl")
+def test_a_token_that_is_never_written_leads_nowhere():
+    with np.errstate(divide="ignore"):
+        policy = [np.log(np.array([[[1.0, 0.0]]])), np.log(np.array([[[0.5, 0.5], [1.0, 0.0]]]))]
+        other = [np.log(np.array([[[0.5, 0.5]]])), np.log(np.array([[[0.25, 0.75], [0.0, 1.0]]]))]
+    wanted = np.log(2) + 0.5 * np.log(4 / 3)
+    assert soft.token_kl(policy, other) == pytest.approx([wanted], abs=1e-15)
+    nothing = [np.zeros((1, 1, 2)), np.zeros((1, 2, 2))]
+    assert soft.soft_evaluation(policy, other, nothing, 2.0).v[0] == pytest.approx(-2 * wanted, abs=1e-15)

@@ -107,3 +107,30 @@ def test_each_row_has_its_own_scale():
     expected = np.log(0.5) + np.logaddexp(reward[..., 0], reward[..., 1])
     assert found.shape == (3, 2)
     assert found == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.equation("eq-kl-objective", "eq-gibbs-gap")
+def test_answers_that_the_reference_rules_out_cost_nothing_and_are_never_said():
+    with np.errstate(divide="ignore"):
+        log_pi_0 = np.log(np.array([0.5, 0.5, 0.0]))
+    reward = np.array([1.0, 2.0, 3.0])
+    best = gibbs.log_policy(log_pi_0, reward, 0.5)
+    assert np.exp(best) == pytest.approx([1 / (1 + np.e**2), np.e**2 / (1 + np.e**2), 0.0], abs=1e-15)
+    assert gibbs.gap(best, log_pi_0, reward, 0.5) == 0
+    assert gibbs.objective(log_pi_0, log_pi_0, reward, 0.5) == 1.5
+    assert gibbs.objective(best, log_pi_0, reward, 0.5) == pytest.approx(
+        0.5 * gibbs.log_normaliser(log_pi_0, reward, 0.5), abs=1e-14
+    )
+    assert gibbs.gap(np.log(np.full(3, 1 / 3)), log_pi_0, reward, 0.5) == np.inf
+    for loss in (gibbs.objective, gibbs.gap):
+        slope = grad(lambda p, loss=loss: loss(p, log_pi_0, reward, 0.5))(log_pi_0)
+        short = grad(lambda p, loss=loss: loss(p, log_pi_0[:2], reward[:2], 0.5))(log_pi_0[:2])
+        assert slope == pytest.approx([*short, 0.0], abs=1e-14)
+
+
+def test_rewards_may_stand_in_lists():
+    log_pi_0, reward = np.log([0.25, 0.75]), [1, 2]
+    wanted = gibbs.log_policy(log_pi_0, np.array(reward), 0.5)
+    assert (gibbs.log_policy(log_pi_0.tolist(), reward, 0.5) == wanted).all()
+    assert gibbs.log_normaliser(log_pi_0.tolist(), reward, 0.5) == gibbs.log_normaliser(log_pi_0, np.array(reward), 0.5)
+    assert gibbs.gap(wanted.tolist(), log_pi_0.tolist(), reward, 0.5) == 0

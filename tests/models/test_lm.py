@@ -15,6 +15,8 @@ from small_models import HORIZON, MODELS, PROMPTS
 from rlhf_lab.models import lm
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.models.tabular import Tabular
+from rlhf_lab.numerics.autodiff import log_softmax
+from rlhf_lab.worlds import phrase_world
 
 
 def by_hand(model, params, prompt, response):
@@ -452,3 +454,100 @@ def test_more_responses_than_an_index_can_count_are_not_numbered(horizon, told):
 def test_an_answer_space_beyond_all_bounds_is_told():
     with pytest.raises(ValueError, match="too many to enumerate"):
         lm.enumerate_responses(2, 20_000, None)
+
+
+def log(*p):
+    with np.errstate(divide="ignore"):
+        return np.log(np.array(p))
+
+
+HALVES, WIDE, SKEW = log(0.5, 0.5, 0), log(0.25, 0.5, 0.25), log(0.25, 0.75, 0)
+
+
+@pytest.mark.equation("eq-entropy", "eq-kl", "eq-cross-entropy")
+def test_what_is_never_said_adds_nothing_and_what_the_other_never_says_is_infinitely_far():
+    assert lm.entropy(HALVES) == pytest.approx(np.log(2), abs=1e-15)
+    assert lm.kl(HALVES, WIDE) == pytest.approx(0.5 * np.log(2), abs=1e-15)
+    assert lm.kl(HALVES, SKEW) == pytest.approx(0.5 * np.log(4 / 3), abs=1e-15)
+    assert lm.kl(HALVES, HALVES) == 0
+    assert lm.kl(WIDE, HALVES) == np.inf
+    assert lm.kl(np.add(log(1, 1e-300), [0, -1e4]), log(1, 0)) == np.inf  # too unlikely for a float, but said
+    assert lm.cross_entropy(HALVES, SKEW) == pytest.approx(-0.5 * np.log(3 / 16), abs=1e-15)
+    assert lm.cross_entropy(WIDE, HALVES) == np.inf
+    assert lm.kl(np.stack([HALVES, WIDE]), HALVES).tolist() == [0, np.inf]
+
+
+def test_gradients_with_impossible_answers_are_those_without_them():
+    for loss in (lm.entropy, lambda p: lm.kl(p, WIDE[: len(p)]), lambda p: lm.cross_entropy(SKEW[: len(p)], p)):
+        found = grad(loss)(HALVES)
+        assert found[:2] == pytest.approx(grad(loss)(HALVES[:2]), abs=1e-15)
+        assert found[2] == 0
+    logits = np.array([0.3, -1.0, -np.inf])
+    found = grad(lambda z: lm.kl(log_softmax(z), HALVES))(logits)
+    assert found == pytest.approx([*grad(lambda z: lm.kl(log_softmax(z), HALVES[:2]))(logits[:2]), 0.0], abs=1e-15)
+
+
+def lists(value):
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def every_function(model, params):
+    """Every public function of `lm` that takes tokens or log-probabilities, on arrays that `change` turns first."""
+    answers = np.array([[0, 3, 3], [1, 2, 3], [3, 3, 3]])
+    rng = np.random.default_rng
+    twin = model, params
+    return {
+        "response_mask": lambda change: lm.response_mask(change(answers), 3),
+        "response_mask, no eos": lambda change: lm.response_mask(change(answers), None),
+        "token_log_prob": lambda change: lm.token_log_prob(model, params, change(PROMPTS), change(answers)),
+        "log_prob": lambda change: lm.log_prob(model, params, change(PROMPTS), change(answers)),
+        "sample": lambda change: lm.sample(model, params, change(PROMPTS), HORIZON, rng(0)),
+        "sample_with_log_prob": lambda change: lm.sample_with_log_prob(model, params, change(PROMPTS), HORIZON, rng(0))[
+            1
+        ],
+        "answer_index": lambda change: lm.answer_index(change(answers), 4, 3),
+        "policy_levels": lambda change: lm.policy_levels(model, params, change(PROMPTS), HORIZON)[-1],
+        "answer_log_probs": lambda change: lm.answer_log_probs(model, params, change(PROMPTS), HORIZON),
+        "negative_log_likelihood": lambda change: lm.negative_log_likelihood(
+            model, params, change(PROMPTS), change(answers)
+        ),
+        "kl_estimate": lambda change: lm.kl_estimate(twin, twin, change(PROMPTS), HORIZON, 4, rng(0)),
+        "entropy_estimate": lambda change: lm.entropy_estimate(twin, change(PROMPTS), HORIZON, 4, rng(0)),
+        "entropy": lambda change: lm.entropy(change(WIDE)),
+        "kl": lambda change: lm.kl(change(HALVES), change(WIDE)),
+        "cross_entropy": lambda change: lm.cross_entropy(change(HALVES), change(WIDE)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["tabular", "recurrent"])
+def test_lists_are_read_as_arrays_are_by_every_function(kind):
+    for name, function in every_function(*MODELS[kind]).items():
+        np.testing.assert_array_equal(function(lists), function(lambda value: value), err_msg=name)
+
+
+def test_padding_is_not_counted_in_lists_either():
+    model, params = phrase_world.model(), phrase_world.pretrained()
+    found = lm.log_prob(model, params, phrase_world.PROMPTS[:1].tolist(), [[0, 10, 10, 10, 10]])
+    assert found == pytest.approx([-1.977192], abs=1e-6)
+    assert lm.response_mask([[0, 2, 2]], 2).tolist() == [[1, 1, 0]]
+
+
+def test_a_token_can_be_forbidden_with_a_logit_of_minus_infinity():
+    model, params = MODELS["tabular"]
+    params = {"logits": np.where(np.arange(4) == 1, -np.inf, params["logits"])}
+    response, log_pi = lm.sample_with_log_prob(
+        model, params, np.repeat(PROMPTS, 200, axis=0), HORIZON, np.random.default_rng(0)
+    )
+    assert 1 not in response
+    assert np.isfinite(log_pi).all()
+    answers = lm.answer_log_probs(model, params, PROMPTS, HORIZON)
+    assert np.exp(answers).sum(-1) == pytest.approx(np.ones(3), abs=1e-12)
+    assert np.isfinite(lm.entropy(answers)).all()
+    assert lm.log_prob(model, params, PROMPTS[:1], [[3, 1, 1]]) == pytest.approx(answers[:1, 0], abs=1e-12)
+    assert lm.log_prob(model, params, PROMPTS[:1], [[1, 3, 3]]) == -np.inf
+    found = grad(lambda p: lm.negative_log_likelihood(model, p, PROMPTS, [[0, 2, 3]] * 3))(params)["logits"]
+    assert np.isfinite(found).all()
+    with pytest.raises(ValueError, match="forbids every token in some row"):
+        lm.sample(
+            model, {"logits": np.full_like(params["logits"], -np.inf)}, PROMPTS, HORIZON, np.random.default_rng(0)
+        )

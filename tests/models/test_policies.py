@@ -99,3 +99,14 @@ def test_what_no_network_can_be_or_read_is_refused():
         Network(3, 1)
     with pytest.raises(ValueError, match="scale has 2 entries; observations have 3"):
         Network(3, 2, scale=(1.0, 1.0))
+
+
+def test_actions_come_as_often_as_their_probabilities_say_and_impossible_ones_never():
+    policy, rng = np.array([0.5, 0.0, 0.5, 0.0]), np.random.default_rng(0)
+    drawn = policies.draw(np.tile(policy, (4000, 1)), rng)
+    share = np.bincount(drawn, minlength=4) / 4000
+    assert share == pytest.approx(policy, abs=4 * (0.25 / 4000) ** 0.5)
+    assert (share[policy == 0] == 0).all()
+    with np.errstate(divide="ignore"):
+        again = policies.sample(np.tile(np.log(policy), (4000, 1)), np.random.default_rng(0))
+    assert (again == drawn).all()

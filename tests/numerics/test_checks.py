@@ -103,3 +103,14 @@ def test_details_of_probabilities():
     assert checks.probabilities("p", [0.5, 0.75], atol=0.25).tolist() == [0.5, 0.75]
     with pytest.raises(ValueError, match=r"the sum is 0\.2: divide by it"):
         checks.probabilities("p", [[0.5, 0.6], [0.1, 0.1]])
+
+
+def test_a_logit_of_minus_infinity_forbids_a_token_and_no_other_array_may_hold_one():
+    logits = np.array([[0.0, -np.inf], [1.0, 2.0]])
+    checks.finite({"logits": logits})
+    with pytest.raises(ValueError, match=r"^params\['w'\] has 1 entries that are NaN or infinite"):
+        checks.finite({"logits": logits, "w": logits})
+    with pytest.raises(ValueError, match=r"^params\['logits'\] has 2 entries that are NaN or infinite"):
+        checks.finite({"logits": np.array([[0.0, np.inf], [np.nan, -np.inf]])})
+    with pytest.raises(ValueError, match=r"^params\['logits'\] forbids every token in some row"):
+        checks.finite({"logits": np.array([[0.0, 1.0], [-np.inf, -np.inf]])})

@@ -7,6 +7,7 @@ from autograd.tracer import getval
 from tqdm import tqdm
 
 from rlhf_lab.numerics import optim
+from rlhf_lab.numerics.autodiff import log_softmax
 
 GRADS = [{"w": np.random.default_rng(k).normal(size=(2, 3)), "b": np.array(0.1 * k - 0.2)} for k in range(6)]
 RNG = np.random.default_rng(0)
@@ -314,3 +315,49 @@ def test_the_state_of_adam_has_the_shapes_of_the_parameters():
     assert t == 0
     for moments in (m, v):
         assert {k: (x.shape, x.sum()) for k, x in moments.items()} == {"w": ((2, 3), 0), "b": ((), 0)}
+
+
+def hidden_slope(params, batch):
+    return np.sum((params["b"] - 1) ** 2) + anp.sum(anp.where(params["a"] > 0, anp.sqrt(params["a"]), 0.0))
+
+
+def whole(loss, params, rounds, optimizer):
+    return optim.fit(loss, params, lambda p, r: [None], rounds=rounds, optimizer=optimizer, rng=RNG)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_gradient_that_is_not_finite_is_told_with_its_array_in_the_last_round_too(rounds):
+    params = {"b": np.zeros(2), "a": np.array([1.0, 0.0, 0.0])}
+    wanted = (
+        rf"^the gradient in params\['a'\] has 2 entries that are NaN or infinite in round 0 of {rounds}, though the"
+    )
+    with pytest.raises(FloatingPointError, match=wanted):
+        whole(hidden_slope, params, rounds, optim.adam(0.1))
+
+
+def test_the_gradient_of_a_seed_that_has_stopped_does_not_count():
+    def loss(params, batch):
+        each = anp.where(params["a"] > 0, anp.sqrt(params["a"]), 0.0)
+        return optim.Outcome(each, {}, stop=np.array([False, True]))
+
+    found, _ = whole(loss, {"a": np.array([4.0, 0.0])}, 1, optim.sgd(1.0))
+    assert found["a"].tolist() == [3.75, 0.0]
+    with pytest.raises(FloatingPointError, match=r"params\['a'\] has 1 entries"):
+        whole(loss, {"a": np.array([0.0, 0.0])}, 1, optim.sgd(1.0))
+
+
+def test_a_last_step_that_goes_too_far_is_told():
+    def loss(params, batch):
+        return anp.sum(params["a"] ** 2)
+
+    with pytest.raises(FloatingPointError, match=r"the last step went too far, try a smaller step_size: params\['a'\]"):
+        whole(loss, {"a": np.array([1e150])}, 1, optim.sgd(1e300))
+
+
+def test_a_forbidden_token_stays_forbidden():
+    def loss(params, batch):
+        return -anp.sum(log_softmax(params["logits"])[..., 0])
+
+    found, _ = whole(loss, {"logits": np.array([[0.0, 1.0, -np.inf]])}, 50, optim.adam(0.1))
+    assert found["logits"][0, 2] == -np.inf
+    assert found["logits"][0, 0] > 2

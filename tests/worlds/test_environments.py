@@ -259,3 +259,61 @@ def test_what_cannot_be_played_is_refused(monkeypatch):
     monkeypatch.setattr(gymnasium, "make", lambda name: SimpleNamespace(**spaces, close=lambda: None))
     with pytest.raises(ValueError, match=r"Told-v0: observations must have a fixed number of entries; got Sequence\("):
         Gym("Told-v0")
+
+
+def test_a_misspelt_option_a_truth_value_and_an_unknown_render_mode_are_refused(env):
+    for wrong in ({"promt": 2}, {"prompt": 0, "promt": 2}):
+        with pytest.raises(ValueError, match=r"^reset knows no option 'promt'; the options are: prompt, prefix$"):
+            env.reset(options=wrong)
+    with pytest.raises(ValueError, match=r"^prompt True does not exist: this world has prompts 0 to 3$"):
+        env.reset(options={"prompt": True})
+    with pytest.raises(ValueError, match=r"each a word, 0 to 9; got \[True\]"):
+        env.reset(options={"prompt": 0, "prefix": [True]})
+    for mode in ("human", "rgb_array", ""):
+        with pytest.raises(
+            ValueError, match=rf"^there is no render_mode '{mode}'; it is \"ansi\", which returns the text"
+        ):
+            environments.make("phrases", mode)
+    written, _ = env.reset(options={"prompt": np.int64(0), "prefix": np.array([0, 2])})
+    assert written.tolist() == [*phrase_world.PROMPTS[0], 0, 2, 11, 11, 11]
+
+
+def test_an_episode_has_to_begin_before_it_goes_on(env):
+    for early in (lambda: env.step(0), env.render):
+        with pytest.raises(ValueError, match=r"^no episode has begun: call reset\(\) first$"):
+            early()
+    env.reset(options={"prompt": 0})
+    assert env.render() == "is tea hot > "
+
+
+def test_a_name_comes_with_settings():
+    safe, rng = Gym("FrozenLake-v1", is_slippery=False), np.random.default_rng(5)
+    play = rollout(safe, lambda seen, rng: np.full(seen.shape[:-1], 2), (4,), 4, rng)
+    assert play.observation.argmax(-1).T.tolist() == [[0, 1, 2, 3]] * 4
+    assert Gym("FrozenLake-v1", map_name="8x8").observations == 64
+
+
+def test_an_environment_object_is_played_in_copies_as_its_name_is():
+    env = gymnasium.make("CartPole-v1")
+    by_name, by_object = (
+        rollout(world, anything(2), (2, 3), 500, np.random.default_rng(6)) for world in (Gym("CartPole-v1"), Gym(env))
+    )
+    for one, other in zip(by_name, by_object, strict=True):
+        assert (one == other).all()
+    assert env.unwrapped.state is None  # the object itself was never played
+    text = Gym(environments.make("coin"))
+    play = rollout(text, anything(2), (5,), 3, np.random.default_rng(7))
+    assert (play.returns == np.log(np.where(play.action[0] == 1, coin.PEOPLE, 1 - coin.PEOPLE))).all()
+    own = Gym(gymnasium.wrappers.TimeLimit(Corridor(), 2))  # of no name
+    assert rollout(own, lambda seen, rng: np.array([1, 1]), (2,), 9, np.random.default_rng(0)).alive.shape == (2, 2)
+
+
+def test_an_object_takes_no_settings_and_has_to_be_copied():
+    with pytest.raises(ValueError, match=r"^map_name: an environment that is made already takes no settings$"):
+        Gym(environments.make("coin"), map_name="8x8")
+    stuck = environments.make("coin")
+    stuck.handle = (n for n in range(3))
+    with pytest.raises(
+        ValueError, match=r"cannot be copied \(.*generator.*\): register it, and pass its name and setting"
+    ):
+        Gym(stuck)

@@ -362,3 +362,14 @@ def test_start_may_be_a_list():
     policy = lm.policy_levels(*MODELS["tabular"], PROMPTS, HORIZON)
     found = token_mdp.performance_by_token(policy, mdp.token_rewards(), mdp.start, mdp.eos)
     assert found == pytest.approx(token_mdp.performance_by_token(policy, mdp.token_rewards(), START, 3), abs=1e-14)
+
+
+@pytest.mark.equation("eq-performance-by-token", "eq-log-reward")
+def test_a_model_as_its_own_reward_earns_minus_its_entropy_though_it_never_says_some_tokens():
+    with np.errstate(divide="ignore"):
+        policy = [np.log(np.array([[[0.25, 0.75, 0.0]]])), np.log(np.tile([0.5, 0.0, 0.5], (1, 3, 1)))]
+    start = np.ones(1)
+    wanted = 0.25 * np.log(0.25) + 0.75 * np.log(0.75) - np.log(2)
+    found = token_mdp.performance_by_token(policy, token_mdp.log_prob_rewards(policy), start)
+    assert found == pytest.approx(wanted, abs=1e-15)
+    assert token_mdp.policy_evaluation(policy, policy).v[0] == pytest.approx(wanted, abs=1e-15)
