@@ -43,9 +43,14 @@ def opened(source: Source, shown: str) -> Iterator[io.BufferedReader]:
             cast(BinaryIO, stream).close()
 
 
-def text(binary: io.BufferedReader) -> io.TextIOWrapper:
-    """Return the text of a binary file: UTF-8, without a byte order mark, with the ends of lines that it has."""
-    return io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+@contextmanager
+def text(binary: io.BufferedReader) -> Iterator[TextIO]:
+    """Read a binary file as text: UTF-8, without a byte order mark, with the ends of lines that it has."""
+    file = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+    try:
+        yield file
+    finally:
+        file.detach()
 
 
 def json_records(file: TextIO) -> Iterator[tuple[int, Any]]:

@@ -92,11 +92,11 @@ def _rank(given: argparse.Namespace) -> None:
     board = leaderboard(compared, given.level, scale, given.sandwich)
     if given.annotators is not None:
         table.write_annotators(board, given.annotators, given.overwrite)
-    _print(table.csv_text(board) if given.csv == STREAM else table.format_table(board), sys.stdout)
     if given.csv not in (None, STREAM):
         table.write_csv(board, given.csv, given.overwrite)
     if given.figure is not None:
         draw(board, given.figure, given.overwrite)
+    _print(table.csv_text(board) if given.csv == STREAM else table.format_table(board), sys.stdout)
 
 
 def _print(text: str, stream: object) -> None:

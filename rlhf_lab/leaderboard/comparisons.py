@@ -61,7 +61,7 @@ class _Names:
 
 def read(
     source: str | os.PathLike[str] | Any,
-    columns: Columns = Columns(),
+    columns: Columns = AS_NAMED,
     skip_bad: bool = False,
 ) -> Comparisons:
     """Read comparisons from a path, or from a stream of bytes: CSV with a header, JSON lines, a JSON array, parquet.

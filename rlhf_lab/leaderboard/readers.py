@@ -31,13 +31,10 @@ def rows(source: records.Source, find: Find) -> Iterator[Row]:
             return
         if begins == b"PK\x03\x04":
             raise ValueError("it is a spreadsheet or a zip file; save it as CSV")
-        file = records.text(binary)
-        try:
-            start = binary.peek(1)[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
-            json = shown.lower().removesuffix(".gz").endswith(JSON) or start[:1] in (b"{", b"[")
+        start = binary.peek(1)[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+        json = shown.lower().removesuffix(".gz").endswith(JSON) or start[:1] in (b"{", b"[")
+        with records.text(binary) as file:
             yield from _json(file, find) if json else _csv(file, find)
-        finally:
-            file.detach()
 
 
 def _csv(file: TextIO, find: Find) -> Iterator[Row]:
