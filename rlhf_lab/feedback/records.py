@@ -113,5 +113,6 @@ def _array(whole: str, before: int) -> Iterator[tuple[int, Any]]:
             return
         ended = whole[place] == "]"
         place += not ended
-    if whole[place + 1 :].strip():
+    place = cast("re.Match[str]", SPACE.match(whole, place + 1)).end()
+    if place < len(whole):
         yield before + 1 + whole.count("\n", 0, place), ValueError("is not JSON: there is more behind the array")
