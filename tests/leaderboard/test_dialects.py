@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from rlhf_lab.leaderboard import comparisons
 
-NAMES = st.text("aZ9.é东ש😀,;|'\"[{-=", min_size=1, max_size=6).map(lambda text: "m" + text)  # no word for a tie, no number
+NAMES = st.text("aZ9.é东ש😀,;|'\"[{-=", min_size=1, max_size=6).map(
+    lambda text: "m" + text
+)  # no word for a tie, no number
 ENDS = {
     1: ("model_a", "Left", "a", "first"),
     -1: ("model_b", "RIGHT", "b", "second"),
@@ -69,7 +71,9 @@ def test_every_dialect_means_the_same(made):
     data, meant = made
     read = comparisons.read(io.BytesIO(data))
     times = [1] * len(meant) if read.times is None else read.times.tolist()
-    for ((one, two), end, often), won, lost, tie, k in zip(meant, read.winner, read.loser, read.tie, times, strict=True):
+    for ((one, two), end, often), won, lost, tie, k in zip(
+        meant, read.winner, read.loser, read.tie, times, strict=True
+    ):
         first, second = (two, one) if end < 0 else (one, two)
         assert (read.items[won], read.items[lost], bool(tie), k) == (first, second, end == 0, often)
 
@@ -95,7 +99,9 @@ def test_a_damaged_file_is_read_or_refused_with_the_line(made, data):
         assert (read.winner != read.loser).all()
 
 
-@pytest.mark.parametrize("text", ["", "\n", " \n\t\n", "x", "winner", "[", "{", "]", "\x00", "winner,loser\n\x00,b", '"'])
+@pytest.mark.parametrize(
+    "text", ["", "\n", " \n\t\n", "x", "winner", "[", "{", "]", "\x00", "winner,loser\n\x00,b", '"']
+)
 def test_scraps_are_refused_in_words(text):
     with pytest.raises(ValueError, match=TOLD):
         comparisons.read(io.BytesIO(text.encode()))

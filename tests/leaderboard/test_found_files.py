@@ -56,12 +56,16 @@ def test_a_winner_that_is_neither_is_refused_with_its_line(tmp_path, word):
 
 @pytest.mark.parametrize("word", ["", "nan", "None", "null"])
 def test_a_winner_that_was_not_filled_in_is_refused(tmp_path, word):
-    with pytest.raises(ValueError, match="line 2: the winner is missing; it must be model_a, model_b, tie, or the name"):
+    with pytest.raises(
+        ValueError, match="line 2: the winner is missing; it must be model_a, model_b, tie, or the name"
+    ):
         read_text(f"model_a,model_b,winner\nx,y,{word}\n", tmp_path)
 
 
 def test_a_word_that_is_also_the_name_of_the_other_item_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="line 3: the winner 'a' names one item and stands for the other: write model_a"):
+    with pytest.raises(
+        ValueError, match="line 3: the winner 'a' names one item and stands for the other: write model_a"
+    ):
         read_text("model_a,model_b,winner\na,b,a\nb,a,a\n", tmp_path)
     read = read_text("model_a,model_b,winner\nb,a,model_a\nb,a,model_b\n", tmp_path)
     assert [row[0] for row in rows(read)] == ["b", "a"]
@@ -149,7 +153,9 @@ def test_twins_are_one_item_and_case_is_noted(tmp_path):
 @pytest.mark.parametrize("side", ["winner", "loser"])
 def test_a_word_for_an_end_is_no_item(tmp_path, word, side):
     row = f"{word},b" if side == "winner" else f"b,{word}"
-    with pytest.raises(ValueError, match=rf"line 3: the {side} is .*, which says how a comparison ended and names no item"):
+    with pytest.raises(
+        ValueError, match=rf"line 3: the {side} is .*, which says how a comparison ended and names no item"
+    ):
         read_text(f"winner,loser\na,b\n{row}\n", tmp_path)
 
 
@@ -160,7 +166,9 @@ def test_ties_are_words_truth_values_and_numbers(tmp_path):
     text = "".join(json.dumps({"winner": "a", "loser": "b", "tie": value}) + "\n" for value in values)
     told = [True, False, True, False, False, True, True, True, False, False]
     assert read_text(text, tmp_path, "c.jsonl").tie.tolist() == told
-    with pytest.raises(ValueError, match="line 2: tie is 'perhaps'; it must be true, false, yes, no, 1, 0, tie or empty"):
+    with pytest.raises(
+        ValueError, match="line 2: tie is 'perhaps'; it must be true, false, yes, no, 1, 0, tie or empty"
+    ):
         read_text("winner,loser,tie\na,b,perhaps\n", tmp_path)
 
 
@@ -177,8 +185,14 @@ def test_a_json_array_is_read_and_the_keys_in_any_case(tmp_path):
     ("text", "message"),
     [
         ('[\n{"winner": "a",\n "loser": }]', "line 3: is not JSON: Expecting value$"),
-        ('[{"winner": "a", "loser": "b"}\n{}]', "line 2: is not JSON: behind a record of the array, a comma or ] is mis"),
-        ('[{"winner": "a", "loser": "b"}', "line 1: is not JSON: behind a record of the array, a comma or ] is missing"),
+        (
+            '[{"winner": "a", "loser": "b"}\n{}]',
+            "line 2: is not JSON: behind a record of the array, a comma or ] is mis",
+        ),
+        (
+            '[{"winner": "a", "loser": "b"}',
+            "line 1: is not JSON: behind a record of the array, a comma or ] is missing",
+        ),
         ('[{"winner": "a", "loser": "b"}]\nx', "line 2: is not JSON: there is more behind the array"),
         ("[]", "holds no comparisons"),
         ('[{"winner": "a", "loser": "b"},]', "line 1: is not JSON: Expecting value"),
