@@ -108,7 +108,7 @@ def _typed(line: int, keys: tuple[str, ...], values: list[Any], find: Find) -> R
 
 def _parquet(binary: io.BufferedReader, find: Find) -> Iterator[Row]:
     try:
-        parquet = importlib.import_module("pyarrow.parquet")
+        arrow, parquet = (importlib.import_module(name) for name in ("pyarrow", "pyarrow.parquet"))
     except ImportError:
         raise ValueError("it is a parquet file: install pyarrow to read it, or save it as CSV") from None
     try:
@@ -119,5 +119,5 @@ def _parquet(binary: io.BufferedReader, find: Find) -> Iterator[Row]:
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 line += 1
                 yield _typed(line, keys, [*values, None], find)
-    except OSError as error:
+    except (OSError, arrow.ArrowException) as error:
         raise ValueError(f"it is not a whole parquet file ({error})") from None

@@ -107,30 +107,19 @@ def test_an_encoder_may_return_lists(tmp_path):
         (lambda text, length: [VOCAB], f"encode: token {VOCAB} is outside the vocabulary of {VOCAB} tokens"),
         (lambda text, length: {"x": 1}[text], "encode does not know ' yes': KeyError"),
         (lambda text, length: [1] * len(text), "encode made 4 and 3 tokens of the two responses: it must fill them up"),
-        (
-            lambda text, length: [1, 2] if "yes" in text else [1, 3],
-            "encode made 5 tokens of a response, and 2 in line 1",
-        ),
     ],
 )
 def test_what_an_encoder_does_wrong_is_told_with_the_line(tmp_path, made, message):
-    lines = [line()]
-    if "in line 1" in message:
-        lines.append(line(chosen=" it"))
-        good = made
+    with pytest.raises(ValueError, match=rf"^p\.jsonl, line 1: {message}"):
+        found(tmp_path, line(), encode=made)
 
-        def made(text, length):
-            return [5] * 5 if "it" in text and length else [6] * 5 if len(seen) > 3 and length else good(text, length)
 
-        seen = []
-        first = made
-
-        def made(text, length):
-            seen.append(text)
-            return first(text, length)
-
-    with pytest.raises(ValueError, match=rf"^p\.jsonl, line {len(lines)}: {message}"):
-        found(tmp_path, *lines, encode=made)
+def test_an_encoder_that_fills_up_to_several_lengths_is_told_with_the_line(tmp_path):
+    made = {" yes": [1, 2], " no": [2, 1], HOT: [3], " it": [1], " is": [2]}
+    with pytest.raises(
+        ValueError, match=r"^p\.jsonl, line 2: encode made 1 tokens of a response, and 2 in line 1: it mu"
+    ):
+        found(tmp_path, line(), line(chosen=" it", rejected=" is"), encode=lambda text, length: made[text])
 
 
 def test_a_chat_is_read(tmp_path):

@@ -83,7 +83,7 @@ def test_the_number_of_actions_of_our_own_files_is_checked(tmp_path):
     shown = demonstrations.load(stored(tmp_path / "rollouts.npz"), actions=3)
     demonstrations.save(tmp_path / "own.npz", shown)
     assert demonstrations.load(tmp_path / "own.npz", actions=3).actions == 3
-    with pytest.raises(ValueError, match="own.npz has 3 actions; actions=2 was wanted"):
+    with pytest.raises(ValueError, match=r"own.npz has 3 actions; actions=2 was wanted"):
         demonstrations.load(tmp_path / "own.npz", actions=2)
 
 

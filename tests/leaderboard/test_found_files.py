@@ -231,7 +231,7 @@ def test_spreadsheets_and_damaged_tables_are_told(tmp_path):
     with pytest.raises(ValueError, match="cannot be read:\n  it is a spreadsheet or a zip file; save it as CSV"):
         comparisons.read(tmp_path / "c.xlsx")
     (tmp_path / "c.parquet").write_bytes(b"PAR1 more")
-    with pytest.raises(ValueError, match="it is (a parquet file: install pyarrow|not a whole parquet file)"):
+    with pytest.raises(ValueError, match=r"it is (a parquet file: install pyarrow|not a whole parquet file)"):
         comparisons.read(tmp_path / "c.parquet")
 
 
