@@ -14,6 +14,7 @@ from compared import TEXT
 
 import rlhf_lab
 from rlhf_lab.__main__ import COMMANDS, main
+from rlhf_lab.leaderboard import __main__ as rank
 from rlhf_lab.leaderboard import comparisons
 from rlhf_lab.leaderboard.board import format_table, leaderboard
 
@@ -230,3 +231,13 @@ def test_no_traceback_is_shown(source, monkeypatch, capsys, error):
         "\nstopped; nothing was written\n",
         "error: the comparisons do not fit into memory; rank fewer at once\n",
     )
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_input_is_read(tmp_path, monkeypatch, capsys):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(rank, "TemporaryFile", refuse)
+    assert main(["rank", str(tmp_path / "missing.csv"), "--csv", str(tmp_path / "out.csv")]) == 2
+    told = f"error: nothing can be written to the folder {tmp_path} (Permission denied); name another\n"
+    assert capsys.readouterr().err == told

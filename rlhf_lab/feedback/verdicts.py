@@ -1,6 +1,8 @@
 """Words with which people say how a comparison ended: what spreadsheets, data frames and annotation tools write."""
 
-YES = frozenset({"true", "t", "yes", "y", "1", "1.0", "tie", "tied", "draw", "drawn"})
+import re
+
+YES = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 NO = frozenset({"false", "f", "no", "n", "0", "0.0", "", "none", "null", "nan", "na", "n/a", "#n/a", "<na>"})
 MISSING = NO - {"false", "f", "no", "n", "0", "0.0", "na"}  # what stands where nothing was filled in
 FIRST = frozenset({"a", "model a", "left", "first", "model 1", "assistant a", "item a", "player a"})
@@ -9,22 +11,25 @@ NEITHER = frozenset(
     {"tie", "ties", "tied", "draw", "drawn", "both", "neither", "equal", "same", "bothbad", "both bad", "both good"}
     | {f"tie ({why})" for why in ("bothbad", "both bad", "bothgood", "both good", "inconsistent")}
 )
+STROKE = re.compile(r"(?<=\w)[_-](?=[\w(])")
 
 
 def plain(value: object) -> str:
-    """Return a word as it is looked up: in small letters, `_` and `-` as spaces, one space between."""
-    return " ".join(str(value).replace("_", " ").replace("-", " ").split()).casefold()
+    """Return a word as it is looked up: in small letters, `_` and `-` between words as spaces, one space between."""
+    return " ".join(STROKE.sub(" ", str(value)).split()).casefold()
 
 
 def tied(value: object) -> bool:
     """Return whether a cell of a column of ties says so; an empty one, None and NaN say no.
 
-    Raises `ValueError` for other words than those of `YES` and `NO`.
+    Raises `ValueError` for other words than those of `YES`, `NEITHER` and `NO`.
     """
     word = plain(value)
-    if word not in YES | NO:
+    if word in NO:
+        return False
+    if word not in YES | NEITHER:
         raise ValueError(f"tie is {value!r}; it must be true, false, yes, no, 1, 0, tie or empty")
-    return word in YES
+    return True
 
 
 def side(value: object) -> int | None:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from rlhf_lab.leaderboard import comparisons, table
 from rlhf_lab.leaderboard.board import leaderboard
@@ -115,8 +116,11 @@ def _check_outputs(outputs: list[Path], source: Path, overwrite: bool) -> None:
             raise ValueError(f"{path} is no file that could be replaced; --csv - writes to the standard output")
         if path.exists() and not overwrite:
             raise ValueError(f"{path} is there already; pass --overwrite to replace it")
-        if not os.access(path.parent, os.W_OK):
-            raise ValueError(f"nothing can be written to the folder {path.parent}; name another")
+        try:
+            TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            told = f"nothing can be written to the folder {path.parent} ({error.strerror}); name another"
+            raise ValueError(told) from None
     for place, path in enumerate(outputs):
         if path.resolve() in [other.resolve() for other in outputs[:place]]:
             raise ValueError(f"the table and the figure cannot both be {path}; name two files")

@@ -18,7 +18,7 @@ NOBODY = "(no name)"
 SHOWN = 5  # wrong lines that a message lists
 LISTED = 10  # names that a note lists
 NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
-MOST = 1e9  # comparisons that a row may stand for
+LEAST, MOST = 1e-6, 1e9  # comparisons that a row may stand for, if not none
 
 
 class Comparisons(NamedTuple):
@@ -191,8 +191,8 @@ def _count(raw: str | None) -> float:
     if raw is None:
         return 1.0
     text = raw.strip()
-    if not NUMBER.fullmatch(text) or not float(text) <= MOST:
-        told = f"is {names.shown(text)}; it must be a number, at least 0" if text else "is missing"
+    if not NUMBER.fullmatch(text) or not (float(text) == 0 or LEAST <= float(text) <= MOST):
+        told = f"is {names.shown(text)}; it must be 0, or from {LEAST:g} to {MOST:g}" if text else "is missing"
         raise ValueError(f"the count of comparisons {told}")
     return float(text)
 

@@ -204,7 +204,13 @@ def fit_pairs(pairs: Pairs, prior_precision: float, robust: bool = False) -> Fit
             gradient[n] += (ties - total * even).sum()
             hessian[:n, n] = by_item(-total * even * (win - loss) / 2, -1)
             hessian[n, n] = (total * even * (1 - even)).sum() + prior_precision
-        factor = cho_factor(hessian)
+        try:
+            factor = cho_factor(hessian)
+        except np.linalg.LinAlgError:
+            raise ValueError(
+                "some comparisons are so many more than others that the fit is lost in rounding; leave the rare items "
+                "out, or pass prior_precision"
+            ) from None
         step = cho_solve(factor, gradient)
         # Along the step the curvature changes by at most a factor e^reach, so that this length never overshoots.
         lead = np.abs(step[first] - step[second]).max()

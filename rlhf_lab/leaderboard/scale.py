@@ -43,8 +43,10 @@ def anchored(scale: Scale, text: str) -> Scale:
 
 def anchor_among(scale: Scale, items: Sequence[str]) -> int | None:
     """Return the place of the anchor among items, or None if it is not one of them."""
-    keys = [names.key(item) for item in items]
-    return keys.index(names.key(scale.anchor)) if scale.anchor and names.key(scale.anchor) in keys else None
+    if not scale.anchor:
+        return None
+    wanted = names.key(scale.anchor)
+    return next((place for place, item in enumerate(items) if names.key(item) == wanted), None)
 
 
 def ratings(scale: Scale, strength: FloatArray, covariance: FloatArray, anchor: int | None) -> FloatArray:

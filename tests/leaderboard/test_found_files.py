@@ -101,7 +101,7 @@ def test_annotators_and_broken_weights_are_weighted(tmp_path):
     assert board.notes == ("Some comparisons have broken weights; intervals take a weight of 2.5 for 2.5 comparisons.",)
 
 
-@pytest.mark.parametrize("count", ["", "-1", "x", "1,5", "inf", "nan", "1e10", "1_0", "0x1"])
+@pytest.mark.parametrize("count", ["", "-1", "x", "1,5", "inf", "nan", "1e10", "1e-7", "1_0", "0x1"])
 def test_a_count_that_is_none_is_refused(tmp_path, count):
     with pytest.raises(ValueError, match="line 2: the count of comparisons is"):
         read_text(f'winner,loser,count\na,b,"{count}"\n', tmp_path)
