@@ -320,9 +320,7 @@ def test_strengths_sum_to_zero_though_wins_outnumber_losses_a_million_times():
 
 
 def test_counts_that_rounding_cannot_tell_apart_are_told():
-    first, counts = np.arange(4), np.array([1e-6, 1e9, 1e-6, 1e9]) * 1e-9
-    pairs = ranking.Pairs(5, first, first + 1, counts, counts, 0 * counts)
-    with pytest.raises(
-        ValueError, match="so many more than others that the fit is lost in rounding; leave the rare items"
-    ):
+    wins, losses = np.array([1e-12, 1e9]), np.array([1e-12, 1e-300])
+    pairs = ranking.Pairs(3, np.array([0, 1]), np.array([1, 2]), wins, losses, 0 * wins)
+    with pytest.raises(ValueError, match="so many more than others that the fit is lost in rounding; leave the rare"):
         ranking.fit_pairs(pairs, 0.0)
