@@ -1,16 +1,20 @@
 """The command line does what the package does, and refuses before it begins."""
 
+import csv
+import gzip
 import io
 import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from compared import TEXT
 
 import rlhf_lab
 from rlhf_lab.__main__ import COMMANDS, main
+from rlhf_lab.leaderboard import __main__ as rank
 from rlhf_lab.leaderboard import comparisons
 from rlhf_lab.leaderboard.board import format_table, leaderboard
 
@@ -145,3 +149,95 @@ def test_what_the_package_refuses_as_a_command_is_an_exit_code(source):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {source} cannot be read:\n  line 2: 'a' is compared with itself\n"
+
+
+ARENA = "model_a,model_b,winner,judge\na,b,model_a,x\nb,a,model_a,x\na,b,tie,y\nc,a,model_b,y\na,c,model_b,x\n"
+
+
+def bytes_in(data):
+    return SimpleNamespace(buffer=io.BytesIO(data))
+
+
+def test_comparisons_are_read_from_the_standard_input_and_written_to_the_standard_output(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", bytes_in(gzip.compress(ARENA.encode())))
+    assert main(["rank", "-", "--csv", "-", "--scale", "elo", "--anchor", "a=1000", "--sandwich"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = list(csv.DictReader(out.splitlines()))
+    assert {row["item"] for row in rows} == {"a", "b", "c"}
+    assert next(row for row in rows if row["item"] == "a")["strength"] == "1000.000000"
+    assert "robust_low" in rows[0]
+
+
+def test_options_name_columns_and_leave_lines_and_items_out(tmp_path, capsys):
+    path, who = tmp_path / "c.tsv", tmp_path / "who.csv"
+    rows = "l r choice k mind n/a b a 2 x 1/b a right 1 x 1/b a left 1 y 1/a c left 1 x 1/c c left 1 x 1"
+    path.write_text(rows.replace(" ", "\t").replace("/", "\n"))
+    options = ["--sides", "l", "r", "--winner", "choice", "--count", "k", "--annotator", "mind", "--ignore", "n"]
+    options += ["--skip-bad", "--min-comparisons", "2", "--annotators", str(who)]
+    assert main(["rank", str(path), *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == "left out:\n  line 6: 'c' is compared with itself\n"
+    assert [line.split()[1] for line in out.splitlines()[1:3]] == ["a", "b"]
+    assert "Left out: 1 line that cannot be read." in out
+    assert "Left out, with fewer than 2 comparisons among the others: c." in out
+    assert who.read_text().splitlines()[0] == "name,comparisons,agreement,expected"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--csv", "/dev/null", "--overwrite"],
+            "/dev/null is no file that could be replaced; --csv - writes to the st",
+        ),
+        (["--figure", "-"], "only --csv can go to the standard output; name a file"),
+        (["--annotators", "-"], "only --csv can go to the standard output; name a file"),
+        (["--annotators", "{}/who.csv"], None),
+        (["--anchor", "a"], "an anchor is an item and where it stands, NAME=NUMBER; got 'a'"),
+        (["--anchor", "q=1"], "the anchor 'q' is not among the items: a, b, c"),
+        (["--winner", "best"], "there is no column 'best' for the winner; the columns are 'winner', 'loser', 'tie', "),
+        (["--min-comparisons", "99"], "no item has 99 comparisons with others that have as many; ask for fewer"),
+    ],
+)
+def test_what_options_ask_for_is_done_or_refused(source, tmp_path, capsys, options, message):
+    code = main(["rank", str(source), *(option.format(tmp_path) for option in options)])
+    err = capsys.readouterr().err
+    assert (code, err) == (0, "") if message is None else (code == 2 and message in err)
+
+
+def test_a_table_of_annotators_needs_annotators(source, tmp_path, capsys):
+    source.write_text("winner,loser\na,b\nb,a\n", encoding="utf-8")
+    assert main(["rank", str(source), "--annotators", str(tmp_path / "who.csv")]) == 2
+    assert "the comparisons have no column annotator; name it with --annotator" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c.csv"]
+
+
+def test_who_reads_only_the_beginning_of_the_output_sees_no_traceback(source):
+    command = f"{sys.executable} -m rlhf_lab rank {source} | true"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_no_traceback_is_shown(source, monkeypatch, capsys, error):
+    def stop(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(comparisons, "read", stop)
+    assert main(["rank", str(source)]) == {KeyboardInterrupt: 130, MemoryError: 2}[error]
+    told = capsys.readouterr().err
+    assert told in (
+        "\nstopped; nothing was written\n",
+        "error: the comparisons do not fit into memory; rank fewer at once\n",
+    )
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_input_is_read(tmp_path, monkeypatch, capsys):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(rank, "TemporaryFile", refuse)
+    assert main(["rank", str(tmp_path / "missing.csv"), "--csv", str(tmp_path / "out.csv")]) == 2
+    told = f"error: nothing can be written to the folder {tmp_path} (Permission denied); name another\n"
+    assert capsys.readouterr().err == told

@@ -56,7 +56,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab
     # Short trainings inside would draw bars of their own, here and in the processes that inherit this.
     before, os.environ["TQDM_DISABLE"] = os.environ.get("TQDM_DISABLE"), "1"
     try:
-        for name, study in _studies(given).items():
+        studies = _studies(given)
+        for name in studies:
+            runner.check_place(name, given.out)
+        if given.experiment == "ilhf" and given.draw:
+            runner.check_folder(given.draw)
+        for name, study in studies.items():
             began = time.perf_counter()
             settings = {"jobs": given.jobs, "dask": given.dask, "overwrite": given.overwrite}
             path = runner.run(name, study, given.seeds, given.out, **settings)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,6 +116,30 @@ def _told(error: Exception) -> str:
 def place(name: str, folder: Path) -> Path:
     """Return the file of a study in a folder of results."""
     return folder / f"{name.replace(' ', '_')}.json"
+
+
+def check_place(name: str, folder: Path) -> None:
+    """Raise `OSError` or `ValueError` unless a study can be stored in a folder, which is made if it is not there."""
+    check_folder(folder)
+    path = place(name, folder)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is in the way of the results: it is no file; move it, or store results with --out")
+    parts = path.with_suffix(".parts")
+    if parts.exists():
+        check_folder(parts)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `OSError` unless a folder is there, or can be made, and can be written to."""
+    try:
+        made = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(b"1")
+        for each in made:  # nothing is left behind if the run is refused for another reason
+            each.rmdir()
+    except OSError as error:
+        raise OSError(f"nothing can be written to the folder {folder} ({error.strerror}); name another") from None
 
 
 def load(name: str, folder: Path) -> Numbers:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
+from rlhf_lab.feedback import rollout_files
 from rlhf_lab.models.policies import Act
 from rlhf_lab.numerics import checks, files
 from rlhf_lab.numerics.autodiff import Array
@@ -165,15 +166,37 @@ def _arrays(shown: Demonstrations) -> dict[str, Any]:
     return {name: np.asarray(getattr(shown, name)) for name in NAMES}
 
 
-def load(path: str | os.PathLike[str]) -> Demonstrations:
-    """Return the demonstrations that `save` wrote. Raises `ValueError` if the file is damaged or of another format."""
+def load(path: str | os.PathLike[str], actions: int | None = None) -> Demonstrations:
+    """Return the demonstrations that `save` wrote, or that the package `imitation` stored with its `serialize.save`.
+
+    Files of `imitation` (.npz, or folders, which need the package datasets) do not say how many discrete actions there
+    are: `actions` must. Raises `ValueError` if the file is damaged, of another format, or something else.
+    """
     path = Path(path)
-    data = io.BytesIO(path.read_bytes())
+    if path.is_dir():
+        return _foreign(path, actions, *rollout_files.folder(path))
+    raw = path.read_bytes()
+    if raw and not raw.startswith(b"PK"):
+        raise ValueError(f"{path} is not a file of demonstrations.save, which is a .npz file of arrays")
     try:
-        with zipfile.ZipFile(data) as archive:
-            found = {Path(name).stem: _array(archive.read(name)) for name in archive.namelist()}
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            stored = {Path(name).stem: name for name in archive.namelist()}
+            theirs = {"obs", "acts"} <= set(stored)
+            wanted = [name for name in (rollout_files.NAMES if theirs else ("format", *NAMES)) if name in stored]
+            found = {name: _array(archive.read(stored[name])) for name in wanted}
     except Exception as error:  # a wrong byte can make zipfile and numpy raise nearly anything
         raise ValueError(f"{path} is damaged: {error}; record the demonstrations again") from None
+    if not found:
+        told = ", ".join(stored) or "nothing"
+        raise ValueError(f"{path} is not a file of demonstrations.save: it holds {told:.80}")
+    if theirs:
+        if missing := [name for name in rollout_files.NAMES if name not in found]:
+            raise ValueError(f"{path} is a file of the package imitation without {', '.join(missing)}")
+        try:
+            parts = rollout_files.steps(**found)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read as a file of the package imitation: {error}") from None
+        return _foreign(path, actions, *parts)
     number = found.pop("format", None)
     if number is None or number.tolist() != FORMAT:
         given = "no format number" if number is None else f"format {number}"
@@ -182,9 +205,24 @@ def load(path: str | os.PathLike[str]) -> Demonstrations:
     if missing:
         raise ValueError(f"{path} is damaged: {', '.join(missing)} missing")
     try:
-        return Demonstrations(**{name: found[name] for name in NAMES})
+        shown = Demonstrations(**{name: found[name] for name in NAMES})
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+    if actions not in (None, shown.actions):
+        raise ValueError(f"{path} has {shown.actions} actions; actions={actions} was wanted")
+    return shown
+
+
+def _foreign(path: Path, actions: int | None, observation: Array, action: Array, episode: Array) -> Demonstrations:
+    if actions is None:
+        raise ValueError(
+            f"{path} holds demonstrations of the package imitation, which do not say how many discrete actions there "
+            f"are: pass actions (the largest number in it is {action.max()}, the first is 0)"
+        )
+    try:
+        return Demonstrations(observation, action, episode, actions)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a file of the package imitation: {error}") from None
 
 
 def _array(data: bytes) -> Array:

@@ -21,12 +21,16 @@ NAMED = 10  # items that a message lists
 
 
 class Fit(NamedTuple):
-    """Strengths (n,) that sum to zero, their covariance (n, n), nu (0 without ties), comparisons of each item (n,)."""
+    """Strengths (n,) that sum to zero, their covariance (n, n), nu (0 without ties), comparisons of each item (n,).
+
+    `robust` (n, n) is the covariance that holds though the model may not, if it was asked for.
+    """
 
     strength: FloatArray
     covariance: FloatArray
     tie: float
     comparisons: IntArray
+    robust: FloatArray | None = None
 
 
 class Pairs(NamedTuple):
@@ -92,19 +96,26 @@ def checked(
     return winner.astype(np.intp, copy=False), loser.astype(np.intp, copy=False), tie, items
 
 
-def counted(winner: IntArray, loser: IntArray, tie: BoolArray, items: int) -> Pairs:
-    """Return how often each two items met, and how it ended: what the likelihood depends on."""
+def counted(
+    winner: IntArray, loser: IntArray, tie: BoolArray, items: int, count: FloatArray | IntArray | None = None
+) -> Pairs:
+    """Return how often each two items met, and how it ended: what the likelihood depends on.
+
+    `count` (N,), above 0, says how many comparisons each entry stands for, in whole numbers or not.
+    """
     if items > MOST_ITEMS:
         raise ValueError(
             f"{items:,} items are more than {MOST_ITEMS:,}, the most that fit in memory; rank fewer at once"
         )
     upset = winner > loser
     key = np.where(upset, loser * items + winner, winner * items + loser)
-    total = tally(key)
-    met = np.flatnonzero(total)
-    ties = tally(key[tie], size=len(total))[met] if tie.any() else np.zeros(len(met), np.intp)
-    losses = tally(key[upset & ~tie], size=len(total))[met]
-    return Pairs(items, met // items, met % items, total[met] - losses - ties, losses, ties)
+    met = np.flatnonzero(tally(key))
+
+    def total(rows: BoolArray) -> Any:
+        found = tally(key[rows], None if count is None else count[rows], size=int(key.max()) + 1)[met]
+        return found if count is None or count.dtype.kind == "f" else np.rint(found).astype(np.intp)
+
+    return Pairs(items, met // items, met % items, total(~upset & ~tie), total(upset & ~tie), total(tie))
 
 
 def _graph(weight: FloatArray, tail: IntArray, head: IntArray, items: int) -> csr_array:
@@ -158,8 +169,13 @@ def few_threads(items: int) -> Any:
     return threadpool_limits(limits=1 if items <= 1_000 else None)
 
 
-def fit_pairs(pairs: Pairs, prior_precision: float) -> Fit:
-    """Do what `fit` does for comparisons that are counted and have a maximum, or a prior."""
+def fit_pairs(pairs: Pairs, prior_precision: float, robust: bool = False) -> Fit:
+    """Do what `fit` does for comparisons that are counted and have a maximum, or a prior.
+
+    With `robust` the covariance H^-1 M H^-1 is found, too (Huber 1967, White 1982): H is the observed information, M
+    the sum of g g^T over comparisons, with g the gradient of one. It holds if comparisons are independent, though their
+    chances may not be those of the model.
+    """
     n, first, second, wins, losses, ties = pairs
     total = (wins + losses + ties).astype(float)
     davidson = int(ties.any())
@@ -188,7 +204,13 @@ def fit_pairs(pairs: Pairs, prior_precision: float) -> Fit:
             gradient[n] += (ties - total * even).sum()
             hessian[:n, n] = by_item(-total * even * (win - loss) / 2, -1)
             hessian[n, n] = (total * even * (1 - even)).sum() + prior_precision
-        factor = cho_factor(hessian)
+        try:
+            factor = cho_factor(hessian)
+        except np.linalg.LinAlgError:
+            raise ValueError(
+                "some comparisons are so many more than others that the fit is lost in rounding; leave the rare items "
+                "out, or pass prior_precision"
+            ) from None
         step = cho_solve(factor, gradient)
         # Along the step the curvature changes by at most a factor e^reach, so that this length never overshoots.
         lead = np.abs(step[first] - step[second]).max()
@@ -198,9 +220,23 @@ def fit_pairs(pairs: Pairs, prior_precision: float) -> Fit:
             break
     else:
         raise ValueError(f"the fit has not converged after {STEPS} steps; pass a larger prior_precision")
-    covariance = cho_solve(factor, np.eye(n + davidson))[:n, :n] - 1 / (n * (1 + prior_precision))
-    met = by_item(total, 1).astype(np.intp)
-    return Fit(theta[:n] - theta[:n].mean(), covariance, float(np.exp(theta[n])) if davidson else 0.0, met)
+    inverse = cho_solve(factor, np.eye(n + davidson))
+    covariance = inverse[:n, :n] - 1 / (n * (1 + prior_precision))
+    sandwich = None
+    if robust:
+        counts = np.stack([wins, losses, ties])
+        by_lead = (np.array([[1.0], [-1.0], [0.0]]) - (win - loss)) / 2  # the gradient of each outcome in r_i - r_j
+        by_delta = np.array([[0.0], [0.0], [1.0]]) - even
+        meat, squares = np.zeros_like(hessian), (counts * by_lead**2).sum(0)
+        meat[first, second] = meat[second, first] = -squares
+        meat[np.arange(n), np.arange(n)] = by_item(squares, 1)
+        if davidson:
+            meat[:n, n] = meat[n, :n] = by_item((counts * by_lead * by_delta).sum(0), -1)
+            meat[n, n] = (counts * by_delta**2).sum()
+        sandwich = (inverse @ meat @ inverse)[:n, :n]
+    met: Any = by_item(total, 1) if wins.dtype.kind == "f" else by_item(total, 1).astype(np.intp)
+    nu = float(np.exp(theta[n])) if davidson else 0.0
+    return Fit(theta[:n] - theta[:n].mean(), covariance, nu, met, sandwich)
 
 
 def listed(names: Sequence[str], which: IntArray) -> str:

@@ -465,3 +465,34 @@ def test_what_cannot_be_written_is_told_before_any_work(fake, results, capsys):
     assert study.ran == []
     assert capsys.readouterr().err.startswith("error: ")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("option", ["--out", "--draw"])
+def test_a_place_that_cannot_be_written_to_is_told_before_any_work(fake, results, capsys, monkeypatch, option):
+    study = fake()
+    (results / "file").write_text("")
+    assert run("fig4a", "--seeds", "4", option, str(results / "file" / "deep")) == 2
+    assert "error: nothing can be written to the folder" in capsys.readouterr().err
+
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(runner, "TemporaryFile", refuse)
+    assert run("fig4a", "--seeds", "4", option, str(results)) == 2
+    told = f"error: nothing can be written to the folder {results} (Permission denied); name another\n"
+    assert capsys.readouterr().err == told
+    assert study.ran == []
+    assert names(results) == ["file"]
+
+
+def test_a_folder_in_the_way_of_the_results_is_told_before_any_work(fake, results, capsys):
+    study = fake()
+    (results / "ilhf_tau64.json").mkdir()
+    assert run("fig4a", "--seeds", "4") == 2
+    assert "ilhf_tau64.json is in the way of the results: it is no file" in capsys.readouterr().err
+    assert study.ran == []
+
+
+def test_a_place_that_is_made_for_the_check_is_removed_again(tmp_path):
+    runner.check_place("ilhf tau64", tmp_path / "deep" / "deeper")
+    assert list(tmp_path.iterdir()) == []

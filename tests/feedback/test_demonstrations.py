@@ -219,10 +219,17 @@ def test_a_damaged_file_is_refused_and_stays(tmp_path):
     flipped[spot] ^= 0xFF
     array = io.BytesIO()
     np.save(array, np.ones(3))
-    for bad in (b"", data[: len(data) // 2], b"not a zip", pickle.dumps([1]), array.getvalue(), bytes(flipped)):
+    damaged, foreign = (
+        (b"", data[: len(data) // 2], bytes(flipped)),
+        (b"not a zip", pickle.dumps([1]), array.getvalue()),
+    )
+    for bad in (*damaged, *foreign):
         path = tmp_path / "bad.npz"
         path.write_bytes(bad)
-        with pytest.raises(ValueError, match=r"bad.npz is damaged: .+; record the demonstrations again"):
+        told = (
+            "is damaged: .+; record the demonstrations again" if bad in damaged else "is not a file of demonstrations.s"
+        )
+        with pytest.raises(ValueError, match=rf"bad.npz {told}"):
             demonstrations.load(path)
         assert path.read_bytes() == bad
     with pytest.raises(FileNotFoundError):

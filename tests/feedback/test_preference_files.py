@@ -82,8 +82,8 @@ GOOD = '{"prompt": "is tea hot", "chosen": "yes", "rejected": "no", "why": 3}'
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "not JSON$"),
-        ("[" * 100_000, "not JSON$"),
+        ("{", "is not JSON: Expecting property name"),
+        ("[" * 100_000, "is not JSON: "),
         ("[1]", "a line is one JSON object, with chosen and rejected; got list"),
         ('{"prompt": "is tea hot", "chosen": "yes"}', "the column 'rejected' is missing; there are 'prompt', 'chosen'"),
         ("{}", "the column 'chosen' is missing; there are none"),
@@ -92,7 +92,7 @@ GOOD = '{"prompt": "is tea hot", "chosen": "yes", "rejected": "no", "why": 3}'
         ('{"prompt": "is tea hot", "chosen": "yes", "rejected": "maybe"}', "'maybe' is not one of the words"),
         ('{"prompt": "is tea hot", "chosen": "no", "rejected": "no"}', "row 0 compares a response with itself"),
         ('{"prompt": "is tea hot", "chosen": "no", "rejected": "it it it it it it"}', "has 6 words; at most 5 fit"),
-        (GOOD.replace("3}", '3, "tie": 1}'), "the column 'tie' must be true or false; got 1"),
+        (GOOD.replace("3}", '3, "tie": 2}'), "the column 'tie' must be true or false; got 2"),
         (
             '{"chosen": "is tea hot yes", "rejected": "is tea cold no"}',
             "no prompt column, and none of the known prompts stands in front of both responses$",

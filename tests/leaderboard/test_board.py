@@ -74,7 +74,7 @@ def test_groups_are_ranked_apart_and_the_notes_say_why(tmp_path):
         (1, 2, "b"),
         (1, 3, "c"),
         (2, 1, "y"),
-        (2, 2, "z"),
+        (2, 1, "z"),
     ]
     assert [row.strength for row in board.rows[3:]] == pytest.approx([0, 0], abs=1e-9)
     two, prior = board.notes
@@ -159,7 +159,7 @@ def test_the_table_is_plain_text_in_columns(tmp_path):
         "    1     2  b         0.54  -1.63  2.71     1       1     0    0.63",
         "    1     3  c        -1.20  -4.25  1.84     0       1     0    0.23",
         "    2     1  y         0.00  -1.39  1.39     1       1     0    0.50",
-        "    2     2  z         0.00  -1.39  1.39     1       1     0    0.50",
+        "    2     1  z         0.00  -1.39  1.39     1       1     0    0.50",
         "",
         "Strengths in nats, relative to the mean of the group; low to high: 95% interval;",
         "P(win): against an item of average strength.",

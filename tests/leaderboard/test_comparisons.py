@@ -21,7 +21,7 @@ def test_a_csv_file_is_read(tmp_path):
 
 
 def same(one, two):
-    return all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    return all(np.array_equal(a, b) for a, b in zip(one[:6], two[:6], strict=True))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,17 @@ BAD_JSON = (
         ("c.csv", "", "c.csv holds no comparisons: each needs a row with a winner and a loser"),
         ("c.csv", "winner,loser\n", "c.csv holds no comparisons"),
         ("c.jsonl", "\n", "c.jsonl holds no comparisons"),
-        ("c.csv", "winner;loser\n", "line 1: the header is 'winner;loser'; it must name the columns winner and loser"),
-        ("c.csv", "\nwinner,loser,tie,tie\na,b,,\n", "line 2: the header is .* .tie and annotator at most once., sep"),
+        ("c.csv", "winner;loser\n", "c.csv holds no comparisons"),
+        (
+            "c.csv",
+            "one;other\n",
+            "line 1: the columns are 'one', 'other'; there must be columns winner",
+        ),
+        (
+            "c.csv",
+            "\nwinner,loser,tie,tie\na,b,,\n",
+            "line 2: 2 columns could hold the tie; the columns are",
+        ),
         ("c.csv", 'winner,loser\na,b\n"a,b\nb,a\n', "line 3: is not CSV from here on: unexpected end of data"),
         (
             "c.csv",
@@ -87,7 +96,7 @@ BAD_JSON = (
         (
             "c.jsonl",
             BAD_JSON,
-            "line 1: the loser is missing\n  line 2: the loser is missing\n  line 3: is not a JSON obj",
+            "line 1: the loser is missing; the columns are 'winner'; .*\n  line 2: the loser is missing\n  lin",
         ),
         (
             "c.jsonl",
@@ -96,7 +105,8 @@ BAD_JSON = (
         ),
         ("c.jsonl", "[" * 100_000, "line 1: is not JSON"),
         ("c.jsonl", '{"winner": 1, "loser": 2, "tie": [1]}', "line 1: tie is '.1.'; it must be true, false"),
-        ("c.jsonl", '{"winner": NaN, "loser": 2}', "line 1: is not JSON"),
+        ("c.jsonl", '{"winner": NaN, "loser": 2}', "line 1: the winner is missing"),
+        ("c.jsonl", '{"winner": Infinity, "loser": 2}', "line 1: is not JSON: Infinity is no JSON number"),
     ],
 )
 def test_bad_files_are_told_by_line(tmp_path, name, text, message):
@@ -120,13 +130,13 @@ def test_five_wrong_lines_are_all_told(tmp_path):
 
 
 def test_a_header_is_shown_up_to_eighty_letters(tmp_path):
-    with pytest.raises(ValueError, match=rf"the header is 'x,{'y' * 78}'; it must name the columns"):
+    with pytest.raises(ValueError, match=rf"the columns are 'x', '{'y' * 73}…; there must be columns winner"):
         read_text("x," + "y" * 90 + "\n", tmp_path)
 
 
 def test_of_a_json_line_that_is_no_object_the_kind_is_told(tmp_path):
-    with pytest.raises(ValueError, match="is not a JSON object with winner and loser, but list"):
-        read_text("[1, 2]\n", tmp_path, "c.jsonl")
+    with pytest.raises(ValueError, match=r"is not a JSON object with winner and loser, but list$"):
+        read_text("\n[[1, 2]]\n", tmp_path, "c.jsonl")
 
 
 def test_an_annotator_with_a_control_character_is_told_as_one(tmp_path):

@@ -317,3 +317,10 @@ def test_strengths_sum_to_zero_though_wins_outnumber_losses_a_million_times():
     strength = ranking.fit_pairs(ranking.Pairs(10, first, first + 1, 10**6 * ones, ones, 0 * ones), 0.0).strength
     assert np.diff(strength) == pytest.approx(-np.log(1e6) * ones, abs=1e-8)
     assert abs(strength.sum()) < 1e-12
+
+
+def test_counts_that_rounding_cannot_tell_apart_are_told():
+    wins, losses = np.array([1e-12, 1e9]), np.array([1e-12, 1e-300])
+    pairs = ranking.Pairs(3, np.array([0, 1]), np.array([1, 2]), wins, losses, 0 * wins)
+    with pytest.raises(ValueError, match="so many more than others that the fit is lost in rounding; leave the rare"):
+        ranking.fit_pairs(pairs, 0.0)
