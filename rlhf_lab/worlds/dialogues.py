@@ -139,6 +139,23 @@ def evaluate(nodes: Tree, policy: Policy, reward: Array) -> float:
     return float(nodes.start @ values.v[0])
 
 
+def visits(game: Game, nodes: Tree, policy: Policy, opening: Array) -> Array:
+    """Return how often each line meets each reply in a dialogue, on average, (U, O), for other odds of the secret.
+
+    `opening` (O, S) has the shape of that of the game: one kind of buyer only, say. The policy knows nothing of it
+    (eq-visits). Rewards are weighted sums: sum(visits * reward) is what the policy earns.
+    """
+    weight = np.asarray(opening)[nodes.reply[0]]
+    total = np.zeros(game.reward.shape)
+    for t, child in enumerate(nodes.child):
+        joint = np.einsum("ns,nu,usop->nuop", weight, policy[t], game.turn, optimize=True)
+        total += joint.sum((0, -1))
+        goes_on = child >= 0
+        weight = np.zeros((len(nodes.belief[t + 1]) if t + 1 < game.horizon else 0, weight.shape[1]))
+        np.add.at(weight, child[goes_on], joint[goes_on])
+    return total
+
+
 def best(values: Values) -> Policy:
     """Return the policy that says the line of the largest Q; of lines that are level, the first."""
     return [np.eye(q.shape[-1])[np.argmax(np.round(q, DIGITS - 2), axis=-1)] for q in values.q]

@@ -51,12 +51,7 @@ def game(buyers: Sequence[str] = (*BUYERS,), horizon: int = 5) -> Game:
         what = f"there is no buyer {unknown[0]!r}" if unknown else "name at least one buyer"
         raise ValueError(f"{what}; the buyers are: {', '.join(BUYERS)}")
     checks.count("horizon", horizon, "the number of turns")
-    secrets = [
-        (name, BUYERS[name].limit + more, offer)
-        for name in buyers
-        for more in SPREAD
-        for offer in range(BUYERS[name].first, BUYERS[name].limit + more + 1)
-    ]
+    secrets = _secrets(buyers)
     place = {secret: s for s, secret in enumerate(secrets)}
     offers = sorted({offer for _, _, offer in secrets})
     replies = (*(f"i offer {offer}0" for offer in offers), DEAL, BYE)
@@ -79,3 +74,36 @@ def game(buyers: Sequence[str] = (*BUYERS,), horizon: int = 5) -> Game:
     reward[:, deal] = np.array(PRICES) / 10
     lines = tuple(f"i ask {price}0" for price in PRICES)
     return Game(lines, replies, opening, turn, reward, over, np.arange(len(replies)) == deal, horizon)
+
+
+def odds(name: str) -> np.ndarray:
+    """Return an `opening` (O, S) of the game with all buyers, if the buyer is of one kind: for `dialogues.visits`."""
+    everybody = game()
+    if name not in BUYERS:
+        raise ValueError(f"there is no buyer {name!r}; the buyers are: {', '.join(BUYERS)}")
+    law = everybody.opening * np.array([kind == name for kind, _, _ in _secrets((*BUYERS,))])
+    return law / law.sum()
+
+
+def cautious_seller(game: Game) -> np.ndarray:
+    """Return a policy without memory, (O, U): it asks for about 30 more than the last offer, give or take 15."""
+    offers = [int(words.split()[-1]) // 10 if words.startswith("i offer") else 0 for words in game.replies]
+    weight = np.exp(-((np.array(PRICES) - np.array(offers)[:, None] - 3) ** 2) / (2 * 1.5**2))
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def same_numbers(game: Game) -> tuple[np.ndarray, np.ndarray]:
+    """Return the line with the number of each reply (O,), and the reply with that of each line (U,); -1 if none has."""
+    numbers = [[words.split()[-1] for words in said] for said in (game.lines, game.replies)]
+    lines, replies = numbers
+    first = [lines.index(x) if x in lines else -1 for x in replies]
+    return np.array(first), np.array([replies.index(x) if x in replies else -1 for x in lines])
+
+
+def _secrets(buyers: Sequence[str]) -> list[tuple[str, int, int]]:
+    return [
+        (name, BUYERS[name].limit + more, offer)
+        for name in buyers
+        for more in SPREAD
+        for offer in range(BUYERS[name].first, BUYERS[name].limit + more + 1)
+    ]
