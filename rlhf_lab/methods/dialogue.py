@@ -21,7 +21,7 @@ from rlhf_lab.models import gibbs
 from rlhf_lab.models.lm import kl
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
-from rlhf_lab.worlds.dialogues import Game, Log, Policy, Tree, Values, sweep
+from rlhf_lab.worlds.dialogues import Game, Log, Policy, Tree, sweep
 
 TABLES = 100_000  # policies without memory that are tried; beyond that, a laptop waits
 SPREAD = 600.0  # of Q / tau
@@ -220,7 +220,8 @@ def td_lambda(place: Array, paid: Array, step: float, lam: float, value: Array) 
     """One dialogue after another: V(s_k) <- V(s_k) + eta (G_k - V(s_k)), in place; `value` has an entry for each state.
 
     G_k = r_k + (1 - lambda) V(s_(k+1)) + lambda G_(k+1), with V of before the dialogue (eq-td-lambda). lambda = 1 is
-    Monte Carlo. Sutton and Barto 2018.
+    Monte Carlo. Where it settles, V of a node is the mean of r + V of what followed, whether the states between two
+    nodes are words or not (eq-td-fixed-point). Sutton and Barto 2018.
     """
     checks.positive("step", step)
     checks.share("lam", lam)

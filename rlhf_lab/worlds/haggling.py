@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rlhf_lab.numerics import checks
+from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.worlds.dialogues import Game
 
 PRICES = (10, 9, 8, 7, 6, 5, 4)  # what you can ask for
@@ -76,7 +77,7 @@ def game(buyers: Sequence[str] = (*BUYERS,), horizon: int = 5) -> Game:
     return Game(lines, replies, opening, turn, reward, over, np.arange(len(replies)) == deal, horizon)
 
 
-def odds(name: str) -> np.ndarray:
+def odds(name: str) -> Array:
     """Return an `opening` (O, S) of the game with all buyers, if the buyer is of one kind: for `dialogues.visits`."""
     everybody = game()
     if name not in BUYERS:
@@ -85,14 +86,14 @@ def odds(name: str) -> np.ndarray:
     return law / law.sum()
 
 
-def cautious_seller(game: Game) -> np.ndarray:
+def cautious_seller(game: Game) -> Array:
     """Return a policy without memory, (O, U): it asks for about 30 more than the last offer, give or take 15."""
     offers = [int(words.split()[-1]) // 10 if words.startswith("i offer") else 0 for words in game.replies]
     weight = np.exp(-((np.array(PRICES) - np.array(offers)[:, None] - 3) ** 2) / (2 * 1.5**2))
     return weight / weight.sum(-1, keepdims=True)
 
 
-def same_numbers(game: Game) -> tuple[np.ndarray, np.ndarray]:
+def same_numbers(game: Game) -> tuple[Array, Array]:
     """Return the line with the number of each reply (O,), and the reply with that of each line (U,); -1 if none has."""
     numbers = [[words.split()[-1] for words in said] for said in (game.lines, game.replies)]
     lines, replies = numbers

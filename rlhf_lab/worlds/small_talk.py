@@ -67,8 +67,8 @@ def language_model(slips: float = 0.25, pseudo_count: float = 0.3) -> Array:
     spelled = {line: [index[word] for word in ("", *line.split(), "")] for line in lines()}
     pairs = np.full((len(index), len(index)), pseudo_count)
     pairs[-1, -1] = 0  # no line is empty
-    for line, (_, often) in CORPUS.items():
-        np.add.at(pairs, (spelled[line][:-1], spelled[line][1:]), often)
+    for line, (_, number) in CORPUS.items():
+        np.add.at(pairs, (spelled[line][:-1], spelled[line][1:]), number)
     chance = pairs / pairs.sum(-1, keepdims=True)
     slip = [np.prod(chance[said[:-1], said[1:]][:LENGTH]) for said in spelled.values()]
     often = np.array([CORPUS.get(line, ("", 0))[1] for line in lines()])
@@ -80,7 +80,8 @@ def reaction(line: str, before: str) -> dict[str, float]:
     kind = CORPUS[line][0] if line in CORPUS else "nonsense"
     if kind != "nonsense":
         return REACTIONS[kind][kind == before]
-    law, left = {}, 0.85
+    law: dict[str, float] = {}
+    left = 0.85
     for word, (reply, chance) in NOTICED.items():
         law[reply] = left * (1 - (1 - chance) ** line.split().count(word))
         left -= law[reply]
@@ -112,7 +113,7 @@ def implicit_reward(name: str) -> Array:
     "haha". length: words of the reply, divided by 8. together: the sum of the four.
     """
     if name == "together":
-        return sum(implicit_reward(each) for each in IMPLICIT)
+        return np.sum([implicit_reward(each) for each in IMPLICIT], axis=0)
     if name not in IMPLICIT:
         raise ValueError(f"there is no implicit reward {name!r}; there are: {', '.join(IMPLICIT)}, together")
     ones = np.ones((len(lines()), len(REPLIES)))

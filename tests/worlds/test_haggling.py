@@ -82,3 +82,43 @@ def test_a_buyer_that_does_not_exist_is_told():
         haggling.game(())
     with pytest.raises(ValueError, match=r"^horizon is the number of turns, a whole number from 1 on; got 0$"):
         haggling.game(horizon=0)
+
+
+@pytest.mark.equation("eq-visits")
+def test_what_is_earned_from_one_kind_is_counted_by_visits():
+    game = haggling.game()
+    nodes = dialogues.tree(game)
+    policy = dialogues.constant(nodes, haggling.cautious_seller(game))
+    each = {name: dialogues.visits(game, nodes, policy, haggling.odds(name)) for name in BUYERS}
+    for name, visits in each.items():
+        alone = haggling.game((name,))
+        there = dialogues.tree(alone)
+        own = dialogues.constant(there, haggling.cautious_seller(alone))
+        assert np.sum(visits * game.reward) == pytest.approx(dialogues.evaluate(there, own, alone.reward), abs=1e-12)
+        success = np.ones(alone.reward.shape) * alone.good
+        assert visits[:, game.good].sum() == pytest.approx(dialogues.evaluate(there, own, success), abs=1e-12)
+    whole = dialogues.visits(game, nodes, policy, game.opening)
+    assert np.mean([*each.values()], axis=0) == pytest.approx(whole, abs=1e-12)
+    assert np.sum(whole * game.reward) == pytest.approx(dialogues.evaluate(nodes, policy, game.reward), abs=1e-12)
+    with pytest.raises(ValueError, match=r"^there is no buyer 'generous'; the buyers are: rule-based"):
+        haggling.odds("generous")
+
+
+def test_the_cautious_seller_asks_for_thirty_more():
+    game = haggling.game()
+    table = haggling.cautious_seller(game)
+    assert table.sum(-1) == pytest.approx(np.ones(len(game.replies)))
+    assert [game.lines[u] for u in table[: len(PRICES) - 1].argmax(-1)] == [f"i ask {k}0" for k in range(6, 11)] + [
+        "i ask 100"
+    ]
+    row = table[game.replies.index("i offer 30")]
+    assert row[game.line("i ask 60")] / row[game.line("i ask 90")] == pytest.approx(np.exp(9 / 4.5))
+
+
+def test_numbers_are_found_on_both_sides():
+    game = haggling.game()
+    lines, replies = haggling.same_numbers(game)
+    assert game.lines[lines[game.replies.index("i offer 60")]] == "i ask 60"
+    assert lines[game.replies.index("i offer 30")] == lines[game.replies.index("deal")] == -1
+    assert [game.replies[o] for o in replies] == [f"i offer {price}0" for price in PRICES]
+    assert haggling.same_numbers(haggling.game(("stingy",)))[1].tolist()[:3] == [-1, -1, -1]
