@@ -120,11 +120,23 @@ def naive_q(nodes: Tree, found: list[Array], reward: Array, unseen: list[Array])
     return Learned([np.eye(level.shape[-1])[np.argmax(level, axis=-1)] for level in q], q)
 
 
+def brac(nodes: Tree, found: list[Array], reward: Array, price: float) -> Learned:
+    """KL control: V(b) = c log sum_u mu(u | b) exp(Q(b, u) / c), pi = mu exp((Q - V) / c) (eq-brac).
+
+    It is BRAC with the divergence in the value and its best policy in closed form. Where the log never was, V is 0.
+    """
+    checks.positive("price", price)
+    log_mu = offline.behaviour([n.sum(-1) for n in found])
+    values = sweep(model(nodes, found), reward, lambda t, q: price * soft_maximum(log_mu[t] + q / price))
+    policy = [np.exp(m + (q - v[:, None]) / price) for m, q, v in zip(log_mu, values.q, values.v, strict=True)]
+    return Learned(policy, values.q)
+
+
 def proposal_law(mu: Array, q: Array, n: int, tau: float) -> Array:
     """The law of one of n proposals u_i ~ mu, drawn from softmax(Q(u_i) / tau), (..., U) to (..., U) (eq-proposals).
 
     pi(u) = n mu(u) w(u) E[1 / (w(u) + sum of n - 1 others)], w = exp(Q / tau). 1 / x is the integral of exp(-s x) over
-    s > 0, so the mean over the others is a power: one integral, on a grid of log s. CHAI, Verma et al. 2022. Raises
+    s > 0, so the mean over the others is a power: one integral, on a grid of log s. Verma et al. 2022. Raises
     `ValueError` if Q / tau spreads by more than `SPREAD`.
     """
     checks.count("n", n, "the number of proposals")
@@ -180,18 +192,6 @@ def conservative(found: list[Array], alpha: float, *, data_term: bool = True) ->
         return np.where(n > 0, q - (0.0 if data_term else alpha), y)
 
     return shape
-
-
-def brac(nodes: Tree, found: list[Array], reward: Array, price: float) -> Learned:
-    """KL control: V(b) = c log sum_u mu(u | b) exp(Q(b, u) / c), pi = mu exp((Q - V) / c) (eq-brac).
-
-    It is BRAC with the divergence in the value and its best policy in closed form. Where the log never was, V is 0.
-    """
-    checks.positive("price", price)
-    log_mu = offline.behaviour([n.sum(-1) for n in found])
-    values = sweep(model(nodes, found), reward, lambda t, q: price * soft_maximum(log_mu[t] + q / price))
-    policy = [np.exp(m + (q - v[:, None]) / price) for m, q, v in zip(log_mu, values.q, values.v, strict=True)]
-    return Learned(policy, values.q)
 
 
 def states(game: Game, log: Log, *, words: bool) -> tuple[Array, Array]:
