@@ -105,3 +105,21 @@ def test_shares_that_are_none_are_told():
             small_talk.language_model(slips)
     with pytest.raises(ValueError, match=r"^pseudo_count must be finite and above 0; got 0$"):
         small_talk.language_model(pseudo_count=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "by_the_model"),
+    [
+        ("questions", 12.7465, 0.649852),
+        ("sentiment", 2.216539, 0.197765),
+        ("laughter", 2.769219, 0.490096),
+        ("length", 2.73911, 1.352491),
+    ],
+)
+def test_the_numbers_of_the_game_stay_what_they_are(name, most, by_the_model):
+    # not derived: they hold the tables of reactions to what the chapter was written with
+    paid, model = small_talk.implicit_reward(name), np.exp(small_talk.language_model())
+    policy = [np.tile(model, (len(belief), 1)) for belief in NODES.belief]
+    assert NODES.start @ dialogues.solve(NODES, paid).v[0] == pytest.approx(most, abs=1e-6)
+    assert dialogues.evaluate(NODES, policy, paid) == pytest.approx(by_the_model, abs=1e-6)
+    assert dialogues.evaluate(NODES, policy, GAME.reward) == pytest.approx(2.859051, abs=1e-6)
