@@ -152,7 +152,7 @@ def proposal_law(mu: Array, q: Array, n: int, tau: float) -> Array:
         log_mu = np.log(mu)[..., None]
     decay = -np.exp(log_w + grid)
     others = soft_maximum(np.swapaxes(log_mu + decay, -1, -2))[..., None, :]
-    law = STEP * n * np.sum(np.exp(log_mu + log_w + grid + decay + (n - 1) * others), axis=-1)
+    law = np.sum(np.exp(log_mu + log_w + grid + decay + (n - 1) * others), axis=-1)  # less a factor
     return law / np.sum(law, axis=-1, keepdims=True)
 
 

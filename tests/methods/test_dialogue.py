@@ -146,7 +146,9 @@ def test_the_maximum_finds_what_the_log_does_not_know():
     for policy, q, n in zip(learned.policy, learned.q, FOUND, strict=True):
         unknown = n.sum(-1) == 0
         assert (q[unknown] == 5).all()
+        assert (q[~unknown] != 5).all()
         assert (policy == np.eye(7)[q.argmax(-1)]).all()
+    assert any((n.sum(-1) == 1).any() for n in FOUND)  # to have been said once is enough
     model = dialogue.model(NODES, FOUND)
     for t, (chance, n) in enumerate(zip(model.chance, FOUND, strict=True)):
         said = n.sum(-1) > 0
