@@ -6,6 +6,7 @@ docstring states it.
 """
 
 from rlhf_lab.check import dense_rewards as _dense_rewards
+from rlhf_lab.check import dialogue as _dialogue
 from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
@@ -658,3 +659,38 @@ def feedback_round(function: Function) -> None:
     of so many `tries` from `pi_0` (A,) the first that is free of the named fault is kept, else the first of all.
     """
     _report(_objectives.FEEDBACK_ROUND, function)
+
+
+def next_belief(function: Function) -> None:
+    """Check f(belief, turn, reply): the belief after one turn, shape (S,).
+
+    `belief` (S,) is that of before, `turn` (S, O, S) the probability of a reply and of the next secret given the
+    secret, for the line that was said, `reply` the number of the reply that came.
+    """
+    _report(_dialogue.NEXT_BELIEF, function)
+
+
+def two_proposals(function: Function) -> None:
+    """Check f(mu, q, tau): how likely each line is said if Q ranks two proposals, shape (N, U).
+
+    Two lines are drawn from `mu` (N, U), one of them is said, drawn from softmax(Q / tau) over the two. `q` (N, U) are
+    the values, `tau` is the temperature.
+    """
+    _report(_dialogue.TWO_PROPOSALS, function)
+
+
+def level_gap(function: Function) -> None:
+    """Check f(log_plan, log_text, reward, price): how much less a manager alone is worth than both levels, shape ().
+
+    `log_plan` (Z,) and `log_text` (Z, Y) are the prior's, `reward` (Z, Y), `price` is that of a nat.
+    """
+    _report(_dialogue.LEVEL_GAP, function)
+
+
+def dialogue_loss(function: Function) -> None:
+    """Check f(log_p, speaker, weight): the mean over dialogues of weight times the loss of your own words, shape ().
+
+    `log_p` (N, T) are log-probabilities of the words, `speaker` (N, T) is 1 where you speak, 0 for the other side and
+    -1 behind the end, `weight` (N,) belongs to the dialogues.
+    """
+    _report(_dialogue.DIALOGUE_LOSS, function)

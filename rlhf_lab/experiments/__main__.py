@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlhf_lab.experiments import (
+    dialogue,
     frontier,
     imitation,
     knobs,
@@ -36,6 +37,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     ),
     "soft_values": (soft_values.STUDY, 10, "whether a network learns soft values, and from whose answers"),
     "resets": (resets.STUDY, 20, "episodes to the first reward of a lock, and learning with other start states"),
+    "dialogue": (dialogue.STUDY, 20, "learning from logs of dialogues: critics, dilution, sellers, implicit rewards"),
     "mistakes": (mistakes.STUDY, 10, "where policy-gradient code with one wrong line goes"),
     "knobs": (knobs.STUDY, 10, "what PPO's early stop and its adaptive price do"),
     "pluralism": (pluralism.STUDY, 20, "when annotators can be sorted into groups, and whom that helps"),

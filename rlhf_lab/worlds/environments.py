@@ -16,12 +16,19 @@ from gymnasium.vector.utils import iterate
 from numpy.random import Generator
 
 from rlhf_lab.numerics.autodiff import Array
-from rlhf_lab.worlds import coin, phrase_world
+from rlhf_lab.worlds import coin, guess_word, haggling, phrase_world, text_maze, twenty_questions
+from rlhf_lab.worlds.dialogues import Game
 from rlhf_lab.worlds.token_mdp import TokenMDP
 
 WORLDS: dict[str, tuple[Callable[[], TokenMDP], tuple[str, ...]]] = {
     "phrases": (phrase_world.mdp, phrase_world.WORDS),
     "coin": (coin.mdp, ("-1", "1")),
+}
+GAMES: dict[str, Callable[..., Game]] = {
+    "TwentyQuestions": twenty_questions.game,
+    "GuessWord": guess_word.game,
+    "Maze": text_maze.game,
+    "Haggling": haggling.game,
 }
 
 
@@ -123,6 +130,85 @@ def make(world: str = "phrases", render_mode: str | None = None) -> TokenEnv:
 
 for _name, _world in (("Phrases", "phrases"), ("Coin", "coin")):
     gymnasium.register(f"rlhf_lab/{_name}-v0", entry_point=f"{__name__}:make", kwargs={"world": _world})
+
+
+class Lines(gymnasium.spaces.Text):
+    """The texts of a list: others do not belong to it, and `sample` draws none of them."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__(max(map(len, lines)), min_length=0, charset="".join(sorted({*"".join(lines)})))
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Draw a line, each as likely."""
+        return self.lines[self.np_random.integers(len(self.lines))]
+
+    def contains(self, x: Any) -> bool:
+        """Return whether `x` is one of the lines."""
+        return x in self.lines
+
+
+class DialogueEnv(gymnasium.Env[str, str]):
+    """A `Game` that is played in words: an action is a line, an observation is the reply, and memory is yours.
+
+    The episode terminates with a reply that ends the game, and is truncated after the last turn. `info["success"]` says
+    whether the reply is a success. `options={"secret": s}` chooses what the other side knows.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+
+    def __init__(self, game: Game, render_mode: str | None = None) -> None:
+        self.game, self.render_mode = game, render_mode
+        self.action_space, self.observation_space = Lines(game.lines), Lines(game.replies)
+        self._secret, self._said, self._over = 0, list[str](), True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Draw a secret, or take the one that `options` names, and let the other side open."""
+        super().reset(seed=seed)
+        law, secret = self.game.opening, (options or {}).get("secret")
+        if secret is not None:
+            possible = np.flatnonzero(law.sum(0)).tolist()
+            if secret not in possible:
+                raise ValueError(f"secret {secret} cannot be drawn: the game begins with one of {possible}")
+            law = law * (np.arange(law.shape[1]) == secret)
+        reply, self._secret = self._draw(law)
+        self._said, self._over = [self.game.replies[reply]], False
+        return self._said[0], {"success": False}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Say a line and hear the reply."""
+        if self._over:
+            raise ValueError("the dialogue is over, or has not begun: call reset() to start another")
+        line = self.game.line(action)
+        reply, self._secret = self._draw(self.game.turn[line, self._secret])
+        self._said += [action, self.game.replies[reply]]
+        done = bool(self.game.ends[reply])
+        cut = not done and len(self._said) > 2 * self.game.horizon
+        self._over = done or cut
+        success = {"success": bool(self.game.good[reply])}
+        return self._said[-1], float(self.game.reward[line, reply]), done, cut, success
+
+    def render(self) -> str | None:
+        """Return the dialogue so far, if the environment was made with `render_mode="ansi"`."""
+        return None if self.render_mode is None else "\n".join(self._said)
+
+    def _draw(self, law: np.ndarray) -> tuple[int, int]:
+        place = self.np_random.choice(law.size, p=law.ravel() / law.sum())
+        return place // law.shape[1], place % law.shape[1]
+
+
+def dialogue(game: str, render_mode: str | None = None, **settings: Any) -> DialogueEnv:
+    """Return a game as an environment; `settings` are those of the game. Raises `ValueError` if there is no such game.
+
+    `gymnasium.make("rlhf_lab.worlds.environments:rlhf_lab/Haggling-v0", buyers=("stingy",))`, for example.
+    """
+    if game not in GAMES:
+        raise ValueError(f"there is no game {game!r}; the games are: {', '.join(GAMES)}")
+    return DialogueEnv(GAMES[game](**settings), render_mode)
+
+
+for _name in GAMES:
+    gymnasium.register(f"rlhf_lab/{_name}-v0", entry_point=f"{__name__}:dialogue", kwargs={"game": _name})
 
 
 class Gym:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from rlhf_lab.worlds import coin, environments, phrase_world, token_mdp
+from rlhf_lab.models import lm
+from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.worlds import coin, dialogues, environments, phrase_world, token_mdp
 from rlhf_lab.worlds.control import CartPole, rollout
 from rlhf_lab.worlds.environments import Gym
 from rlhf_lab.worlds.token_mdp import TokenMDP
@@ -317,3 +319,153 @@ def test_an_object_takes_no_settings_and_has_to_be_copied():
         ValueError, match=r"cannot be copied \(.*generator.*\): register it, and pass its name and setting"
     ):
         Gym(stuck)
+
+
+def named(game):
+    return f"rlhf_lab.worlds.environments:rlhf_lab/{game}-v0"
+
+
+@pytest.mark.parametrize("game", environments.GAMES)
+def test_gymnasium_finds_nothing_wrong_with_a_dialogue(game):
+    check_env(gymnasium.make(named(game), render_mode="ansi").unwrapped)
+
+
+def talk(env, choose, seed):
+    seen, _ = env.reset(seed=seed)
+    paid, over = [], False
+    while not over:
+        seen, reward, done, cut, info = env.step(choose(seen))
+        over = done or cut
+        paid.append(reward)
+    return sum(paid), info["success"], cut, len(paid)
+
+
+def random_agent(env, rng):
+    return lambda seen: env.action_space.sample()
+
+
+def language_model_agent(env, rng):
+    """Says a line with the probability that a small network gives it, word by word, after the reply."""
+    game = env.unwrapped.game
+    words = sorted({word for said in (*game.lines, *game.replies) for word in said.split()})
+    model = Recurrent(len(words) + 1, 8, len(words))
+    params = model.init(rng)
+    length = max(len(said.split()) for said in (*game.lines, *game.replies)) + 1
+
+    def tokens(said):
+        return np.array([[*map(words.index, said.split())] + [model.eos] * (length - len(said.split()))])
+
+    lines = np.concatenate([tokens(line) for line in game.lines])
+
+    def choose(seen):
+        log_p = lm.log_prob(model, params, np.repeat(tokens(seen), len(lines), axis=0), lines)
+        return game.lines[rng.choice(len(lines), p=np.exp(log_p) / np.exp(log_p).sum())]
+
+    return choose
+
+
+@pytest.mark.parametrize("game", environments.GAMES)
+@pytest.mark.parametrize("agent", [random_agent, language_model_agent])
+def test_agents_play_dialogues(game, agent):
+    env, rng = gymnasium.make(named(game)), np.random.default_rng(0)
+    env.action_space.seed(1)
+    choose = agent(env, rng)
+    found = [talk(env, choose, 100 if k == 0 else None) for k in range(40)]
+    horizon = env.unwrapped.game.horizon
+    for earned, success, cut, length in found:
+        assert length <= horizon
+        assert not (cut and success)
+        assert not cut or length == horizon
+        assert earned == -length if game != "Haggling" else (earned > 0) == success
+    assert len({length for *_, length in found}) > 1
+
+
+@pytest.mark.parametrize("game", environments.GAMES)
+def test_dialogues_run_side_by_side(game):
+    envs = gymnasium.make_vec(named(game), num_envs=3, vectorization_mode="sync")
+    seen, _ = envs.reset(seed=0)
+    assert len(seen) == 3
+    envs.action_space.seed(0)
+    for _ in range(10):
+        seen, reward, done, cut, _ = envs.step(envs.action_space.sample())
+        assert all(said in envs.single_observation_space.lines for said in seen)
+        assert reward.shape == done.shape == cut.shape == (3,)
+    envs.close()
+
+
+def test_the_solution_earns_in_play_what_it_is_worth():
+    env = gymnasium.make(named("Haggling"), buyers=("stingy",))
+    game = env.unwrapped.game
+    nodes = dialogues.tree(game)
+    policy = dialogues.best(dialogues.solve(nodes, game.reward))
+
+    def play(seed):
+        env.reset(seed=seed)
+        at, total = 0, 0.0
+        for t in range(game.horizon):
+            line = int(policy[t][at].argmax())
+            reply, reward, done, cut, _ = env.step(game.lines[line])
+            total += reward
+            if done or cut:
+                return total
+            at = nodes.child[t][at, line, game.replies.index(reply)]
+
+    env.reset(seed=7)
+    earned = np.array([play(7 if k == 0 else None) for k in range(1500)])
+    error = earned.std(ddof=1) / len(earned) ** 0.5
+    assert abs(earned.mean() - dialogues.evaluate(nodes, policy, game.reward)) < 4 * error
+
+
+def test_a_dialogue_can_be_held_with_a_secret_of_choice():
+    env = environments.dialogue("TwentyQuestions", "ansi", things=4)
+    assert env.reset(options={"secret": 2}) == ("think of something", {"success": False})
+    assert env.step("is it the moss") == ("no", -1.0, False, False, {"success": False})
+    assert env.step("is it larger than you") == ("yes", -1.0, False, False, {"success": False})
+    assert env.step("is it the oak") == ("yes, that is it", -1.0, True, False, {"success": True})
+    said = (
+        "think of something",
+        "is it the moss",
+        "no",
+        "is it larger than you",
+        "yes",
+        "is it the oak",
+        "yes, that is it",
+    )
+    assert env.render() == "\n".join(said)
+    assert environments.dialogue("TwentyQuestions").render() is None
+    env.reset(options={"secret": 0})
+    played = [env.step("is it the cat") for _ in range(4)]
+    assert [cut for *_, cut, _ in played] == [False, False, False, True]
+    with pytest.raises(ValueError, match=r"^the dialogue is over, or has not begun: call reset\(\) to start another$"):
+        env.step("is it the cat")
+
+
+def test_bad_input_of_dialogues_is_told():
+    with pytest.raises(
+        ValueError, match=r"^there is no game 'Chess'; the games are: TwentyQuestions, GuessWord, Maze, Hag"
+    ):
+        environments.dialogue("Chess")
+    env = environments.dialogue("Haggling", buyers=("stingy",))
+    with pytest.raises(ValueError, match=r"^the dialogue is over, or has not begun"):
+        env.step("i ask 90")
+    with pytest.raises(ValueError, match=r"^secret -1 cannot be drawn: the game begins with one of \[0, 3, 7\]$"):
+        env.reset(options={"secret": -1})
+    with pytest.raises(ValueError, match=r"^secret 1 cannot be drawn"):
+        env.reset(options={"secret": 1})
+    env.reset()
+    with pytest.raises(
+        ValueError, match=r"^'i ask 95' is outside the language of this game; its lines are: i ask 100, i"
+    ):
+        env.step("i ask 95")
+    with pytest.raises(ValueError, match=r"^there is no buyer 'generous'"):
+        gymnasium.make(named("Haggling"), buyers=("generous",))
+
+
+def test_a_space_of_lines_holds_these_lines_only():
+    space = environments.Lines(("yes", "no", "no, goodbye"))
+    space.seed(0)
+    assert {space.sample() for _ in range(50)} == {"yes", "no", "no, goodbye"}
+    assert "no" in space
+    assert "so" not in space
+    assert (space.min_length, space.max_length) == (0, 11)
+    assert space.character_set == frozenset("yesno, goodbye")
