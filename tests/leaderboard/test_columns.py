@@ -9,8 +9,7 @@ DOUBT = "n times freq frequency votes num number multiplicity repetitions wins l
 
 @pytest.mark.parametrize(
     "name",
-    ["tie", "tied", "is_tie", "draw", "is_draw", "count", "counts", "weight", "weights"]
-    + ["annotator", "judge", "rater"],
+    ["tie", "tied", "is_tie", "draw", "is_draw", "count", "counts", "weight", "weights", "annotator", "judge", "rater"],
 )
 def test_optional_columns_are_known_by_several_names(name):
     assert find(["winner", "loser", name]).pick(["x", "y", "v", None]).count("v") == 1
