@@ -194,6 +194,11 @@ def _with(exercise: Exercise, case: Case, visible: int = VISIBLE) -> str:
             shapes = ", ".join(str(np.shape(part)) for part in _parts(value))
             told.append(f"{name} of shape{'s' * isinstance(value, list)} {shapes}")
         else:
-            shown = [(np.round(part, 2) + 0).tolist() for part in _parts(value)]
+            shown = [_shown(part) for part in _parts(value)]
             told.append(f"{name} = {shown if isinstance(value, list) else shown[0]}")
     return f"With {', '.join(told)},"
+
+
+def _shown(part: Any) -> Any:
+    part = np.asarray(part)
+    return part.tolist() if part.dtype == bool else (np.round(part, 2) + 0).tolist()
