@@ -74,5 +74,9 @@ def test_the_stored_numbers_say_what_the_chapter_says():
     gap = found["both"] - found["gate"]
     error = gap.std(0, ddof=1) / 10**0.5
     assert (gap[:, 1:4].mean(0) > 3 * error[1:4]).all()
-    assert gap[:, -1].mean() < -2 * error[-1]
+    assert (gap[:, -2:].mean(0) < error[-2:]).all(), "the lead is gone"
+    for name, value, spread in (("weights", 0.053, 0.014), ("tokens", 0.0123, 0.0004), ("answers", 0.0101, 0.0004)):
+        assert middle[name].mean() == pytest.approx(value, rel=0.01)
+        assert middle[name].std(ddof=1) / 10**0.5 == pytest.approx(spread, rel=0.15)
+    assert middle["weights"].mean() / found["start"].mean() == pytest.approx(0.05, abs=0.005)
     assert found["knobs, gate"].std(0).max() < 0.1 < 0.5 < found["knobs, both"].std(0).max()
