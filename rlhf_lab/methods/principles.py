@@ -170,17 +170,11 @@ def conditioned(log_pi_0: Array, broken: Array) -> Array:
 
 
 def clean_mass(log_pi_0: Array, broken: Array) -> Array:
-    """log pi_0(C | x), (K,): minus the divergence of the nearest clean policy (eq-cheapest)."""
-    return _log_mass(np.where(_verdicts(broken, log_pi_0), -np.inf, log_pi_0))[..., 0]
+    """log pi_0(C | x), (K,): minus the divergence of the nearest clean policy (eq-cheapest).
 
-
-def kl(log_pi: Array, log_ref: Array) -> Array:
-    """KL(pi || ref) where pi may be 0, log pi = -inf, nats, (...); inf where ref is 0 and pi is not.
-
-    For a clean pi, KL(pi || pi_0) = -log pi_0(C) + KL(pi || pi_0(. | C)) (eq-clean-kl).
+    For any clean pi, KL(pi || pi_0) = -log pi_0(C) + KL(pi || pi_0(. | C)) (eq-clean-kl), by `lm.kl`.
     """
-    with np.errstate(invalid="ignore"):
-        return np.sum(np.exp(log_pi) * (log_pi - log_ref), axis=-1, where=log_pi > -np.inf)
+    return _log_mass(np.where(_verdicts(broken, log_pi_0), -np.inf, log_pi_0))[..., 0]
 
 
 def _log_mass(log_pi: Array) -> Array:

@@ -114,6 +114,18 @@ def test_the_cases_are_the_same_each_time_vary_and_begin_small(name):
     assert len(set(sizes)) > 3
 
 
+@every_exercise
+def test_every_case_can_be_shown_whatever_kind_its_inputs_are(name):
+    exercise, cases, _ = drawn(name)
+    for case in (*cases, *(case for _, case in exercise.hard)):
+        assert diagnosis._with(exercise, case, 10**6).startswith("With ")
+
+
+def test_of_true_and_false_the_words_are_shown():
+    told = diagnosis._with(EXERCISES["feedback_round"], ([0.25], [-1], np.array([[True], [False]]), 2))
+    assert told == "With pi_0 = [0.25], fault = [-1], free = [[True], [False]], tries = 2,"
+
+
 def test_cases_of_inclusive_models_come_in_all_sizes():
     cases = {name: diagnosis.draw_cases(exercise) for name, exercise in EXERCISES.items()}
     assert {len(label) for *_, label in cases["ilhf_loss"]} == {1, 2, 3, 4, 5, 6}
