@@ -20,8 +20,8 @@ class Buyer(NamedTuple):
     """A kind of buyer.
 
     `first` offer, `limit` in the middle of the kind, and the chance that it `leaves` if you ask for more. If it stays,
-    it raises its offer by a share `way` of the way to what you ask, at least by `step`, and never above its limit. A
-    buyer that `climbs` takes no price above the offer that it would make.
+    it raises its offer by a share `way` of the way to what you ask (rounded, halves to even), at least by `step`, and
+    never above its limit. A buyer that `climbs` takes no price above the offer that it would make.
     """
 
     first: int

@@ -73,6 +73,8 @@ def test_a_filter_by_return_keeps_luck_from_the_best_of_logs():
     assert (found["filter by return"][:, -1] < 0.65).all()
     assert (found["clone"][:, -1] > 0.999).all()
     assert (found["filter by success"][:, 1:-1] > found["clone"][:, 1:-1]).all()
+    wider = study.from_diluted(1.0, np.random.default_rng((0, 1)), kept=0.6)
+    assert wider["filter by return"][1] == pytest.approx(1), "more than the lucky half is kept"
 
 
 def test_a_price_on_turns_closes_deals():

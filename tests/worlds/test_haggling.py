@@ -59,6 +59,9 @@ def test_a_rule_based_buyer_comes_half_way():
     assert {game.replies[o]: law[o] for o in np.flatnonzero(law)} == pytest.approx(
         {"i offer 60": 0.8, "no, goodbye": 0.2}
     )
+    patient = int(np.flatnonzero(game.opening.sum(0))[-1])
+    law = game.turn[game.line("i ask 100"), patient].sum(-1)
+    assert game.replies[law.argmax()] == "i offer 70", "half of 70 is 35, rounded to 40"
     law = game.turn[game.line("i ask 60"), start].sum(-1)
     assert game.replies[law.argmax()] == "deal"
     assert game.reward[game.line("i ask 60"), game.replies.index("deal")] == 0.6
