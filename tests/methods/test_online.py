@@ -6,6 +6,7 @@ import pytest
 from rlhf_lab.feedback import linear_fits
 from rlhf_lab.methods import online, questions, regret
 from rlhf_lab.models import gibbs
+from rlhf_lab.numerics.autodiff import log_softmax
 
 RNG = np.random.default_rng(0)
 K, A, D, BETA = 2, 5, 3, 0.4
@@ -153,7 +154,7 @@ def test_worlds_of_seeds_are_kept_apart():
 
 def test_labels_must_arrive():
     settings = {"precision": 1.0, "rng": RNG}
-    with pytest.raises(ValueError, match="without a round there are no labels to learn of"):
+    with pytest.raises(ValueError, match=r"^batches says .* there are no labels to learn of$"):
         online.learn(WORLD, online.offline, batches=[], **settings)
     with pytest.raises(ValueError, match="count is the number of labels of a round, of which none arrives"):
         online.learn(WORLD, online.offline, batches=[0, 5], **settings)
@@ -167,7 +168,8 @@ def test_labels_must_arrive():
     "part", [{"start": np.ones(3) / 3}, {"features": WORLD.features[:, 1:]}, {"theta": np.ones((3, D + 1))}]
 )
 def test_the_parts_of_a_world_fit_together(part):
-    with pytest.raises(ValueError, match=r"a world has start \(K,\), log_pi_0 \(..., K, A\), .*; got \("):
+    shapes = r"(\(\d[\d, ]*\), ){3}\(\d[\d, ]*\)"
+    with pytest.raises(ValueError, match=rf"a world has start \(K,\), log_pi_0 \(..., K, A\), .*; got {shapes}$"):
         online.learn(WORLD._replace(**part), online.offline, batches=[5], precision=1.0, rng=RNG)
 
 
@@ -184,6 +186,17 @@ def test_a_moving_reference_is_a_falling_price(anchor):
     for k in range(1, 13):
         price = BETA * anchor / (1 - (1 - anchor) ** k) if anchor else BETA / k
         assert trail[k] == pytest.approx(gibbs.log_policy(LOG_PI_0, reward, price), abs=1e-12)
+
+
+def test_one_reference_goes_with_many_rewards_one_reward_with_many_and_no_anchor_is_the_last_policy():
+    many = RNG.normal(size=(3, K, A))
+    trail = online.moving_reference(LOG_PI_0, many, BETA, 4)
+    assert trail.shape == (5, 3, K, A)
+    assert trail[4] == pytest.approx(gibbs.log_policy(LOG_PI_0, many, BETA / 4), abs=1e-12)
+    references = log_softmax(many)
+    trail = online.moving_reference(references, many[0], BETA, 4)
+    assert trail.shape == (5, 3, K, A)
+    assert trail[4, 1] == pytest.approx(gibbs.log_policy(references[1], many[0], BETA / 4), abs=1e-12)
 
 
 def test_rounds_and_the_anchor_are_checked():

@@ -91,7 +91,7 @@ def test_the_confidence_set_by_hand():
 def test_a_radius_is_not_negative(radius):
     with pytest.raises(ValueError, match="radius is r, how far theta may be from its estimate"):
         questions.in_confidence_set(1.0, 1.0, radius, BETA)
-    with pytest.raises(ValueError, match="radius is r, how far theta may be from its estimate"):
+    with pytest.raises(ValueError, match="how far theta may be from its estimate in the norm of Sigma,"):
         search(radius)
 
 

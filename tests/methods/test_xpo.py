@@ -3,6 +3,7 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 from autograd.test_util import check_grads
 from scipy.optimize import minimize
 
@@ -60,3 +61,18 @@ def test_the_estimate_of_xpo_is_a_minimum_and_without_optimism_the_most_probable
     ]
     centre = WORLD.mean(LOG_PI_0)
     assert (BETA * value[1] - found @ centre > BETA * value[0] - plain @ centre).all()
+
+
+@pytest.mark.parametrize("precision", [0.5, 40.0])
+def test_from_afar_the_loss_never_rises_and_it_ends_where_it_is_flat(precision):
+    batch, weight = (*told(12), precision), 0.5 / 12**0.5
+    ends = []
+    for far in ([3.0, 3.0, 3.0], [-8.0, 8.0, -8.0], [20.0, 0.0, 20.0]):
+        start = np.array([far, np.zeros(D), np.zeros(D)])  # one world is far off, the others need no halving
+        ends.append(xpo.estimate(0.5)(WORLD, *batch, start))
+        assert (xpo.loss(WORLD, ends[-1], *batch, weight) <= xpo.loss(WORLD, start, *batch, weight)).all()
+        slope = grad(lambda t: anp.sum(xpo.loss(WORLD, t, *batch, weight)))(ends[-1])
+        assert np.abs(slope).max() < 1e-4
+        assert ends[-1][1:] == pytest.approx(ends[0][1:], abs=1e-6)
+    # the loss has one minimum if the prior is strong, and several if it is weak
+    assert (np.ptp([end[0] for end in ends], axis=0).max() < 1e-5) == (precision == 40)
