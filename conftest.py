@@ -5,3 +5,19 @@ import os
 os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars stay out of compared outputs
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not of the user's home
+
+
+def pytest_configure(config):
+    """Start a kernel once more if it died at once: its ports were free when they were chosen, and taken soon after."""
+    if getattr(config.option, "nbval", False):
+        from nbval import kernel
+
+        start = kernel.start_new_kernel
+
+        def start_again(*args, **options):
+            try:
+                return start(*args, **options)
+            except RuntimeError:
+                return start(*args, **options)
+
+        kernel.start_new_kernel = start_again
