@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 WHAT = "A book about learning from human feedback in which everything has an answer key."
 PICTURE = "_static/readme.png"
 IMAGE = re.compile(r'<img ([^>]*?)src="([^"]+\.png)"([^>]*)>')
+LIGHT = re.compile(r'(src="(?:[^"]*/)?_images/[^"]+)\.png"')
 PARAMETERS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</dd>\n)+)</dl>', re.DOTALL)
 LOST = """<h1>This page does not exist</h1>
 <p>It may have moved. The search and the list of chapters show what is there.
@@ -45,7 +46,7 @@ def tags(app: Sphinx, page: str, title: str, description: str) -> str:
 
 
 def _sized(body: str, images: dict[str, Path]) -> str:
-    """Give each picture its size, so that nothing moves when it comes, and the name that `lighten` gives it."""
+    """Give each picture its size, so that nothing moves when it comes."""
 
     def tell(found: re.Match) -> str:
         picture = images.get(found[2].rpartition("/")[2])
@@ -53,9 +54,14 @@ def _sized(body: str, images: dict[str, Path]) -> str:
             return found[0]
         width, height = Image.open(picture).size
         size = "" if "width=" in found[0] else f' width="{width}" height="{height}" decoding="async"'
-        return f'<img {found[1]}src="{found[2].removesuffix("png")}webp"{found[3].rstrip("/ ")}{size}>'
+        return f'<img {found[1]}src="{found[2]}"{found[3].rstrip("/ ")}{size}>'
 
     return IMAGE.sub(tell, body)
+
+
+def light(body: str) -> str:
+    """Name pictures as `lighten` will."""
+    return LIGHT.sub(r'\1.webp"', body)
 
 
 def _plain_parameters(found: re.Match) -> str:
@@ -74,7 +80,7 @@ def page(app: Sphinx, name: str, template: str, context: dict, doctree: nodes.do
     app.everybody[name] = (title, description)
     images = {copy: Path(app.srcdir, source) for source, copy in app.builder.images.items()}
     if body := context.get("body"):
-        body = PARAMETERS.sub(_plain_parameters, _sized(body, images))
+        body = PARAMETERS.sub(_plain_parameters, light(_sized(body, images)))
         context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     listed = context["generate_toctree_html"]
 

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import book_index
+import everybody
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -90,7 +91,7 @@ def cards(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.d
             html = re.sub(r'<a class="headerlink".*?</a>', "", html)
             html = re.sub(r"</?a\b[^>]*>| (?:id|name)=\"[^\"]*\"|<span></span>", "", html)
             html = re.sub(r'(src=")(?:\.\./)+', r"\1", html)
-            app.env.cards.setdefault(page, {})[anchor] = html.strip()
+            app.env.cards.setdefault(page, {})[anchor] = everybody.light(html.strip())
 
 
 def _shown(doctree: nodes.document) -> Iterator[tuple[str, list[nodes.Node]]]:

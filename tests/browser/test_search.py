@@ -47,7 +47,7 @@ FOUND = [
     ("pi_ref", "reference policy", "token_mdp"),
     ("π_0", "reference policy", "token_mdp"),
     ("beta", "KL weight", "token_mdp"),
-    ("lambda", "Token by token", "policy_gradients"),
+    ("lambda", "TD(lambda)", "policy_gradients"),
     ("labeler", "annotator", ""),
     ("behavior cloning", "behaviour cloning", "imitation"),
     ("dagger", "DAgger", "imitation"),
