@@ -122,3 +122,16 @@ def test_the_book_is_printed_with_an_outline_page_numbers_and_links(browser, sit
         assert page.extract_text().split()[-1] == str(number)
     links = [a.get_object() for page in printed.pages for a in page.get("/Annots", [])]
     assert any("/Dest" in link for link in links)
+
+
+# Numbered formulas that stick out of their box on the left, or run into their number.
+TOO_WIDE = """() => [...document.querySelectorAll("div.math > .eqno + mjx-container")].filter((formula) => {
+  const [made, box, number] = [formula.querySelector("mjx-math"), formula.parentElement, formula.previousElementSibling]
+    .map((part) => part.getBoundingClientRect());
+  return made.left < box.left - 1 || made.right > number.left + 1;
+}).length"""
+
+
+@every_chapter
+def test_a_formula_leaves_room_for_its_number(visit, chapter):
+    assert visit(chapter).page.evaluate(TOO_WIDE) == 0
