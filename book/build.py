@@ -17,6 +17,9 @@ import time
 from importlib.metadata import distributions
 from pathlib import Path
 
+import nbformat
+import outputs
+
 ROOT = Path(__file__).parents[1]
 EXECUTED = ("rlhf_lab/**/*.py", "rlhf_lab/**/*.json", "requirements/lock.txt")
 COLLECT = (100_000, 50, 1_000_000)  # thresholds of Python's collector of garbage: hardly ever the old objects
@@ -24,9 +27,9 @@ RENDERED = ("rlhf_lab/**/*", "notebooks/**/*", "book/**/*", "tests/**/*", "requi
 
 
 def fingerprint(root: Path, patterns: tuple[str, ...], *more: str) -> str:
-    """Return a number that changes with the name or content of any file that fits, with Python, and with `more`."""
+    """Return a number that changes with the name or content of any file that fits, and with `more`."""
     names = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
-    digest = hashlib.sha256("\n".join([sys.version, *more]).encode())
+    digest = hashlib.sha256("\n".join(more).encode())
     for name in sorted(names):
         if "/__pycache__/" not in name and "/." not in name:
             digest.update(name.encode() + hashlib.sha256((root / name).read_bytes()).digest())
@@ -40,7 +43,7 @@ def package_hash(root: Path) -> str:
 
 def pages_hash(root: Path) -> str:
     """Return a fingerprint of everything that the pages are made from and with."""
-    return fingerprint(root, RENDERED, commit(root), *makers(root))
+    return fingerprint(root, RENDERED, sys.version, commit(root), *makers(root))
 
 
 def makers(root: Path) -> list[str]:
@@ -66,7 +69,7 @@ def commit(root: Path) -> str:
 def forget_old_results(root: Path) -> None:
     """Throw the cache of executed notebooks away if the package is not the one that filled it."""
     build = root / "_build"
-    stamp, now = build / "package.sha256", package_hash(root)
+    stamp, now = build / "package.sha256", fingerprint(root, EXECUTED, sys.version)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != now:
         shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
     build.mkdir(exist_ok=True)
@@ -74,14 +77,20 @@ def forget_old_results(root: Path) -> None:
 
 
 def fill_cache(root: Path) -> None:
-    """Execute the pages whose cells are not in the cache, one on each core."""
+    """Take the outputs that the notebooks keep, and execute the pages that are then not in the cache, one a core."""
     from jupyter_cache import get_cache  # only who executes waits for its database
+    from jupyter_cache.base import CacheBundleIn
     from jupyter_cache.executors import load_executor
 
-    cache = get_cache(root / "_build/.jupyter_cache")
+    cache, package = get_cache(root / "_build/.jupyter_cache"), package_hash(root)
     for page in sorted(page for folder in ("notebooks", "book") for page in (root / folder).glob("*.md")):
         if "```{code-cell}" in page.read_text(encoding="utf-8"):
             cache.add_nb_to_project(str(page), read_data={"name": "myst_nb_md", "type": "plugin"})
+    for page in cache.list_unexecuted():
+        stored = Path(page.uri).with_suffix(".ipynb")
+        text = cache.get_project_notebook(page.uri).nb
+        if stored.exists() and outputs.recall(text.cells, nbformat.read(stored, as_version=4), package):
+            cache.cache_notebook_bundle(CacheBundleIn(text, page.uri), check_validity=False)
     load_executor("local-parallel", cache).run_and_cache(timeout=60)
 
 

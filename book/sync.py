@@ -15,8 +15,10 @@ import sys
 import time
 from pathlib import Path
 
+import jupytext
 import nbclient
 import nbformat
+import outputs
 from build import ROOT, package_hash
 from plain import notebook_of
 
@@ -34,7 +36,6 @@ def execute(notebook: nbformat.NotebookNode) -> None:
         resources={"metadata": {"path": str(ROOT)}},
     )
     client.execute()
-    notebook.metadata.pop("language_info", None)
 
 
 def export_figure(notebook: nbformat.NotebookNode, name: str, path: Path) -> None:
@@ -68,11 +69,11 @@ def main() -> int:
     texts = [
         text for text in sorted(ROOT.glob("notebooks/*.md")) if not arguments.names or text.stem in arguments.names
     ]
-    refused = False
+    refused, package = False, package_hash(ROOT)
     for text in texts:
         stored = text.with_suffix(".ipynb")
         notebook = notebook_of(text, ROOT)
-        now = hashlib.sha256(json.dumps(notebook).encode() + package_hash(ROOT).encode()).hexdigest()
+        now = hashlib.sha256(json.dumps(notebook).encode() + package.encode()).hexdigest()
         stamp = ROOT / f"_build/sync/{text.stem}.sha256"
         if not arguments.force and stored.exists() and stamp.exists() and stamp.read_text() == now:
             print(f"{text.stem}: nothing changed")
@@ -83,7 +84,9 @@ def main() -> int:
             refused = True
             continue
         began = time.time()
-        execute(notebook)
+        executed = jupytext.read(text)
+        execute(executed)
+        outputs.keep(executed.cells, notebook, package)
         fresh = stored.with_suffix(".tmp")
         nbformat.write(notebook, fresh)
         export_figure(notebook, "fig-pretrained-and-best", ROOT / "book/_static/readme.png")

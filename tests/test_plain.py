@@ -6,13 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "book/_ext"), str(ROOT / "book")]
 
+import build  # noqa: E402
 import lab  # noqa: E402
+import outputs  # noqa: E402
 import plain  # noqa: E402
 import sync  # noqa: E402
 
@@ -245,7 +248,7 @@ def test_nothing_of_myst_is_left(text):
 @every_chapter
 def test_no_editor_pairs_a_notebook_with_its_text(text):
     """JupyterLab with jupytext writes both files of a pair: the plain edition would stand where the text was."""
-    assert set(nbformat.read(text.with_suffix(".ipynb"), as_version=4).metadata) == {"kernelspec"}
+    assert set(nbformat.read(text.with_suffix(".ipynb"), as_version=4).metadata) <= {"kernelspec", "executed"}
     assert "formats:" not in text.read_text(encoding="utf-8").split("\n---\n")[0]
 
 
@@ -300,6 +303,83 @@ def test_what_was_stored_last_may_be_written_over(project, stored, monkeypatch):
         text.write_text(text.read_text().replace(last, word))
         assert sync.main() == 0
         assert nbformat.read(stored, as_version=4).cells[-1].source == word
+
+
+def executed_text():
+    """Return the cells of a chapter's text, each with what it said: two are shown, one between them is a solution."""
+    cells = [nbformat.v4.new_code_cell(f"say({k})") for k in range(3)]
+    for k, cell in enumerate(cells):
+        cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": str(k)}, execution_count=k + 1)]
+    cells.insert(1, nbformat.v4.new_markdown_cell("Words."))
+    return cells
+
+
+def with_outputs(package="a"):
+    """Return the text without outputs, and the notebook that keeps them."""
+    text = executed_text()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"say({k})") for k in (0, 2)])
+    outputs.keep(text, notebook, package)
+    for cell in outputs.code_of(text):
+        cell.outputs = []
+    return text, nbformat.reads(nbformat.writes(notebook), as_version=4)
+
+
+def test_a_notebook_keeps_what_its_text_printed():
+    text, notebook = with_outputs()
+    assert [cell.execution_count for cell in notebook.cells] == [1, 2]
+    assert [cell.outputs[0].execution_count for cell in notebook.cells] == [1, 2]
+    assert outputs.recall(text, notebook, "a")
+    said = [cell.outputs[0].data["text/plain"] for cell in outputs.code_of(text)]
+    assert said == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_outputs_of_other_code_are_not_taken(place):
+    text, notebook = with_outputs()
+    outputs.code_of(text)[place].source += "  # changed"
+    assert not outputs.recall(text, notebook, "a")
+    assert not any(cell.outputs for cell in outputs.code_of(text))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_outputs_of_code_that_is_gone_are_not_taken(place):
+    text, notebook = with_outputs()
+    text.remove(outputs.code_of(text)[place])
+    assert not outputs.recall(text, notebook, "a")
+
+
+def test_outputs_of_another_package_are_not_taken():
+    text, notebook = with_outputs()
+    assert not outputs.recall(text, notebook, "b")
+    del notebook.metadata["executed"]
+    assert not outputs.recall(text, notebook, "a")
+
+
+def test_what_a_notebook_keeps_is_not_executed_again(project, monkeypatch):
+    """The page that keeps its outputs goes into the cache with them; the other one is left for the executor."""
+    from jupyter_cache import executors, get_cache
+
+    text = project / "notebooks/second.md"
+    executed = jupytext.read(text)
+    for k, cell in enumerate(outputs.code_of(executed.cells)):
+        cell.outputs = [nbformat.v4.new_output("stream", text=f"cell {k}")]
+    notebook = plain.notebook_of(text, project)
+    outputs.keep(executed.cells, notebook, build.package_hash(project))
+    nbformat.write(notebook, text.with_suffix(".ipynb"))
+    waiting = []
+
+    class Executor:
+        def run_and_cache(self, timeout):
+            waiting.extend(Path(record.uri).name for record in get_cache(cache).list_unexecuted())
+
+    cache = project / "_build/.jupyter_cache"
+    monkeypatch.setattr(executors, "load_executor", lambda name, cache: Executor())
+    build.fill_cache(project)
+    others = [page.name for page in project.glob("*/*.md") if "```{code-cell}" in page.read_text()]
+    assert sorted([*waiting, "second.md"]) == sorted(others)
+    (record,) = get_cache(cache).list_cache_records()
+    found = get_cache(cache).get_cache_bundle(record.pk).nb.cells
+    assert [cell.outputs[0].text for cell in found] == [f"cell {k}" for k in range(len(found))]
 
 
 def test_a_reader_gets_copies_that_are_kept(project, stored, capsys):
