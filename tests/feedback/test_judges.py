@@ -66,7 +66,10 @@ def test_consistent_verdicts_drawn_one_by_one():
 def test_a_verdict_that_is_certain_has_no_log_odds():
     for orders in (judges.Orders(1.0, 0.5), judges.Orders(0.5, 0.0)):
         for method in (judges.mean_log_odds, judges.consistent):
-            with pytest.raises(ValueError, match="a probability of preference of 0 or 1 has infinite log-odds; count"):
+            with pytest.raises(
+                ValueError,
+                match="^a probability of preference of 0 or 1 has infinite log-odds; count some more verdicts$",
+            ):
                 method(orders)
         assert judges.mean_verdict(orders) in (0.75, 0.25)
     with pytest.raises(ValueError, match=r"a probability of preference must lie in \[0, 1\]; got 1.2"):
@@ -145,6 +148,8 @@ def test_two_of_the_four_tables_cannot_come_from_forced_choices(name, least, off
 def test_more_verdicts_allow_less_agreement():
     nobody = judges.of_lower_triangle([[1], [0, 1], [0, 0, 1], [0, 0, 0, 1]])
     assert [judges.nearest_agreement(nobody, k).distance for k in (1, 2, 3, 4)] == pytest.approx([1, 1 / 3, 1 / 6, 0])
+    for judges_asked in (2, 4):  # one verdict only, and all agree
+        assert judges.nearest_agreement(np.ones((judges_asked,) * 2), 1).distance == pytest.approx(0)
 
 
 def test_a_table_is_no_agreement():
@@ -158,7 +163,7 @@ def test_a_table_is_no_agreement():
         with pytest.raises(ValueError, match=r"for each of at least 2 judges; got \(1, 1\)"):
             method(np.ones((1, 1)), 0)
         with pytest.raises(
-            ValueError, match="agreement must be symmetric: fill in both halves, for instance by `of_low"
+            ValueError, match=r"^agreement must be symmetric: fill in both halves, for instance by `of_lower_triangle`$"
         ):
             method(np.tril(whole), 0)
         with pytest.raises(ValueError, match=r"agreement must lie in \[0, 1\]; got 2"):
@@ -206,5 +211,5 @@ def test_tastes_are_told_of_shares_and_correlations_that_are_none():
         ):
             judges.agreement_of_tastes(0.5, ties)
     for rho in (1.5, np.nan):
-        with pytest.raises(ValueError, match=r"a correlation lies in \[-1, 1\]; got"):
+        with pytest.raises(ValueError, match=rf"^a correlation lies in \[-1, 1\]; got {rho}$"):
             judges.agreement_of_tastes(rho, 0.1)

@@ -61,3 +61,8 @@ def test_the_right_word_ends_the_game():
 def test_words_that_make_no_game_are_told(words):
     with pytest.raises(ValueError, match=r"^words must be different, at least two, and of one length; got "):
         guess_word.game(words)
+
+
+def test_wrong_words_are_shown():
+    with pytest.raises(ValueError, match=r"; got tea, to$"):
+        guess_word.game(("tea", "to"))

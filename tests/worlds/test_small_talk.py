@@ -56,17 +56,18 @@ def test_reactions_are_laws_and_repeating_a_kind_bores():
 
 
 def test_the_game_is_made_of_its_reactions():
+    game = small_talk.game()
     for line, before in (("how are you ?", "question"), ("how are you ?", "joke"), ("great great", "joke")):
-        u, s = GAME.line(line), KINDS.index(before)
-        for o, reply in enumerate(GAME.replies):
-            assert GAME.turn[u, s, o].sum() == pytest.approx(reaction(line, before).get(reply, 0.0))
-        assert GAME.turn[u, s].sum(0)[small_talk.kinds()[u]] == pytest.approx(1)
-    assert GAME.reward[GAME.line("great")].tolist() == [1] * 7
-    assert GAME.reward[GAME.line("great great")].tolist() == [-1] * 7
-    assert [GAME.replies[o] for o in np.flatnonzero(GAME.ends)] == [BYE]
-    assert (GAME.good == ~GAME.ends).all()
-    assert GAME.opening[GAME.replies.index("hi"), KINDS.index("nonsense")] == 1
-    assert GAME.horizon == 4
+        u, s = game.line(line), KINDS.index(before)
+        for o, reply in enumerate(game.replies):
+            assert game.turn[u, s, o].sum() == pytest.approx(reaction(line, before).get(reply, 0.0))
+        assert game.turn[u, s].sum(0)[small_talk.kinds()[u]] == pytest.approx(1)
+    assert game.reward[game.line("great")].tolist() == [1] * 7
+    assert game.reward[game.line("great great")].tolist() == [-1] * 7
+    assert [game.replies[o] for o in np.flatnonzero(game.ends)] == [BYE]
+    assert (game.good == ~game.ends).all()
+    assert game.opening[game.replies.index("hi"), KINDS.index("nonsense")] == 1
+    assert game.horizon == 4
 
 
 def test_implicit_rewards_count_what_they_say():

@@ -82,9 +82,15 @@ def test_moves_lead_where_they_say_and_walls_stop_them():
         ("#.##", "#.G#", "####"),
         ("####", "#.G#", "##.#"),
         ("####", "#xG#", "####"),
+        ("#####", "#.XG#", "#####"),
         ("###", "#G#", "###"),
     ],
 )
 def test_a_plan_that_is_no_maze_is_told(plan):
     with pytest.raises(ValueError, match=r"^(a plan has walls # around it|the rows of a plan have one length)"):
         text_maze.game(plan)
+
+
+def test_a_wrong_plan_is_shown():
+    with pytest.raises(ValueError, match=r"; got ####; #\.\.#; ####$"):
+        text_maze.game(("####", "#..#", "####"))
