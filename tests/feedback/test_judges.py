@@ -68,7 +68,7 @@ def test_a_verdict_that_is_certain_has_no_log_odds():
         for method in (judges.mean_log_odds, judges.consistent):
             with pytest.raises(
                 ValueError,
-                match="^a probability of preference of 0 or 1 has infinite log-odds; count some more verdicts$",
+                match=r"^a probability of preference of 0 or 1 has infinite log-odds; count some more verdicts$",
             ):
                 method(orders)
         assert judges.mean_verdict(orders) in (0.75, 0.25)
