@@ -177,6 +177,8 @@ TALK = ["think of something", "does it move", "no", "is it the moss", "yes, that
     [
         (TALK[:-1], "dialogue 1 lacks its terminal mark '<end>': without it nobody knows whether it was cut off"),
         ([], "dialogue 1 lacks its terminal mark '<end>'"),
+        ([TALK[0], END], "dialogue 1 stops after 0 turns, but it was not over: '<end>' stands too early"),
+        ([*TALK[:2], TALK[4], END], "dialogue 1, turn 1: after 'does it move' nobody replies 'yes, that is it'"),
         ([*TALK[:3], END], "dialogue 1 stops after 1 turns, but it was not over: '<end>' stands too early"),
         ([*TALK[:-1], *TALK[1:]], "dialogue 1, turn 3: it is over"),
         (["hello", *TALK[1:]], "dialogue 1: nobody replies 'hello' in this game"),
