@@ -1,4 +1,4 @@
-"""What the checkers of the chapters "RLHF with policy gradients" and "PPO" know: answer keys, cases and typical mistakes."""
+"""What the checkers of the chapters on policy gradients and PPO know: answer keys, cases and typical mistakes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.random import Generator
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths, wide
 from rlhf_lab.methods import actor_critic, best_of_n, policy_gradient
 from rlhf_lab.models import gibbs, lm
-from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 
 
 def _scores(policy: Array, drawn: Array) -> Array:
@@ -263,7 +263,7 @@ def _passes(
     for _ in range(passes):
         ratio = now[drawn] / start(policy, now)[drawn]
         step = (weight or free)(ratio, advantage) @ scores(policy, now, drawn) / len(drawn)
-        now = np.exp(lm.log_softmax(np.log(now) + step_size * step))
+        now = np.exp(log_softmax(np.log(now) + step_size * step))
     return now
 
 
@@ -289,8 +289,9 @@ def _passes_mistakes(
         ),
         "You forgot the ratio: the gradient of u A is u A times the score.": _passes(
             *case,
-            weight=lambda ratio, advantage: np.where(advantage > 0, ratio < 1 + clip_range, ratio > 1 - clip_range)
-            * advantage,
+            weight=lambda ratio, advantage: (
+                np.where(advantage > 0, ratio < 1 + clip_range, ratio > 1 - clip_range) * advantage
+            ),
         ),
         "You clip on both sides; a token that moved the wrong way must be free to come back.": _passes(
             *case, weight=inside
@@ -329,7 +330,9 @@ def _explained_variance_mistakes(values: Array, returns: Array) -> dict[str, Any
         "You return the share that is left; subtract it from 1.": 1 - right,
         "You count a constant error as unexplained: take the variance of G - V, not the mean of its square.": 1
         - np.mean((returns - values) ** 2) / total,
-        "You compare the variance of the values with that of the returns; a wild critic would look good.": np.var(values)
+        "You compare the variance of the values with that of the returns; a wild critic would look good.": np.var(
+            values
+        )
         / total,
         "You return the squared correlation, which forgives a wrong scale.": np.corrcoef(values, returns)[0, 1] ** 2,
         "You divide by the variance of the values; divide by that of the returns.": 1

@@ -4,7 +4,7 @@ Each row of `ROWS` changes one setting of `ppo`, each row of `OPTIMIZERS` the op
 the step size is that of plain PPO.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,14 +51,14 @@ def annealed(step_size: float, steps: int) -> optim.Optimizer:
     return optim.Optimizer(lambda params: (0, adam.init(params)), update)
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[[int], optim.Optimizer]] = {
     "Adam's eps 1e-5": lambda steps: optim.adam(STEP_SIZE, eps=1e-5),
     "step size to 0": partial(annealed, STEP_SIZE),
 }
 
 
 def ends(name: str, seeds: Sequence[int], rounds: int = ROUNDS) -> dict[str, Array]:
-    """Return distance and divergence at the end of the runs of a row, and the means of `telemetry.TOLD` over its rounds."""
+    """Return distance and divergence at the end of the runs of a row, and the means of its telemetry."""
     task, start = pretrained()
     settings = PPO | ROWS.get(name, {})
     loss, collect = ppo.ppo(task, CRITIC, **settings)
@@ -84,5 +84,11 @@ def study(seeds: Sequence[int]) -> Numbers:
     return {name: ends(name, seeds) for name in (*ROWS, *OPTIMIZERS)}
 
 
-SETTINGS = {"rounds": ROUNDS, "step_size": STEP_SIZE, "ppo": PPO, "knobs": [FARTHEST, TARGET, RATE], "rows": [*ROWS, *OPTIMIZERS]}
+SETTINGS = {
+    "rounds": ROUNDS,
+    "step_size": STEP_SIZE,
+    "ppo": PPO,
+    "knobs": [FARTHEST, TARGET, RATE],
+    "rows": [*ROWS, *OPTIMIZERS],
+}
 STUDY: Study = in_blocks(study, 10, SETTINGS)

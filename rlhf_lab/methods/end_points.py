@@ -1,6 +1,7 @@
 """Where policy gradients with a changed price or credit come to rest: exact end points, by sweeps over the tree.
 
-Beside the chapters "RLHF with policy gradients" and "PPO and the whole pipeline"; functions stand in the order of its equations.
+Beside the chapters "RLHF with policy gradients" and "PPO and the whole pipeline"; functions stand in the order of
+their equations.
 
     pi policy    pi_0 reference    R reward    beta KL weight    s state    Q what a token earns    V value
 

@@ -46,7 +46,7 @@ def test_curves_are_what_the_history_of_a_run_tells():
 
 
 def test_histories_without_curves_are_told():
-    with pytest.raises(ValueError, match="^there is no round in the history: train for one at least$"):
+    with pytest.raises(ValueError, match=r"^there is no round in the history: train for one at least$"):
         telemetry.curves([])
-    with pytest.raises(ValueError, match="^round 1 does not tell b, c; it tells a, d$"):
+    with pytest.raises(ValueError, match=r"^round 1 does not tell b, c; it tells a, d$"):
         telemetry.curves([{"a": 1, "b": 2, "c": 3}, {"a": 1, "d": 4}], ("a", "b", "c"))
