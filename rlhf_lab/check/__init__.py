@@ -315,6 +315,25 @@ def ppo_loss(function: Function) -> None:
     _report(_policy_gradients.PPO_LOSS, function)
 
 
+def ppo_passes(function: Function) -> None:
+    """Check f(policy, drawn, advantage, clip_range, step_size, passes): probabilities after passes of PPO, shape (A,).
+
+    The logits of a policy over A answers are its parameters. `policy` (A,) are the probabilities with which the answers
+    `drawn` (N,) were written, `advantage` (N,) their advantages. Each of `passes` passes is one step of gradient
+    descent, `step_size` long, on the clipped loss, a mean over the N answers; its ratios are to `policy`, and
+    `clip_range` is epsilon.
+    """
+    _report(_policy_gradients.PPO_PASSES, function)
+
+
+def explained_variance(function: Function) -> None:
+    """Check f(values, returns): the share of the variance of the returns that a critic foresaw, of shape ().
+
+    `values` (N,) are those of the critic, `returns` (N,) what came; they are not all equal.
+    """
+    _report(_policy_gradients.EXPLAINED_VARIANCE, function)
+
+
 def gibbs_gap(function: Function) -> None:
     """Check f(log_pi, log_pi_0, reward, beta): beta KL(pi || pi*) for each prompt, in units of reward, shape (N,).
 

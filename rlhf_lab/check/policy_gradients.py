@@ -1,5 +1,6 @@
-"""What the checkers of the chapter "RLHF with policy gradients" know: answer keys, cases and typical mistakes."""
+"""What the checkers of the chapters on policy gradients and PPO know: answer keys, cases and typical mistakes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.random import Generator
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths, wide
 from rlhf_lab.methods import actor_critic, best_of_n, policy_gradient
 from rlhf_lab.models import gibbs, lm
-from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 
 
 def _scores(policy: Array, drawn: Array) -> Array:
@@ -242,3 +243,105 @@ def _best_of_n_mistakes(policy: Array, reward: Array, n: int) -> dict[str, Any]:
 
 
 BEST_OF_N_KL = Exercise("best_of_n_kl", "one number", _best_of_n_kl, _best_of_n_case, _best_of_n_mistakes)
+
+
+def _passes(
+    policy: Array,
+    drawn: Array,
+    advantage: Array,
+    clip_range: float,
+    step_size: float,
+    passes: int,
+    weight: Callable[[Array, Array], Array] | None = None,
+    start: Callable[[Array, Array], Array] = lambda policy, now: policy,
+    scores: Callable[[Array, Array, Array], Array] = lambda policy, now, drawn: _scores(now, drawn),
+) -> Array:
+    def free(ratio: Array, advantage: Array) -> Array:
+        return np.where(advantage > 0, ratio < 1 + clip_range, ratio > 1 - clip_range) * ratio * advantage
+
+    now = policy
+    for _ in range(passes):
+        ratio = now[drawn] / start(policy, now)[drawn]
+        step = (weight or free)(ratio, advantage) @ scores(policy, now, drawn) / len(drawn)
+        now = np.exp(log_softmax(np.log(now) + step_size * step))
+    return now
+
+
+def _passes_case(rng: Generator) -> Case:
+    answers, count = int(rng.integers(3, 6)), int(rng.integers(6, 10))
+    advantage = rng.choice([-1, 1], size=count) * rng.integers(5, 30, size=count) / 10
+    policy, drawn = np.exp(log_probs(rng, answers) / 2), rng.integers(answers, size=count)
+    return policy / policy.sum(), drawn, advantage, 0.2, float(rng.choice([0.5, 1.0])), int(rng.integers(3, 6))
+
+
+def _passes_mistakes(
+    policy: Array, drawn: Array, advantage: Array, clip_range: float, step_size: float, passes: int
+) -> dict[str, Any]:
+    case = policy, drawn, advantage, clip_range, step_size, passes
+    right = _passes(*case)
+
+    def inside(ratio: Array, advantage: Array) -> Array:
+        return (np.abs(ratio - 1) < clip_range) * ratio * advantage
+
+    return {
+        "You never clip: where the ratio has gone far enough, the gradient is zero.": _passes(
+            *case, weight=lambda ratio, advantage: ratio * advantage
+        ),
+        "You forgot the ratio: the gradient of u A is u A times the score.": _passes(
+            *case,
+            weight=lambda ratio, advantage: (
+                np.where(advantage > 0, ratio < 1 + clip_range, ratio > 1 - clip_range) * advantage
+            ),
+        ),
+        "You clip on both sides; a token that moved the wrong way must be free to come back.": _passes(
+            *case, weight=inside
+        ),
+        "You move pi_old along with the policy: the ratio is to the policy that wrote the answers.": _passes(
+            *case, start=lambda policy, now: now
+        ),
+        "Your scores are those of the old policy: take them at the policy of this pass.": _passes(
+            *case, scores=lambda policy, now, drawn: _scores(policy, drawn)
+        ),
+        "You take one pass only.": _passes(*case[:-1], 1),
+        "You sum over the answers; take their mean.": _passes(*case[:4], step_size * len(drawn), passes),
+        "The sign is flipped: a step down the loss makes good answers likelier.": _passes(
+            *case[:4], -step_size, passes
+        ),
+        "You return log-probabilities; return probabilities.": np.log(right),
+    }
+
+
+PPO_PASSES = Exercise("ppo_passes", "the probability of each answer", _passes, _passes_case, _passes_mistakes)
+
+
+def _explained_variance(values: Array, returns: Array) -> Array:
+    return 1 - np.var(returns - values) / np.var(returns)
+
+
+def _explained_variance_case(rng: Generator) -> Case:
+    count = int(rng.integers(4, 9))
+    values = tenths(rng, count) + np.arange(count)
+    return values, values + tenths(rng, count) / 2 + 1
+
+
+def _explained_variance_mistakes(values: Array, returns: Array) -> dict[str, Any]:
+    right, total = _explained_variance(values, returns), np.var(returns)
+    return {
+        "You return the share that is left; subtract it from 1.": 1 - right,
+        "You count a constant error as unexplained: take the variance of G - V, not the mean of its square.": 1
+        - np.mean((returns - values) ** 2) / total,
+        "You compare the variance of the values with that of the returns; a wild critic would look good.": np.var(
+            values
+        )
+        / total,
+        "You return the squared correlation, which forgives a wrong scale.": np.corrcoef(values, returns)[0, 1] ** 2,
+        "You divide by the variance of the values; divide by that of the returns.": 1
+        - np.var(returns - values) / np.var(values),
+        "You take standard deviations; take variances.": 1 - np.std(returns - values) / np.std(returns),
+        "You forgot to divide by the variance of the returns.": total - np.var(returns - values),
+    }
+
+
+EXPLAINED_VARIANCE = Exercise(
+    "explained_variance", "one number", _explained_variance, _explained_variance_case, _explained_variance_mistakes
+)

@@ -1,6 +1,7 @@
 """Where policy gradients with a changed price or credit come to rest: exact end points, by sweeps over the tree.
 
-Beside the chapter "RLHF with policy gradients"; functions stand in the order of its equations.
+Beside the chapters "RLHF with policy gradients" and "PPO and the whole pipeline"; functions stand in the order of
+their equations.
 
     pi policy    pi_0 reference    R reward    beta KL weight    s state    Q what a token earns    V value
 
@@ -29,6 +30,16 @@ def entropy_bonus(levels: Levels, rewards: Levels, beta: float, weight: float) -
         return tilt(beta / full * levels[t], q, full)
 
     return _sweep(levels, rewards, rest, lambda t, log_pi, q: q - beta * (log_pi - levels[t]))
+
+
+def without_price(log_pi_0: Array, reward: Array) -> Array:
+    """log pi_0 given that the reward is the highest, (..., A) (eq-raft-end).
+
+    The limit of exact RAFT, and of Gibbs policies for beta to 0. Of all policies that say only answers of the highest
+    reward it is the nearest to pi_0, and to every Gibbs policy.
+    """
+    best = reward == np.max(reward, axis=-1, keepdims=True)
+    return log_softmax(np.where(best, log_pi_0, -1e6))
 
 
 def forward_price(log_pi_0: Array, earned: Array, beta: float) -> Array:
@@ -97,13 +108,3 @@ def _sweep(levels: Levels, rewards: Levels, rest: Callable[..., Array], earn: Ca
         found.insert(0, rest(t, q))
         value = expectation(found[0], earn(t, found[0], q))
     return found
-
-
-def without_price(log_pi_0: Array, reward: Array) -> Array:
-    """log pi_0 given that the reward is the highest, (..., A) (eq-raft-end).
-
-    The limit of exact RAFT, and of Gibbs policies for beta to 0. Of all policies that say only answers of the highest
-    reward it is the nearest to pi_0, and to every Gibbs policy.
-    """
-    best = reward == np.max(reward, axis=-1, keepdims=True)
-    return log_softmax(np.where(best, log_pi_0, -1e6))

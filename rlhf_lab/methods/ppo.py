@@ -1,6 +1,6 @@
 """Actor-critic methods as training loops: A2C and PPO.
 
-Beside the chapter "RLHF with policy gradients"; their equations stand in `actor_critic`.
+Beside the chapter "PPO and the whole pipeline"; their equations stand in `actor_critic`.
 
     V(s_t) value    gamma discount    lambda trace    epsilon clip range    c_V weight of the value loss
     beta KL weight
@@ -13,8 +13,8 @@ import autograd.numpy as np
 from autograd.tracer import getval
 from numpy.random import Generator
 
-from rlhf_lab.methods import actor_critic
-from rlhf_lab.methods.rollouts import Collect, Loss, Rollout, Task, described, rollout
+from rlhf_lab.methods import actor_critic, telemetry
+from rlhf_lab.methods.rollouts import Collect, Loss, Rollout, Task, rollout
 from rlhf_lab.models import lm
 from rlhf_lab.models.critics import Critic
 from rlhf_lab.numerics import checks, repeats
@@ -88,8 +88,7 @@ def _judge(critic: Critic, params: Params, batch: TokenBatch) -> tuple[Array, Ar
 
 
 def _diagnostics(batch: TokenBatch) -> dict[str, Array]:
-    told = actor_critic.explained_variance(batch.value_old, batch.returns, batch.mask)
-    return described(np.sum(batch.log_old, axis=-1), batch.mask) | {"explained_variance": told}
+    return telemetry.of_answers(batch.log_old, batch.value_old, batch.returns, batch.mask)
 
 
 def ppo(
@@ -157,10 +156,9 @@ def ppo(
             else actor_critic.clipped_value_loss(values, batch.value_old, batch.returns, batch.mask, value_clip)
         )
         now = getval(log_pi)
-        kl = actor_critic.approximate_kl(now, batch.log_old, batch.mask)
-        clipped = actor_critic.clip_fraction(now, batch.log_old, batch.mask, clip_range)
-        diagnostics = _diagnostics(batch) | {"approximate_kl": kl, "clip_fraction": clipped}
-        return Outcome(policy_loss + value_weight * value_loss, diagnostics, stop=kl > target_kl)
+        moved = telemetry.of_step(now, batch.log_old, batch.mask, clip_range)
+        stop = moved["approximate_kl"] > target_kl
+        return Outcome(policy_loss + value_weight * value_loss, _diagnostics(batch) | moved, stop=stop)
 
     return loss, collect
 

@@ -99,6 +99,31 @@ def best_of_n_kl(policy, reward, n):
     return kl(best_of_n(policy, reward, n), policy)
 
 
+def descend(policy, drawn, advantage, e, size, passes, *, slope=None, old=None, score=None, divide=True):
+    """Take the passes with loops over answers; the keywords break one thing each."""
+    slope = slope or (lambda u, a: u * a if (u < 1 + e if a > 0 else u > 1 - e) else 0.0)
+    logits = np.log(policy)
+    for _ in range(passes):
+        now = softmax(logits)
+        before = now if old else policy
+        step = np.zeros(len(policy))
+        for y, a in zip(drawn, advantage, strict=True):
+            step += slope(now[y] / before[y], a) * ((np.arange(len(policy)) == y) - (now if score is None else score))
+        logits = logits + size * step / (len(drawn) if divide else 1)
+    return softmax(logits)
+
+
+ppo_passes = descend
+
+
+def spread(numbers):
+    return statistics.pvariance([float(x) for x in numbers])
+
+
+def explained_variance(values, returns):
+    return 1 - spread(returns - values) / spread(returns)
+
+
 # Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
 
 
@@ -197,6 +222,36 @@ WRONG = {
         ),
         (lambda *case: sum(each_token(surrogate)(*case)), "You sum over the tokens; take the mean."),
         (each_token(surrogate), "You return one number for each token; take"),
+    ],
+    "ppo_passes": [
+        (lambda *case: descend(*case, slope=lambda u, a: u * a), "You never clip: where the ratio has gone"),
+        (
+            lambda p, d, adv, e, size, n: descend(
+                p, d, adv, e, size, n, slope=lambda u, a: a if (u < 1 + e if a > 0 else u > 1 - e) else 0.0
+            ),
+            "You forgot the ratio: the gradient of u A",
+        ),
+        (
+            lambda p, d, adv, e, size, n: descend(
+                p, d, adv, e, size, n, slope=lambda u, a: u * a if 1 - e < u < 1 + e else 0.0
+            ),
+            "You clip on both sides; a token that moved",
+        ),
+        (lambda *case: descend(*case, old=True), "You move pi_old along with the policy: the ratio"),
+        (lambda p, *case: descend(p, *case, score=p), "Your scores are those of the old policy: take"),
+        (lambda *case: descend(*case[:-1], 1), "You take one pass only."),
+        (lambda *case: descend(*case, divide=False), "You sum over the answers; take their mean."),
+        (lambda p, d, a, e, size, n: descend(p, d, a, e, -size, n), "The sign is flipped: a step down"),
+        (lambda *case: np.log(descend(*case)), "You return log-probabilities; return"),
+    ],
+    "explained_variance": [
+        (lambda v, g: spread(g - v) / spread(g), "You return the share that is left; subtract"),
+        (lambda v, g: 1 - statistics.fmean((g - v) ** 2) / spread(g), "You count a constant error as unexplained"),
+        (lambda v, g: spread(v) / spread(g), "You compare the variance of the values with"),
+        (lambda v, g: statistics.correlation(list(v), list(g)) ** 2, "You return the squared correlation, which"),
+        (lambda v, g: 1 - spread(g - v) / spread(v), "You divide by the variance of the values; divide"),
+        (lambda v, g: 1 - math.sqrt(spread(g - v) / spread(g)), "You take standard deviations; take variances."),
+        (lambda v, g: spread(g) - spread(g - v), "You forgot to divide by the variance of the returns."),
     ],
     "gibbs_gap": [
         (
