@@ -81,6 +81,22 @@ def policy_gradient(function: Function) -> None:
     _report(_token_mdp.POLICY_GRADIENT, function)
 
 
+def loss_floor(function: Function) -> None:
+    """Check f(counts): the least loss that a model which sees the prompt can have, nats for each text; its shape is ().
+
+    `counts` (N, A) are how many texts of a corpus have a prompt and an answer; no row is empty.
+    """
+    _report(_token_mdp.LOSS_FLOOR, function)
+
+
+def temperature_of(function: Function) -> None:
+    """Check f(log_pi, cooled): the temperature of each row, shape (N,).
+
+    `log_pi` and `cooled` (N, V) are log-probabilities of the tokens, before and after the temperature.
+    """
+    _report(_token_mdp.TEMPERATURE_OF, function)
+
+
 def bradley_terry_loss(function: Function) -> None:
     """Check f(first, second, label): the mean Bradley-Terry loss of N comparisons, one number, nats; its shape is ().
 

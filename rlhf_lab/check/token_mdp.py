@@ -1,4 +1,4 @@
-"""What the checkers of the chapter "A language model is an MDP" know: answer keys, cases and typical mistakes."""
+"""What the checkers of "A language model is an MDP" and "Pretraining is imitation" know: keys, cases and mistakes."""
 
 from typing import Any
 
@@ -231,4 +231,69 @@ POLICY_GRADIENT = Exercise(
     token_mdp.policy_gradient,
     _policy_gradient_case,
     _policy_gradient_mistakes,
+)
+
+
+def _loss_floor(counts: Array) -> Array:
+    seen, shares = counts > 0, counts / counts.sum(1, keepdims=True)
+    return np.asarray(-np.sum(counts[seen] * np.log(shares[seen])) / counts.sum())
+
+
+def _loss_floor_case(rng: Generator) -> Case:
+    counts = rng.integers(0, 7, size=wide(rng))
+    counts[:, 0] += 1
+    return (counts,)
+
+
+def _loss_floor_mistakes(counts: Array) -> dict[str, Any]:
+    right, texts = _loss_floor(counts), counts.sum(1)
+    rows = np.array([_loss_floor(row[None]) for row in counts])
+    return {
+        "You weigh all prompts alike; every text counts once, so weigh a prompt with its texts.": rows.mean(),
+        "You return one number for each prompt; average them over the texts.": rows,
+        "You forgot that the model sees the prompt: take shares among the texts of each prompt.": _loss_floor(
+            counts.sum(0)[None]
+        ),
+        "That is the entropy of prompts and answers together; the prompts are given.": _loss_floor(
+            counts.reshape(1, -1)
+        ),
+        "That is the sum over the texts; divide by their number.": right * counts.sum(),
+        "The sign is flipped: an entropy is never negative.": -right,
+        "You use logarithms to base 2; the book counts in nats.": right / np.log(2),
+        "You weigh each log-share alike; weigh it with the share of the texts.": np.mean(
+            [-np.log(row[row > 0] / n).mean() for row, n in zip(counts, texts, strict=True)]
+        ),
+    }
+
+
+LOSS_FLOOR = Exercise("loss_floor", "one number", _loss_floor, _loss_floor_case, _loss_floor_mistakes)
+
+
+def _temperature_of(log_pi: Array, cooled: Array) -> Array:
+    return np.asarray(np.ptp(log_pi, axis=1) / np.ptp(cooled, axis=1))
+
+
+def _temperature_of_case(rng: Generator) -> Case:
+    rows, vocab = wide(rng)
+    logits = np.array([rng.permutation(61)[:vocab] / 10 - 3 for _ in range(rows)])
+    temperature = rng.choice([0.5, 0.8, 1.25, 2.0], size=(rows, 1))
+    return log_softmax(logits), log_softmax(logits / temperature)
+
+
+def _temperature_of_mistakes(log_pi: Array, cooled: Array) -> dict[str, Any]:
+    right, p, q = _temperature_of(log_pi, cooled), np.exp(log_pi), np.exp(cooled)
+    return {
+        "That is 1/T: a sharper distribution has a lower temperature.": 1 / right,
+        "You divide log-probabilities: the normaliser moves all of a row; divide differences.": (log_pi / cooled).mean(
+            1
+        ),
+        "You divide variances: take the root, or divide differences.": right**2,
+        "You compare probabilities; T divides logarithms.": np.ptp(p, axis=1) / np.ptp(q, axis=1),
+        "You compare entropies; they do not grow in proportion to T.": lm.entropy(cooled) / lm.entropy(log_pi),
+        "You return one number; each row has a temperature of its own.": right.mean(),
+    }
+
+
+TEMPERATURE_OF = Exercise(
+    "temperature_of", "one number for each row", _temperature_of, _temperature_of_case, _temperature_of_mistakes
 )

@@ -202,17 +202,17 @@ def answer_log_probs(model: LanguageModel, params: Params, prompt: Array, horizo
     return answers_of_levels(policy_levels(model, params, prompt, horizon), model.eos)
 
 
-def entropy(log_pi: Array) -> Array:
-    """Return H(pi) = - sum_y pi(y | x) log pi(y | x), nats, over the last axis, 0 log 0 = 0 (eq-entropy)."""
-    return -expectation(log_pi, log_pi)
-
-
 def kl(log_pi: Array, log_ref: Array) -> Array:
     """Return KL(pi || ref) = sum_y pi(y | x) (log pi(y | x) - log ref(y | x)), nats, over the last axis (eq-kl).
 
     Infinite if pi says what the reference never says; what pi never says adds nothing.
     """
     return expectation(log_pi, log_pi, log_ref)
+
+
+def entropy(log_pi: Array) -> Array:
+    """Return H(pi) = - sum_y pi(y | x) log pi(y | x), nats, over the last axis, 0 log 0 = 0 (eq-entropy)."""
+    return -expectation(log_pi, log_pi)
 
 
 def cross_entropy(log_p: Array, log_pi: Array) -> Array:

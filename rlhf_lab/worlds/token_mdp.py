@@ -1,6 +1,7 @@
 """Text generation as a Markov decision process, solved exactly on the tree of prefixes.
 
-Beside the chapter "A language model is an MDP"; functions stand in the order of its equations.
+Beside the chapters "A language model is an MDP" and "Pretraining is imitation"; functions stand in the order of
+their equations.
 
     s state: prompt and the tokens so far    a action: the next token    r reward    gamma discount
     rho distribution of prompts    H horizon    pi policy    Q, V, A values    J performance
@@ -80,7 +81,10 @@ class TokenMDP:
 
 
 def terminal_rewards(rewards: Array, vocab: int, horizon: int, eos: int | None) -> Levels:
-    """Place the rewards (K, A) of complete answers on the tokens that complete them: levels (K, W^t, V)."""
+    """Place the rewards (K, A) of complete answers on the tokens that complete them (eq-terminal-reward).
+
+    Levels (K, W^t, V), zero elsewhere.
+    """
     words = vocab if eos is None else vocab - 1
     if rewards.shape[1] != count_responses(vocab, horizon, eos):
         raise ValueError(

@@ -59,10 +59,10 @@ FOUND = [
     ("label noise", "mis-click", "dpo"),
     ("Gibbs policies", "Gibbs policy", "dpo"),
     ("importance ratio", "probability ratio", ""),
-    ("temperature", "temperature", "token_mdp"),
+    ("temperature", "temperature", "pretraining"),
     ("length bias", "length bias", "reward_modeling"),
     ("policy gradient theorem", "RLHF with policy gradients", "policy_gradients"),
-    ("pretraining", "pretraining", "token_mdp"),
+    ("pretraining", "pretraining", "pretraining"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The exercises of the chapter "A language model is an MDP", solved and got wrong by a reader who likes loops."""
+"""Exercises on language models as MDPs and on pretraining, solved and got wrong by a reader who likes loops."""
 
 import math
 
@@ -60,6 +60,18 @@ def policy_gradient(policy, reward):
 def gibbs(log_pi_0, reward, beta):
     rows = log_pi_0 + reward / beta
     return np.array([[z - top - np.log(sum(np.exp(row - top))) for z in row] for row in rows for top in [max(row)]])
+
+
+def entropy(row):
+    return -sum(n / sum(row) * math.log(n / sum(row)) for n in row if n)
+
+
+def loss_floor(counts):
+    return sum(sum(row) * entropy(row) for row in counts) / np.sum(counts)
+
+
+def temperature_of(log_pi, cooled):
+    return [(p[0] - p[1]) / (q[0] - q[1]) for p, q in zip(log_pi, cooled, strict=True)]
 
 
 # Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
@@ -186,5 +198,26 @@ WRONG = {
         ),
         (lambda p, r: r.copy(), "That is the gradient in the probabilities; go on"),
         (lambda p, r: sum(p * r), "That is the expected reward itself; return"),
+    ],
+    "loss_floor": [
+        (lambda n: np.mean([entropy(row) for row in n]), "You weigh all prompts alike; every text"),
+        (lambda n: [entropy(row) for row in n], "You return one number for each prompt; average"),
+        (lambda n: entropy(sum(n)), "You forgot that the model sees the prompt"),
+        (lambda n: entropy(n.ravel()), "That is the entropy of prompts and answers together"),
+        (lambda n: sum(sum(row) * entropy(row) for row in n), "That is the sum over the texts; divide"),
+        (lambda n: -loss_floor(n), "The sign is flipped: an entropy"),
+        (lambda n: loss_floor(n) / math.log(2), "You use logarithms to base 2; the book"),
+        (
+            lambda n: np.mean([np.mean([-math.log(x / sum(row)) for x in row if x]) for row in n]),
+            "You weigh each log-share alike; weigh",
+        ),
+    ],
+    "temperature_of": [
+        (lambda p, q: 1 / np.array(temperature_of(p, q)), "That is 1/T: a sharper"),
+        (each(lambda p, q: np.mean(p / q)), "You divide log-probabilities: the normaliser"),
+        (each(lambda p, q: np.var(p) / np.var(q)), "You divide variances: take the root"),
+        (each(lambda p, q: np.ptp(np.exp(p)) / np.ptp(np.exp(q))), "You compare probabilities; T divides"),
+        (each(lambda p, q: (np.exp(q) @ q) / (np.exp(p) @ p)), "You compare entropies; they do not grow"),
+        (lambda p, q: np.mean(temperature_of(p, q)), "You return one number; each row"),
     ],
 }

@@ -60,6 +60,7 @@ def test_the_return_is_the_discounted_sum_of_what_is_still_to_come(discount):
     assert found[..., :-1] == pytest.approx(rewards[..., :-1] + discount * found[..., 1:], abs=1e-14)
 
 
+@pytest.mark.equation("eq-terminal-reward")
 def test_the_reward_of_an_answer_is_paid_with_its_last_token(world):
     mdp, _, _ = world
     levels, answers, rewards = mdp.token_rewards(), mdp.answers(), mdp.answer_rewards()
