@@ -74,6 +74,18 @@ def test_the_scoreboard_draws_the_figures_that_the_chapter_does_not(monkeypatch)
     plt.close("all")
 
 
+def test_the_page_on_the_leaderboard_runs_and_tells_its_figure(capsys, monkeypatch):
+    page = ROOT / "book/leaderboard.md"
+    assert book_index.untold_figures(page) == []
+    assert book_index.unchecked_sections(page) == []
+    monkeypatch.setattr(plt, "show", lambda: None)
+    code = "".join(cell["code"] for cell in book_index.cells(page.read_text(encoding="utf-8")))
+    with plt.rc_context():
+        exec(re.sub("^:tags:.*$", "", code, flags=re.MULTILINE), {})
+    assert "it is hot thanks" in capsys.readouterr().out
+    plt.close("all")
+
+
 @every_chapter
 def test_a_notebook_was_executed_from_top_to_bottom_without_errors(text):
     assert book_index.badly_executed(text.with_suffix(".ipynb")) == []

@@ -139,6 +139,33 @@ def expected_calibration_error(function: Function) -> None:
     _report(_reward_modeling.EXPECTED_CALIBRATION_ERROR, function)
 
 
+def cohen_kappa(function: Function) -> None:
+    """Check f(first, second): Cohen's kappa of two people, one number; its shape is ().
+
+    `first` and `second` (N,) are the labels 0 and 1 that they gave to the same comparisons.
+    """
+    _report(_reward_modeling.COHEN_KAPPA, function)
+
+
+def bradley_terry_gradient(function: Function) -> None:
+    """Check f(difference, label, weights): the gradient of the mean Bradley-Terry loss in the weights, shape (D,).
+
+    `difference` (N, D) holds the features of the first answer minus those of the second, `label` (N,) is 0, 1/2 or 1,
+    `weights` (D,) are those of a linear reward.
+    """
+    _report(_reward_modeling.BRADLEY_TERRY_GRADIENT, function)
+
+
+def data_smoothing(function: Function) -> None:
+    """Check f(difference, label, step_size, rate, rounds): the weights after Iterated Data Smoothing, shape (D,).
+
+    `difference` (N, D) and `label` (N,) are the comparisons; the linear reward starts at zero. Each of `rounds` rounds
+    takes a step of `step_size` on the mean loss, then moves the labels by the share `rate` towards the predictions from
+    before the step.
+    """
+    _report(_reward_modeling.DATA_SMOOTHING, function)
+
+
 def overestimate(function: Function) -> None:
     """Check f(learned, reward, log_pi, log_pi_0): how much too high a policy is judged, of shape ().
 

@@ -1,4 +1,4 @@
-"""What the checkers of the chapter "Learning a reward from people" know: answer keys, cases and typical mistakes."""
+"""What the checkers of rewards from people and kinds of feedback know: answer keys, cases and typical mistakes."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.random import Generator
 from scipy.special import expit
 
 from rlhf_lab.check.diagnosis import Case, Exercise, tenths, wide
-from rlhf_lab.feedback import evaluation, hidden_context, likelihoods
+from rlhf_lab.feedback import annotators, evaluation, hidden_context, likelihoods, linear_fits
 from rlhf_lab.numerics.autodiff import Array
 
 
@@ -219,4 +219,116 @@ EXPECTED_CALIBRATION_ERROR = Exercise(
     _expected_calibration_error_case,
     _expected_calibration_error_mistakes,
     traits=lambda p, label, bins: {"a prediction is 1": (p == 1).any()},
+)
+
+
+def _cohen_kappa(first: Array, second: Array) -> Array:
+    return annotators.cohen_kappa(np.stack([first, second]))[0, 1]
+
+
+def _cohen_kappa_case(rng: Generator) -> Case:
+    first = np.append([1.0, 0.0], rng.integers(2, size=int(rng.integers(4, 11))))  # both labels: kappa is defined
+    second = np.where(rng.random(len(first)) < 0.3, 1 - first, first)
+    second[:2] = first[:2]
+    return first, second
+
+
+def _cohen_kappa_mistakes(first: Array, second: Array) -> dict[str, Any]:
+    agreed, a, b = np.mean(first == second), first.mean(), second.mean()
+    chance = a * b + (1 - a) * (1 - b)
+    return {
+        "That is the agreement; subtract what two would reach by chance.": agreed,
+        "You subtract chance, but do not divide by 1 - chance: full agreement should be 1.": agreed - chance,
+        "Chance is not 1/2: two people who both often say 1 agree more often than that.": 2 * agreed - 1,
+        "You forgot that people also agree by chance on label 0.": (agreed - a * b) / (1 - a * b),
+        "You count only the cases in which both say 1 as agreement.": (np.mean(first * second) - chance) / (1 - chance),
+    }
+
+
+COHEN_KAPPA = Exercise("cohen_kappa", "one number", _cohen_kappa, _cohen_kappa_case, _cohen_kappa_mistakes)
+
+
+def _bradley_terry_gradient(difference: Array, label: Array, weights: Array) -> Array:
+    return difference.T @ (expit(difference @ weights) - label) / len(label)
+
+
+def _bradley_terry_gradient_case(rng: Generator) -> Case:
+    rows, size = wide(rng)
+    label = rng.choice([0.0, 0.5, 1.0], size=rows, p=[0.4, 0.2, 0.4])
+    return tenths(rng, rows, size + 1), label, tenths(rng, size + 1)
+
+
+def _bradley_terry_gradient_mistakes(difference: Array, label: Array, weights: Array) -> dict[str, Any]:
+    p = expit(difference @ weights)
+    right = _bradley_terry_gradient(difference, label, weights)
+    return {
+        "That is the direction of the step; the gradient of the loss is its negative.": -right,
+        "You sum over the comparisons; the loss is their mean.": right * len(label),
+        "You take the mean over the weights, too; divide by the number of comparisons.": right / len(weights),
+        "You ignore the labels, as if the first were always preferred.": difference.T @ (p - 1) / len(label),
+        "That is the gradient of a squared error: the slope p (1 - p) of the sigmoid cancels in the cross-entropy.": (
+            difference.T @ ((p - label) * p * (1 - p)) / len(label)
+        ),
+        "You compare the label with the margin; compare it with the sigmoid of the margin.": difference.T
+        @ (difference @ weights - label)
+        / len(label),
+    }
+
+
+BRADLEY_TERRY_GRADIENT = Exercise(
+    "bradley_terry_gradient",
+    "one number for each weight",
+    _bradley_terry_gradient,
+    _bradley_terry_gradient_case,
+    _bradley_terry_gradient_mistakes,
+    traits=lambda difference, label, weights: {"a label is 1/2": (label == 0.5).any()},
+)
+
+
+def _smooth(difference: Array, label: Array, step_size: float, rate: float, rounds: int, late: bool = False) -> Array:
+    weights = np.zeros(difference.shape[1])
+    for _ in range(rounds):
+        p = expit(difference @ weights)
+        weights = weights + step_size / len(label) * difference.T @ (label - p)
+        label = linear_fits.smoothed(label, expit(difference @ weights) if late else p, rate)
+    return weights
+
+
+def _data_smoothing(difference: Array, label: Array, step_size: float, rate: float, rounds: int) -> Array:
+    found = linear_fits.iterated_data_smoothing(difference, label, step_size=step_size, rate=rate, rounds=rounds)
+    return found.weights[-1]
+
+
+def _data_smoothing_case(rng: Generator) -> Case:
+    rows, size = wide(rng)
+    label = rng.integers(2, size=rows).astype(float)
+    rounds = int(rng.integers(3, 7))
+    return tenths(rng, rows, size), label, float(rng.choice([0.1, 0.5, 1.0])), float(rng.choice([0.1, 0.3])), rounds
+
+
+def _data_smoothing_mistakes(
+    difference: Array, label: Array, step_size: float, rate: float, rounds: int
+) -> dict[str, Any]:
+    given = (difference, label, step_size)
+    return {
+        "You never move the labels: that is plain gradient descent.": _smooth(*given, 0.0, rounds),
+        "You smooth with the margins after the step; use those before it.": _smooth(*given, rate, rounds, late=True),
+        "The shares are swapped: a label keeps 1 - s of itself.": _smooth(*given, 1 - rate, rounds),
+        "You walk uphill on the loss: the step is minus its gradient.": _smooth(
+            difference, label, -step_size, rate, rounds
+        ),
+        "You sum over the comparisons; the loss is their mean.": _smooth(
+            difference, label, step_size * len(label), rate, rounds
+        ),
+        "You take one round too few.": _smooth(*given, rate, rounds - 1),
+    }
+
+
+DATA_SMOOTHING = Exercise(
+    "data_smoothing",
+    "one number for each weight",
+    _data_smoothing,
+    _data_smoothing_case,
+    _data_smoothing_mistakes,
+    traits=lambda difference, label, step_size, rate, rounds: {"every label is 1": (label == 1).all()},
 )

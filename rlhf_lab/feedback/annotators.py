@@ -33,51 +33,27 @@ def with_noise(margin: Array, noise: float) -> Array:
     return bradley_terry(np.asarray(margin) / checks.positive("noise", noise))
 
 
-def with_misclicks(p: Array, rate: float) -> Array:
-    """(1 - epsilon) p + epsilon / 2: with probability epsilon, `rate`, the answer is a coin flip (eq-misclick).
+def agreement(p: Array) -> Array:
+    """Return how often annotators a and b agree, the mean of p_a p_b + (1 - p_a)(1 - p_b): (A, A) (eq-agreement).
 
-    Christiano et al. 2017 take epsilon = 0.1. Half of the coin flips are right: a share epsilon / 2 is wrong.
+    `p` (A, N) holds the labels 0 and 1 that A annotators gave to the same comparisons, or the probabilities of label
+    1: then this is the agreement that one must expect, and the diagonal how often people agree with themselves.
     """
-    return (1 - checks.share("rate", rate)) * checks.share("p", p) + rate / 2
+    p = _answers(p)
+    return (p @ p.T + (1 - p) @ (1 - p).T) / p.shape[1]
 
 
-def with_ties(margin: Array, tie: float) -> Array:
-    """Probabilities of loss, tie and win of the first, in proportion to exp(-m/2), nu, exp(m/2): (..., N, 3) (eq-ties).
+def cohen_kappa(p: Array) -> Array:
+    """Return (agreement - chance) / (1 - chance) for each two annotators, (A, A) (eq-kappa). Cohen 1960.
 
-    `tie` is nu >= 0; two equal answers tie with probability nu / (2 + nu). Davidson 1970.
+    Chance is the agreement of two who ignore the answers but keep their shares of label 1. `p` as in `agreement`.
     """
-    checks.not_negative("tie", tie, "the weight nu of a tie")
-    half = np.abs(margin) / 2  # the largest of the three weights becomes 1
-    weight = np.stack([np.exp(-margin / 2 - half), tie * np.exp(-half), np.exp(margin / 2 - half)], axis=-1)
-    return weight / weight.sum(-1, keepdims=True)
-
-
-def of_population(p: Array, shares: Array) -> Array:
-    """sum_z share_z p_z: what a comparison tells if each is answered by whoever comes along (eq-population).
-
-    `p` (Z, ..., N) holds the probability for each kind of person, `shares` (Z,) how many of each there are.
-    """
-    return np.tensordot(checks.probabilities("shares", shares), checks.share("p", p), axes=1)
-
-
-def of_matrix(matrix: Array, first: Array, second: Array) -> Array:
-    """Look up P(first > second), shape (..., N), in a matrix (A, A) of preferences between A answers.
-
-    Such an annotator need not be transitive. Raises unless P(a > b) + P(b > a) = 1 for all pairs.
-    """
-    return checks.preference_matrix(matrix)[first, second]
-
-
-def sample_labels(p: Array, rng: Generator) -> Array:
-    """Draw labels, 1 with probability `p` and 0 otherwise, of the shape of `p`."""
-    p = checks.share("p", np.asarray(p))
-    return np.where(rng.random(p.shape) < p, 1.0, 0.0)
-
-
-def sample_labels_with_ties(p: Array, rng: Generator) -> Array:
-    """Draw labels 0, 1/2 and 1 with the probabilities (..., N, 3) that `with_ties` returns."""
-    cumulative = np.cumsum(checks.probabilities("p", p), axis=-1)[..., :-1]
-    return (rng.random(cumulative.shape[:-1])[..., None] > cumulative).sum(-1) / 2
+    p = _answers(p)
+    ones = p.mean(-1)
+    chance = np.outer(ones, ones) + np.outer(1 - ones, 1 - ones)
+    if (chance > 1 - 1e-12).any():
+        raise ValueError("an annotator gave the same label to every comparison: kappa is not defined (0 / 0)")
+    return (agreement(p) - chance) / (1 - chance)
 
 
 def sample_ratings(reward: Array, noise: float, rng: Generator) -> Array:
@@ -125,27 +101,51 @@ def in_rank_order(answers: Array, order: Array) -> Array:
     return np.take_along_axis(answers, order[..., None], axis=-2)
 
 
-def agreement(p: Array) -> Array:
-    """Return how often annotators a and b agree, the mean of p_a p_b + (1 - p_a)(1 - p_b): (A, A) (eq-agreement).
+def with_misclicks(p: Array, rate: float) -> Array:
+    """(1 - epsilon) p + epsilon / 2: with probability epsilon, `rate`, the answer is a coin flip (eq-misclick).
 
-    `p` (A, N) holds the labels 0 and 1 that A annotators gave to the same comparisons, or the probabilities of label
-    1: then this is the agreement that one must expect, and the diagonal how often people agree with themselves.
+    Christiano et al. 2017 take epsilon = 0.1. Half of the coin flips are right: a share epsilon / 2 is wrong.
     """
-    p = _answers(p)
-    return (p @ p.T + (1 - p) @ (1 - p).T) / p.shape[1]
+    return (1 - checks.share("rate", rate)) * checks.share("p", p) + rate / 2
 
 
-def cohen_kappa(p: Array) -> Array:
-    """Return (agreement - chance) / (1 - chance) for each two annotators, (A, A) (eq-kappa). Cohen 1960.
+def with_ties(margin: Array, tie: float) -> Array:
+    """Probabilities of loss, tie and win of the first, in proportion to exp(-m/2), nu, exp(m/2): (..., N, 3) (eq-ties).
 
-    Chance is the agreement of two who ignore the answers but keep their shares of label 1. `p` as in `agreement`.
+    `tie` is nu >= 0; two equal answers tie with probability nu / (2 + nu). Davidson 1970.
     """
-    p = _answers(p)
-    ones = p.mean(-1)
-    chance = np.outer(ones, ones) + np.outer(1 - ones, 1 - ones)
-    if (chance > 1 - 1e-12).any():
-        raise ValueError("an annotator gave the same label to every comparison: kappa is not defined (0 / 0)")
-    return (agreement(p) - chance) / (1 - chance)
+    checks.not_negative("tie", tie, "the weight nu of a tie")
+    half = np.abs(margin) / 2  # the largest of the three weights becomes 1
+    weight = np.stack([np.exp(-margin / 2 - half), tie * np.exp(-half), np.exp(margin / 2 - half)], axis=-1)
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def of_population(p: Array, shares: Array) -> Array:
+    """sum_z share_z p_z: what a comparison tells if each is answered by whoever comes along (eq-population).
+
+    `p` (Z, ..., N) holds the probability for each kind of person, `shares` (Z,) how many of each there are.
+    """
+    return np.tensordot(checks.probabilities("shares", shares), checks.share("p", p), axes=1)
+
+
+def of_matrix(matrix: Array, first: Array, second: Array) -> Array:
+    """Look up P(first > second), shape (..., N), in a matrix (A, A) of preferences between A answers.
+
+    Such an annotator need not be transitive. Raises unless P(a > b) + P(b > a) = 1 for all pairs.
+    """
+    return checks.preference_matrix(matrix)[first, second]
+
+
+def sample_labels(p: Array, rng: Generator) -> Array:
+    """Draw labels, 1 with probability `p` and 0 otherwise, of the shape of `p`."""
+    p = checks.share("p", np.asarray(p))
+    return np.where(rng.random(p.shape) < p, 1.0, 0.0)
+
+
+def sample_labels_with_ties(p: Array, rng: Generator) -> Array:
+    """Draw labels 0, 1/2 and 1 with the probabilities (..., N, 3) that `with_ties` returns."""
+    cumulative = np.cumsum(checks.probabilities("p", p), axis=-1)[..., :-1]
+    return (rng.random(cumulative.shape[:-1])[..., None] > cumulative).sum(-1) / 2
 
 
 def circle(wins: Array) -> Array:

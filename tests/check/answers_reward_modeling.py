@@ -1,4 +1,4 @@
-"""The exercises of the chapter "Learning a reward from people", solved and got wrong by a reader who likes loops."""
+"""Exercises on rewards from people and kinds of feedback, solved and got wrong by a reader who likes loops."""
 
 import math
 
@@ -77,6 +77,44 @@ def each_bin(function):
 
 def gaps(p, label, bins):
     return [abs(said - was) for said, was, *_ in bins_of(p, label, bins)]
+
+
+def counted(first, second):
+    """How often two people say the same, say 1 both, and say 1 each."""
+    n = len(first)
+    same = sum(a == b for a, b in zip(first, second, strict=True)) / n
+    return same, sum(first * second) / n, sum(first) / n, sum(second) / n
+
+
+def cohen_kappa(first, second):
+    same, _, a, b = counted(first, second)
+    return 1 - (1 - same) / (a + b - 2 * a * b)
+
+
+def by_chance(function):
+    """Call `function(same, both say 1, first says 1, second says 1)`."""
+    return lambda first, second: function(*counted(first, second))
+
+
+def each_comparison(function):
+    """Average `function(label, margin) * difference` over the comparisons."""
+    return lambda difference, label, weights: (
+        sum(function(w, sum(d * weights)) * d for d, w in zip(difference, label, strict=True)) / len(label)
+    )
+
+
+bradley_terry_gradient = each_comparison(lambda w, m: (1 - w) * sigmoid(m) - w * sigmoid(-m))
+
+
+def data_smoothing(difference, label, step_size, rate, rounds, late=False):
+    theta, label = np.zeros(difference.shape[1]), label.tolist()
+    for _ in range(rounds):
+        before = theta
+        slope = bradley_terry_gradient(difference, label, theta)
+        theta = theta - step_size * slope
+        for k, d in enumerate(difference):
+            label[k] += rate * (sigmoid(sum(d * (theta if late else before))) - label[k])
+    return theta
 
 
 WRONG = {
@@ -160,5 +198,49 @@ WRONG = {
             "You compare confidence with accuracy; compare",
         ),
         (lambda p, label, bins: np.mean(abs(p - label)), "You average |p - l| over single comparisons; average"),
+    ],
+    "cohen_kappa": [
+        (by_chance(lambda same, both, a, b: same), "That is the agreement; subtract"),
+        (
+            by_chance(lambda same, both, a, b: same - a * b - (1 - a) * (1 - b)),
+            "You subtract chance, but do not divide",
+        ),
+        (by_chance(lambda same, both, a, b: (same - 0.5) / 0.5), "Chance is not 1/2: two"),
+        (
+            by_chance(lambda same, both, a, b: 1 - (1 - same) / (1 - a * b)),
+            "You forgot that people also agree by chance",
+        ),
+        (by_chance(lambda same, both, a, b: 1 - (1 - both) / (a + b - 2 * a * b)), "You count only the cases in which"),
+    ],
+    "bradley_terry_gradient": [
+        (lambda d, w, theta: -bradley_terry_gradient(d, w, theta), "That is the direction of the step; the gradient"),
+        (lambda d, w, theta: len(w) * bradley_terry_gradient(d, w, theta), "You sum over the comparisons; the loss"),
+        (
+            lambda d, w, theta: bradley_terry_gradient(d, w, theta) / len(theta),
+            "You take the mean over the weights, too; divide",
+        ),
+        (each_comparison(lambda w, m: -sigmoid(-m)), "You ignore the labels, as if"),
+        (
+            each_comparison(lambda w, m: (sigmoid(m) - w) * sigmoid(m) * sigmoid(-m)),
+            "That is the gradient of a squared",
+        ),
+        (each_comparison(lambda w, m: m - w), "You compare the label with the margin; compare"),
+    ],
+    "data_smoothing": [
+        (lambda d, w, step, rate, rounds: data_smoothing(d, w, step, 0, rounds), "You never move the labels: that"),
+        (
+            lambda d, w, step, rate, rounds: data_smoothing(d, w, step, rate, rounds, late=True),
+            "You smooth with the margins after the step; use",
+        ),
+        (lambda d, w, step, rate, rounds: data_smoothing(d, w, step, 1 - rate, rounds), "The shares are swapped: a"),
+        (
+            lambda d, w, step, rate, rounds: data_smoothing(d, w, -step, rate, rounds),
+            "You walk uphill on the loss: the",
+        ),
+        (
+            lambda d, w, step, rate, rounds: data_smoothing(d, w, len(w) * step, rate, rounds),
+            "You sum over the comparisons; the loss",
+        ),
+        (lambda d, w, step, rate, rounds: data_smoothing(d, w, step, rate, rounds - 1), "You take one round too few."),
     ],
 }
