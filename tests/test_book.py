@@ -71,7 +71,7 @@ def test_the_scoreboard_draws_the_figures_that_the_chapter_does_not(monkeypatch)
         exec(re.sub("^:tags:.*$", "", code, flags=re.MULTILINE), {})
     drawn = " ".join(re.findall(r"ilhf_figures\.(\w+)\(load\)", code))
     assert drawn == "fig1 fig3 fig2 table3 fig6 fig7 scales joint"
-    assert len(set(shown)) == 8
+    assert len(set(shown)) == 9
     plt.close("all")
 
 
