@@ -323,6 +323,24 @@ def own_loss(function: Function) -> None:
     print("own_loss: " + (right if wrong is None else f"not yet. {wrong}"))
 
 
+def dpo_step(function: Function) -> None:
+    """Check f(logits, log_pi_0, chosen, rejected, beta, step_size): a table after one step of DPO, shape (A,).
+
+    One prompt and one comparison, one step of gradient descent on its loss. `logits` (A,) are the parameters,
+    `log_pi_0` (A,) the log-probabilities of the reference, `chosen` and `rejected` the indices of two answers,
+    `beta` > 0 the weight of the KL term, and `step_size` > 0.
+    """
+    _report(_dpo.DPO_STEP, function)
+
+
+def robust_loss(function: Function) -> None:
+    """Check f(h, beta, flip): the robust DPO loss of each comparison, shape (N,).
+
+    `h` (N,) are margins, `beta` > 0 the weight of the KL term, and `flip` < 1/2 the share of flipped labels.
+    """
+    _report(_dpo.ROBUST_LOSS, function)
+
+
 def reinforce_gradient(function: Function) -> None:
     """Check f(policy, drawn, advantage): the REINFORCE estimate of the gradient in the logits, shape (A,).
 

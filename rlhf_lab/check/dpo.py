@@ -7,9 +7,9 @@ import numpy as np
 from autograd import elementwise_grad
 from numpy.random import Generator
 
-from rlhf_lab.check.diagnosis import Case, Exercise, Function, log_probs, wide
+from rlhf_lab.check.diagnosis import Case, Exercise, Function, log_probs, tenths, wide
 from rlhf_lab.methods import direct
-from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 
 BETAS = (0.3, 0.5, 2.0)
 
@@ -256,3 +256,73 @@ def own_loss(f: Function) -> str | None:
     if np.allclose(slope(_MARGINS) / slope(np.zeros(1)), 2 * _sigmoid(-scale * _MARGINS), rtol=1e-6):
         return "It is the logistic function, which is DPO: find another."
     return None
+
+
+def _dpo_step(logits: Array, log_pi_0: Array, chosen: int, rejected: int, beta: float, step_size: float) -> Array:
+    g_w, g_l = np.eye(len(logits))[[chosen, rejected]]  # less the policy, which cancels
+    u = logits - log_pi_0
+    return logits - step_size * direct.dpo_gradient(g_w, g_l, u[chosen] - u[rejected], beta)
+
+
+def _dpo_step_case(rng: Generator) -> Case:
+    count = int(rng.integers(3, 7))
+    chosen, rejected = (int(k) for k in rng.permutation(count)[:2])
+    beta, step_size = float(rng.choice(BETAS)), float(rng.choice((0.5, 1.5, 4.0)))
+    return tenths(rng, count), log_probs(rng, count), chosen, rejected, beta, step_size
+
+
+def _dpo_step_mistakes(
+    logits: Array, log_pi_0: Array, chosen: int, rejected: int, beta: float, step_size: float
+) -> dict[str, Any]:
+    up, down = np.eye(len(logits))[[chosen, rejected]]
+    u = logits - log_pi_0
+    h = u[chosen] - u[rejected]
+    step = step_size * beta * _sigmoid(-beta * h) * (up - down)
+    right = logits + step
+    unanchored = beta * _sigmoid(-beta * (logits[chosen] - logits[rejected]))
+    return {
+        "The sign is flipped: the chosen answer gains, and the rejected one loses.": logits - step,
+        "You forgot the rejected answer: its logit falls as far as the chosen one's rises.": np.where(
+            up, right, logits
+        ),
+        "You forgot the reference: the weight depends on the margin of log-ratios.": (
+            logits + step_size * unanchored * (up - down)
+        ),
+        "You forgot the factor beta in front of the sigmoid.": logits + step / beta,
+        "You forgot the weight: a step is as long as the implicit reward is wrong.": logits + step_size * (up - down),
+        "The sign inside the sigmoid is flipped: a comparison that is right moves little.": (
+            logits + step_size * beta * _sigmoid(beta * h) * (up - down)
+        ),
+        "That is the step alone; return the new logits.": step,
+        "You return log-probabilities; return logits, in which ten answers of twelve stay.": log_softmax(right),
+    }
+
+
+DPO_STEP = Exercise("dpo_step", "one logit for each answer", _dpo_step, _dpo_step_case, _dpo_step_mistakes)
+
+
+def _robust_loss_case(rng: Generator) -> Case:
+    h = rng.integers(-30, 31, size=int(rng.integers(1, 6))) / 10
+    return h, float(rng.choice(BETAS)), float(rng.choice((0.05, 0.1, 0.3)))
+
+
+def _robust_loss_mistakes(h: Array, beta: float, flip: float) -> dict[str, Any]:
+    loss = partial(direct.dpo, beta=beta)
+    right = direct.robust_dpo(h, beta, flip)
+    return {
+        "That is label smoothing: subtract the second term, and divide by 1 - 2 s.": direct.smoothed_dpo(h, beta, flip),
+        "You forgot to divide by 1 - 2 s.": right * (1 - 2 * flip),
+        "You divide by 1 - s; the two shares differ by 1 - 2 s.": right * (1 - 2 * flip) / (1 - flip),
+        "The shares are swapped: 1 - s belongs to the label as it was given.": (
+            (flip * loss(h) - (1 - flip) * loss(-h)) / (1 - 2 * flip)
+        ),
+        "You turn the loss around, not the margin: the second term is the loss at -h.": loss(h) / (1 - 2 * flip),
+        "That is DPO, which takes every label for right.": loss(h),
+        "You forgot beta: the margin is multiplied by it.": direct.robust_dpo(h, 1.0, flip),
+        "You averaged over the batch; return the loss of each comparison.": right.mean(),
+    }
+
+
+ROBUST_LOSS = Exercise(
+    "robust_loss", "one number for each comparison", direct.robust_dpo, _robust_loss_case, _robust_loss_mistakes
+)

@@ -81,95 +81,12 @@ def dpo_weight(h: Array, beta: float) -> Array:
     return checks.positive("beta", beta) * np.exp(-np.logaddexp(0.0, beta * h))
 
 
-def diagnostics(
-    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
-) -> dict[str, Array]:
-    """Return means over the last axis of what TRL's DPOTrainer logs, under its names; arguments as in `margin`.
+def dpo_gradient(g_w: Array, g_l: Array, h: Array, beta: float) -> Array:
+    """-w(h) (g_w - g_l): the gradient of DPO's loss of one comparison, g_w and g_l (..., D) (eq-dpo-gradient).
 
-    An accuracy counts comparisons whose chosen response has the higher implicit reward; equal ones count as wrong.
+    w is `dpo_weight`, h (...) the margin. Rafailov et al. 2023, below eq. 7.
     """
-    given = _four(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    chosen, rejected = (implicit_reward(*pair, beta) for pair in zip(given[:2], given[2:], strict=True))
-    columns = {
-        "rewards/chosen": chosen,
-        "rewards/rejected": rejected,
-        "rewards/accuracies": 1.0 * (chosen > rejected),
-        "rewards/margins": chosen - rejected,
-        "logps/chosen": given[0],
-        "logps/rejected": given[1],
-    }
-    return {name: np.mean(column, axis=-1) for name, column in columns.items()}
-
-
-def gpo(f: Callable[[Array], Array], beta: float) -> Loss:
-    """Return the loss f(beta h), for a convex f that falls at 0 (eq-gpo). Tang et al. 2024.
-
-    f takes and returns arrays, and is written with `autograd.numpy`. Raises `ValueError` if it is not convex, or does
-    not fall at 0: it would not tell chosen from rejected.
-    """
-    checks.positive("beta", beta)
-    slope = elementwise_grad(f)
-    grid = slope(np.linspace(-20.0, 20.0, 401))
-    at_zero = float(slope(np.zeros(1))[0])
-    if not at_zero < 0:
-        raise ValueError(f"f must fall at 0, f'(0) < 0, so that a tie is pushed apart; here f'(0) = {at_zero:g}")
-    if not (np.diff(grid) >= -1e-9 * np.abs(grid[1:])).all():  # rounding, beside a slope that may be exp(20)
-        raise ValueError("f must be convex; on [-20, 20] its slope falls somewhere")
-    return lambda h: f(beta * h)
-
-
-def ipo(h: Array, tau: float) -> Array:
-    """(h - 1 / (2 tau))^2: a finite margin is enough (eq-ipo). Azar et al. 2024, eq. 17."""
-    return (h - 1 / (2 * checks.positive("tau", tau))) ** 2
-
-
-def slic(h: Array, beta: float) -> Array:
-    """max(0, 1 - beta h): no pull at all once the margin is wide enough (eq-slic).
-
-    The calibration loss of Zhao et al. 2023 on log-ratios, as in Liu, Zhao et al. 2024.
-    """
-    return np.maximum(0.0, 1 - checks.positive("beta", beta) * h)
-
-
-def optimal_margin(loss: Loss, p: Array) -> Array:
-    """Return where p loss'(h) = (1 - p) loss'(-h), the margin that minimises the expected loss (eq-gpo-optimum).
-
-    By bisection, for a convex loss and `p` of any shape. Of several such margins it is the one nearest to 0; infinite
-    if the loss still falls at 1,000 nats.
-    """
-    p = checks.share("p", np.asarray(p))
-    sure, slope = np.maximum(p, 1 - p), elementwise_grad(loss)
-    low, high = np.zeros(p.shape), np.full(p.shape, FAR)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(80):
-            middle = (low + high) / 2
-            against = np.where(sure < 1, (1 - sure) * slope(-middle), 0.0)
-            falls = sure * slope(middle) < against
-            low, high = np.where(falls, middle, low), np.where(falls, high, middle)
-    return np.sign(p - 0.5) * np.where(high == FAR, np.inf, high)
-
-
-def ipo_target(p: Array, tau: float) -> Array:
-    """(p - 1/2) / tau: the margin that minimises expected IPO, finite for every p (eq-ipo-target)."""
-    return (checks.share("p", p) - 0.5) / checks.positive("tau", tau)
-
-
-def info_nca(log_ratio: Array, weight: Array, beta: float) -> Array:
-    """-sum_k omega_k log softmax(beta u)_k over K answers, their log-ratios and weights (..., K) (eq-info-nca).
-
-    The weights sum to 1: a softmax of rewards, or (1, 0) for chosen and rejected, which is DPO. Chen et al. 2024.
-    """
-    return -np.sum(weight * log_softmax(checks.positive("beta", beta) * log_ratio), axis=-1)
-
-
-def nca(log_ratio: Array, weight: Array, beta: float) -> Array:
-    """-sum_k (omega_k log sigmoid(beta u_k) + (1/K) log sigmoid(-beta u_k)), arguments as `info_nca` (eq-nca).
-
-    Each log-ratio counts by itself, not only their difference. Chen et al. 2024.
-    """
-    reward = checks.positive("beta", beta) * log_ratio
-    up, down = np.logaddexp(0.0, -reward), np.logaddexp(0.0, reward)
-    return np.sum(weight * up, axis=-1) + np.mean(down, axis=-1)
+    return -np.asarray(dpo_weight(h, beta))[..., None] * (g_w - g_l)
 
 
 def preference_loss(model: LanguageModel, loss: Loss) -> Callable[[Params, PreferenceBatch], Array]:
@@ -205,6 +122,137 @@ def _of_labels(loss: Loss, h: Array, label: Array) -> Array:
     return loss(h) if np.all(label == 1) else expected(loss, h, label)
 
 
+def _log_ratios(model: LanguageModel, params: Params, batch: PreferenceBatch) -> tuple[Array, Array, Array, Array]:
+    prompt, chosen, rejected, reference_chosen, reference_rejected, label, weight = batch
+    twice, texts = np.concatenate([prompt, prompt], axis=-2), np.concatenate([chosen, rejected], axis=-2)
+    log_pi_w, log_pi_l = np.split(log_prob(model, params, twice, texts), 2, axis=-1)  # one pass costs less than two
+    return log_pi_w - reference_chosen, log_pi_l - reference_rejected, label, weight
+
+
+def _mean(losses: Array, weight: Array) -> Array:
+    return np.sum(losses * weight, axis=-1) / np.sum(weight, axis=-1)
+
+
+def diagnostics(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> dict[str, Array]:
+    """Return means over the last axis of what TRL's DPOTrainer logs, under its names; arguments as in `margin`.
+
+    An accuracy counts comparisons whose chosen response has the higher implicit reward; equal ones count as wrong.
+    """
+    given = _four(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
+    chosen, rejected = (implicit_reward(*pair, beta) for pair in zip(given[:2], given[2:], strict=True))
+    columns = {
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/accuracies": 1.0 * (chosen > rejected),
+        "rewards/margins": chosen - rejected,
+        "logps/chosen": given[0],
+        "logps/rejected": given[1],
+    }
+    return {name: np.mean(column, axis=-1) for name, column in columns.items()}
+
+
+def mean_log_ratio(log_pi: Array, log_pi_0: Array) -> Array:
+    """E_(y ~ pi_0) log pi(y|x) / pi_0(y|x) = -KL(pi_0 || pi), at most 0; answers on last axis (eq-mean-log-ratio)."""
+    return -kl(log_pi_0, log_pi)
+
+
+class Overlap(NamedTuple):
+    """Inner products of the gradients of log pi(y_w) and log pi(y_l) in the parameters, (...)."""
+
+    own: Array  # of the chosen's with itself
+    shared: Array  # of the chosen's with the rejected's
+
+
+def gradient_overlap(model: LanguageModel, params: Params, prompt: Array, chosen: Array, rejected: Array) -> Overlap:
+    """Return g_w . g_w and g_w . g_l for one comparison, each text (..., 1, T): a small step along the margin's
+    gradient changes log pi(y_w) in proportion to their difference (eq-overlap).
+
+    Leading axes belong to texts and parameters alike. Raises `ValueError` if there is more than one comparison.
+    """
+    texts = [checks.tokens(name, y, model.vocab) for name, y in (("chosen", chosen), ("rejected", rejected))]
+    if any(y.shape[-2] != 1 for y in texts):
+        raise ValueError(
+            f"one comparison at a time, texts of shape (..., 1, T); got {', '.join(str(y.shape) for y in texts)}"
+        )
+    g_w, g_l = (grad(lambda p, y=y: np.sum(log_prob(model, p, prompt, y)))(params) for y in texts)
+    lead = texts[0].shape[:-2]
+    own, shared = (sum(np.sum(np.reshape(g_w[n] * g[n], (*lead, -1)), axis=-1) for n in g_w) for g in (g_w, g_l))
+    return Overlap(own, shared)
+
+
+def ipo(h: Array, tau: float) -> Array:
+    """(h - 1 / (2 tau))^2: a finite margin is enough (eq-ipo). Azar et al. 2024, eq. 17."""
+    return (h - 1 / (2 * checks.positive("tau", tau))) ** 2
+
+
+def ipo_target(p: Array, tau: float) -> Array:
+    """(p - 1/2) / tau: the margin that minimises expected IPO, finite for every p (eq-ipo-target)."""
+    return (checks.share("p", p) - 0.5) / checks.positive("tau", tau)
+
+
+def gpo(f: Callable[[Array], Array], beta: float) -> Loss:
+    """Return the loss f(beta h), for a convex f that falls at 0 (eq-gpo). Tang et al. 2024.
+
+    f takes and returns arrays, and is written with `autograd.numpy`. Raises `ValueError` if it is not convex, or does
+    not fall at 0: it would not tell chosen from rejected.
+    """
+    checks.positive("beta", beta)
+    slope = elementwise_grad(f)
+    grid = slope(np.linspace(-20.0, 20.0, 401))
+    at_zero = float(slope(np.zeros(1))[0])
+    if not at_zero < 0:
+        raise ValueError(f"f must fall at 0, f'(0) < 0, so that a tie is pushed apart; here f'(0) = {at_zero:g}")
+    if not (np.diff(grid) >= -1e-9 * np.abs(grid[1:])).all():  # rounding, beside a slope that may be exp(20)
+        raise ValueError("f must be convex; on [-20, 20] its slope falls somewhere")
+    return lambda h: f(beta * h)
+
+
+def slic(h: Array, beta: float) -> Array:
+    """max(0, 1 - beta h): no pull at all once the margin is wide enough (eq-slic).
+
+    The calibration loss of Zhao et al. 2023 on log-ratios, as in Liu, Zhao et al. 2024.
+    """
+    return np.maximum(0.0, 1 - checks.positive("beta", beta) * h)
+
+
+def optimal_margin(loss: Loss, p: Array) -> Array:
+    """Return where p loss'(h) = (1 - p) loss'(-h), the margin that minimises the expected loss (eq-gpo-optimum).
+
+    By bisection, for a convex loss and `p` of any shape. Of several such margins it is the one nearest to 0; infinite
+    if the loss still falls at 1,000 nats.
+    """
+    p = checks.share("p", np.asarray(p))
+    sure, slope = np.maximum(p, 1 - p), elementwise_grad(loss)
+    low, high = np.zeros(p.shape), np.full(p.shape, FAR)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(80):
+            middle = (low + high) / 2
+            against = np.where(sure < 1, (1 - sure) * slope(-middle), 0.0)
+            falls = sure * slope(middle) < against
+            low, high = np.where(falls, middle, low), np.where(falls, high, middle)
+    return np.sign(p - 0.5) * np.where(high == FAR, np.inf, high)
+
+
+def info_nca(log_ratio: Array, weight: Array, beta: float) -> Array:
+    """-sum_k omega_k log softmax(beta u)_k over K answers, their log-ratios and weights (..., K) (eq-info-nca).
+
+    The weights sum to 1: a softmax of rewards, or (1, 0) for chosen and rejected, which is DPO. Chen et al. 2024.
+    """
+    return -np.sum(weight * log_softmax(checks.positive("beta", beta) * log_ratio), axis=-1)
+
+
+def nca(log_ratio: Array, weight: Array, beta: float) -> Array:
+    """-sum_k (omega_k log sigmoid(beta u_k) + (1/K) log sigmoid(-beta u_k)), arguments as `info_nca` (eq-nca).
+
+    Each log-ratio counts by itself, not only their difference. Chen et al. 2024.
+    """
+    reward = checks.positive("beta", beta) * log_ratio
+    up, down = np.logaddexp(0.0, -reward), np.logaddexp(0.0, reward)
+    return np.sum(weight * up, axis=-1) + np.mean(down, axis=-1)
+
+
 def contrastive_loss(
     model: LanguageModel, loss: Callable[[Array, Array], Array]
 ) -> Callable[[Params, PreferenceBatch], Array]:
@@ -216,17 +264,6 @@ def contrastive_loss(
         return _mean(loss(both, labels), weight)
 
     return mean
-
-
-def _log_ratios(model: LanguageModel, params: Params, batch: PreferenceBatch) -> tuple[Array, Array, Array, Array]:
-    prompt, chosen, rejected, reference_chosen, reference_rejected, label, weight = batch
-    twice, texts = np.concatenate([prompt, prompt], axis=-2), np.concatenate([chosen, rejected], axis=-2)
-    log_pi_w, log_pi_l = np.split(log_prob(model, params, twice, texts), 2, axis=-1)  # one pass costs less than two
-    return log_pi_w - reference_chosen, log_pi_l - reference_rejected, label, weight
-
-
-def _mean(losses: Array, weight: Array) -> Array:
-    return np.sum(losses * weight, axis=-1) / np.sum(weight, axis=-1)
 
 
 def smoothed_dpo(h: Array, beta: float, smoothing: float) -> Array:
@@ -257,32 +294,3 @@ def _below_half(name: str, value: float) -> float:
     if not 0 <= value < 0.5:
         raise ValueError(f"{name} is a share of wrong labels, in [0, 0.5); got {value}")
     return value
-
-
-def mean_log_ratio(log_pi: Array, log_pi_0: Array) -> Array:
-    """E_(y ~ pi_0) log pi(y|x) / pi_0(y|x) = -KL(pi_0 || pi), at most 0; answers on last axis (eq-mean-log-ratio)."""
-    return -kl(log_pi_0, log_pi)
-
-
-class Overlap(NamedTuple):
-    """Inner products of the gradients of log pi(y_w) and log pi(y_l) in the parameters, (...)."""
-
-    own: Array  # of the chosen's with itself
-    shared: Array  # of the chosen's with the rejected's
-
-
-def gradient_overlap(model: LanguageModel, params: Params, prompt: Array, chosen: Array, rejected: Array) -> Overlap:
-    """Return g_w . g_w and g_w . g_l for one comparison, each text (..., 1, T): a small step along the margin's
-    gradient changes log pi(y_w) in proportion to their difference (eq-overlap).
-
-    Leading axes belong to texts and parameters alike. Raises `ValueError` if there is more than one comparison.
-    """
-    texts = [checks.tokens(name, y, model.vocab) for name, y in (("chosen", chosen), ("rejected", rejected))]
-    if any(y.shape[-2] != 1 for y in texts):
-        raise ValueError(
-            f"one comparison at a time, texts of shape (..., 1, T); got {', '.join(str(y.shape) for y in texts)}"
-        )
-    g_w, g_l = (grad(lambda p, y=y: np.sum(log_prob(model, p, prompt, y)))(params) for y in texts)
-    lead = texts[0].shape[:-2]
-    own, shared = (sum(np.sum(np.reshape(g_w[n] * g[n], (*lead, -1)), axis=-1) for n in g_w) for g in (g_w, g_l))
-    return Overlap(own, shared)

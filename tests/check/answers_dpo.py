@@ -65,6 +65,24 @@ def gpo_loss(f, h, p, beta):
     return [share * f(beta * m) + (1 - share) * f(-beta * m) for m, share in zip(h, p, strict=True)]
 
 
+def stepped(weight, up=1.0, down=1.0):
+    """One step in which the weight is a function of a margin and beta, and how far each of the two logits goes."""
+
+    def step(logits, log_pi_0, chosen, rejected, beta, step_size):
+        ratio = [a - b for a, b in zip(logits, log_pi_0, strict=True)]
+        far = step_size * weight(ratio[chosen] - ratio[rejected], beta)
+        return [x + far * (up * (k == chosen) - down * (k == rejected)) for k, x in enumerate(logits)]
+
+    return step
+
+
+dpo_step = stepped(weight_of)
+
+
+def robust_loss(h, beta, flip):
+    return [((1 - flip) * loss_of(m, beta) - flip * loss_of(-m, beta)) / (1 - 2 * flip) for m in h]
+
+
 # Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
 
 
@@ -145,6 +163,40 @@ WRONG = {
             "You average the margins and apply f once;",
         ),
         (on_average(gpo_loss), "You averaged over the batch; return the loss"),
+    ],
+    "dpo_step": [
+        (stepped(weight_of, -1.0, -1.0), "The sign is flipped: the chosen answer gains"),
+        (stepped(weight_of, 1.0, 0.0), "You forgot the rejected answer: its logit"),
+        (lambda z, z_0, *rest: dpo_step(z, 0 * z_0, *rest), "You forgot the reference: the weight"),
+        (stepped(lambda h, beta: sigmoid(-beta * h)), "You forgot the factor beta in front"),
+        (stepped(lambda h, beta: 1.0), "You forgot the weight: a step is as long"),
+        (stepped(lambda h, beta: beta * sigmoid(beta * h)), "The sign inside the sigmoid is flipped:"),
+        (lambda *given: np.subtract(dpo_step(*given), given[0]), "That is the step alone; return"),
+        (
+            lambda *given: np.log(np.exp(dpo_step(*given)) / sum(np.exp(dpo_step(*given)))),
+            "You return log-probabilities; return logits",
+        ),
+    ],
+    "robust_loss": [
+        (
+            lambda h, beta, flip: [(1 - flip) * loss_of(m, beta) + flip * loss_of(-m, beta) for m in h],
+            "That is label smoothing: subtract",
+        ),
+        (lambda h, beta, flip: np.multiply(robust_loss(h, beta, flip), 1 - 2 * flip), "You forgot to divide by 1"),
+        (
+            lambda h, beta, flip: np.multiply(robust_loss(h, beta, flip), (1 - 2 * flip) / (1 - flip)),
+            "You divide by 1 - s; the two",
+        ),
+        (
+            lambda h, beta, flip: [
+                (flip * loss_of(m, beta) - (1 - flip) * loss_of(-m, beta)) / (1 - 2 * flip) for m in h
+            ],
+            "The shares are swapped: 1 - s",
+        ),
+        (lambda h, beta, flip: [loss_of(m, beta) / (1 - 2 * flip) for m in h], "You turn the loss around, not the"),
+        (lambda h, beta, flip: [loss_of(m, beta) for m in h], "That is DPO, which takes every"),
+        (lambda h, beta, flip: robust_loss(h, 1.0, flip), "You forgot beta: the margin"),
+        (on_average(robust_loss), "You averaged over the batch; return the loss"),
     ],
 }
 

@@ -593,6 +593,12 @@ def test_cases_of_direct_preference_optimisation_come_in_all_sizes_too():
     tenths = 10 * np.concatenate([h for _, h, *_ in cases["gpo_loss"]])
     assert tenths == pytest.approx(np.round(tenths))
     assert (tenths.min(), tenths.max()) == pytest.approx((-29, 30))
+    steps = cases["dpo_step"]
+    assert {len(logits) for logits, *_ in steps} == {3, 4, 5, 6}
+    assert {case[2] for case in steps} == {case[3] for case in steps} == set(range(6))
+    assert {case[4:] for case in steps} == set(itertools.product((0.3, 0.5, 2.0), (0.5, 1.5, 4.0)))
+    assert {len(h) for h, *_ in cases["robust_loss"]} == {1, 2, 3, 4, 5}
+    assert {case[1:] for case in cases["robust_loss"]} == set(itertools.product((0.3, 0.5, 2.0), (0.05, 0.1, 0.3)))
 
 
 @pytest.mark.parametrize("f", answers_dpo.OWN_LOSSES)

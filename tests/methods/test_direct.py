@@ -145,6 +145,31 @@ def test_the_gradient_of_dpo_weighs_the_gradient_of_the_margin():
     assert found == pytest.approx(grad(weighted)(params)["logits"], abs=1e-14)
 
 
+@pytest.mark.equation("eq-dpo-gradient")
+@settings(max_examples=25)
+@given(logits=hnp.arrays(float, 4, elements=st.floats(-3, 3)), two=st.permutations(range(4)))
+def test_one_comparison_has_the_gradient_of_rafailov_and_moves_two_logits_of_a_table(logits, two):
+    y_w, y_l = two[:2]
+    batch = pairs.compare(MODEL, REFERENCE, [[0]], [[y_w]], [[y_l]])
+    params = {"logits": np.stack([logits, 0 * logits])[:, None]}
+    found = grad(direct.preference_loss(MODEL, partial(direct.dpo, beta=BETA)))(params, batch)["logits"][0, 0]
+
+    g_w, g_l = (grad(lambda z, y=y: lm.log_softmax(z)[y])(logits) for y in (y_w, y_l))
+    u = lm.log_softmax(logits) - LOG_PI_0[0]
+    by_hand = -BETA * expit(BETA * (u[y_l] - u[y_w])) * (g_w - g_l)  # how wrong the implicit reward is
+    assert found == pytest.approx(by_hand, abs=1e-13)
+    assert direct.dpo_gradient(g_w, g_l, u[y_w] - u[y_l], BETA) == pytest.approx(by_hand, abs=1e-13)
+    assert found[list(two[2:])] == pytest.approx([0, 0], abs=1e-13)
+    assert found[y_w] == pytest.approx(-found[y_l], abs=1e-13)
+
+
+@pytest.mark.equation("eq-dpo-gradient")
+def test_gradients_of_many_comparisons_come_in_rows():
+    h, g_w, g_l = np.array([0.0, 2.0]), np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]), np.zeros((2, 3))
+    found = direct.dpo_gradient(g_w, g_l, h, 2.0)
+    assert found == pytest.approx(-np.array([[1.0, 0.0, 2.0], [0.0, 2 * expit(-4.0), 0.0]]), rel=1e-13)
+
+
 @pytest.mark.equation("eq-dpo", "eq-expected-loss", "eq-implicit-reward")
 def test_with_exact_preferences_dpo_ends_at_the_gibbs_policy_and_its_reward():
     log_pi = trained(direct.preference_loss(MODEL, partial(direct.dpo, beta=BETA)), all_pairs(), 60, 60.0)
