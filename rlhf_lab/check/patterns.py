@@ -1,4 +1,4 @@
-"""What holds between a reader's results and the answer key, whatever the exercise: a sentence that is true in all cases.
+"""What holds between a reader's results and the answer key, whatever the exercise: true in all cases.
 
 Results and keys are lists over the cases, each a list of arrays.
 """

@@ -288,6 +288,13 @@ GENERIC = {
     ),
     "factor": (lambda x: 8.0 * x, "It is right up to a factor: multiply by 0.25."),
     "zero": (lambda x: 0.0 * x, "With x = [1.0, 2.0], entry 1 is 0; it should be 4."),
+    "integers": (
+        lambda x: (2.5 * x).astype(int),
+        "It is cut to whole numbers: does it write into an array of integers?",
+    ),
+    "one over": (lambda x: 1 / (2.5 * x), "It is one over the answer."),
+    "root": (lambda x: np.sqrt(2.5 * x), "It is the root of the answer: square it."),
+    "1 minus": (lambda x: 1 - 2.5 * x, "It is 1 minus the answer."),
     "digits": (
         lambda x: 2.0 * x.astype(np.float32) * np.float32(1 + 1e-6),
         "It is right to a few digits only: it computes in float32; work in float64.",
@@ -334,8 +341,34 @@ GENERIC = {
 @pytest.mark.parametrize("kind", GENERIC)
 def test_what_is_wrong_is_told_even_if_nobody_foresaw_it(kind):
     wrong, sentence = GENERIC[kind]
-    assert told(wrong).startswith(sentence)
-    assert told(wrong).endswith(sentence[-20:]) or kind == "arguments"
+    key = (lambda x: 2.5 * x) if kind in ("integers", "one over", "root", "1 minus") else (lambda x: 2.0 * x)
+    assert told(wrong, key).startswith(sentence)
+    assert told(wrong, key).endswith(sentence[-20:]) or kind == "arguments"
+
+
+def test_a_sum_in_place_of_a_mean_is_told_with_the_axis_that_it_runs_over():
+    cases = [[1.0, 2.0], [3.0, 5.0, 4.0], [1.0, 0.0, 2.0, 7.0]]
+    assert told(np.sum, np.mean, cases) == (
+        "It is the answer times the length of axis 0 of x: is a mean due, and not a sum?"
+    )
+    assert told(np.mean, np.sum, cases) == "It is the answer over the length of axis 0 of x: is a sum due?"
+
+
+def test_an_input_that_the_key_needs_and_the_function_does_not_use_is_named():
+    cases = [(np.array([1.0 + k, 2.0]), 0.5 + k % 2) for k in range(8)]
+    count = itertools.count()
+    exercise = diagnosis.Exercise(
+        "toy", "", lambda x, discount: x**discount, lambda rng: cases[next(count) % 8], lambda x, discount: {}
+    )
+    assert diagnosis.diagnose(exercise, lambda x, discount: x**3).startswith("It does not use discount. With x = [")
+    assert diagnosis.diagnose(exercise, lambda x, discount: 0 * x).startswith(
+        "It returns the same whatever its inputs are. With x"
+    )
+
+
+def test_what_remembers_an_earlier_call_is_told_so():
+    kept = []
+    assert told(lambda x: kept.append(x) or 2.0 * x + 0.01 * len(kept)) == diagnosis.AGAIN
 
 
 def test_one_number_has_no_constant_and_two_have():
@@ -394,7 +427,9 @@ def test_the_wrong_entry_is_the_one_that_is_farthest_off():
 
 def test_the_case_told_is_the_smallest_that_shows_the_difference_well():
     cases = ([0.1, 0.2], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 5.0])
-    assert told(lambda x: x**2 * (x > 0.5), np.array, cases) == ("With x = [1.0, 2.0, 3.0], entry 2 is 9; it should be 3.")
+    assert told(lambda x: x**2 * (x > 0.5), np.array, cases) == (
+        "With x = [1.0, 2.0, 3.0], entry 2 is 9; it should be 3."
+    )
     assert told(lambda x: x + (x == 1) * 0.95 + (x == 5) * 10, np.array, ([1.0, 2.0], [5.0, 2.0, 2.0])) == (
         "With x = [5.0, 2.0, 2.0], entry 0 is 15; it should be 5."
     )
