@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from inspect import signature
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -188,7 +189,7 @@ def _ignored(exercise: Exercise, function: Function, cases: list[Case], several:
     unused = []
     for index, name in enumerate(_names(exercise)):
         moved = 0
-        for one, other in zip(cases, cases[1:], strict=False):
+        for one, other in pairwise(cases):
             mixed = (*one[:index], other[index], *one[index + 1 :])
             try:
                 wanted, before = _arrays(exercise.key(*mixed)), _arrays(exercise.key(*one))
