@@ -117,6 +117,9 @@ def _manager_mistakes(log_plan: Array, log_text: Array, reward: Array, price: fl
         ),
         "You compare with a manager who does not choose: its plans are tilted, too.": found.joint - plan @ mean,
         "The sign is flipped: the joint optimum is worth more.": found.manager - found.joint,
+        "Your manager expects the best text of each plan; the worker writes as the prior does.": (
+            found.joint - price * np.log(plan @ np.exp(reward.max(-1) / price))
+        ),
     }
 
 
@@ -167,6 +170,9 @@ def _mask_mistakes(log_p: Array, speaker: Array, weight: Array) -> dict[str, Any
         "You return the sum; the loss is the mean over dialogues.": -np.sum(weight * total),
         "You return one loss for each dialogue; take the mean.": -weight * total,
         "You divide by the sum of the weights; the mean is over dialogues.": -np.sum(weight * total) / np.sum(weight),
+        "You average weights and losses apart; multiply for each dialogue, then take the mean.": (
+            -np.mean(weight) * np.mean(total)
+        ),
     }
 
 

@@ -82,7 +82,7 @@ def _dpo_loss_mistakes(
         "The sign is flipped: a loss is minus the log-likelihood.": -loss(h),
         "Chosen and rejected are swapped: the loss must fall as the chosen gains.": loss(-h),
         "You forgot the reference: compare log-ratios, not log-probabilities.": loss(policy),
-        "You add the reference's part; subtract it.": loss(policy + reference),
+        "You add the reference's part; subtract it. Chosen stands against chosen.": loss(policy + reference),
         "You forgot beta: the margin is multiplied by it.": direct.dpo(h, 1.0),
         "You divide the margin by beta; multiply by it.": loss(h / beta**2),
         "You multiply the loss by beta; multiply the margin, inside the sigmoid.": beta * direct.dpo(h, 1.0),

@@ -32,6 +32,10 @@ def _cloning_mistakes(logits: Array, action: Array, weight: Array) -> dict[str, 
         ),
         "You use probabilities; take their logarithms.": -(weight * np.exp(log_pi)).sum() / weight.sum(),
         "You use logarithms to base 2; the book uses natural ones.": right / np.log(2),
+        "Your softmax runs over the pairs; it runs over the actions, the last axis.": -(
+            weight * np.take_along_axis(np.asarray(log_softmax(logits.T)).T, action[:, None], 1)[:, 0]
+        ).sum()
+        / weight.sum(),
         "You take the likeliest action; the loss is about the expert's.": (
             -(weight * log_softmax(logits).max(1)).sum() / weight.sum()
         ),

@@ -20,6 +20,10 @@ def _reinforce_gradient(policy: Array, drawn: Array, advantage: Array) -> Array:
     return (advantage[:, None] * _scores(policy, drawn)).mean(0)
 
 
+def _normalised(advantage: Array) -> Array:
+    return np.asarray((advantage - advantage.mean()) / (advantage.std() + 1e-8))
+
+
 def _reinforce_gradient_case(rng: Generator) -> Case:
     answers, count = int(rng.integers(2, 5)), int(rng.integers(5, 9))
     return np.exp(log_probs(rng, answers)), rng.integers(answers, size=count), tenths(rng, count)
@@ -45,6 +49,12 @@ def _reinforce_gradient_mistakes(policy: Array, drawn: Array, advantage: Array) 
         "You forgot the advantages: this is the gradient of the plain log-likelihood.": _scores(policy, drawn).mean(0),
         "You return one row for each answer that was drawn; take the mean over them.": (
             advantage[:, None] * _scores(policy, drawn)
+        ),
+        "You centre the advantages; here they are used as they are.": _reinforce_gradient(
+            policy, drawn, advantage - advantage.mean()
+        ),
+        "You normalise the advantages; here they are used as they are.": _reinforce_gradient(
+            policy, drawn, _normalised(advantage)
         ),
     }
 
@@ -126,6 +136,10 @@ def _gae_mistakes(rewards: Array, values: Array, gamma: float, lam: float) -> di
         "You sum over the past; A_t looks forward.": past,
         "The sign is flipped.": -right,
         "Your advantages are one token late: A_t begins with the TD error of step t.": np.append(right[1:], 0.0),
+        "You dropped gamma, in the TD error and in the weights.": sweep(rewards + following - values, lam),
+        "You ignore the values: that sums rewards, not TD errors.": sweep(rewards, gamma * lam),
+        "You centre the advantages; that is for the loss to do.": right - right.mean(),
+        "You normalise the advantages; that is for the loss to do.": _normalised(right),
     }
 
 
@@ -169,6 +183,11 @@ def _ppo_mistakes(log_pi: Array, log_old: Array, advantage: Array, clip_range: f
         ).mean(),
         "You sum over the tokens; take the mean.": -np.minimum(plain, clipped).sum(),
         "You return one number for each token; take the mean.": -np.minimum(plain, clipped),
+        "You take the minimum of the ratios, then multiply; where A is negative that is the larger product. "
+        "Multiply first.": -(np.minimum(ratio, held) * advantage).mean(),
+        "You normalise the advantages; here they are used as they are.": _ppo_loss(
+            log_pi, log_old, _normalised(advantage), clip_range
+        ),
     }
     return wrong
 

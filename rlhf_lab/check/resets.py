@@ -33,6 +33,9 @@ def _cost_mistakes(q: Array, log_pi: Array, log_pi_0: Array, price: float) -> di
         "You divide by the price; it multiplies the log-ratio.": value - q + (log_pi - log_pi_0) / price,
         "You forgot the price as a factor of the log-ratio.": value - q + log_pi - log_pi_0,
         "You charge for log pi alone; the price is on the log-ratio to pi_0.": value - q + price * log_pi,
+        "You weigh the price with the policy: that is its mean; here each token has its own.": (
+            value - q + np.exp(log_pi) * paid
+        ),
     }
 
 
@@ -63,6 +66,7 @@ def _mixture_mistakes(occupancy: Array, share: float) -> dict[str, Any]:
         "You forgot to divide by H: the step of a reset is drawn, one of H.": share * total + (1 - share) * start,
         "You forgot the prompts: a share 1 - zeta of the answers starts there.": share * total / horizon,
         "You leave out the share: these are the resets alone.": total / horizon,
+        "Prompts have the share 1 - zeta: your shares sum to more than 1.": share * total / horizon + start,
         "Step 0 is one of the H steps, too: a reset may leave nothing to the teacher.": (
             share * occupancy[1:].sum(0) / (horizon - 1) + (1 - share) * start
         ),

@@ -33,6 +33,9 @@ def _bradley_terry_loss_mistakes(first: Array, second: Array, label: Array) -> d
         "You ignore the labels, as if the first were always preferred.": np.mean(
             likelihoods.bradley_terry_loss(margin)
         ),
+        "A tie is half a win of either; you count it as a loss of the first.": np.mean(
+            likelihoods.bradley_terry_loss(margin, np.floor(label))
+        ),
         "You forgot the term of the second: add (1 - l) times the logarithm of sigmoid(-m).": np.mean(
             label * np.logaddexp(0, -margin)
         ),
@@ -79,6 +82,9 @@ def _ranking_loss_mistakes(reward: Array) -> dict[str, Any]:
     every = np.log(np.exp(reward).sum(1))
     return {
         "You count every pair of the ranking; at each place one answer is chosen from all that are left.": sum(pairs),
+        "You take the mean over all pairs of the ranking; at each place one answer is chosen from all that are left.": (
+            sum(pairs) / len(pairs)
+        ),
         "You keep the answers that were chosen already: at place k only y_k, y_(k+1), ... are left.": np.sum(
             every[:, None] - reward, axis=1
         ),

@@ -15,6 +15,10 @@ def _log_prob(logits: Array, response: Array, eos: int) -> Array:
     return np.sum(log_prob_of(logits, response) * lm.response_mask(response, eos), axis=1)
 
 
+def _picked(table: Array, response: Array) -> Array:
+    return np.asarray(np.take_along_axis(table, response[..., None], 2)[..., 0])
+
+
 def _log_prob_case(rng: Generator) -> Case:
     n, t, v = (int(rng.integers(low, 6)) for low in (1, 1, 2))
     eos = v - 1 if rng.random() < 0.6 else int(rng.integers(v))
@@ -25,7 +29,7 @@ def _log_prob_case(rng: Generator) -> Case:
 
 def _log_prob_mistakes(logits: Array, response: Array, eos: int) -> dict[str, Any]:
     log_pi, mask = log_prob_of(logits, response), lm.response_mask(response, eos)
-    right, raw = (log_pi * mask).sum(1), np.take_along_axis(logits, response[..., None], 2)[..., 0]
+    right, raw = (log_pi * mask).sum(1), _picked(logits, response)
     return {
         "You summed over the batch axis; sum over the tokens of each response, the last axis.": (log_pi * mask).sum(0),
         "You summed over the batch too; sum over the tokens of each response, the last axis.": right.sum(),
@@ -35,6 +39,9 @@ def _log_prob_mistakes(logits: Array, response: Array, eos: int) -> dict[str, An
         "You divide by T; the log-probability of a response is a sum.": right / mask.shape[1],
         "You add logits: make them log-probabilities first, with a log-softmax over V.": (raw * mask).sum(1),
         "You return the probability; return its logarithm.": np.exp(right),
+        "Your softmax runs over the places; it runs over the tokens of the vocabulary, the last axis.": (
+            (_picked(np.asarray(log_softmax(np.swapaxes(logits, 1, 2))).swapaxes(1, 2), response) * mask).sum(1)
+        ),
         "You use logarithms to base 2; the book uses natural ones.": right / np.log(2),
     }
 

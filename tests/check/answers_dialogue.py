@@ -110,6 +110,10 @@ WRONG = {
             "You compare with a manager who does not choose",
         ),
         (lambda *case: -level_gap(*case), "The sign is flipped"),
+        (
+            lambda lp, lt, r, c: manager_and_joint(lp, lt, r, c)[1] - c * np.log(sum(np.exp(lp + r.max(-1) / c))),
+            "Your manager expects the best text",
+        ),
     ],
     "dialogue_loss": [
         (lambda p, s, w: -(w * (p * (s >= 0)).sum(-1)).mean(), "The other side's words are in your loss"),
@@ -122,5 +126,6 @@ WRONG = {
         (lambda p, s, w: -(w * mine(p, s)).sum(), "You return the sum"),
         (lambda p, s, w: -w * mine(p, s), "You return one loss for each dialogue"),
         (lambda p, s, w: -(w * mine(p, s)).sum() / w.sum(), "You divide by the sum of the weights"),
+        (lambda p, s, w: -w.mean() * mine(p, s).mean(), "You average weights and losses apart"),
     ],
 }

@@ -124,6 +124,12 @@ WRONG = {
         (lambda z, a, w: -np.average([z[n, a[n]] for n in range(len(a))], weights=w), "You use logits as if they were"),
         (lambda z, a, w: -np.average(np.exp(-lost(z, a)), weights=w), "You use probabilities; take their log"),
         (lambda z, a, w: math.log2(math.e) * cloning_loss(z, a, w), "You use logarithms to base 2; the book"),
+        (
+            lambda z, a, w: np.average(
+                [math.log(sum(np.exp(z[:, a[n]]))) - z[n, a[n]] for n in range(len(a))], weights=w
+            ),
+            "Your softmax runs over the pairs; it runs",
+        ),
         (lambda z, a, w: cloning_loss(z, [list(row).index(max(row)) for row in z], w), "You take the likeliest action"),
     ],
     "state_occupancy": [

@@ -20,6 +20,10 @@ def reinforce_gradient(policy, drawn, advantage):
     return found
 
 
+def normalised(a):
+    return [(x - statistics.fmean(a)) / (statistics.pstdev(a) + 1e-8) for x in a]
+
+
 def others(row, j):
     return [x for i, x in enumerate(row) if i != j]
 
@@ -153,6 +157,8 @@ WRONG = {
             lambda p, d, a: [x * ((np.arange(len(p)) == y) - p) for y, x in zip(d, a, strict=True)],
             "You return one row for each answer that was drawn",
         ),
+        (lambda p, d, a: reinforce_gradient(p, d, a - statistics.fmean(a)), "You centre the advantages; here"),
+        (lambda p, d, a: reinforce_gradient(p, d, normalised(a)), "You normalise the advantages; here"),
     ],
     "rloo_advantages": [
         (by_answer(lambda row, j: row[j] - statistics.fmean(row)), "Your mean holds the answer itself: leave it out"),
@@ -192,6 +198,10 @@ WRONG = {
         ),
         (lambda r, v, g, lam: [-a for a in gae(r, v, g, lam)], "The sign is flipped."),
         (lambda r, v, g, lam: [*gae(r, v, g, lam)[1:], 0.0], "Your advantages are one token late: A_t begins"),
+        (lambda r, v, g, lam: gae(r, v, 1.0, lam), "You dropped gamma, in the TD error and"),
+        (lambda r, v, g, lam: gae(r, 0 * v, g, lam), "You ignore the values: that sums rewards"),
+        (lambda r, v, g, lam: gae(r, v, g, lam) - np.mean(gae(r, v, g, lam)), "You centre the advantages; that is"),
+        (lambda r, v, g, lam: normalised(gae(r, v, g, lam)), "You normalise the advantages; that is"),
     ],
     "ppo_loss": [
         (lambda *case: -ppo_loss(*case), "The sign is flipped: a loss goes down when good tokens"),
@@ -222,6 +232,11 @@ WRONG = {
         ),
         (lambda *case: sum(each_token(surrogate)(*case)), "You sum over the tokens; take the mean."),
         (each_token(surrogate), "You return one number for each token; take"),
+        (
+            mean(each_token(lambda ratio, a, e: -min(ratio, clip(ratio, 1 - e, 1 + e)) * a)),
+            "You take the minimum of the ratios, then multiply; where",
+        ),
+        (lambda p, q, a, e: ppo_loss(p, q, normalised(a), e), "You normalise the advantages; here"),
     ],
     "ppo_passes": [
         (lambda *case: descend(*case, slope=lambda u, a: u * a), "You never clip: where the ratio has gone"),

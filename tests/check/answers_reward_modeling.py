@@ -124,6 +124,7 @@ WRONG = {
         (lambda a, b, w: -bradley_terry_loss(a, b, w), "That is the log-likelihood; the loss"),
         (lambda a, b, w: bradley_terry_loss(b, a, w), "Label 1 means that the first is preferred; you"),
         (lambda a, b, w: bradley_terry_loss(a, b, 0 * w + 1), "You ignore the labels, as if the first"),
+        (lambda a, b, w: bradley_terry_loss(a, b, 1.0 * (w == 1)), "A tie is half a win of either; you count it"),
         (lambda a, b, w: np.mean(-w * np.log(sigmoid(a - b))), "You forgot the term of the second: add"),
         (
             lambda a, b, w: -np.mean(w * sigmoid(a - b) + (1 - w) * sigmoid(b - a)),
@@ -136,6 +137,10 @@ WRONG = {
         (
             each_ranking(lambda r: sum(softplus(r[j] - r[i]) for j in range(len(r)) for i in range(j))),
             "You count every pair of the ranking; at each",
+        ),
+        (
+            each_ranking(lambda r: np.mean([softplus(y - x) for i, x in enumerate(r) for y in r[i + 1 :]])),
+            "You take the mean over all pairs of the ranking; at",
         ),
         (
             each_ranking(lambda r: sum(math.log(sum(np.exp(r))) - x for x in r)),

@@ -122,6 +122,13 @@ WRONG = {
             "You add logits: make them log-probabilities first",
         ),
         (lambda z, y, eos: [math.exp(x) for x in log_prob(z, y, eos)], "You return the probability; return its log"),
+        (
+            lambda z, y, eos: [
+                sum(z[n, t, y[n, t]] - math.log(sum(np.exp(z[n, :, y[n, t]]))) for t in range(length(y[n], eos)))
+                for n in range(len(y))
+            ],
+            "Your softmax runs over the places; it runs",
+        ),
         (lambda z, y, eos: [math.log2(math.exp(x)) for x in log_prob(z, y, eos)], "You use logarithms to base 2; the"),
     ],
     "return_to_go": [
