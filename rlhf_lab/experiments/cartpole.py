@@ -142,7 +142,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "10% wrong": {"misclick": 0.2, "people": 0.2},
     "10% wrong, no term": {"misclick": 0.0, "people": 0.2},
 }
-STEP_SIZES, PRECISIONS = (0.02, 0.05, 0.1), (10.0, 30.0, 100.0, 300.0)
+STEP_SIZES, PRECISIONS = (0.005, 0.01, 0.02, 0.05), (10.0, 30.0, 100.0)
 BEST = dict.fromkeys(CONTROLS, (0.05, 100.0)) | {"true reward": (0.05, 0.0)}  # step size and precision, by `tune`
 
 
