@@ -151,18 +151,18 @@ def run(name: str, best: tuple[float, float]) -> Recipe:
     return Recipe(*best, **CONTROLS.get(name, {"learned": False}))
 
 
-def tune(labels: int = 32, seeds: Sequence[int] = range(20)) -> dict[str, dict[tuple[float, float], float]]:
-    """Return the mean return of each row with each step size and precision: how those of `BEST` were found.
+def tune(
+    name: str, step_sizes: Sequence[float] = STEP_SIZES, labels: int = 32, seeds: Sequence[int] = range(20)
+) -> dict[tuple[float, float], float]:
+    """Return the mean return of a row with each step size and precision: how those of `BEST` were found.
 
     The seeds begin with a number of their own, so that they are none of those of the study.
     """
+    precisions = PRECISIONS if name in CONTROLS else (0.0,)
     return {
-        name: {
-            (step, each): float(judge(learn(run(name, (step, each)), labels, seeds, first=1)[0], seeds).mean())
-            for step in STEP_SIZES
-            for each in (PRECISIONS if name in CONTROLS else (0.0,))
-        }
-        for name in BEST
+        (step, each): float(judge(learn(run(name, (step, each)), labels, seeds, first=1)[0], seeds).mean())
+        for step in step_sizes
+        for each in precisions
     }
 
 

@@ -42,16 +42,16 @@ def test_features_are_numbers_in_units_of_their_bounds_and_products():
     assert study.features(100 * study.BOUNDS) == pytest.approx(np.r_[np.full(4, 2.0), np.full(10, 4.0)])
 
 
-def asked(recipe, rng, rate=0.0):
+def asked(recipe, rng):
     play = rollout(study.WORLD, policies.acting(study.NETWORK, study.NETWORK.init(rng, (3,))), (3, 8), 200, rng)
     none = study.Asked(np.zeros((3, 0, 15)), np.zeros((3, 0)), rng.normal(size=(5, 3, 14)))
-    return study.ask(recipe, none, play.observation, play.reward, 60, np.random.default_rng(1)), play
+    return study.ask(recipe, none, play.observation, play.reward, 60, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("doubtful", [True, False])
 def test_people_judge_by_the_true_pay_and_the_fit_does_not_see_it(doubtful, rng):
     recipe = study.Recipe(0.1, precision=10.0, people=0.0, doubtful=doubtful)
-    found, play = asked(recipe, rng)
+    found = asked(recipe, rng)
     assert found.difference.shape == (3, 60, 15)
     assert found.theta.shape == (study.MEMBERS, 3, 14)
     margin = found.difference[..., -1]
@@ -81,10 +81,9 @@ def test_tuning_looks_at_other_seeds_and_at_every_setting(monkeypatch):
     seen = []
     monkeypatch.setattr(study, "learn", lambda row, labels, seeds, first: (seen.append(first), (row, 0))[1])
     monkeypatch.setattr(study, "judge", lambda row, seeds: np.array([row.step_size, row.precision]))
-    found = study.tune()
+    assert set(study.tune("true reward")) == {(step, 0.0) for step in study.STEP_SIZES}
+    assert study.tune("recipe", (0.02,)) == {(0.02, each): (0.02 + each) / 2 for each in study.PRECISIONS}
     assert set(seen) == {1}
-    assert set(found["true reward"]) == {(step, 0.0) for step in study.STEP_SIZES}
-    assert found["recipe"][0.1, 30.0] == pytest.approx(15.05)
 
 
 def test_pieces_join_to_a_column_for_each_number_of_labels():
