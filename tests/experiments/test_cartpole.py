@@ -92,3 +92,20 @@ def test_pieces_join_to_a_column_for_each_number_of_labels():
     assert (found["recipe"] == [range(5), range(5)]).all()
     assert (found["true reward"] == 1).all()
     assert [*study.STUDY.pieces(2)][-1] == "yardsticks"
+
+
+def test_labels_and_doubtful_questions_help_and_the_other_parts_show_no_gain():
+    found = experiments.stored("cartpole")
+    assert {found[name].shape for name in study.CONTROLS} == {(20, len(study.LABELS))}
+    assert found["true reward"].min() > 195
+    few, many = found["recipe"].mean(0)[[0, -1]]
+    assert found["random policy"].mean() < few < many - 20
+    assert many < found["true reward"].mean()
+
+    def errors(one, other):
+        gain = (found[one] - found[other]).mean(1)
+        return gain.mean() / (gain.std(ddof=1) / 20**0.5)
+
+    assert errors("recipe", "random questions") > 2
+    assert abs(errors("recipe", "one member")) < 2
+    assert abs(errors("10% wrong", "10% wrong, no term")) < 2
