@@ -464,6 +464,14 @@ def moment_gradient(function: Function) -> None:
     _report(_imitation.MOMENT_GRADIENT, function)
 
 
+def segment_doubt(function: Function) -> None:
+    """Check f(difference, theta): Var_m sigmoid(d . theta_m) for each comparison, shape (N,).
+
+    `difference` (N, D) are differences of two segments' visits, `theta` (M, D) the rewards of M members.
+    """
+    _report(_imitation.SEGMENT_DOUBT, function)
+
+
 def ilhf_loss(function: Function) -> None:
     """Check f(first, second, label): the mean of - log Q of the chosen answer, one number; its shape is ().
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
+from scipy.special import expit
 
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths
-from rlhf_lab.methods import dril, imitation, inverse
+from rlhf_lab.methods import dril, imitation, inverse, segments
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
 from rlhf_lab.worlds import gridworlds
 
@@ -275,4 +276,35 @@ MOMENT_GRADIENT = Exercise(
         "there is one step": len(policy) == 1,
         "the first state is certain": start.max() == 1,
     },
+)
+
+
+def _doubt_case(rng: Generator) -> Case:
+    n, m, d = int(rng.integers(1, 4)), int(rng.integers(2, 5)), int(rng.integers(1, 4))
+    return tenths(rng, n, d), tenths(rng, m, d)
+
+
+def _doubt_mistakes(difference: Array, theta: Array) -> dict[str, Any]:
+    margin = difference @ theta.T
+    p = expit(margin)
+    return {
+        "You take the variance of the margins; it is that of the probabilities, so a sigmoid comes first.": margin.var(
+            1
+        ),
+        "You return the standard deviation; the doubt is a variance.": p.std(1),
+        "You divide by M - 1; the doubt is the variance of the ensemble itself, divided by M.": p.var(1, ddof=1),
+        "You take the variance over the comparisons; take it over the members.": p.var(0),
+        "You measure how unsure the mean is, p (1 - p); the doubt is how far the members differ.": p.mean(1)
+        * (1 - p.mean(1)),
+        "You return what the members say; the doubt is the variance over them.": p,
+    }
+
+
+SEGMENT_DOUBT = Exercise(
+    "segment_doubt",
+    "one number for each comparison",
+    lambda difference, theta: segments.disagreement(difference, theta),
+    _doubt_case,
+    _doubt_mistakes,
+    traits=lambda difference, theta: {"there are two members": len(theta) == 2, "there is one": len(difference) == 1},
 )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlhf_lab.experiments import (
+    cartpole,
     dialogue,
     frontier,
     imitation,
@@ -30,6 +31,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     "imitation": (imitation.STUDY, 50, "how many demonstrations CartPole needs: clone, DAgger and DRIL"),
     "online": (online.STUDY, 20, "how many labels each way of asking needs"),
     "segments": (segments.STUDY, 200, "what each ingredient of learning from compared segments buys"),
+    "cartpole": (cartpole.STUDY, 20, "what each part of learning from compared segments buys on CartPole"),
     "policy_gradients": (
         policy_gradients.STUDY,
         40,

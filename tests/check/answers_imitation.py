@@ -82,6 +82,14 @@ def moment_gradient(transition, policy, start, features, shown):
     return [m - sum(column) for m, column in zip(shown, collected(transition, policy, start, features).T, strict=True)]
 
 
+def believed(difference, theta):
+    return [[1 / (1 + math.exp(-sum(a * b for a, b in zip(d, w, strict=True)))) for w in theta] for d in difference]
+
+
+def segment_doubt(difference, theta):
+    return [variance(row) for row in believed(difference, theta)]
+
+
 # Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
 
 
@@ -192,5 +200,16 @@ WRONG = {
         (lambda p, pi, d, f, m: moment_gradient(p, pi, np.ones(len(d)) / len(d), f, m), "You begin anywhere; begin"),
         (lambda p, pi, d, f, m: moment_gradient(p, pi * 0 + 1 / pi.shape[2], d, f, m), "You forgot the policy: weigh"),
         (lambda p, pi, d, f, m: m - collected(p, pi, d, f), "You return one row for each step; sum over"),
+    ],
+    "segment_doubt": [
+        (lambda d, w: [variance(row) for row in d @ w.T], "You take the variance of the margins; it is"),
+        (lambda d, w: [math.sqrt(v) for v in segment_doubt(d, w)], "You return the standard deviation; the"),
+        (lambda d, w: [variance(row, 1) for row in believed(d, w)], "You divide by M - 1; the doubt is"),
+        (
+            lambda d, w: [variance(row) for row in zip(*believed(d, w), strict=True)],
+            "You take the variance over the com",
+        ),
+        (lambda d, w: [np.mean(p) * (1 - np.mean(p)) for p in believed(d, w)], "You measure how unsure the mean is"),
+        (believed, "You return what the members say; the"),
     ],
 }

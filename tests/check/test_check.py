@@ -174,6 +174,8 @@ def test_cases_of_learning_from_demonstrations_come_in_all_sizes():
         (n, a) for n in (1, 2, 3, 4) for a in (2, 3, 4)
     }
     assert {b for _, b in cases["query_probability"]} == {0.2, 0.5, 1.0, 2.0}
+    sizes = {(*d.shape, len(theta)) for d, theta in cases["segment_doubt"]}
+    assert [set(each) for each in zip(*sizes, strict=True)] == [{1, 2, 3}, {1, 2, 3}, {2, 3, 4}]
 
 
 def test_responses_are_padded_with_eos_end_early_late_and_never():
