@@ -72,14 +72,27 @@ def value_of_signal(log_pi: Array, shares: Array, channel: Array, beta: float) -
     The value of knowing, less its mean under what is left to know: posterior shares w_z P(s | z) / P(s)
     (eq-value-of-signal). `channel` (Z, S) is P(s | z), its rows sum to 1.
     """
-    shares, channel = of_kinds(shares, log_pi), checks.probabilities("channel", channel)
-    if channel.ndim != 2 or len(channel) != len(shares):
-        raise ValueError(f"channel must be (Z, S), a row for each of {len(shares)} kinds; got {channel.shape}")
-    joint = shares[:, None] * channel
+    joint = _joint(of_kinds(shares, log_pi), channel)
     left = value_of_knowing(log_pi, shares, beta)
     for column in joint.T[joint.sum(0) > 0]:
         left = left - column.sum() * value_of_knowing(log_pi, column / column.sum(), beta)
     return left
+
+
+def misheard(log_pi: Array, log_ideal: Array, shares: Array, channel: Array, beta: float) -> Array:
+    """beta sum_z w_z sum_s P(s | z) KL(pi(. | s) || pi_z), (...): what people lose if the policy is told s, which may
+    be wrong (eq-wrong-signal).
+
+    `log_pi` (S, ..., A) is what the policy says when it is told s, `log_ideal` (Z, ..., A) is pi_z, `channel` (Z, S) is
+    P(s | z). The log pools of the posterior shares lose least: the value of knowing less the value of the signal.
+    """
+    joint = _joint(of_kinds(shares, log_ideal), channel)
+    if len(log_pi) != joint.shape[1]:
+        raise ValueError(
+            f"log_pi must be (S, ..., A), a policy for each of {joint.shape[1]} signals; got {len(log_pi)}"
+        )
+    far = kl(_log_probs(log_pi)[None], _log_probs(log_ideal)[:, None])
+    return checks.positive("beta", beta) * np.tensordot(joint, far, axes=2)
 
 
 def overton(log_pi: Array, rewards: Array, bars: Array, shares: Array) -> Array:
@@ -193,6 +206,13 @@ def anchored(rewards: Array, log_pi_0: Array) -> Array:
     Comparisons leave a constant open for each kind; what compares rewards between kinds needs it fixed.
     """
     return rewards - np.sum(np.exp(log_pi_0) * rewards, axis=-1, keepdims=True)
+
+
+def _joint(shares: Array, channel: Array) -> Array:
+    channel = checks.probabilities("channel", channel)
+    if channel.ndim != 2 or len(channel) != len(shares):
+        raise ValueError(f"channel must be (Z, S), a row for each of {len(shares)} kinds; got {channel.shape}")
+    return shares[:, None] * channel
 
 
 def _log_probs(log_pi: Array) -> Array:

@@ -140,6 +140,33 @@ def test_a_signal_is_worth_what_the_policies_for_its_posteriors_gain(seed):
     assert pluralism.value_of_signal(ideal, shares, nothing, beta) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.equation("eq-wrong-signal")
+@seeds
+def test_what_a_wrong_signal_costs(seed):
+    log_pi_0, rewards, shares, beta, rng = drawn(seed)
+    ideal, channel = gibbs.log_policy(log_pi_0, rewards, beta), rng.dirichlet(np.ones(4), size=3)
+    told = log_softmax(rng.normal(size=(4, 6)))
+    lost = pluralism.misheard(told, ideal, shares, channel, beta)
+    one_by_one = sum(shares[z] * channel[z, s] * beta * lm.kl(told[s], ideal[z]) for z in range(3) for s in range(4))
+    assert lost == pytest.approx(one_by_one)
+    joint = shares[:, None] * channel
+    posteriors = [pluralism.log_pool(ideal, column / column.sum()) for column in joint.T]
+    hedged = pluralism.misheard(np.array(posteriors), ideal, shares, channel, beta)
+    worth_of_it = pluralism.value_of_signal(ideal, shares, channel, beta)
+    assert hedged == pytest.approx(pluralism.value_of_knowing(ideal, shares, beta) - worth_of_it, abs=1e-9)
+    assert hedged <= lost + 1e-12
+    sure = pluralism.misheard(told[:3], ideal, shares, np.eye(3), beta)
+    assert sure == pytest.approx(pluralism.steerable(told[:3], ideal, shares, beta))
+    several = pluralism.misheard(told[:, None], ideal[:, None], shares, channel, beta)
+    assert several == pytest.approx([lost])
+
+
+def test_a_policy_for_each_signal():
+    ideal = log_softmax(np.zeros((3, 4)))
+    with pytest.raises(ValueError, match="each of 2 signals; got 3"):
+        pluralism.misheard(ideal, ideal, np.array([0.2, 0.3, 0.5]), np.full((3, 2), 0.5), 1.0)
+
+
 def test_a_signal_may_come_for_each_prompt():
     log_pi_0, rewards, shares, beta, _ = drawn(4, batch=(5,))
     ideal, channel = gibbs.log_policy(log_pi_0, rewards, beta), np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
