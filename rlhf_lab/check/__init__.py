@@ -8,6 +8,7 @@ docstring states it.
 from rlhf_lab.check import dense_rewards as _dense_rewards
 from rlhf_lab.check import dialogue as _dialogue
 from rlhf_lab.check import dpo as _dpo
+from rlhf_lab.check import dril as _dril
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import nash as _nash
@@ -444,7 +445,17 @@ def dril_cost(function: Function) -> None:
 
     `probs` (M, S, A) holds pi_m(a | s) for M members of an ensemble, `threshold` is a number.
     """
-    _report(_imitation.DRIL_COST, function)
+    _report(_dril.DRIL_COST, function)
+
+
+def dril_kappa(function: Function) -> None:
+    """Check f(ratio, variance): the least max(1, alpha(U)) / v(U) over all sets U of states; its shape is ().
+
+    `ratio` (S,) says how much more often than the expert a policy can be in a state, `variance` (S, A) how much the
+    ensemble disagrees, above 0. alpha(U) is the largest ratio inside U, v(U) the least variance outside; U is neither
+    empty nor everything.
+    """
+    _report(_dril.DRIL_KAPPA, function)
 
 
 def query_probability(function: Function) -> None:

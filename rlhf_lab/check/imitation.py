@@ -7,7 +7,7 @@ from numpy.random import Generator
 from scipy.special import expit
 
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths
-from rlhf_lab.methods import dril, imitation, inverse, segments
+from rlhf_lab.methods import imitation, inverse, segments
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
 from rlhf_lab.worlds import gridworlds
 
@@ -146,54 +146,6 @@ DAGGER_MIXTURE = Exercise(
         "beta is 1": beta == 1,
         "the round is 1": round == 1,
     },
-)
-
-
-def _cost_case(rng: Generator) -> Case:
-    m, s, a = int(rng.integers(2, 5)), int(rng.integers(1, 4)), int(rng.integers(2, 4))
-    return np.exp(log_probs(rng, m, s, a)), float(rng.choice([0.01, 0.03, 0.05]))
-
-
-def _cost(probs: Array, threshold: float) -> Array:
-    return dril.clipped(dril.disagreement(probs), threshold)
-
-
-def _cost_mistakes(probs: Array, threshold: float) -> dict[str, Any]:
-    variance = probs.var(0)
-    wide = np.where(variance.max(1, keepdims=True) > threshold, 1.0, -1.0) + np.zeros(variance.shape)
-    return {
-        "The sign is flipped: disagreement costs +1, agreement -1.": -_cost(probs, threshold),
-        "You return the variance itself; clip it to -1 and +1.": variance,
-        "You clip to 0 and 1; agreement earns, it costs -1.": 1.0 * (variance > threshold),
-        "You compare the standard deviation with the threshold; the cost is the variance.": dril.clipped(
-            probs.std(0), threshold
-        ),
-        "You divide by M - 1; the cost is the variance of the ensemble itself, divided by M.": dril.clipped(
-            probs.var(0, ddof=1), threshold
-        ),
-        "You take the variance over the actions; take it over the members, the first axis.": dril.clipped(
-            probs.var(2), threshold
-        ),
-        "You give all actions of a state the cost of its worst; each action has its own.": wide,
-    }
-
-
-DRIL_COST = Exercise(
-    "dril_cost",
-    "one row for each state, one column for each action",
-    _cost,
-    _cost_case,
-    _cost_mistakes,
-    traits=lambda probs, threshold: {
-        "there are two members": len(probs) == 2,
-        "there is only one state": probs.shape[1] == 1,
-    },
-    hard=(
-        (
-            "A cost that equals the threshold is not above it: -1.",
-            (np.array([[[0.25, 0.75]], [[0.75, 0.25]]]), 0.0625),
-        ),
-    ),
 )
 
 

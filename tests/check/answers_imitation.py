@@ -42,18 +42,6 @@ def variance(values, less=0):
     return sum((v - mean) ** 2 for v in values) / (len(values) - less)
 
 
-def clip(table, threshold):
-    return [[1 if c > threshold else -1 for c in row] for row in table]
-
-
-def spread(probs, less=0):
-    return [[variance(probs[:, s, a], less) for a in range(probs.shape[2])] for s in range(probs.shape[1])]
-
-
-def dril_cost(probs, threshold):
-    return clip(spread(probs), threshold)
-
-
 def margin(row):
     second, best = sorted(row)[-2:]
     return best - second
@@ -161,18 +149,6 @@ WRONG = {
         (geometric, "You multiply powers of the two policies; the"),
         (lambda e, p, beta, i: p + beta**i * e, "It does not sum to 1: the policy has"),
         (lambda e, p, beta, i: beta**i * e + (1 - beta) ** i * p, "The share of the policy is 1 - beta^i, not"),
-    ],
-    "dril_cost": [
-        (lambda p, limit: -np.array(dril_cost(p, limit)), "The sign is flipped: disagreement costs"),
-        (lambda p, limit: spread(p), "You return the variance itself; clip"),
-        (lambda p, limit: [[int(c > limit) for c in row] for row in spread(p)], "You clip to 0 and 1; agreement earns"),
-        (lambda p, limit: clip(np.sqrt(spread(p)), limit), "You compare the standard deviation with"),
-        (lambda p, limit: clip(spread(p, 1), limit), "You divide by M - 1; the cost is"),
-        (
-            lambda p, limit: clip([[variance(row) for row in member] for member in p], limit),
-            "You take the variance over the",
-        ),
-        (lambda p, limit: clip([[max(row)] * len(row) for row in spread(p)], limit), "You give all actions of a state"),
     ],
     "query_probability": [
         (lambda z, b: [1 - q for q in query_probability(z, b)], "You return the chance not to ask: small"),
