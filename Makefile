@@ -14,6 +14,8 @@ BROKEN := $(foreach folder,.venv .venv-peers .venv-lowest,$(if $(wildcard $(fold
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-package rlhf-lab pyproject.toml --extra book --extra test
 PIP := -m pip install --quiet --disable-pip-version-check
+# A lock file names everything, so nothing is to be resolved; and most modules are never imported, so none is compiled.
+LOCKED := $(PIP) --no-deps --no-compile
 # Old Pythons must be able to read this line, or the reader gets a syntax error for an answer.
 NEW_ENOUGH := import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make PYTHON=python3.12')
 OLDEST := import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else 'The lowest versions are those for Python 3.11; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make lowest PYTHON=python3.11')
@@ -41,7 +43,7 @@ help:
 	@$(PYTHON) -c "$(NEW_ENOUGH)"
 	@echo "Setting up .venv: about a minute, once"
 	@$(PYTHON) -m venv --clear .venv
-	@$(RUN) $(PIP) -r requirements/lock.txt
+	@$(RUN) $(LOCKED) -r requirements/lock.txt
 	@$(RUN) $(PIP) --no-deps --no-build-isolation -e .
 	@$(PYTHON) -c "open('.venv/ready', 'w').close()"
 
@@ -57,23 +59,23 @@ help:
 	@$(PYTHON) -c "$(OLDEST)"
 	@echo "Setting up .venv-lowest: about a minute, once"
 	@$(PYTHON) -m venv --clear .venv-lowest
-	@$(LOWEST) $(PIP) -r requirements/lowest.txt
+	@$(LOWEST) $(LOCKED) -r requirements/lowest.txt
 	@$(LOWEST) $(PIP) --no-deps --no-build-isolation -e .
 	@$(PYTHON) -c "open('.venv-lowest/ready', 'w').close()"
 
 .venv/lab: .venv/ready requirements/lab.txt
 	@echo "Adding JupyterLab: half a minute, once"
-	@$(RUN) $(PIP) -r requirements/lab.txt
+	@$(RUN) $(LOCKED) -r requirements/lab.txt
 	@$(PYTHON) -c "open('.venv/lab', 'w').close()"
 
 .venv/dev: .venv/ready requirements/dev.txt
 	@echo "Adding the tools for authors: half a minute, once"
-	@$(RUN) $(PIP) -r requirements/dev.txt
+	@$(RUN) $(LOCKED) -r requirements/dev.txt
 	@$(PYTHON) -c "open('.venv/dev', 'w').close()"
 
 .venv/browser: .venv/ready requirements/browser.txt
 	@echo "Adding what drives a browser: half a minute, once"
-	@$(RUN) $(PIP) -r requirements/browser.txt
+	@$(RUN) $(LOCKED) -r requirements/browser.txt
 	@$(PYTHON) -c "open('.venv/browser', 'w').close()"
 
 setup: .venv/ready
