@@ -1,6 +1,6 @@
 """The equations of actor-critic methods for text, token by token: GAE, and the losses of A2C and PPO.
 
-Beside the chapters "RLHF with policy gradients" and "PPO and the whole pipeline"; functions stand in the order of
+Beside the chapters "RLHF with policy gradients" and "PPO, and how to watch it"; functions stand in the order of
 their equations.
 
     r_t reward of a token    V(s_t) value    delta_t TD error    gamma discount    lambda trace    A_t advantage

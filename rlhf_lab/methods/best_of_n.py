@@ -1,6 +1,6 @@
 """A reward model without reinforcement learning: best-of-n, fine-tuning on the best, ranking, weighted decoding.
 
-Beside the chapter "RLHF with policy gradients"; functions stand in the order of its equations.
+Beside the chapter "From a reward model to a better model"; functions stand in the order of its equations.
 
     pi policy    pi_n best of n draws from pi    R reward    F, m probability under pi of a reward of at most, just R(y)
 

@@ -1,6 +1,6 @@
 """Where policy gradients with a changed price or credit come to rest: exact end points, by sweeps over the tree.
 
-Beside the chapters "RLHF with policy gradients" and "PPO and the whole pipeline"; functions stand in the order of
+Beside the chapters "RLHF with policy gradients" and "PPO, and how to watch it"; functions stand in the order of
 their equations.
 
     pi policy    pi_0 reference    R reward    beta KL weight    s state    Q what a token earns    V value
@@ -32,16 +32,6 @@ def entropy_bonus(levels: Levels, rewards: Levels, beta: float, weight: float) -
     return _sweep(levels, rewards, rest, lambda t, log_pi, q: q - beta * (log_pi - levels[t]))
 
 
-def without_price(log_pi_0: Array, reward: Array) -> Array:
-    """log pi_0 given that the reward is the highest, (..., A) (eq-raft-end).
-
-    The limit of exact RAFT, and of Gibbs policies for beta to 0. Of all policies that say only answers of the highest
-    reward it is the nearest to pi_0, and to every Gibbs policy.
-    """
-    best = reward == np.max(reward, axis=-1, keepdims=True)
-    return log_softmax(np.where(best, log_pi_0, -1e6))
-
-
 def forward_price(log_pi_0: Array, earned: Array, beta: float) -> Array:
     """log pi of pi = beta pi_0 / (lambda - R), lambda > max R from the sum, (..., A).
 
@@ -68,6 +58,16 @@ def local_price(levels: Levels, rewards: Levels, beta: float, rest: Callable[...
     With `rest=forward_price` it is the end of k_3 of each token. Levels (K, W^t, V) of reference and rewards.
     """
     return _sweep(levels, rewards, lambda t, q: rest(levels[t], q, beta), lambda t, log_pi, q: q)
+
+
+def without_price(log_pi_0: Array, reward: Array) -> Array:
+    """log pi_0 given that the reward is the highest, (..., A) (eq-raft-end).
+
+    The limit of exact RAFT, and of Gibbs policies for beta to 0. Of all policies that say only answers of the highest
+    reward it is the nearest to pi_0, and to every Gibbs policy.
+    """
+    best = reward == np.max(reward, axis=-1, keepdims=True)
+    return log_softmax(np.where(best, log_pi_0, -1e6))
 
 
 def early_reward(levels: Levels, rewards: Levels, beta: float) -> Levels:

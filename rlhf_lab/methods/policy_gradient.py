@@ -1,6 +1,6 @@
 """REINFORCE for text with a price on divergence, its baselines, and the exact gradient that it estimates.
 
-Beside the chapters "RLHF with policy gradients" and "PPO and the whole pipeline"; functions stand in the order of
+Beside the chapters "RLHF with policy gradients" and "PPO, and how to watch it"; functions stand in the order of
 their equations.
 
     pi policy    pi_0 reference    R reward    beta KL weight    f regularised reward    b baseline    A advantage

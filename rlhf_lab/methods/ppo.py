@@ -1,6 +1,6 @@
 """Actor-critic methods as training loops: A2C and PPO.
 
-Beside the chapter "PPO and the whole pipeline"; their equations stand in `actor_critic`.
+Beside the chapter "PPO, and how to watch it"; their equations stand in `actor_critic`.
 
     V(s_t) value    gamma discount    lambda trace    epsilon clip range    c_V weight of the value loss
     beta KL weight
