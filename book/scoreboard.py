@@ -15,7 +15,7 @@ FINDINGS = {
     ON_COIN: "On the coin, ILHF says what people want",
     ON_MEMORY: "Texts remember little, unless logits are large",
     ON_DIVERGENCE: "ILHF comes closer to people than REINFORCE",
-    ON_ENSEMBLES: "Ensembles are not better than plain ILHF, but for one reading",
+    ON_ENSEMBLES: "Ensembles are not better than plain ILHF, except in one reading",
 }
 MARKS = {YES: ("yes", "✓"), PARTLY: ("partly", "½"), "only under a reading": ("only", "?"), NO: ("no", "✗")}
 FIGURES = {  # of the paper, and where they are drawn anew

@@ -289,12 +289,12 @@ def _dpo_step_mistakes(
             logits + step_size * unanchored * (up - down)
         ),
         "You forgot the factor beta in front of the sigmoid.": logits + step / beta,
-        "You forgot the weight: a step is as long as the implicit reward is wrong.": logits + step_size * (up - down),
+        "You forgot the weight: wrong comparisons move the policy more.": logits + step_size * (up - down),
         "The sign inside the sigmoid is flipped: a comparison that is right moves little.": (
             logits + step_size * beta * _sigmoid(beta * h) * (up - down)
         ),
         "That is the step alone; return the new logits.": step,
-        "You return log-probabilities; return logits, in which ten answers of twelve stay.": log_softmax(right),
+        "You return log-probabilities; return logits: those of the other answers do not change.": log_softmax(right),
     }
 
 

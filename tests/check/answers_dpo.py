@@ -169,7 +169,7 @@ WRONG = {
         (stepped(weight_of, 1.0, 0.0), "You forgot the rejected answer: its logit"),
         (lambda z, z_0, *rest: dpo_step(z, 0 * z_0, *rest), "You forgot the reference: the weight"),
         (stepped(lambda h, beta: sigmoid(-beta * h)), "You forgot the factor beta in front"),
-        (stepped(lambda h, beta: 1.0), "You forgot the weight: a step is as long"),
+        (stepped(lambda h, beta: 1.0), "You forgot the weight: wrong comparisons"),
         (stepped(lambda h, beta: beta * sigmoid(beta * h)), "The sign inside the sigmoid is flipped:"),
         (lambda *given: np.subtract(dpo_step(*given), given[0]), "That is the step alone; return"),
         (

@@ -387,7 +387,7 @@ def of_longer_texts(load: Load) -> list[Row]:
                 f"ILHF {told(kl['ilhf'][:, 0])} to {ends}; REINFORCE {', '.join(map(told, behind))} above it",
                 (YES if _vanishes(kl["ilhf"]) else PARTLY) if all(map(above, behind)) else NO,
                 f"{_remains(kl['ilhf'])} of the divergence are left after 150 episodes, {_remains(kl['ilhf'][:, :11])} "
-                "after 100: whether it vanishes hangs on where the line is drawn",
+                "after 100: whether it vanishes depends on where the line is drawn",
             )
         )
         found.append(
