@@ -165,6 +165,10 @@ def test_a_policy_for_each_signal():
     ideal = log_softmax(np.zeros((3, 4)))
     with pytest.raises(ValueError, match="each of 2 signals; got 3"):
         pluralism.misheard(ideal, ideal, np.array([0.2, 0.3, 0.5]), np.full((3, 2), 0.5), 1.0)
+    with pytest.raises(ValueError, match="beta must be finite and above 0; got 0"):
+        pluralism.misheard(ideal[:2], ideal, np.array([0.2, 0.3, 0.5]), np.full((3, 2), 0.5), 0.0)
+    with pytest.raises(ValueError, match="log_pi: log-probabilities are at most 0"):
+        pluralism.misheard(1 - ideal[:2], ideal, np.array([0.2, 0.3, 0.5]), np.full((3, 2), 0.5), 1.0)
 
 
 def test_a_signal_may_come_for_each_prompt():
