@@ -7,7 +7,7 @@ Segments, questions, clicks and fits are those of `methods.segments`; the policy
 minus the learned reward. An episode that ends would tell the learner what it is to find out: here it never does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,13 +16,14 @@ import numpy as np
 from numpy.random import Generator
 
 from rlhf_lab.experiments.runner import Numbers, Piece, Study
+from rlhf_lab.feedback import linear_fits
 from rlhf_lab.feedback.demonstrations import Labels
 from rlhf_lab.methods import dril, segments
 from rlhf_lab.models import policies
 from rlhf_lab.models.policies import Network
 from rlhf_lab.numerics.autodiff import Array, log_prob_of
 from rlhf_lab.numerics.optim import Params, adam, fit
-from rlhf_lab.worlds.control import CartPole, rollout
+from rlhf_lab.worlds.control import CartPole, Rollout, rollout
 
 BOUNDS = np.array([2.4, 2.0, 12 * np.pi / 180, 2.0])  # x and angle at which the pole counts as fallen; usual speeds
 HORIZON, LENGTH = 200, 10  # of an episode, and of a segment
@@ -64,7 +65,8 @@ def features(observation: Array) -> Array:
 class Recipe(NamedTuple):
     """What is done about the labels, as in `segments.Recipe`; `people` is the rate at which people mis-click.
 
-    Without `learned` the policy is trained on the true reward, and nobody is asked.
+    Without `mean` the policy is trained on one model, fitted to all answers. Without `learned` it is trained on the
+    true reward, and nobody is asked.
     """
 
     step_size: float
@@ -77,11 +79,15 @@ class Recipe(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Questions, differences of features and of the true pay (n, N, 15); labels (n, N); members (M, n, 14)."""
+    """Questions, differences of features and of the true pay (n, N, 15); labels (n, N); members (M, n, 14); reward.
+
+    The policy is trained on `reward` (n, 14).
+    """
 
     difference: Array
     label: Array
     theta: Array
+    reward: Array
 
 
 def ask(recipe: Recipe, known: Asked, observation: Array, reward: Array, count: int, rng: Generator) -> Asked:
@@ -93,24 +99,18 @@ def ask(recipe: Recipe, known: Asked, observation: Array, reward: Array, count: 
     said = segments.answers(new, np.eye(new.shape[-1])[-1], recipe.people, rng)
     difference, label = (np.concatenate(both, axis=1) for both in ((known.difference, new), (known.label, said)))
     fitted = segments.fit_ensemble(difference[..., :-1], label, MEMBERS, recipe.precision, recipe.misclick, rng)
-    return Asked(difference, label, fitted)
+    if recipe.mean:
+        return Asked(difference, label, fitted, fitted.mean(0))
+    one = linear_fits.fit_linear(difference[..., :-1], label, recipe.precision, recipe.misclick).mean
+    return Asked(difference, label, fitted, one)
 
 
-def learn(recipe: Recipe, labels: int, seeds: Sequence[int], first: int = 0) -> tuple[Params, Asked]:
-    """Train a policy for each seed while asking: its parameters, and all that was asked. `labels` in `ROUNDS` parts."""
-    n, dim, rng = len(seeds), features(np.zeros(4)).size, np.random.default_rng([first, *seeds])
-    known, update = Asked(np.zeros((n, 0, dim + 1)), np.zeros((n, 0)), np.zeros((MEMBERS, n, dim))), 0
+def train(params: Params, pay: Callable[[Rollout], Array], step_size: float, rng: Generator) -> Params:
+    """Improve policies by the policy gradient: `UPDATES` steps of Adam on what `pay(play)` gives, (T, n, E)."""
 
     def collect(params: Params, rng: Generator) -> Iterable[tuple[Labels, Array]]:
-        nonlocal known, update
         play = rollout(WORLD, policies.acting(NETWORK, params), (n, EPISODES), HORIZON, rng)
-        reward = play.reward
-        if recipe.learned:
-            if update % (UPDATES // ROUNDS) == 0:
-                known = ask(recipe, known, play.observation, play.reward, labels // ROUNDS, rng)
-            theta = known.theta.mean(0) if recipe.mean else known.theta[0]
-            reward = np.matmul(features(play.observation), theta[..., None])[..., 0]
-        update += 1
+        reward = pay(play)
         advantage = dril.advantages(dril.costs_to_go(-reward, play.alive, DISCOUNT), play.alive)
         advantage = advantage / (np.std(advantage, axis=(0, 2), keepdims=True) + 1e-8)
         seen, action, alive = (
@@ -124,9 +124,43 @@ def learn(recipe: Recipe, labels: int, seeds: Sequence[int], first: int = 0) -> 
         log_pi = log_prob_of(NETWORK.logits(params, rows.observation), rows.action)
         return dril.surrogate(log_pi.reshape(advantage.shape), advantage, HORIZON)
 
-    start = NETWORK.init(rng, (n,), 0.1)
-    params, _ = fit(loss, start, collect, rounds=UPDATES, optimizer=adam(recipe.step_size), rng=rng)
-    return params, known
+    n = len(next(iter(params.values())))
+    return fit(loss, params, collect, rounds=UPDATES, optimizer=adam(step_size), rng=rng)[0]
+
+
+def learn(recipe: Recipe, labels: int, seeds: Sequence[int], first: int = 0) -> tuple[Params, Asked]:
+    """Train a policy for each seed while asking: its parameters, and all that was asked.
+
+    `labels` come in `ROUNDS` equal parts; a part is at most the pairs of one update.
+    """
+    most = ROUNDS * (EPISODES * HORIZON // LENGTH // 2)
+    if recipe.learned and (labels % ROUNDS or not 0 < labels <= most):
+        raise ValueError(f"labels must be a multiple of {ROUNDS}, from {ROUNDS} to {most}; got {labels}")
+    n, dim, rng = len(seeds), features(np.zeros(4)).size, np.random.default_rng([first, *seeds])
+    nothing = np.zeros((n, 0, dim + 1)), np.zeros((n, 0)), np.zeros((MEMBERS, n, dim)), np.zeros((n, dim))
+    known, update = Asked(*nothing), 0
+
+    def pay(play: Rollout) -> Array:
+        nonlocal known, update
+        if not recipe.learned:
+            return play.reward
+        if update % (UPDATES // ROUNDS) == 0:
+            known = ask(recipe, known, play.observation, play.reward, labels // ROUNDS, rng)
+        update += 1
+        return learned_reward(known.reward, play)
+
+    return train(NETWORK.init(rng, (n,), 0.1), pay, recipe.step_size, rng), known
+
+
+def learned_reward(theta: Array, play: Rollout) -> Array:
+    """Return theta . f(s) at each step, (T, n, E), for one theta (n, 14) a seed."""
+    return np.matmul(features(play.observation), theta[..., None])[..., 0]
+
+
+def anew(theta: Array, step_size: float, seeds: Sequence[int]) -> Params:
+    """Train a new policy for each seed on a learned reward (n, 14) that stays what it is: no more is asked."""
+    rng = np.random.default_rng([2, *seeds])
+    return train(NETWORK.init(rng, (len(seeds),), 0.1), partial(learned_reward, theta), step_size, rng)
 
 
 def judge(params: Params, seeds: Sequence[int]) -> Array:
@@ -138,7 +172,7 @@ def judge(params: Params, seeds: Sequence[int]) -> Array:
 CONTROLS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "random questions": {"doubtful": False},
-    "one member": {"mean": False},
+    "one model": {"mean": False},
     "10% wrong": {"misclick": 0.2, "people": 0.2},
     "10% wrong, no term": {"misclick": 0.0, "people": 0.2},
 }
@@ -167,8 +201,10 @@ def tune(
 
 
 def with_labels(labels: int, seeds: Sequence[int]) -> Numbers:
-    """Return the returns, (seeds,), of the recipe and its controls with that many labels."""
-    return {name: judge(learn(run(name, BEST[name]), labels, seeds)[0], seeds) for name in CONTROLS}
+    """Return the returns, (seeds,), of the recipe, its controls, and `anew` on the recipe's last reward."""
+    found = {name: learn(run(name, BEST[name]), labels, seeds) for name in CONTROLS}
+    again = anew(found["recipe"][1].reward, BEST["recipe"][0], seeds)
+    return {name: judge(params, seeds) for name, (params, _) in found.items()} | {"anew": judge(again, seeds)}
 
 
 def yardsticks(seeds: Sequence[int]) -> Numbers:
@@ -188,7 +224,7 @@ def pieces(seeds: int) -> dict[str, Piece]:
 def join(parts: list[Numbers]) -> Numbers:
     """Return the returns of each row, (seeds, labels), and those of the yardsticks, (seeds,)."""
     *counts, yard = parts
-    return {name: np.stack([part[name] for part in counts], axis=1) for name in CONTROLS} | yard
+    return {name: np.stack([part[name] for part in counts], axis=1) for name in counts[0]} | yard
 
 
 SETTINGS = {

@@ -59,9 +59,13 @@ def visits(observation: Array, length: int) -> Array:
 
 
 def pairs(segment: Array, rng: Generator) -> Array:
-    """Pair the segments (..., N, D) at random, each at most once: differences d = n - n', (..., N // 2, D)."""
+    """Pair the segments (..., N, D) at random, each at most once: differences d = n - n', (..., N // 2, D).
+
+    Each seed has pairs of its own. If seeds shared them, all would be asked about the same moments of their drives.
+    """
     half = segment.shape[-2] // 2
-    mixed = np.take(segment, rng.permutation(segment.shape[-2]), axis=-2)
+    order = rng.permuted(np.broadcast_to(np.arange(segment.shape[-2]), segment.shape[:-1]), axis=-1)
+    mixed = np.take_along_axis(segment, order[..., None], axis=-2)
     return mixed[..., :half, :] - mixed[..., half : 2 * half, :]
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments import cartpole as study
+from rlhf_lab.feedback import linear_fits
 from rlhf_lab.models import policies
 from rlhf_lab.worlds.control import CartPole, rollout
 
@@ -44,7 +45,7 @@ def test_features_are_numbers_in_units_of_their_bounds_and_products():
 
 def asked(recipe, rng):
     play = rollout(study.WORLD, policies.acting(study.NETWORK, study.NETWORK.init(rng, (3,))), (3, 8), 200, rng)
-    none = study.Asked(np.zeros((3, 0, 15)), np.zeros((3, 0)), rng.normal(size=(5, 3, 14)))
+    none = study.Asked(np.zeros((3, 0, 15)), np.zeros((3, 0)), rng.normal(size=(5, 3, 14)), np.zeros((3, 14)))
     return study.ask(recipe, none, play.observation, play.reward, 60, np.random.default_rng(1))
 
 
@@ -54,6 +55,11 @@ def test_people_judge_by_the_true_pay_and_the_fit_does_not_see_it(doubtful, rng)
     found = asked(recipe, rng)
     assert found.difference.shape == (3, 60, 15)
     assert found.theta.shape == (study.MEMBERS, 3, 14)
+    assert found.reward == pytest.approx(found.theta.mean(0))
+    one = asked(recipe._replace(mean=False), np.random.default_rng(0))
+    assert (one.theta == found.theta).all()
+    fit = linear_fits.fit_linear(found.difference[1, :, :-1], found.label[1], 10.0, recipe.misclick).mean
+    assert one.reward[1] == pytest.approx(fit, abs=1e-8)
     margin = found.difference[..., -1]
     assert (np.abs(margin) <= study.LENGTH).all()
     clear = np.abs(margin) >= 8
@@ -66,6 +72,24 @@ def test_labels_are_counted_and_come_in_equal_parts(monkeypatch):
     known = study.learn(study.run("recipe", (0.05, 100.0)), 8, range(2))[1]
     assert known.label.shape == (2, 8)
     assert study.learn(study.run("true reward", (0.05, 0.0)), 8, range(2))[1].label.shape == (2, 0)
+
+
+@pytest.mark.parametrize("labels", [0, 10, -4, 324])
+def test_labels_that_cannot_be_asked_for_are_refused(labels):
+    with pytest.raises(ValueError, match=f"a multiple of 4, from 4 to 320; got {labels}"):
+        study.learn(study.run("recipe", (0.05, 100.0)), labels, range(2))
+
+
+def test_a_policy_trained_anew_asks_nothing_and_learns_from_the_reward_that_it_is_given(monkeypatch):
+    monkeypatch.setattr(study, "ask", None)
+    monkeypatch.setattr(study, "UPDATES", 6)
+    theta = np.zeros((2, 14))
+    theta[0, 2], theta[1, 2] = 1.0, -1.0  # lean to the right, and to the left
+    params = study.anew(theta, 0.05, range(2))
+    play = rollout(study.WORLD, policies.acting(study.NETWORK, params), (2, 8), 200, np.random.default_rng(3))
+    angle = play.observation[-1, ..., 2]
+    assert (angle[0] > 0).all()
+    assert (angle[1] < 0).all()
 
 
 def test_each_control_changes_what_its_name_says():
@@ -87,9 +111,10 @@ def test_tuning_looks_at_other_seeds_and_at_every_setting(monkeypatch):
 
 
 def test_pieces_join_to_a_column_for_each_number_of_labels():
-    parts = [dict.fromkeys(study.CONTROLS, np.array([k, k])) for k in range(5)]
+    parts = [dict.fromkeys([*study.CONTROLS, "anew"], np.array([k, k])) for k in range(5)]
     found = study.join([*parts, {"true reward": np.ones(2)}])
     assert (found["recipe"] == [range(5), range(5)]).all()
+    assert (found["anew"] == found["recipe"]).all()
     assert (found["true reward"] == 1).all()
     assert [*study.STUDY.pieces(2)][-1] == "yardsticks"
 
@@ -107,5 +132,8 @@ def test_labels_and_doubtful_questions_help_and_the_other_parts_show_no_gain():
         return gain.mean() / (gain.std(ddof=1) / 20**0.5)
 
     assert errors("recipe", "random questions") > 2
-    assert abs(errors("recipe", "one member")) < 2
+    assert errors("anew", "recipe") > 2
+    dropped = found["recipe"] < 25
+    assert ((found["anew"][dropped] > 150).sum(), dropped.sum()) == (10, 16)
+    assert abs(errors("recipe", "one model")) < 2
     assert abs(errors("10% wrong", "10% wrong, no term")) < 2

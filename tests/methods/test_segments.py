@@ -53,6 +53,13 @@ def test_pairs_use_each_segment_at_most_once(rng):
     assert (np.abs(difference).sum(0) <= 1).all()
 
 
+def test_each_seed_has_pairs_of_its_own(rng):
+    difference = segments.pairs(np.broadcast_to(np.eye(40), (2, 40, 40)), rng)
+    assert difference.shape == (2, 20, 40)
+    assert (np.abs(difference).sum(-2) == 1).all()
+    assert (difference[0] != difference[1]).any(-1).mean() > 0.9
+
+
 @pytest.mark.equation("eq-segment-doubt")
 def test_the_most_doubtful_questions_are_those_with_the_greatest_variance(rng):
     difference, theta = rng.normal(size=(2, 30, 7)), rng.normal(size=(5, 2, 7))
