@@ -36,7 +36,7 @@ FOUND = [
     ("GAE", "GAE", "policy_gradients"),
     ("BoN", "best-of-n", "pipeline"),
     ("best of n", "best-of-n", "pipeline"),
-    ("slips", "Slips and ties", "kinds_of_feedback"),
+    ("misclicks", "mis-click", "kinds_of_feedback"),
     ("KTO", "KTO", ""),
     ("DPO", "direct preference optimisation", "dpo"),
     ("PPO", "PPO", "ppo"),
