@@ -80,7 +80,7 @@ def _kappa_mistakes(ratio: Array, variance: Array) -> dict[str, Any]:
         return float(min(map(factor, among)))
 
     def alpha(u: Array) -> float:
-        return max(1.0, ratio[u].max(initial=0.0))
+        return float(ratio[u].max(initial=1.0))
 
     return {
         "You leave the 1 out of the numerator: it is at least 1.": least(lambda u: ratio[u].max() / variance[~u].min()),
