@@ -106,8 +106,10 @@ def render(root: Path, log: Path) -> int:
     """Run Jupyter Book with warnings as errors, and return its exit code."""
     environment = os.environ | {"BOOK_COMMIT": commit(root), "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     # Pages are trees that live until the end: looking through them for garbage takes a third of the time. And we start
-    # Jupyter Book ourselves, since its script holds the path at which it was installed.
-    start = f"import gc; gc.set_threshold{COLLECT}; from jupyter_book.cli.main import main; main()"
+    # Jupyter Book ourselves, since its script holds the path at which it was installed. Options of directives are YAML.
+    start = f"import gc, yaml; gc.set_threshold{COLLECT}; "
+    start += "yaml.SafeLoader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader); "
+    start += "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", ".", "--config", "book/_config.yml"]
     command += ["--toc", "book/_toc.yml", "--warningiserror", "--nitpick", "--keep-going"]
     with log.open("w") as out:

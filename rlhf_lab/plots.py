@@ -170,7 +170,7 @@ def bar_slider(labels: list[str], frames: Array, captions: list[str], key: Array
     return (
         '<figure style="margin:0;padding:0.8em;background:white;color:black">'
         f'<b style="color:{COLORS["exact"]}">exact</b> '
-        f'<label><b style="color:{COLORS[method]}">{escape(method)}</b> '
+        f'<label><b style="border-bottom:3px solid {COLORS[method]}">{escape(method)}</b> '
         f'<input type="range" min="0" max="{len(percent) - 1}" value="0" data-all="{data}" oninput="{escape(move)}" '
         f'aria-label="training" aria-valuetext="{escape(captions[0])}"></label> <output>{escape(captions[0])}</output>'
         '<div style="display:grid;grid-template-columns:max-content 1fr max-content;gap:0.3em 0.8em;'

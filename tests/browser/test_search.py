@@ -47,7 +47,7 @@ FOUND = [
     ("pi_ref", "reference policy", "token_mdp"),
     ("π_0", "reference policy", "token_mdp"),
     ("beta", "KL weight", "token_mdp"),
-    ("lambda", "TD(lambda)", "policy_gradients"),
+    ("lambda", "What does λ buy?", "policy_gradients"),
     ("labeler", "annotator", ""),
     ("behavior cloning", "behaviour cloning", "imitation"),
     ("dagger", "DAgger", "imitation"),
@@ -61,7 +61,7 @@ FOUND = [
     ("importance ratio", "probability ratio", ""),
     ("temperature", "temperature", "pretraining"),
     ("length bias", "length bias", "reward_modeling"),
-    ("policy gradient theorem", "RLHF with policy gradients", "policy_gradients"),
+    ("policy gradient theorem", "policy gradient theorem", "policy_gradients"),
     ("pretraining", "pretraining", "pretraining"),
 ]
 
