@@ -156,7 +156,7 @@ def bar_slider(labels: list[str], frames: Array, captions: list[str], key: Array
         f'<span style="text-align:right">{escape(label)}</span><div>'
         f'<div data-bar style="{bar.format(width=now, color=COLORS[method])}"></div>'
         f'<div style="{bar.format(width=round(100 * float(best), 1), color=COLORS["exact"])}"></div></div>'
-        f'<span style="text-align:right"><span style="color:{COLORS[method]}" data-told>{now:.1f}%</span> '
+        f'<span style="text-align:right"><span data-told>{now:.1f}%</span> '
         f'<span style="color:{COLORS["exact"]}">{100 * float(best):.1f}%</span></span>'
         for label, now, best in zip(labels, percent[0], key, strict=True)
     )
