@@ -11,14 +11,20 @@ from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import dril as _dril
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
+from rlhf_lab.check import kinds_of_feedback as _kinds_of_feedback
 from rlhf_lab.check import nash as _nash
 from rlhf_lab.check import objectives as _objectives
 from rlhf_lab.check import online as _online
 from rlhf_lab.check import overoptimization as _overoptimization
 from rlhf_lab.check import pessimism as _pessimism
+from rlhf_lab.check import pipeline as _pipeline
 from rlhf_lab.check import pluralism as _pluralism
 from rlhf_lab.check import policy_gradients as _policy_gradients
+from rlhf_lab.check import ppo as _ppo
+from rlhf_lab.check import preference_losses as _preference_losses
+from rlhf_lab.check import pretraining as _pretraining
 from rlhf_lab.check import resets as _resets
+from rlhf_lab.check import reward_from_behaviour as _reward_from_behaviour
 from rlhf_lab.check import reward_modeling as _reward_modeling
 from rlhf_lab.check import soft_values as _soft_values
 from rlhf_lab.check import token_mdp as _token_mdp
@@ -62,7 +68,7 @@ def kl(function: Function) -> None:
 
     `log_p` and `log_q` (N, A) are the log-probabilities of A answers to each of N prompts.
     """
-    _report(_token_mdp.KL, function)
+    _report(_pretraining.KL, function)
 
 
 def gibbs(function: Function) -> None:
@@ -79,7 +85,7 @@ def policy_gradient(function: Function) -> None:
 
     `policy` (A,) are the probabilities of the answers, `reward` (A,) their rewards.
     """
-    _report(_token_mdp.POLICY_GRADIENT, function)
+    _report(_pretraining.POLICY_GRADIENT, function)
 
 
 def loss_floor(function: Function) -> None:
@@ -87,7 +93,7 @@ def loss_floor(function: Function) -> None:
 
     `counts` (N, A) are how many texts of a corpus have a prompt and an answer; no row is empty.
     """
-    _report(_token_mdp.LOSS_FLOOR, function)
+    _report(_pretraining.LOSS_FLOOR, function)
 
 
 def temperature_of(function: Function) -> None:
@@ -95,7 +101,7 @@ def temperature_of(function: Function) -> None:
 
     `log_pi` and `cooled` (N, V) are log-probabilities of the tokens, before and after the temperature.
     """
-    _report(_token_mdp.TEMPERATURE_OF, function)
+    _report(_pretraining.TEMPERATURE_OF, function)
 
 
 def bradley_terry_loss(function: Function) -> None:
@@ -112,7 +118,7 @@ def ranking_loss(function: Function) -> None:
 
     `reward` (N, K) holds the rewards of K answers in the order of the ranking, best first. Rewards can be large.
     """
-    _report(_reward_modeling.RANKING_LOSS, function)
+    _report(_kinds_of_feedback.RANKING_LOSS, function)
 
 
 def misclick_loss(function: Function) -> None:
@@ -120,7 +126,7 @@ def misclick_loss(function: Function) -> None:
 
     `margin` (N,) is the reward of the first minus that of the second; `rate` is epsilon, a number in (0, 1).
     """
-    _report(_reward_modeling.MISCLICK_LOSS, function)
+    _report(_kinds_of_feedback.MISCLICK_LOSS, function)
 
 
 def borda(function: Function) -> None:
@@ -128,7 +134,7 @@ def borda(function: Function) -> None:
 
     `matrix` (A, A) holds the share of people P[a, b] that prefers a to b; P[a, b] + P[b, a] = 1, 1/2 on the diagonal.
     """
-    _report(_reward_modeling.BORDA, function)
+    _report(_kinds_of_feedback.BORDA, function)
 
 
 def expected_calibration_error(function: Function) -> None:
@@ -164,7 +170,7 @@ def data_smoothing(function: Function) -> None:
     takes a step of `step_size` on the mean loss, then moves the labels by the share `rate` towards the predictions from
     before the step.
     """
-    _report(_reward_modeling.DATA_SMOOTHING, function)
+    _report(_kinds_of_feedback.DATA_SMOOTHING, function)
 
 
 def overestimate(function: Function) -> None:
@@ -302,7 +308,7 @@ def ipo_target(function: Function) -> None:
 
     `p` (N,) are the shares of people who prefer the first of two answers, `tau` > 0 the weight of the KL term.
     """
-    _report(_dpo.IPO_TARGET, function)
+    _report(_preference_losses.IPO_TARGET, function)
 
 
 def gpo_loss(function: Function) -> None:
@@ -311,7 +317,7 @@ def gpo_loss(function: Function) -> None:
     `f` is a convex function of arrays, `h` (N,) are margins, `p` (N,) the shares of people who prefer the first answer,
     `beta` > 0 the weight of the KL term.
     """
-    _report(_dpo.GPO_LOSS, function)
+    _report(_preference_losses.GPO_LOSS, function)
 
 
 def own_loss(function: Function) -> None:
@@ -319,8 +325,8 @@ def own_loss(function: Function) -> None:
 
     `f` takes arrays (N,) and returns one number for each z; it is written with autograd's numpy.
     """
-    wrong = _dpo.own_loss(function)
-    right = f"right on all {len(_dpo.SHARES)} cases."
+    wrong = _preference_losses.own_loss(function)
+    right = f"right on all {len(_preference_losses.SHARES)} cases."
     print("own_loss: " + (right if wrong is None else f"not yet. {wrong}"))
 
 
@@ -339,7 +345,7 @@ def robust_loss(function: Function) -> None:
 
     `h` (N,) are margins, `beta` > 0 the weight of the KL term, and `flip` < 1/2 the share of flipped labels.
     """
-    _report(_dpo.ROBUST_LOSS, function)
+    _report(_preference_losses.ROBUST_LOSS, function)
 
 
 def reinforce_gradient(function: Function) -> None:
@@ -374,7 +380,7 @@ def ppo_loss(function: Function) -> None:
     `log_pi` (N,) are the log-probabilities of N tokens now, `log_old` (N,) when they were written, `advantage` (N,)
     their advantages; `clip_range` is epsilon. It is a mean over the tokens.
     """
-    _report(_policy_gradients.PPO_LOSS, function)
+    _report(_ppo.PPO_LOSS, function)
 
 
 def ppo_passes(function: Function) -> None:
@@ -385,7 +391,7 @@ def ppo_passes(function: Function) -> None:
     descent, `step_size` long, on the clipped loss, a mean over the N answers; its ratios are to `policy`, and
     `clip_range` is epsilon.
     """
-    _report(_policy_gradients.PPO_PASSES, function)
+    _report(_ppo.PPO_PASSES, function)
 
 
 def explained_variance(function: Function) -> None:
@@ -393,7 +399,7 @@ def explained_variance(function: Function) -> None:
 
     `values` (N,) are those of the critic, `returns` (N,) what came; they are not all equal.
     """
-    _report(_policy_gradients.EXPLAINED_VARIANCE, function)
+    _report(_ppo.EXPLAINED_VARIANCE, function)
 
 
 def gibbs_gap(function: Function) -> None:
@@ -402,7 +408,7 @@ def gibbs_gap(function: Function) -> None:
     `log_pi` (N, A) and `log_pi_0` (N, A) are the log-probabilities of policy and reference, `reward` (N, A) the rewards
     of all answers, `beta` > 0 the price of a nat.
     """
-    _report(_policy_gradients.GIBBS_GAP, function)
+    _report(_pipeline.GIBBS_GAP, function)
 
 
 def best_of_n_kl(function: Function) -> None:
@@ -411,7 +417,7 @@ def best_of_n_kl(function: Function) -> None:
     `policy` (A,) are the probabilities of the answers, `reward` (A,) their rewards, no two of them equal; `n` is the
     number of draws, at least 2.
     """
-    _report(_policy_gradients.BEST_OF_N_KL, function)
+    _report(_pipeline.BEST_OF_N_KL, function)
 
 
 def cloning_loss(function: Function) -> None:
@@ -472,7 +478,7 @@ def moment_gradient(function: Function) -> None:
     `transition` (S, A, S), `policy` (T, S, A) with pi_t(a | s) for each step, `start` (S,) the first states, `features`
     (S, D), `shown` (D,) the moments m of the demonstrations.
     """
-    _report(_imitation.MOMENT_GRADIENT, function)
+    _report(_reward_from_behaviour.MOMENT_GRADIENT, function)
 
 
 def segment_doubt(function: Function) -> None:
@@ -480,7 +486,7 @@ def segment_doubt(function: Function) -> None:
 
     `difference` (N, D) are differences of two segments' visits, `theta` (M, D) the rewards of M members.
     """
-    _report(_imitation.SEGMENT_DOUBT, function)
+    _report(_reward_from_behaviour.SEGMENT_DOUBT, function)
 
 
 def ilhf_loss(function: Function) -> None:

@@ -1,15 +1,8 @@
 """The exercises of the chapter "RLHF with policy gradients", solved and got wrong by a reader who likes loops."""
 
-import math
 import statistics
 
 import numpy as np
-
-# Right solutions, as a reader who likes loops would write them.
-
-
-def softmax(z):
-    return np.exp(z - np.max(z)) / np.sum(np.exp(z - np.max(z)))
 
 
 def reinforce_gradient(policy, drawn, advantage):
@@ -49,96 +42,10 @@ def summed(error, decay):
 gae = summed(td, lambda g, lam: g * lam)
 
 
-def each_token(function):
-    return lambda p, q, a, e: [function(math.exp(x - y), z, e) for x, y, z in zip(p, q, a, strict=True)]
-
-
-def mean(function):
-    return lambda *arguments: sum(function(*arguments)) / len(arguments[0])
-
-
-def clip(x, low, high):
-    return max(low, min(high, x))
-
-
-def surrogate(ratio, a, e):
-    if a > 0:
-        return -min(ratio, 1 + e) * a
-    return -max(ratio, 1 - e) * a
-
-
-ppo_loss = mean(each_token(surrogate))
-
-
-def rows(function):
-    """A function of (N, A) arrays and beta, from one of single rows."""
-    return lambda *arguments: np.array([function(*row, arguments[-1]) for row in zip(*arguments[:-1], strict=True)])
-
-
-def best(q, r, b):
-    return np.log(softmax(q + r / b))
-
-
-def value(p, q, r, b):
-    return sum(math.exp(x) * (z - b * (x - y)) for x, y, z in zip(p, q, r, strict=True))
-
-
-gibbs_gap = rows(lambda p, q, r, b: value(best(q, r, b), q, r, b) - value(p, q, r, b))
-
-
-def best_of_n(policy, reward, n):
-    """Walk through the answers from the worst to the best, and see how the chance that all draws lie below grows."""
-    found, below = np.zeros(len(policy)), 0.0
-    for i in np.argsort(reward):
-        found[i] = (below + policy[i]) ** n - below**n
-        below += policy[i]
-    return found
-
-
-def kl(p, q):
-    return sum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
-
-
-def best_of_n_kl(policy, reward, n):
-    return kl(best_of_n(policy, reward, n), policy)
-
-
-def descend(policy, drawn, advantage, e, size, passes, *, slope=None, old=None, score=None, divide=True):
-    """Take the passes with loops over answers; the keywords break one thing each."""
-    slope = slope or (lambda u, a: u * a if (u < 1 + e if a > 0 else u > 1 - e) else 0.0)
-    logits = np.log(policy)
-    for _ in range(passes):
-        now = softmax(logits)
-        before = now if old else policy
-        step = np.zeros(len(policy))
-        for y, a in zip(drawn, advantage, strict=True):
-            step += slope(now[y] / before[y], a) * ((np.arange(len(policy)) == y) - (now if score is None else score))
-        logits = logits + size * step / (len(drawn) if divide else 1)
-    return softmax(logits)
-
-
-ppo_passes = descend
-
-
-def spread(numbers):
-    return statistics.pvariance([float(x) for x in numbers])
-
-
-def explained_variance(values, returns):
-    return 1 - spread(returns - values) / spread(returns)
-
-
-# Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
-
-
 def drawn_mean(term):
     return lambda policy, drawn, advantage: (
         sum(term(policy, np.arange(len(policy)) == y, y, a) for y, a in zip(drawn, advantage, strict=True)) / len(drawn)
     )
-
-
-def high(policy, reward):
-    return np.array([sum(p for p, s in zip(policy, reward, strict=True) if s <= r) for r in reward])
 
 
 WRONG = {
@@ -203,101 +110,4 @@ WRONG = {
         (lambda r, v, g, lam: gae(r, v, g, lam) - np.mean(gae(r, v, g, lam)), "You centre the advantages; that is"),
         (lambda r, v, g, lam: normalised(gae(r, v, g, lam)), "You normalise the advantages; that is"),
     ],
-    "ppo_loss": [
-        (lambda *case: -ppo_loss(*case), "The sign is flipped: a loss goes down when good tokens"),
-        (
-            mean(each_token(lambda ratio, a, e: -max(ratio * a, clip(ratio, 1 - e, 1 + e) * a))),
-            "You take the maximum of the two; the minimum",
-        ),
-        (mean(each_token(lambda ratio, a, e: -ratio * a)), "You forgot to clip the ratio."),
-        (
-            mean(each_token(lambda ratio, a, e: -clip(ratio, 1 - e, 1 + e) * a)),
-            "You always use the clipped ratio; take",
-        ),
-        (
-            mean(each_token(lambda ratio, a, e: surrogate(1 / ratio, a, e))),
-            "Your ratio is upside down: it is pi / pi_old.",
-        ),
-        (
-            mean(each_token(lambda ratio, a, e: surrogate_of(math.log(ratio), a, e))),
-            "You use the difference of log-probabilities as the ratio",
-        ),
-        (
-            mean(each_token(lambda ratio, a, e: -min(ratio * a, clip(ratio, -e, e) * a))),
-            "You clip to [-epsilon, epsilon]; clip to",
-        ),
-        (
-            mean(each_token(lambda ratio, a, e: -min(ratio * a, clip(ratio * a, 1 - e, 1 + e)))),
-            "You clip the product; clip the ratio, then",
-        ),
-        (lambda *case: sum(each_token(surrogate)(*case)), "You sum over the tokens; take the mean."),
-        (each_token(surrogate), "You return one number for each token; take"),
-        (
-            mean(each_token(lambda ratio, a, e: -min(ratio, clip(ratio, 1 - e, 1 + e)) * a)),
-            "You take the minimum of the ratios, then multiply; where",
-        ),
-        (lambda p, q, a, e: ppo_loss(p, q, normalised(a), e), "You normalise the advantages; here"),
-    ],
-    "ppo_passes": [
-        (lambda *case: descend(*case, slope=lambda u, a: u * a), "You never clip: where the ratio has gone"),
-        (
-            lambda p, d, adv, e, size, n: descend(
-                p, d, adv, e, size, n, slope=lambda u, a: a if (u < 1 + e if a > 0 else u > 1 - e) else 0.0
-            ),
-            "You forgot the ratio: the gradient of u A",
-        ),
-        (
-            lambda p, d, adv, e, size, n: descend(
-                p, d, adv, e, size, n, slope=lambda u, a: u * a if 1 - e < u < 1 + e else 0.0
-            ),
-            "You clip on both sides; a token that moved",
-        ),
-        (lambda *case: descend(*case, old=True), "You move pi_old along with the policy: the ratio"),
-        (lambda p, *case: descend(p, *case, score=p), "Your scores are those of the old policy: take"),
-        (lambda *case: descend(*case[:-1], 1), "You take one pass only."),
-        (lambda *case: descend(*case, divide=False), "You sum over the answers; take their mean."),
-        (lambda p, d, a, e, size, n: descend(p, d, a, e, -size, n), "The sign is flipped: a step down"),
-        (lambda *case: np.log(descend(*case)), "You return log-probabilities; return"),
-    ],
-    "explained_variance": [
-        (lambda v, g: spread(g - v) / spread(g), "You return the share that is left; subtract"),
-        (lambda v, g: 1 - statistics.fmean((g - v) ** 2) / spread(g), "You count a constant error as unexplained"),
-        (lambda v, g: spread(v) / spread(g), "You compare the variance of the values with"),
-        (lambda v, g: statistics.correlation(list(v), list(g)) ** 2, "You return the squared correlation, which"),
-        (lambda v, g: 1 - spread(g - v) / spread(v), "You divide by the variance of the values; divide"),
-        (lambda v, g: 1 - math.sqrt(spread(g - v) / spread(g)), "You take standard deviations; take variances."),
-        (lambda v, g: spread(g) - spread(g - v), "You forgot to divide by the variance of the returns."),
-    ],
-    "gibbs_gap": [
-        (
-            rows(lambda p, q, r, b: b * kl(np.exp(best(q, r, b)), np.exp(p))),
-            "You computed KL(pi* || pi), the other direction",
-        ),
-        (lambda p, q, r, b: gibbs_gap(p, q, r, b) / b, "You forgot beta: the gap is in units of reward"),
-        (rows(lambda p, q, r, b: b * kl(np.exp(p), np.exp(q))), "You measured the divergence from the reference"),
-        (rows(lambda p, q, r, b: b * kl(np.exp(p), np.exp(q + r / b))), "Your pi* is not normalised: subtract log Z."),
-        (rows(lambda p, q, r, b: b * kl(np.exp(p), softmax(q + r * b))), "Your pi* multiplies the reward by beta; div"),
-        (rows(value), "You return the value of pi; subtract it from"),
-        (rows(lambda p, q, r, b: value(best(q, r, b), q, r, b)), "You return the value of pi*; subtract the value"),
-        (lambda p, q, r, b: -gibbs_gap(p, q, r, b), "The sign is flipped: no policy is better than"),
-        (
-            rows(lambda p, q, r, b: np.exp(best(q, r, b)) @ r - np.exp(p) @ r),
-            "You compare rewards alone; the price of divergence",
-        ),
-    ],
-    "best_of_n_kl": [
-        (lambda p, r, n: math.log(n) - 1 + 1 / n, "You return the bound, log n - (n - 1) / n; the divergence"),
-        (lambda p, r, n: math.log(n), "You return log n; that is more than"),
-        (lambda p, r, n: kl(p, best_of_n(p, r, n)), "You computed KL(pi || pi_n), the other direction"),
-        (lambda p, r, n: kl(best_of_n(p, -r, n), p), "You keep the worst of n; the best has a reward"),
-        (lambda p, r, n: kl(n * p * high(p, r) ** (n - 1), p), "You took n pi F^(n - 1), which sums to more than 1:"),
-        (lambda p, r, n: kl(softmax(n * np.log(p)), p), "You raise the policy to the power n and normalise"),
-        (lambda p, r, n: sum(np.log(best_of_n(p, r, n)) - np.log(p)), "You forgot the weights: it is a mean under"),
-        (lambda p, r, n: math.log2(math.exp(best_of_n_kl(p, r, n))), "You use logarithms to base 2; the book"),
-        (lambda p, r, n: best_of_n_kl(p, r, n + 1), "You used one draw too many: F^(n + 1)"),
-    ],
 }
-
-
-def surrogate_of(ratio, a, e):
-    return -min(ratio * a, clip(ratio, 1 - e, 1 + e) * a)

@@ -1,4 +1,4 @@
-"""Exercises on rewards from people and kinds of feedback, solved and got wrong by a reader who likes loops."""
+"""The exercises of the chapter "Learning a reward from people", solved and got wrong by a reader who likes loops."""
 
 import math
 
@@ -19,41 +19,6 @@ def losses(first, second, label):
 
 def bradley_terry_loss(first, second, label):
     return sum(losses(first, second, label)) / len(label)
-
-
-def place(rewards, k):
-    top = max(rewards[k:])
-    return top + math.log(sum(math.exp(r - top) for r in rewards[k:])) - rewards[k]
-
-
-def ranking_loss(reward):
-    return [sum(place(row, k) for k in range(len(row))) for row in reward.tolist()]
-
-
-def each_ranking(function):
-    return lambda reward: [function(row) for row in reward]
-
-
-def misclick_loss(margin, rate):
-    return [-math.log((1 - rate) * sigmoid(m) + rate / 2) for m in margin]
-
-
-def each_margin(function):
-    return lambda margin, rate: [function(m, rate) for m in margin]
-
-
-def borda(matrix):
-    return [sum(row) / len(row) for row in matrix.tolist()]
-
-
-def utilities(matrix):
-    """Gradient ascent, slow and sure."""
-    u = np.zeros(len(matrix))
-    while True:
-        step = (matrix - sigmoid(u[:, None] - u)).mean(1)
-        u = u + 4 * step
-        if abs(step).max() < 1e-13:
-            return u
 
 
 def bins_of(p, label, bins):
@@ -106,17 +71,6 @@ def each_comparison(function):
 bradley_terry_gradient = each_comparison(lambda w, m: (1 - w) * sigmoid(m) - w * sigmoid(-m))
 
 
-def data_smoothing(difference, label, step_size, rate, rounds, late=False):
-    theta, label = np.zeros(difference.shape[1]), label.tolist()
-    for _ in range(rounds):
-        before = theta
-        slope = bradley_terry_gradient(difference, label, theta)
-        theta = theta - step_size * slope
-        for k, d in enumerate(difference):
-            label[k] += rate * (sigmoid(sum(d * (theta if late else before))) - label[k])
-    return theta
-
-
 WRONG = {
     "bradley_terry_loss": [
         (lambda a, b, w: sum(losses(a, b, w)), "You sum over the comparisons; the loss"),
@@ -132,59 +86,6 @@ WRONG = {
         ),
         (lambda a, b, w: np.mean((w - sigmoid(a - b)) ** 2), "That is the squared error of the probability; use"),
         (lambda a, b, w: math.log2(math.e) * bradley_terry_loss(a, b, w), "You use logarithms to base 2; the book"),
-    ],
-    "ranking_loss": [
-        (
-            each_ranking(lambda r: sum(softplus(r[j] - r[i]) for j in range(len(r)) for i in range(j))),
-            "You count every pair of the ranking; at each",
-        ),
-        (
-            each_ranking(lambda r: np.mean([softplus(y - x) for i, x in enumerate(r) for y in r[i + 1 :]])),
-            "You take the mean over all pairs of the ranking; at",
-        ),
-        (
-            each_ranking(lambda r: sum(math.log(sum(np.exp(r))) - x for x in r)),
-            "You keep the answers that were chosen already: at",
-        ),
-        (each_ranking(lambda r: place(list(r), 0)), "You stop after the first place; the ranking"),
-        (lambda reward: ranking_loss(np.fliplr(reward)), "You read the ranking from the end: the best"),
-        (lambda reward: [-x for x in ranking_loss(reward)], "That is the log-probability; the loss"),
-        (lambda reward: [math.exp(-x) for x in ranking_loss(reward)], "You return the probability; return minus"),
-        (
-            each_ranking(lambda r: np.mean([place(list(r), k) for k in range(len(r) - 1)])),
-            "You take the mean over the places; the loss",
-        ),
-        (lambda reward: sum(ranking_loss(reward)), "You sum over the batch; return one"),
-        (lambda reward: np.mean(ranking_loss(reward)), "You average over the batch; return one"),
-    ],
-    "misclick_loss": [
-        (each_margin(lambda m, e: -math.log((1 - e) * sigmoid(m) + e)), "A coin flip is right half of the time: add"),
-        (each_margin(lambda m, e: -math.log(sigmoid(m) + e / 2)), "The shares must add up: give the sigmoid"),
-        (
-            each_margin(lambda m, e: -math.log((1 - e) * sigmoid(m) + e * sigmoid(-m))),
-            "Epsilon is the share of coin flips, half of which are right; you",
-        ),
-        (
-            each_margin(lambda m, e: (1 - e / 2) * softplus(-m) + e / 2 * softplus(m)),
-            "You mix the losses, which is label smoothing; mix",
-        ),
-        (each_margin(lambda m, e: softplus(-m)), "You forgot the mis-clicks: that is"),
-        (lambda margin, rate: misclick_loss(-margin, rate), "The sign of the margin is flipped: a large"),
-        (each_margin(lambda m, e: (1 - e) * sigmoid(m) + e / 2), "You return the probability; return minus"),
-        (lambda margin, rate: -np.array(misclick_loss(margin, rate)), "That is the log-probability; the loss"),
-        (lambda margin, rate: np.mean(misclick_loss(margin, rate)), "You average over the comparisons; return"),
-    ],
-    "borda": [
-        (lambda matrix: borda(matrix.T), "You average the columns: how often an answer loses."),
-        (
-            lambda matrix: [np.mean([x for b, x in enumerate(row) if b != a]) for a, row in enumerate(matrix.tolist())],
-            "You leave the answer itself out; here the opponent",
-        ),
-        (lambda matrix: [sum(row) for row in matrix], "You add up; the Borda count"),
-        (lambda matrix: borda((1 + np.sign(matrix - 0.5)) / 2), "You count majorities; the Borda count"),
-        (lambda matrix: borda(np.log(matrix) - np.log(1 - matrix)), "You average log-odds; average the shares."),
-        (lambda matrix: np.mean(borda(matrix)), "You weigh all answers together: return one"),
-        (utilities, "You return the utilities; the Borda count"),
     ],
     "expected_calibration_error": [
         (lambda p, label, bins: np.mean(gaps(p, label, bins)), "All bins count the same with you; weigh"),
@@ -230,22 +131,5 @@ WRONG = {
             "That is the gradient of a squared",
         ),
         (each_comparison(lambda w, m: m - w), "You compare the label with the margin; compare"),
-    ],
-    "data_smoothing": [
-        (lambda d, w, step, rate, rounds: data_smoothing(d, w, step, 0, rounds), "You never move the labels: that"),
-        (
-            lambda d, w, step, rate, rounds: data_smoothing(d, w, step, rate, rounds, late=True),
-            "You smooth with the margins after the step; use",
-        ),
-        (lambda d, w, step, rate, rounds: data_smoothing(d, w, step, 1 - rate, rounds), "The shares are swapped: a"),
-        (
-            lambda d, w, step, rate, rounds: data_smoothing(d, w, -step, rate, rounds),
-            "You walk uphill on the loss: the",
-        ),
-        (
-            lambda d, w, step, rate, rounds: data_smoothing(d, w, len(w) * step, rate, rounds),
-            "You sum over the comparisons; the loss",
-        ),
-        (lambda d, w, step, rate, rounds: data_smoothing(d, w, step, rate, rounds - 1), "You take one round too few."),
     ],
 }

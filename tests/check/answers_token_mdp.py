@@ -1,10 +1,8 @@
-"""Exercises on language models as MDPs and on pretraining, solved and got wrong by a reader who likes loops."""
+"""The exercises of the chapter "A language model is an MDP", solved and got wrong by a reader who likes loops."""
 
 import math
 
 import numpy as np
-
-# Right solutions, as a reader who likes loops would write them.
 
 
 def softmax(z):
@@ -49,37 +47,9 @@ def shuffled_children(policy, rewards, discount):
     return state_values(policy, rewards, discount, child=lambda i, a, policy, t: a * len(policy[t]) + i)
 
 
-def kl(log_p, log_q):
-    return np.array([sum(math.exp(a) * (a - b) for a, b in zip(*rows, strict=True)) for rows in zip(log_p, log_q)])  # noqa: B905
-
-
-def policy_gradient(policy, reward):
-    return (np.diag(policy) - np.outer(policy, policy)) @ reward
-
-
 def gibbs(log_pi_0, reward, beta):
     rows = log_pi_0 + reward / beta
     return np.array([[z - top - np.log(sum(np.exp(row - top))) for z in row] for row in rows for top in [max(row)]])
-
-
-def entropy(row):
-    return -sum(n / sum(row) * math.log(n / sum(row)) for n in row if n)
-
-
-def loss_floor(counts):
-    return sum(sum(row) * entropy(row) for row in counts) / np.sum(counts)
-
-
-def temperature_of(log_pi, cooled):
-    return [(p[0] - p[1]) / (q[0] - q[1]) for p, q in zip(log_pi, cooled, strict=True)]
-
-
-# Wrong solutions, written apart from those of the checkers, and how the sentence that names them begins.
-
-
-def each(function):
-    """A function of rows, from one of a single row."""
-    return lambda *arrays: np.array([function(*row) for row in zip(*arrays, strict=True)])
 
 
 def rewarded(function):
@@ -167,20 +137,6 @@ WRONG = {
         ),
         (sweep(lambda p, r, v, g, last: np.mean(r + g * v)), "You average over the words; weigh them"),
     ],
-    "kl": [
-        (each(lambda p, q: np.exp(q) @ (q - p)), "You computed KL(q || p), the other direction: weigh with p"),
-        (each(lambda p, q: np.exp(q) @ (p - q)), "You weigh with q; KL(p || q) is a mean under p."),
-        (each(lambda p, q: sum(p - q)), "You forgot the weights: multiply each log-ratio by p."),
-        (each(lambda p, q: np.mean(p - q)), "You forgot the weights: the mean of the log-ratios"),
-        (each(lambda p, q: np.exp(p) @ (q - p)), "The sign is flipped: it is log p minus log q."),
-        (lambda p, q: sum(np.exp(p) * (p - q)), "You summed over the batch axis; sum over the answers"),
-        (lambda p, q: float(np.sum(np.exp(p) * (p - q))), "You summed over the batch too; sum over the answers"),
-        (lambda p, q: np.mean(kl(p, q)), "You averaged over the batch; return the divergence"),
-        (each(lambda p, q: np.exp(p) @ np.square(p - q)), "You square the log-ratios; take them"),
-        (each(lambda p, q: np.exp(p) @ np.abs(q - p)), "You take absolute values; negative"),
-        (each(lambda p, q: np.exp(p) @ np.log2(np.exp(p - q))), "You use logarithms to base 2; the book"),
-        (each(lambda p, q: -np.exp(p) @ q), "That is the cross-entropy: subtract the entropy"),
-    ],
     "gibbs": [
         (rewarded(lambda p, r, b: np.log(softmax(p + r * b))), "You multiply the reward by beta; divide by it"),
         (rewarded(lambda p, r, b: np.log(softmax(p + r))), "You forgot beta: divide the reward by it."),
@@ -193,38 +149,5 @@ WRONG = {
         (all_at_once, "You normalise over all prompts at once; each has its own Z."),
         (rewarded(lambda p, r, b: softmax(p + r / b)), "You return probabilities; return their logarithms."),
         (rewarded(lambda p, r, b: np.log(softmax(r / b))), "You forgot the reference: pi* is pi_0, tilted"),
-    ],
-    "policy_gradient": [
-        (lambda p, r: [x * y for x, y in zip(p, r, strict=True)], "You forgot the baseline: subtract the expected"),
-        (lambda p, r: [x - sum(p * r) for x in r], "You forgot the weight: multiply by the policy's"),
-        (lambda p, r: -policy_gradient(p, r), "The sign is flipped: this is the way down."),
-        (lambda p, r: p * (r - sum(r) / len(r)), "The baseline is the mean under the policy, not"),
-        (
-            lambda p, r: [(k == list(r).index(max(r))) - x for k, x in enumerate(p)],
-            "That imitates the best answer: it is",
-        ),
-        (lambda p, r: r.copy(), "That is the gradient in the probabilities; go on"),
-        (lambda p, r: sum(p * r), "That is the expected reward itself; return"),
-    ],
-    "loss_floor": [
-        (lambda n: np.mean([entropy(row) for row in n]), "You weigh all prompts alike; every text"),
-        (lambda n: [entropy(row) for row in n], "You return one number for each prompt; average"),
-        (lambda n: entropy(sum(n)), "You forgot that the model sees the prompt"),
-        (lambda n: entropy(n.ravel()), "That is the entropy of prompts and answers together"),
-        (lambda n: sum(sum(row) * entropy(row) for row in n), "That is the sum over the texts; divide"),
-        (lambda n: -loss_floor(n), "The sign is flipped: an entropy"),
-        (lambda n: loss_floor(n) / math.log(2), "You use logarithms to base 2; the book"),
-        (
-            lambda n: np.mean([np.mean([-math.log(x / sum(row)) for x in row if x]) for row in n]),
-            "You weigh each log-share alike; weigh",
-        ),
-    ],
-    "temperature_of": [
-        (lambda p, q: 1 / np.array(temperature_of(p, q)), "That is 1/T: a sharper"),
-        (each(lambda p, q: np.mean(p / q)), "You divide log-probabilities: the normaliser"),
-        (each(lambda p, q: np.var(p) / np.var(q)), "You divide variances: take the root"),
-        (each(lambda p, q: np.ptp(np.exp(p)) / np.ptp(np.exp(q))), "You compare probabilities; T divides"),
-        (each(lambda p, q: (np.exp(q) @ q) / (np.exp(p) @ p)), "You compare entropies; they do not grow"),
-        (lambda p, q: np.mean(temperature_of(p, q)), "You return one number; each row"),
     ],
 }

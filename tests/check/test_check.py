@@ -8,15 +8,16 @@ import re
 from functools import cache
 from importlib import import_module
 
-import answers_dpo
+import answers_preference_losses
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from answers_token_mdp import kl, length, log_prob, masked
+from answers_pretraining import kl
+from answers_token_mdp import length, log_prob, masked
 from exercises import EXERCISES, SOLUTIONS, WRONG
 
 from rlhf_lab import check
-from rlhf_lab.check import diagnosis, token_mdp
+from rlhf_lab.check import diagnosis, pretraining, token_mdp
 from rlhf_lab.numerics.autodiff import log_softmax
 
 every_exercise = pytest.mark.parametrize("name", EXERCISES)
@@ -28,6 +29,11 @@ def drawn(name):
     exercise = EXERCISES[name]
     cases = diagnosis.draw_cases(exercise)
     return exercise, cases, [exercise.mistakes(*case) for case in cases]
+
+
+def cases_of(*chapters):
+    names = [name for chapter in chapters for name in import_module(f"answers_{chapter}").WRONG]
+    return {name: diagnosis.draw_cases(EXERCISES[name]) for name in names}
 
 
 @every_exercise
@@ -537,7 +543,7 @@ def test_lists_integers_booleans_and_autograd_are_welcome():
     assert told(lambda x: (2 * x).astype(int)) is None
     assert told(lambda x: x > 3, lambda x: x > 3) is None
     assert told(lambda x: (x > 3).astype(np.uint8), lambda x: x > 3) is None
-    assert diagnosis.diagnose(token_mdp.KL, lambda p, q: anp.sum(anp.exp(p) * (p - q), axis=-1)) is None
+    assert diagnosis.diagnose(pretraining.KL, lambda p, q: anp.sum(anp.exp(p) * (p - q), axis=-1)) is None
 
 
 def test_hard_cases_count_and_come_last():
@@ -557,7 +563,7 @@ def test_floating_point_warnings_of_a_reader_are_not_errors():
 
 
 def test_cases_of_the_policy_gradients_come_in_all_sizes_too():
-    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_policy_gradients").WRONG}
+    cases = cases_of("policy_gradients", "ppo", "pipeline")
     assert {len(p) for p, _, _ in cases["reinforce_gradient"]} == {2, 3, 4}
     assert {len(d) for _, d, _ in cases["reinforce_gradient"]} == {5, 6, 7, 8}
     assert all(len(a) == len(d) for _, d, a in cases["reinforce_gradient"])
@@ -587,7 +593,7 @@ def test_cases_of_the_policy_gradients_come_in_all_sizes_too():
 
 
 def test_cases_of_reward_modeling_come_in_all_sizes_too():
-    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_reward_modeling").WRONG}
+    cases = cases_of("reward_modeling", "kinds_of_feedback")
     assert {len(label) for *_, label in cases["bradley_terry_loss"]} == {1, 2, 3, 4, 5, 6}
     labels = np.concatenate([label for *_, label in cases["bradley_terry_loss"]])
     assert set(labels) == {0.0, 0.5, 1.0}
@@ -606,7 +612,7 @@ def test_cases_of_reward_modeling_come_in_all_sizes_too():
 
 
 def test_cases_of_direct_preference_optimisation_come_in_all_sizes_too():
-    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_dpo").WRONG}
+    cases = cases_of("dpo", "preference_losses")
     ratios = cases["implicit_reward"]
     assert {p.shape for p, _, _ in ratios} == {(n, n + k) for n in (1, 2, 3, 4) for k in (1, 2)}
     for name in ("implicit_reward", "dpo_loss", "dpo_weight", "gpo_loss"):
@@ -635,13 +641,13 @@ def test_cases_of_direct_preference_optimisation_come_in_all_sizes_too():
     assert {case[1:] for case in cases["robust_loss"]} == set(itertools.product((0.3, 0.5, 2.0), (0.05, 0.1, 0.3)))
 
 
-@pytest.mark.parametrize("f", answers_dpo.OWN_LOSSES)
+@pytest.mark.parametrize("f", answers_preference_losses.OWN_LOSSES)
 def test_an_own_loss_that_ends_at_the_gibbs_policy_passes(f, capsys):
     assert check.own_loss(f) is None
     assert capsys.readouterr().out == "own_loss: right on all 6 cases.\n"
 
 
-@pytest.mark.parametrize(("f", "begin"), answers_dpo.WRONG_OWN_LOSSES)
+@pytest.mark.parametrize(("f", "begin"), answers_preference_losses.WRONG_OWN_LOSSES)
 def test_an_own_loss_that_does_not_is_told_why(f, begin, capsys):
     assert check.own_loss(f) is None
     told = capsys.readouterr().out
@@ -656,8 +662,8 @@ def test_an_own_loss_is_a_function():
 
 
 def test_cases_of_pessimism_come_in_all_sizes_too():
-    cases = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_pessimism").WRONG}
-    over = {name: diagnosis.draw_cases(EXERCISES[name]) for name in import_module("answers_overoptimization").WRONG}
+    cases = cases_of("pessimism")
+    over = cases_of("overoptimization")
     wide = {(n + k, n) for n in (1, 2, 3, 4) for k in (1, 2)}
     for name in ("elliptical_bonus", "lcb_reward"):
         assert {features.shape for features, *_ in cases[name]} == wide
