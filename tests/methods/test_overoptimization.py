@@ -245,7 +245,7 @@ BAD = {
     ),
     "a number of members": (
         lambda: overoptimization.ensemble(lambda rng: {}, 5, RNG),
-        r"^shape is \(K,\) or \(K, seeds\), whole numbers, at least one of each; got 5$",
+        r"^shape is \(M,\) or \(M, seeds\), whole numbers, at least one of each; got 5$",
     ),
     "a number of comparisons": (lambda: overoptimization.bootstrap(5, RNG), r"^shape is \(K, \.\.\., n\), .*; got 5$"),
     "half a member": (lambda: overoptimization.bootstrap((2.5, 4), RNG), r"^shape is .*; got \(2\.5, 4\)$"),
@@ -269,9 +269,9 @@ BAD = {
     "infinite weight": (lambda: overoptimization.uncertainty_weighted(np.zeros((2, 4)), np.inf), "^weight is lambda"),
     "no ensemble": (
         lambda: overoptimization.ensemble(lambda rng: {}, (0,), RNG),
-        r"^shape is \(K,\) or \(K, seeds\), whole numbers, at least one of each; got \(0,\)$",
+        r"^shape is \(M,\) or \(M, seeds\), whole numbers, at least one of each; got \(0,\)$",
     ),
-    "no shape": (lambda: overoptimization.ensemble(lambda rng: {}, (), RNG), r"^shape is \(K,\) or \(K, seeds\)"),
+    "no shape": (lambda: overoptimization.ensemble(lambda rng: {}, (), RNG), r"^shape is \(M,\) or \(M, seeds\)"),
     "no data": (
         lambda: overoptimization.bootstrap((3, 0), RNG),
         r"^shape is \(K, \.\.\., n\), whole numbers, at least one of each",
