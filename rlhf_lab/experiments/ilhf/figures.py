@@ -48,7 +48,7 @@ def fig1(load: Load) -> Figure:
 def fig2(load: Load) -> Figure:
     """Figure 2: autocorrelation of the logits, as printed and as usual, and what shuffled logits give."""
     found = load("memory")["alpha"]
-    figure, axes = _sheet(len(found), 8, 3.2, sharey=True)
+    figure, axes = _sheet(len(found), 7, 3.4, sharey=True)
     colors = {"long": "exact", "pearson": "monte_carlo", "printed": "learned", "independent": "pretrained"}
     for ax, (scale, kinds) in zip(axes, found.items(), strict=True):
         for kind, color in colors.items():
@@ -98,7 +98,7 @@ def fig7(load: Load) -> Figure:
 
 def scales(load: Load) -> Figure:
     """Figure 4a with other readings of the temperature."""
-    figure, axes = _sheet(2, 8, 3.6)
+    figure, axes = _sheet(2, 7, 3.6)
     for ax, name, title in zip(axes, ("scale1", "scale3"), ("s = 1", "s = 3"), strict=True):
         runs = {agent: run for agent, run in load(name)["kl"].items() if agent != "ensemble 10"}
         curves(ax, _episodes(runs, THIRD.episodes), runs, "")
@@ -131,7 +131,7 @@ def narrow(load: Load) -> Figure:
 
 def joint(load: Load) -> Figure:
     """Mean divergence over 100 episodes less that of plain ILHF: ensembles with one Adam each or one for all."""
-    figure, axes = _sheet(2, 7.6, 5.4, sharey=True)
+    figure, axes = _sheet(2, 7, 5.4, sharey=True)
     for ax, name, title in zip(axes, ("joint", "joint1"), ("s = 1/3", "s = 1"), strict=True):
         areas = {agent: verdicts.area(run) for agent, run in load(name)["kl"].items()}
         plain = areas.pop("ilhf")
@@ -177,6 +177,7 @@ def _ratios(duels: dict[str, Any], reference: str) -> Figure:
         ax.errorbar(ratio.mean(), row, xerr=error, fmt="o", color=plots.COLORS[method(name)])
     ax.axvline(1, color="0.6", linewidth=1)
     ax.set_yticks(range(len(found)), list(found))
+    ax.margins(y=0.15)
     ax.invert_yaxis()
     ax.set_xlabel(f"inclusive score ratio against {reference}")
     return figure

@@ -249,7 +249,7 @@ def test_a_gain_decreases_if_there_is_one_and_the_last_is_smaller():
 
 def test_the_weights_with_which_reinforce_diverges_are_named():
     (row,) = (row for row in rows(STORED) if row.claim == LEAVES)
-    assert row.why.startswith("β with which it does: none at s = 1/3, 0 and 1 at s = 1, 0 and 1 at s = 3. ")
+    assert row.why.startswith("It diverges with these β: none at s = 1/3, 0 and 1 at s = 1, 0 and 1 at s = 3. ")
 
 
 def test_the_gap_of_reinforce_is_measured_from_ilhf():
