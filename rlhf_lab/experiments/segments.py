@@ -1,7 +1,7 @@
 """What does each ingredient of learning from compared segments buy? The whole recipe, and without one of them.
 
-The world is the windy track; every run gets the same number of answers. A row of `RUNS` has the precision of the prior
-that `tune` found best for it, on seeds that are not those of the study.
+The world is the windy track; every run gets the same number of answers. A row of `RUNS` has a precision of the prior
+that is best for it in `tune` within noise, on seeds that are not those of the study.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "one model": {"mean": False},
     "first policy drives": {"going_on": False},
 }
-BEST = {1: (10.0, 10.0, 30.0, 10.0, 30.0), 10: (3.0, 1.0, 30.0, 3.0, 30.0)}  # precision for each control, by `tune`
+BEST = {1: (10.0, 10.0, 30.0, 10.0, 30.0), 10: (3.0, 1.0, 30.0, 3.0, 10.0)}  # precision for each control, see `tune`
 RUNS = {
     scale: {name: Recipe(each, **CONTROLS[name]) for name, each in zip(CONTROLS, best, strict=True)}
     for scale, best in BEST.items()
