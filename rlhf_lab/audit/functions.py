@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -161,7 +162,8 @@ class Subject:
             return self._call(mixed)
 
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # autograd warns of a result that does not depend on an input
                 found = self.library.gradient(of, [values[spot] for spot in spots])
             arrays = [np.asarray(g, dtype=float) for g in found]
         except Exception as error:  # not written for differentiation
@@ -215,8 +217,9 @@ def bound(function: Callable[..., Any], inputs: Sequence[Input]) -> list[tuple[s
     ):
         return [(None if p.kind is p.POSITIONAL_ONLY else p.name, known[p.name]) for p in usual if p.name in known]
     inside = [p for p in usual if p.kind is not p.KEYWORD_ONLY]
-    most = len(inputs) if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(inside)
-    least = len([p for p in inside if p.default is p.empty])
+    anything = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    most = len(inputs) if anything else len(inside)
+    least = len(inputs) if anything else len([p for p in inside if p.default is p.empty])
     if (
         least > len(inputs)
         or most < len(needed)
