@@ -13,26 +13,60 @@ from typing import Any, NamedTuple
 import autograd.numpy as np
 from autograd import elementwise_grad
 
-from rlhf_lab.audit.functions import Case, Input, Subject, Trouble, told
+from rlhf_lab.audit.functions import Case, Input, Layout, Misbehaved, Subject, Trouble, told
 from rlhf_lab.audit.zoo import ZOO, Bug
 from rlhf_lab.numerics.autodiff import Array
 
-Function = Callable[[Case], Array]
 PAGES = {  # of the book's sections
     "sec-dpo": "dpo",
     "sec-moving-reference": "online",
     "sec-smoothing": "kinds_of_feedback",
     "sec-preference-losses": "preference_losses",
     "sec-reward-modeling": "reward_modeling",
+    "sec-ppo": "ppo",
+    "sec-policy-gradients": "policy_gradients",
+    "sec-ilhf-ensembles": "ilhf",
+    "sec-online": "online",
+    "sec-imitation": "imitation",
+    "sec-dril": "dril",
 }
 TOLERANCE = {64: (1e-7, 1e-9), 32: (3e-4, 3e-5), 16: (5e-2, 2e-2)}  # relative and absolute, by the bits of the result
 
 
+def by_name(function: Callable[..., Any], case: Case) -> Array:
+    """Call a function of ours with those inputs of a case that it takes."""
+    names = signature(function).parameters
+    values: Array = function(**{name: case[name] for name in names if name in case})
+    return values
+
+
 class Form(NamedTuple):
-    """A way to hand over the same numbers; `shape` maps the numbers of the items, and the case, to it."""
+    """A way to hand over the same numbers; `shape` maps the numbers of the items, and the case, to it.
+
+    `call` gets these numbers out of a function of ours.
+    """
 
     name: str
-    shape: Callable[[Array, Case], Array]
+    shape: Callable[[Array, Case], Array] = lambda values, case: values
+    call: Callable[[Callable[..., Any], Case], Array] = by_name
+
+
+class Function:
+    """A stranger's function as identities see it: without a shift and a factor that are only conventions."""
+
+    def __init__(self, subject: Subject, factor: float = 1.0, shift: float = 0.0) -> None:
+        self.subject, self.factor, self.shift = subject, factor, shift
+
+    def __call__(self, case: Case) -> Array:
+        """Return what it returns."""
+        return (self.subject(case) - self.shift) / self.factor
+
+    def slope(self, case: Case, name: str) -> Array:
+        """Return the gradient of the sum of its result in an input, by finite differences if there is no other way."""
+        try:
+            return self.subject.gradient(case, [name])[name] / self.factor
+        except Trouble:
+            return self.subject.differences(case, [name])[name] / self.factor
 
 
 class Shown(NamedTuple):
@@ -50,6 +84,7 @@ class Identity(NamedTuple):
     look: Callable[[Function, Sequence[Case]], Iterable[Shown]]
     needs: str = ""  # an input without which there is nothing to see
     caution: bool = False  # what breaks it is no mistake in the formula, and still to be told
+    bug: str = ""  # of the zoo, which a function has that breaks it and is not recognised otherwise
 
 
 class Right(NamedTuple):
@@ -71,6 +106,12 @@ class Contract(NamedTuple):
     identities: tuple[Identity, ...]
     trained: tuple[str, ...] = ()  # inputs in which gradients count
     loss: bool = True  # whether sign and size of the result are conventions
+    layouts: tuple[Layout, ...] = (Layout(""),)
+    bugs: tuple[Bug, ...] | None = None  # those of the zoo with this name, unless others are given
+
+    def known(self) -> tuple[Bug, ...]:
+        """Return the bugs that a function of this kind may have."""
+        return tuple(bug for bug in ZOO if bug.audit == self.name) if self.bugs is None else self.bugs
 
 
 @dataclass(frozen=True)
@@ -122,38 +163,52 @@ class Seen(NamedTuple):
     values: list[Array]
     slopes: list[dict[str, Array]] | None
     tolerance: tuple[float, float]
+    into: Callable[[Case], Case]  # the subject's layout, in which its gradients are, too
 
 
-def audit(contract: Contract, function: Callable[..., Any], **fixed: Any) -> Report:
-    """Return what is wrong with a function, or that it is right.
+def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any], **fixed: Any) -> Report:
+    """Return what is wrong with a function, or that it is right: the best that is found by any contract and layout.
 
     `fixed` are inputs that the function does not take, because they are constants inside it.
     """
+    found = []
+    for contract in [contracts] if isinstance(contracts, Contract) else contracts:
+        for layout in contract.layouts:
+            rank, report = _tried(contract, layout, function, fixed)
+            if report.ok:
+                return report
+            found.append((rank, len([s for s in report.identities.values() if s.startswith("BROKEN")]), report))
+    return min(found, key=lambda each: each[:2])[2]
+
+
+def _tried(
+    contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any]
+) -> tuple[int, Report]:
+    """Return a report, and how much is known by it: 0 for a bug of the zoo, 3 if the function cannot be audited."""
     name = getattr(function, "__name__", type(function).__name__)
-    cases = [case | fixed for case in contract.cases]
+    cases = [case | fixed for case in layout.cases(contract.cases)]
+    inputs = layout.inputs or contract.inputs
     try:
-        subject = Subject(function, contract.inputs, cases)
-        for given in contract.inputs:
+        subject = Subject(function, inputs, cases, layout)
+        for given in inputs:
             if given.absent and given.name not in {*subject.given, *fixed}:
                 cases = [case | {given.name: given.absent(subject, case)} for case in cases]
         return _judged(contract, name, subject, cases)
     except Trouble as trouble:
-        return Report(contract.name, name, False, "not audited", str(trouble))
+        rank = 1 if isinstance(trouble, Misbehaved) else 3
+        return rank, Report(contract.name, name, False, "not audited", str(trouble))
 
 
-def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) -> Report:
-    bugs = [bug for bug in ZOO if bug.audit == contract.name]
-    conventions = list(subject.notes)
+def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) -> tuple[int, Report]:
+    bugs = contract.known()
+    conventions = [text for text in (subject.layout.name, *subject.notes) if text]
     seen = _see(contract, subject, cases)
     match = _recognised(contract, bugs, seen, cases)
     form = match.form if match else _likely(contract, seen, cases)
-    factor, shift = (match.factor, match.shift) if match else (1.0, 0.0)
-
-    def plain(case: Case) -> Array:
-        return (subject(case) - shift) / factor
-
+    plain = Function(subject, match.factor, match.shift) if match else Function(subject)
     asked = [i for i in contract.identities if i.needs in {"", *subject.given}]
-    found = {i: _worst(i.look(plain, cases), seen.tolerance) for i in asked}
+    with np.errstate(all="ignore"):
+        found = {i: _worst(i.look(plain, cases), seen.tolerance) for i in asked}
     states = {i.name: _state(i, shown) for i, shown in found.items()}
     broken = [shown for i, shown in found.items() if shown and not i.caution]
     key = match.candidate if match and isinstance(match.candidate, Right) else contract.rights[0]
@@ -169,14 +224,18 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
         return Report(contract.name, name, ok, verdict, words, smallest, where, states, tuple(conventions))
 
     if match and isinstance(match.candidate, Bug):
-        return report(False, match.candidate.name, match.candidate.told, match.candidate.where)
+        return 0, report(False, match.candidate.name, match.candidate.told, match.candidate.where)
     if match and not match.sloped:
-        return report(False, "wrong gradient", "Its numbers are right and its gradient is not: is something detached?")
+        words = "Its numbers are right and its gradient is not: is something detached?"
+        return 1, report(False, "wrong gradient", words)
     if match or not broken:
-        return report(True, "right", "")
+        return 0, report(True, "right", "")
     if not all(np.isfinite(values).all() for values in seen.values):
-        return report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
-    return report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
+        return 2, report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
+    meant = [bug for i in found if found[i] for bug in bugs if bug.name == i.bug]
+    if meant:
+        return 2, report(False, meant[0].name, meant[0].told, meant[0].where)
+    return 2, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
 
 
 def _state(identity: Identity, shown: Shown | None) -> str:
@@ -192,7 +251,7 @@ def _see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:
         slopes = [subject.gradient(case, contract.trained) for case in cases]
     except Trouble:
         slopes = None
-    return Seen(values, slopes if contract.trained else None, TOLERANCE[subject.digits])
+    return Seen(values, slopes if contract.trained else None, TOLERANCE[subject.digits], subject.layout.into)
 
 
 def _recognised(contract: Contract, bugs: Sequence[Bug], seen: Seen, cases: list[Case]) -> Match | None:
@@ -203,7 +262,7 @@ def _recognised(contract: Contract, bugs: Sequence[Bug], seen: Seen, cases: list
         for group in (contract.rights, bugs):
             found = [m for c in group for m in _equal(contract, c, seen, cases, loosely)]
             for match in found:
-                if _slopes_agree(contract, match, seen, cases):
+                if _slopes_agree(match, seen, cases):
                     return match
     loose = (m for c in every for loosely in scaled for m in _equal(contract, c, seen, cases, loosely))
     wrong = next(loose, None)
@@ -212,8 +271,12 @@ def _recognised(contract: Contract, bugs: Sequence[Bug], seen: Seen, cases: list
 
 def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool) -> Iterator[Match]:
     for form in contract.forms:
-        wanted = [_of(candidate, form, case) for case in cases]
-        if any(a.shape != b.shape for a, b in zip(seen.values, wanted, strict=True)):
+        wanted = []
+        for case, value in zip(cases, seen.values, strict=True):
+            wanted.append(_of(candidate, form, case))
+            if value.shape != wanted[-1].shape or not (loosely or _near(contract, value, wanted[-1], seen)):
+                break
+        if len(wanted) < len(cases) or wanted[-1].shape != seen.values[-1].shape:
             continue
         a, b = (np.concatenate([np.ravel(part) for part in parts]) for parts in (seen.values, wanted))
         if not loosely:
@@ -229,7 +292,11 @@ def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[C
                 yield Match(candidate, form, *line)
 
 
-def _slopes_agree(contract: Contract, match: Match, seen: Seen, cases: list[Case]) -> bool:
+def _near(contract: Contract, value: Array, wanted: Array, seen: Seen) -> bool:
+    return _close(value, wanted, seen.tolerance) or (contract.loss and _close(value, -wanted, seen.tolerance))
+
+
+def _slopes_agree(match: Match, seen: Seen, cases: list[Case]) -> bool:
     if seen.slopes is None:
         return True
     for case, slopes in zip(cases, seen.slopes, strict=True):
@@ -237,16 +304,15 @@ def _slopes_agree(contract: Contract, match: Match, seen: Seen, cases: list[Case
             wanted = elementwise_grad(lambda x, c=case, n=name: _of(match.candidate, match.form, c | {n: x}))(
                 case[name]
             )
+            wanted = seen.into(case | {name: wanted})[name]
             if not _close(slope, match.factor * wanted, seen.tolerance):
                 return False
     return True
 
 
 def _of(candidate: Right | Bug, form: Form, case: Case) -> Array:
-    names = signature(candidate.function).parameters
     with np.errstate(all="ignore"):
-        values = candidate.function(**{name: case[name] for name in names if name in case})
-        return form.shape(values, case)
+        return form.shape(form.call(candidate.function, case), case)
 
 
 def _likely(contract: Contract, seen: Seen, cases: list[Case]) -> Form:
@@ -285,7 +351,7 @@ def _number(values: Array) -> str:
 def _conventions(contract: Contract, match: Match) -> Iterator[str]:
     if isinstance(match.candidate, Right) and match.candidate.name:
         yield match.candidate.name
-    if len(contract.forms) > 1:
+    if len(contract.forms) > 1 and match.form.name:
         yield match.form.name
     if match.factor == -1:
         yield "minus the loss: a number to be maximised"
