@@ -43,12 +43,13 @@ def by_name(function: Callable[..., Any], case: Case) -> Array:
 class Form(NamedTuple):
     """A way to hand over the same numbers; `shape` maps the numbers of the items, and the case, to it.
 
-    `call` gets these numbers out of a function of ours.
+    `call` gets these numbers out of a function of ours. Identities do not see through an `opaque` form.
     """
 
     name: str
     shape: Callable[[Array, Case], Array] = lambda values, case: values
     call: Callable[[Callable[..., Any], Case], Array] = by_name
+    opaque: bool = False
 
 
 class Function:
@@ -181,6 +182,12 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     return min(found, key=lambda each: each[:2])[2]
 
 
+def one_of(option: str, given: str, known: Iterable[str]) -> None:
+    """Raise ValueError unless an option is one of those that are known."""
+    if given not in known:
+        raise ValueError(f"{option} is one of {', '.join(known)}; got {given!r}")
+
+
 def _tried(
     contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any]
 ) -> tuple[int, Report]:
@@ -206,7 +213,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     match = _recognised(contract, bugs, seen, cases)
     form = match.form if match else _likely(contract, seen, cases)
     plain = Function(subject, match.factor, match.shift) if match else Function(subject)
-    asked = [i for i in contract.identities if i.needs in {"", *subject.given}]
+    asked = [i for i in contract.identities if i.needs in {"", *subject.given} and not form.opaque]
     with np.errstate(all="ignore"):
         found = {i: _worst(i.look(plain, cases), seen.tolerance) for i in asked}
     states = {i.name: _state(i, shown) for i, shown in found.items()}

@@ -127,7 +127,7 @@ class Subject:
         for name in names:
             value = case[name]
             if np.ndim(value):
-                value = np.array(value, dtype=self.mask) if "mask" in name else np.array(value)
+                value = np.array(value, dtype=self.mask) if name.endswith(("mask", "ends")) else np.array(value)
                 value = self.library.array(value)
             values.append(value)
         return names, values
