@@ -212,9 +212,10 @@ class Subject:
         return found
 
 
-def _global_state() -> str:
+def _global_state() -> tuple[bytes, int]:
     """The generator that a careless function draws from."""
-    return repr(np.random.get_state())  # noqa: NPY002
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return state[1].tobytes(), state[2]
 
 
 def _bits(raw: Any, values: Array) -> int:
