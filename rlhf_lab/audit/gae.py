@@ -298,11 +298,12 @@ def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
     def takes(pattern: str) -> bool:
         return any(re.fullmatch(pattern, name) for name in names)
 
-    both = Input("rewards", REWARDS), Input("values", VALUES)
-    long = ("values hold one more, behind the last step, (N, T + 1)", _longer)
+    both: tuple[Input, ...] = Input("rewards", REWARDS), Input("values", VALUES)
+    long: tuple[str, Step] = ("values hold one more, behind the last step, (N, T + 1)", _longer)
     rights, result = (Right("", returns.gae),), "sum over k of (gamma lambda)^k delta_(t+k)"
     by_flag = takes(ENDS) or takes(FIRSTS) or takes(LAST_END)
     found = []
+    inputs: tuple[Input, ...]
     if not by_flag and not takes(LAST_VALUE):
         inputs = (*both, batches.mask_of("rewards"), *NUMBERS)
         layouts = _layouts([("", dict), *([long] if takes(batches.MASK) else [])], ("", dict), inputs, dict)
@@ -324,7 +325,7 @@ def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
         return case | ({} if marks else {"ends": 0 * case["ends"]}) | ({} if takes(LAST_VALUE) else _none(case))
 
     if takes(LAST_VALUE) or not known:
-        ways = [("", dict), ("the next value of every step is handed over", _next)]
+        ways: list[tuple[str, Step]] = [("", dict), ("the next value of every step is handed over", _next)]
         inputs = (*both, *marks[:1], last, *marks[1:], *NUMBERS)
         found.append(_episodic(rights, result, _layouts(ways, ends, inputs, _open if not marks else dict)))
     if not takes(LAST_VALUE):

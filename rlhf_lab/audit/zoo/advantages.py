@@ -85,6 +85,15 @@ def batch_for_others(rewards: Array) -> Array:
     return rewards - (np.sum(rewards, axis=(-1, -2), keepdims=True) - rewards) / (count - 1)
 
 
+def cut_the_wrong_way(rewards: Array) -> Array:
+    """You cut the flat rewards into k rows of G, so that groups hold answers to different prompts. Cut them into G rows
+    of k."""
+    turned = np.reshape(rewards, (*rewards.shape[:-2], rewards.shape[-1], rewards.shape[-2]))
+    mean = np.mean(turned, axis=-2, keepdims=True)
+    deviation = np.sqrt(np.mean((turned - mean) ** 2, axis=-2, keepdims=True))
+    return np.reshape((turned - mean) / (deviation + EPS), rewards.shape)
+
+
 def advantage_turned(rewards: Array) -> Array:
     """Your advantage is the baseline less the reward, and teaches what is worse than average. Turn it round."""
     k = rewards.shape[-1]
@@ -147,4 +156,5 @@ BUGS = (
     bug("whitened place by place", "whiten", whitened_by_place, whiten, "sec-ppo"),
     bug("mean left in", "whiten", mean_left_in, whiten, "sec-ppo"),
     bug("deviation missing", "whiten", deviation_missing, whiten, "sec-ppo"),
+    bug("groups cut the wrong way", "advantages", cut_the_wrong_way, grpo, "sec-policy-gradients"),
 )
