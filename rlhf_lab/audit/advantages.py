@@ -10,7 +10,7 @@ from typing import Any
 import autograd.numpy as np
 
 from rlhf_lab.audit import batches
-from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit, one_of
+from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit, near, one_of
 from rlhf_lab.audit.functions import Case, Input, Layout
 from rlhf_lab.audit.zoo import ZOO, Bug, advantages, returns
 from rlhf_lab.numerics.autodiff import Array
@@ -158,7 +158,7 @@ def _twice(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:
 def _any_size(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in cases:
         double = {"rewards": 2 * case["rewards"]}
-        yield Shown(double, np.round(advantage(double), 2), np.round(advantage(case), 2))
+        yield Shown(double, near(advantage(double), advantage(case)), advantage(case))
 
 
 def _own(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:

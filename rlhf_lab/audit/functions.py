@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlhf_lab.audit.libraries import libraries
+from rlhf_lab.audit.libraries import libraries, writes_autograd
 from rlhf_lab.numerics.autodiff import Array
 
 Case = dict[str, Any]  # the inputs of one call: numbers, and arrays of NumPy
@@ -176,6 +176,8 @@ class Subject:
 
         Raises `Trouble` if that library cannot differentiate it.
         """
+        if self.library.name == "NumPy" and not writes_autograd(self.function):
+            raise Trouble("it is written for NumPy without autograd")
         all_names, values = self._arguments(case)
         wanted = [name for name in names if name in all_names]
         spots = [all_names.index(name) for name in wanted]

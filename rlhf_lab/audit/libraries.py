@@ -35,6 +35,26 @@ def _named(function: Callable[..., Any]) -> set[str]:
     return {{"torch": "PyTorch", "jax": "JAX"}[name] for name in modules & {"torch", "jax"}}
 
 
+def writes_autograd(function: Callable[..., Any], depth: int = 2) -> bool:
+    """Whether a function, or one that it calls, stands where autograd was imported: else NumPy loses the gradient."""
+    inner = inspect.unwrap(getattr(function, "func", function))
+    inner = getattr(inner, "__func__", inner)
+    if not hasattr(inner, "__code__"):
+        inner = getattr(type(inner), "__call__", inner)
+    code, scope = getattr(inner, "__code__", None), getattr(inner, "__globals__", {})
+    cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
+    used = [scope[name] for name in getattr(code, "co_names", ()) if name in scope] + cells
+    homes = [
+        str(getattr(value, "__module__", "") or getattr(value, "__name__", "")) for value in [*scope.values(), *cells]
+    ]
+    if code is None or any(home.partition(".")[0] == "autograd" for home in homes):
+        return True
+    modules = [value for value in used if isinstance(value, ModuleType)]
+    if any(str(getattr(v, "__name__", "")).startswith("autograd") for m in modules for v in vars(m).values()):
+        return True
+    return depth > 0 and any(writes_autograd(value, depth - 1) for value in used if inspect.isfunction(value))
+
+
 def _autograd(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
     return [
         elementwise_grad(lambda x, k=k: function(*inputs[:k], x, *inputs[k + 1 :]))(value)
