@@ -57,6 +57,7 @@ class Right(NamedTuple):
 
     name: str
     function: Callable[..., Any]
+    when: Callable[[Subject], bool] = lambda subject: True  # of which functions it can be the meaning
 
 
 class Contract(NamedTuple):
@@ -71,6 +72,8 @@ class Contract(NamedTuple):
     identities: tuple[Identity, ...]
     trained: tuple[str, ...] = ()  # inputs in which gradients count
     loss: bool = True  # whether sign and size of the result are conventions
+    fitted: Callable[[Function, Sequence[Case]], Iterable["Right | Bug"]] = lambda loss, cases: ()  # with its numbers
+    adapted: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function  # how bugs are called
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Match(NamedTuple):
     factor: float = 1.0
     shift: float = 0.0
     sloped: bool = True  # whether the gradient is the same, too
+    rough: bool = False  # whether only to four digits
 
 
 class Seen(NamedTuple):
@@ -133,30 +137,44 @@ def audit(contract: Contract, function: Callable[..., Any], **fixed: Any) -> Rep
     cases = [case | fixed for case in contract.cases]
     try:
         subject = Subject(function, contract.inputs, cases)
-        for given in contract.inputs:
-            if given.absent and given.name not in {*subject.given, *fixed}:
-                cases = [case | {given.name: given.absent(subject, case)} for case in cases]
-        return _judged(contract, name, subject, cases)
+        absent = [i for i in contract.inputs if i.absent and i.name not in {*subject.given, *fixed}]
+        known = list(subject.notes)
+        for given in absent:
+            cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
+        report = _judged(contract, name, subject, cases)
+        for missing, value in ((i, value) for i in absent for value in i.usual):
+            if report.verdict == "wrong":
+                subject.notes = [*known, f"no parameter {missing.name}: {value:.4g} is fixed inside it"]
+                other = _judged(contract, name, subject, [case | {missing.name: value} for case in cases])
+                report = report if other.verdict in ("wrong", "not finite") else other
+        return report
     except Trouble as trouble:
         return Report(contract.name, name, False, "not audited", str(trouble))
 
 
 def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) -> Report:
-    bugs = [bug for bug in ZOO if bug.audit == contract.name]
+    rights = [right for right in contract.rights if right.when(subject)]
+    bugs = [bug._replace(function=contract.adapted(bug.function)) for bug in ZOO if bug.audit == contract.name]
     conventions = list(subject.notes)
     seen = _see(contract, subject, cases)
-    match = _recognised(contract, bugs, seen, cases)
-    form = match.form if match else _likely(contract, seen, cases)
+    match = _recognised(contract, rights, bugs, seen, cases)
+    if not match and (fitted := list(contract.fitted(subject, cases))):
+        match = _recognised(contract, fitted, (), seen, cases)
+    if match and match.rough:
+        seen = seen._replace(tolerance=TOLERANCE[32])
+        conventions.append("equal to four digits: a small number in a denominator, or single precision inside")
+    form = match.form if match else _likely(contract, rights, seen, cases)
     factor, shift = (match.factor, match.shift) if match else (1.0, 0.0)
 
     def plain(case: Case) -> Array:
         return (subject(case) - shift) / factor
 
-    asked = [i for i in contract.identities if i.needs in {"", *subject.given}]
+    key = match.candidate if match and isinstance(match.candidate, Right) else rights[0]
+    usual = key == contract.rights[0]
+    asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given}]
     found = {i: _worst(i.look(plain, cases), seen.tolerance) for i in asked}
     states = {i.name: _state(i, shown) for i, shown in found.items()}
     broken = [shown for i, shown in found.items() if shown and not i.caution]
-    key = match.candidate if match and isinstance(match.candidate, Right) else contract.rights[0]
     gaps = [Shown(case, plain(case), _of(key, form, case)) for case in cases]
     shown = _worst(gaps, seen.tolerance) or next(iter(broken), None)
     if match:
@@ -171,8 +189,8 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     if match and isinstance(match.candidate, Bug):
         return report(False, match.candidate.name, match.candidate.told, match.candidate.where)
     if match and not match.sloped:
-        return report(False, "wrong gradient", "Its numbers are right and its gradient is not: is something detached?")
-    if match or not broken:
+        return report(False, "wrong gradient", _gradient_told(contract, match, seen, cases))
+    if match or not (broken or not usual):
         return report(True, "right", "")
     if not all(np.isfinite(values).all() for values in seen.values):
         return report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
@@ -195,19 +213,22 @@ def _see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:
     return Seen(values, slopes if contract.trained else None, TOLERANCE[subject.digits])
 
 
-def _recognised(contract: Contract, bugs: Sequence[Bug], seen: Seen, cases: list[Case]) -> Match | None:
-    """Return the first match: right before wrong, exact before scaled, with its gradient before without."""
-    every: list[Right | Bug] = [*contract.rights, *bugs]
-    scaled = [False, True] if contract.loss else [False]
-    for loosely in scaled:
-        for group in (contract.rights, bugs):
-            found = [m for c in group for m in _equal(contract, c, seen, cases, loosely)]
-            for match in found:
-                if _slopes_agree(contract, match, seen, cases):
-                    return match
-    loose = (m for c in every for loosely in scaled for m in _equal(contract, c, seen, cases, loosely))
-    wrong = next(loose, None)
-    return wrong._replace(sloped=False) if wrong else None
+def _recognised(
+    contract: Contract, rights: Sequence[Right | Bug], bugs: Sequence[Right | Bug], seen: Seen, cases: list[Case]
+) -> Match | None:
+    """Return the first match: exact before scaled before rough, right before wrong, with its gradient first."""
+    first: Match | None = None
+    rough = seen._replace(tolerance=TOLERANCE[32])
+    ways = [(seen, False), (seen, True)] if contract.loss else [(seen, False)]
+    ways += [(rough, False)] if seen.tolerance < rough.tolerance else []
+    for view, loosely in ways:
+        for candidate in (*rights, *bugs):
+            for match in _equal(contract, candidate, view, cases, loosely):
+                found = match._replace(rough=view is rough)
+                if _slopes_agree(contract, found, view, cases):
+                    return found
+                first = first or found._replace(sloped=False)
+    return first
 
 
 def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool) -> Iterator[Match]:
@@ -230,16 +251,30 @@ def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[C
 
 
 def _slopes_agree(contract: Contract, match: Match, seen: Seen, cases: list[Case]) -> bool:
-    if seen.slopes is None:
-        return True
-    for case, slopes in zip(cases, seen.slopes, strict=True):
+    return not any(_slopes_apart(match, seen, cases))
+
+
+def _slopes_apart(match: Match, seen: Seen, cases: list[Case]) -> Iterator[tuple[str, Shown]]:
+    """Yield inputs in which the gradient differs, and what it is beside what it should be."""
+    for case, slopes in zip(cases, seen.slopes or [], strict=False):
         for name, slope in slopes.items():
-            wanted = elementwise_grad(lambda x, c=case, n=name: _of(match.candidate, match.form, c | {n: x}))(
-                case[name]
-            )
-            if not _close(slope, match.factor * wanted, seen.tolerance):
-                return False
-    return True
+            wanted = match.factor * elementwise_grad(
+                lambda x, c=case, n=name: _of(match.candidate, match.form, c | {n: x})
+            )(case[name])
+            if not _close(slope, wanted, seen.tolerance):
+                yield name, Shown(case, slope, wanted)
+
+
+def _gradient_told(contract: Contract, match: Match, seen: Seen, cases: list[Case]) -> str:
+    apart = list(_slopes_apart(match, seen, cases))
+    names = list(dict.fromkeys(name for name, _ in apart))
+    none = not any(np.any(shown.found) for _, shown in apart)
+    what = "there is none" if none else "it is another"
+    case = _words(apart[0][1]).partition(" it gives ")
+    return (
+        f"Its numbers are right and its gradient is not: {what} in {' and '.join(names)}. Is something detached? "
+        f"{case[0].capitalize()} the gradient in {names[0]} is {case[2]}"
+    )
 
 
 def _of(candidate: Right | Bug, form: Form, case: Case) -> Array:
@@ -249,13 +284,13 @@ def _of(candidate: Right | Bug, form: Form, case: Case) -> Array:
         return form.shape(values, case)
 
 
-def _likely(contract: Contract, seen: Seen, cases: list[Case]) -> Form:
+def _likely(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Form:
     """Return the form of the shape that was returned. Raises `Trouble` if there is none."""
     for form in contract.forms:
-        if all(v.shape == _of(contract.rights[0], form, c).shape for v, c in zip(seen.values, cases, strict=True)):
+        if all(v.shape == _of(rights[0], form, c).shape for v, c in zip(seen.values, cases, strict=True)):
             return form
     big = cases[-1]
-    shapes = " or ".join(dict.fromkeys(str(_of(contract.rights[0], form, big).shape) for form in contract.forms))
+    shapes = " or ".join(dict.fromkeys(str(_of(rights[0], form, big).shape) for form in contract.forms))
     found = seen.values[-1].shape
     raise Trouble(f"With {told(big)} it returns shape {found}; it should be {shapes}: {contract.result}.")
 
