@@ -13,26 +13,60 @@ from typing import Any, NamedTuple
 import autograd.numpy as np
 from autograd import elementwise_grad
 
-from rlhf_lab.audit.functions import Case, Input, Subject, Trouble, told
+from rlhf_lab.audit.functions import Case, Input, Layout, Misbehaved, Subject, Trouble, told
 from rlhf_lab.audit.zoo import ZOO, Bug
 from rlhf_lab.numerics.autodiff import Array
 
-Function = Callable[[Case], Array]
 PAGES = {  # of the book's sections
     "sec-dpo": "dpo",
     "sec-moving-reference": "online",
     "sec-smoothing": "kinds_of_feedback",
     "sec-preference-losses": "preference_losses",
     "sec-reward-modeling": "reward_modeling",
+    "sec-ppo": "ppo",
+    "sec-policy-gradients": "policy_gradients",
+    "sec-ilhf-ensembles": "ilhf",
+    "sec-online": "online",
+    "sec-imitation": "imitation",
+    "sec-dril": "dril",
 }
 TOLERANCE = {64: (1e-7, 1e-9), 32: (3e-4, 3e-5), 16: (5e-2, 2e-2)}  # relative and absolute, by the bits of the result
 
 
+def by_name(function: Callable[..., Any], case: Case) -> Array:
+    """Call a function of ours with those inputs of a case that it takes."""
+    names = signature(function).parameters
+    values: Array = function(**{name: case[name] for name in names if name in case})
+    return values
+
+
 class Form(NamedTuple):
-    """A way to hand over the same numbers; `shape` maps the numbers of the items, and the case, to it."""
+    """A way to hand over the same numbers; `shape` maps the numbers of the items, and the case, to it.
+
+    `call` gets these numbers out of a function of ours.
+    """
 
     name: str
-    shape: Callable[[Array, Case], Array]
+    shape: Callable[[Array, Case], Array] = lambda values, case: values
+    call: Callable[[Callable[..., Any], Case], Array] = by_name
+
+
+class Function:
+    """A stranger's function as identities see it: without a shift and a factor that are only conventions."""
+
+    def __init__(self, subject: Subject, factor: float = 1.0, shift: float = 0.0) -> None:
+        self.subject, self.factor, self.shift = subject, factor, shift
+
+    def __call__(self, case: Case) -> Array:
+        """Return what it returns."""
+        return (self.subject(case) - self.shift) / self.factor
+
+    def slope(self, case: Case, name: str) -> Array:
+        """Return the gradient of the sum of its result in an input, by finite differences if there is no other way."""
+        try:
+            return self.subject.gradient(case, [name])[name] / self.factor
+        except Trouble:
+            return self.subject.differences(case, [name])[name] / self.factor
 
 
 class Shown(NamedTuple):
@@ -50,6 +84,7 @@ class Identity(NamedTuple):
     look: Callable[[Function, Sequence[Case]], Iterable[Shown]]
     needs: str = ""  # an input without which there is nothing to see
     caution: bool = False  # what breaks it is no mistake in the formula, and still to be told
+    bug: str = ""  # of the zoo, which a function has that breaks it and is not recognised otherwise
 
 
 class Right(NamedTuple):
@@ -73,7 +108,12 @@ class Contract(NamedTuple):
     trained: tuple[str, ...] = ()  # inputs in which gradients count
     loss: bool = True  # whether sign and size of the result are conventions
     fitted: Callable[[Function, Sequence[Case]], Iterable["Right | Bug"]] = lambda loss, cases: ()  # with its numbers
-    adapted: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function  # how bugs are called
+    layouts: tuple[Layout, ...] = (Layout(""),)
+    bugs: tuple[Bug, ...] | None = None  # those of the zoo with this name, unless others are given
+
+    def known(self) -> tuple[Bug, ...]:
+        """Return the bugs that a function of this kind may have."""
+        return tuple(bug for bug in ZOO if bug.audit == self.name) if self.bugs is None else self.bugs
 
 
 @dataclass(frozen=True)
@@ -126,53 +166,68 @@ class Seen(NamedTuple):
     values: list[Array]
     slopes: list[dict[str, Array]] | None
     tolerance: tuple[float, float]
+    into: Callable[[Case], Case]  # the subject's layout, in which its gradients are, too
 
 
-def audit(contract: Contract, function: Callable[..., Any], **fixed: Any) -> Report:
-    """Return what is wrong with a function, or that it is right.
+def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any], **fixed: Any) -> Report:
+    """Return what is wrong with a function, or that it is right: the best that is found by any contract and layout.
 
     `fixed` are inputs that the function does not take, because they are constants inside it.
     """
+    found = []
+    for contract in [contracts] if isinstance(contracts, Contract) else contracts:
+        for layout in contract.layouts:
+            rank, report = _tried(contract, layout, function, fixed)
+            if report.ok:
+                return report
+            found.append((rank, len([s for s in report.identities.values() if s.startswith("BROKEN")]), report))
+    return min(found, key=lambda each: each[:2])[2]
+
+
+def _tried(
+    contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any]
+) -> tuple[int, Report]:
+    """Return a report, and how much is known by it: 0 for a bug of the zoo, 3 if the function cannot be audited."""
     name = getattr(function, "__name__", type(function).__name__)
-    cases = [case | fixed for case in contract.cases]
+    cases = [case | fixed for case in layout.cases(contract.cases)]
+    inputs = layout.inputs or contract.inputs
     try:
-        subject = Subject(function, contract.inputs, cases)
-        absent = [i for i in contract.inputs if i.absent and i.name not in {*subject.given, *fixed}]
+        subject = Subject(function, inputs, cases, layout)
+        absent = [i for i in inputs if i.absent and i.name not in {*subject.given, *fixed}]
         known = list(subject.notes)
         for given in absent:
             cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
-        report = _judged(contract, name, subject, cases)
+        rank, report = _judged(contract, name, subject, cases)
         for missing, value in ((i, value) for i in absent for value in i.usual):
             if report.verdict == "wrong":
                 subject.notes = [*known, f"no parameter {missing.name}: {value:.4g} is fixed inside it"]
-                other = _judged(contract, name, subject, [case | {missing.name: value} for case in cases])
-                report = report if other.verdict in ("wrong", "not finite") else other
-        return report
+                second, other = _judged(contract, name, subject, [case | {missing.name: value} for case in cases])
+                if other.verdict not in ("wrong", "not finite"):
+                    rank, report = second, other
+        return rank, report
     except Trouble as trouble:
-        return Report(contract.name, name, False, "not audited", str(trouble))
+        rank = 1 if isinstance(trouble, Misbehaved) else 3
+        return rank, Report(contract.name, name, False, "not audited", str(trouble))
 
 
-def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) -> Report:
+def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) -> tuple[int, Report]:
     rights = [right for right in contract.rights if right.when(subject)]
-    bugs = [bug._replace(function=contract.adapted(bug.function)) for bug in ZOO if bug.audit == contract.name]
-    conventions = list(subject.notes)
+    bugs = contract.known()
+    conventions = [text for text in (subject.layout.name, *subject.notes) if text]
     seen = _see(contract, subject, cases)
     match = _recognised(contract, rights, bugs, seen, cases)
-    if not match and (fitted := list(contract.fitted(subject, cases))):
+    if not match and (fitted := list(contract.fitted(Function(subject), cases))):
         match = _recognised(contract, fitted, (), seen, cases)
     if match and match.rough:
         seen = seen._replace(tolerance=TOLERANCE[32])
         conventions.append("equal to four digits: a small number in a denominator, or single precision inside")
     form = match.form if match else _likely(contract, rights, seen, cases)
-    factor, shift = (match.factor, match.shift) if match else (1.0, 0.0)
-
-    def plain(case: Case) -> Array:
-        return (subject(case) - shift) / factor
-
+    plain = Function(subject, match.factor, match.shift) if match else Function(subject)
     key = match.candidate if match and isinstance(match.candidate, Right) else rights[0]
     usual = key == contract.rights[0]
     asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given}]
-    found = {i: _worst(i.look(plain, cases), seen.tolerance) for i in asked}
+    with np.errstate(all="ignore"):
+        found = {i: _worst(i.look(plain, cases), seen.tolerance) for i in asked}
     states = {i.name: _state(i, shown) for i, shown in found.items()}
     broken = [shown for i, shown in found.items() if shown and not i.caution]
     gaps = [Shown(case, plain(case), _of(key, form, case)) for case in cases]
@@ -187,14 +242,17 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
         return Report(contract.name, name, ok, verdict, words, smallest, where, states, tuple(conventions))
 
     if match and isinstance(match.candidate, Bug):
-        return report(False, match.candidate.name, match.candidate.told, match.candidate.where)
+        return 0, report(False, match.candidate.name, match.candidate.told, match.candidate.where)
     if match and not match.sloped:
-        return report(False, "wrong gradient", _gradient_told(contract, match, seen, cases))
+        return 1, report(False, "wrong gradient", _gradient_told(match, seen, cases))
     if match or not (broken or not usual):
-        return report(True, "right", "")
+        return 0, report(True, "right", "")
     if not all(np.isfinite(values).all() for values in seen.values):
-        return report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
-    return report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
+        return 2, report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
+    meant = [bug for i in found if found[i] for bug in bugs if bug.name == i.bug]
+    if meant:
+        return 2, report(False, meant[0].name, meant[0].told, meant[0].where)
+    return 2, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
 
 
 def _state(identity: Identity, shown: Shown | None) -> str:
@@ -210,7 +268,7 @@ def _see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:
         slopes = [subject.gradient(case, contract.trained) for case in cases]
     except Trouble:
         slopes = None
-    return Seen(values, slopes if contract.trained else None, TOLERANCE[subject.digits])
+    return Seen(values, slopes if contract.trained else None, TOLERANCE[subject.digits], subject.layout.into)
 
 
 def _recognised(
@@ -225,7 +283,7 @@ def _recognised(
         for candidate in (*rights, *bugs):
             for match in _equal(contract, candidate, view, cases, loosely):
                 found = match._replace(rough=view is rough)
-                if _slopes_agree(contract, found, view, cases):
+                if _slopes_agree(found, view, cases):
                     return found
                 first = first or found._replace(sloped=False)
     return first
@@ -233,8 +291,12 @@ def _recognised(
 
 def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool) -> Iterator[Match]:
     for form in contract.forms:
-        wanted = [_of(candidate, form, case) for case in cases]
-        if any(a.shape != b.shape for a, b in zip(seen.values, wanted, strict=True)):
+        wanted = []
+        for case, value in zip(cases, seen.values, strict=True):
+            wanted.append(_of(candidate, form, case))
+            if value.shape != wanted[-1].shape or not (loosely or _near(contract, value, wanted[-1], seen)):
+                break
+        if len(wanted) < len(cases) or wanted[-1].shape != seen.values[-1].shape:
             continue
         a, b = (np.concatenate([np.ravel(part) for part in parts]) for parts in (seen.values, wanted))
         if not loosely:
@@ -250,7 +312,11 @@ def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[C
                 yield Match(candidate, form, *line)
 
 
-def _slopes_agree(contract: Contract, match: Match, seen: Seen, cases: list[Case]) -> bool:
+def _near(contract: Contract, value: Array, wanted: Array, seen: Seen) -> bool:
+    return _close(value, wanted, seen.tolerance) or (contract.loss and _close(value, -wanted, seen.tolerance))
+
+
+def _slopes_agree(match: Match, seen: Seen, cases: list[Case]) -> bool:
     return not any(_slopes_apart(match, seen, cases))
 
 
@@ -261,11 +327,12 @@ def _slopes_apart(match: Match, seen: Seen, cases: list[Case]) -> Iterator[tuple
             wanted = match.factor * elementwise_grad(
                 lambda x, c=case, n=name: _of(match.candidate, match.form, c | {n: x})
             )(case[name])
+            wanted = seen.into(case | {name: wanted})[name]
             if not _close(slope, wanted, seen.tolerance):
                 yield name, Shown(case, slope, wanted)
 
 
-def _gradient_told(contract: Contract, match: Match, seen: Seen, cases: list[Case]) -> str:
+def _gradient_told(match: Match, seen: Seen, cases: list[Case]) -> str:
     apart = list(_slopes_apart(match, seen, cases))
     names = list(dict.fromkeys(name for name, _ in apart))
     none = not any(np.any(shown.found) for _, shown in apart)
@@ -278,10 +345,8 @@ def _gradient_told(contract: Contract, match: Match, seen: Seen, cases: list[Cas
 
 
 def _of(candidate: Right | Bug, form: Form, case: Case) -> Array:
-    names = signature(candidate.function).parameters
     with np.errstate(all="ignore"):
-        values = candidate.function(**{name: case[name] for name in names if name in case})
-        return form.shape(values, case)
+        return form.shape(form.call(candidate.function, case), case)
 
 
 def _likely(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Form:
@@ -320,7 +385,7 @@ def _number(values: Array) -> str:
 def _conventions(contract: Contract, match: Match) -> Iterator[str]:
     if isinstance(match.candidate, Right) and match.candidate.name:
         yield match.candidate.name
-    if len(contract.forms) > 1:
+    if len(contract.forms) > 1 and match.form.name:
         yield match.form.name
     if match.factor == -1:
         yield "minus the loss: a number to be maximised"

@@ -35,6 +35,24 @@ class Input(NamedTuple):
     usual: tuple[Any, ...] = ()  # what else it may be there
 
 
+class Misbehaved(Trouble):
+    """A function that can be called and does what none should: draw at random, or change its inputs."""
+
+
+class Layout(NamedTuple):
+    """A way in which people lay out inputs and results; `name` is told as a convention, "" for the usual way.
+
+    `into` makes what the function takes of a case, `back` the usual result of what it returns. Where `inputs` are
+    given, it takes these in place of those of the contract; `cases` keeps, splits or changes the cases.
+    """
+
+    name: str
+    into: Callable[[Case], Case] = dict
+    back: Callable[[Array, Case], Array] = lambda values, case: values
+    inputs: tuple[Input, ...] = ()
+    cases: Callable[[Sequence[Case]], Sequence[Case]] = list
+
+
 class Subject:
     """A function as an audit sees it: from a case to an array of NumPy, with its gradient.
 
@@ -42,10 +60,16 @@ class Subject:
     inputs that it takes. Raises `Trouble` if it cannot be called with `cases`.
     """
 
-    def __init__(self, function: Callable[..., Any], inputs: Sequence[Input], cases: Sequence[Case]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        inputs: Sequence[Input],
+        cases: Sequence[Case],
+        layout: Layout = Layout(""),  # noqa: B008 (a constant)
+    ) -> None:
         if not callable(function):
             raise Trouble(f"pass the function itself, not what it returns; this is a {type(function).__name__}")
-        self.function = function
+        self.function, self.layout = function, layout
         self.places = bound(function, inputs)
         self.notes: list[str] = []
         self.digits = 64
@@ -86,7 +110,7 @@ class Subject:
             drew = state != _global_state()
             again = self(case)
             if values.shape != again.shape or not np.array_equal(values, again, equal_nan=True):
-                raise Trouble(
+                raise Misbehaved(
                     "Called again with the same inputs, it returns something else: it draws at random (dropout?), or "
                     "keeps something from an earlier call."
                 )
@@ -102,7 +126,7 @@ class Subject:
         found = self._numbers(case, handed)
         for name, old, new in zip(names, before, handed, strict=True):
             if np.ndim(old) and not np.array_equal(old, np.asarray(self.library.numbers(new))):
-                raise Trouble(f"It changes its input {name}: work on a copy.")
+                raise Misbehaved(f"It changes its input {name}: work on a copy.")
         return found
 
     def note(self, told: str) -> None:
@@ -116,6 +140,7 @@ class Subject:
         return {name for _, name in self.places}
 
     def _arguments(self, case: Case) -> tuple[list[str], list[Any]]:
+        case = self.layout.into(case)
         names = [name for _, name in self.places]
         values = []
         for name in names:
@@ -178,7 +203,7 @@ class Subject:
         if values.dtype.kind not in "biuf":
             raise Trouble(f"It returns {type(raw).__name__}, not numbers in an array: {_shown(raw)}.")
         self.digits = min(self.digits, 64 if values.dtype.kind in "biu" else _bits(raw, values))
-        return values.astype(float)
+        return self.layout.back(values.astype(float), case)
 
     def gradient(self, case: Case, names: Sequence[str]) -> dict[str, Array]:
         """Return the gradient of the sum of the result in some inputs, by the function's own library.
