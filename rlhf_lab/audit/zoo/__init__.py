@@ -1,8 +1,17 @@
 """The bug zoo: real mistakes, each a small change of a right function of the same signature."""
 
-from rlhf_lab.audit.zoo import loops, pairs, policies, returns, tokens
+from rlhf_lab.audit.zoo import loops, margins, pairs, policies, returns, rewards, squares, tokens
 from rlhf_lab.audit.zoo.bug import Bug
 
-ZOO: tuple[Bug, ...] = (*pairs.BUGS, *tokens.BUGS, *policies.BUGS, *returns.BUGS, *loops.BUGS)
+ZOO: tuple[Bug, ...] = (
+    *pairs.BUGS,
+    *tokens.BUGS,
+    *policies.BUGS,
+    *returns.BUGS,
+    *loops.BUGS,
+    *margins.BUGS,
+    *squares.BUGS,
+    *rewards.BUGS,
+)
 
 __all__ = ["ZOO", "Bug"]
