@@ -227,11 +227,11 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     usual = key == contract.rights[0]
     asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given}]
     with np.errstate(all="ignore"):
-        found = {i: _worst(i.look(plain, cases), seen.tolerance) for i in asked}
+        found = {i: _looked(i, plain, cases, seen.tolerance) for i in asked}
     states = {i.name: _state(i, shown) for i, shown in found.items()}
     broken = [shown for i, shown in found.items() if shown and not i.caution]
     gaps = [Shown(case, plain(case), _of(key, form, case)) for case in cases]
-    shown = _worst(gaps, seen.tolerance) or next(iter(broken), None)
+    shown = _worst(gaps, seen.tolerance) or next((s for s in broken if isinstance(s, Shown)), None)
     if match:
         conventions = [*_conventions(contract, match), *conventions]
     if seen.slopes is None and contract.trained:
@@ -255,10 +255,21 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     return 2, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
 
 
-def _state(identity: Identity, shown: Shown | None) -> str:
+def _looked(
+    identity: Identity, loss: Function, cases: list[Case], tolerance: tuple[float, float]
+) -> Shown | str | None:
+    """Return what breaks an identity, in words if it is an error, or None."""
+    try:
+        return _worst(identity.look(loss, cases), tolerance)
+    except Trouble as trouble:
+        return str(trouble)
+
+
+def _state(identity: Identity, shown: Shown | str | None) -> str:
     if shown is None:
         return "holds"
-    return f"{'CAUTION' if identity.caution else 'BROKEN'}: {_words(shown)}"
+    words = _words(shown) if isinstance(shown, Shown) else shown
+    return f"{'CAUTION' if identity.caution else 'BROKEN'}: {words}"
 
 
 def _see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:

@@ -267,7 +267,7 @@ def bound(function: Callable[..., Any], inputs: Sequence[Input]) -> list[tuple[s
     except (TypeError, ValueError):  # of builtins, and of some functions in C
         return [(None, name) for name in needed]
     usual = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    known = {p.name: name for p in usual if (name := _meant(p.name, inputs))}
+    known = {p.name: name for p in usual if (name := meant(p.name, inputs))}
     if len(set(known.values())) < len(known):
         known = {}
     asked = [p.name for p in usual if p.default is p.empty and p.name not in known]
@@ -289,7 +289,8 @@ def bound(function: Callable[..., Any], inputs: Sequence[Input]) -> list[tuple[s
     return [(None if p.kind is p.POSITIONAL_ONLY else p.name, known[p.name]) for p in usual if p.name in known]
 
 
-def _meant(parameter: str, inputs: Sequence[Input]) -> str:
+def meant(parameter: str, inputs: Sequence[Input]) -> str:
+    """Return the name of the input that a parameter of this name takes, or "" if the name is not understood."""
     plain = parameter.lower()
     exact = [i.name for i in inputs if i.name == plain]
     return next(iter(exact), next((i.name for i in inputs if i.also and re.fullmatch(i.also, plain)), ""))

@@ -109,6 +109,30 @@ def all_pairs(
     return np.mean(-log_sigmoid(beta * (chosen[..., :, None] - rejected[..., None, :])), axis=-1)
 
 
+def loss_averaged_twice(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You divide by the number of pairs in the loss of each pair, and the mean divides again: gradients shrink with the
+    size of the batch. Divide once."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return -log_sigmoid(beta * h) / h.shape[-1]
+
+
+def probabilities(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """Your margin is made of probabilities. Take log-probabilities: differences between rare answers vanish otherwise."""
+    chosen = np.exp(policy_chosen) - np.exp(reference_chosen)
+    return -log_sigmoid(beta * (chosen - np.exp(policy_rejected) + np.exp(reference_rejected)))
+
+
+def ratios_of_logs(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You divide log-probabilities by log-probabilities. The log of a ratio is a difference: subtract."""
+    return -log_sigmoid(beta * (policy_chosen / reference_chosen - policy_rejected / reference_rejected))
+
+
 BUGS = (
     bug("beta on the policy only", "dpo_loss", beta_on_policy, dpo_loss, "sec-dpo"),
     bug("beta on the chosen answer only", "dpo_loss", beta_on_chosen, dpo_loss, "sec-dpo"),
@@ -122,4 +146,7 @@ BUGS = (
     bug("sigmoid missing", "dpo_loss", sigmoid_missing, dpo_loss, "sec-dpo"),
     bug("sigmoid twice in DPO", "dpo_loss", sigmoid_of_sigmoid, dpo_loss, "sec-dpo"),
     bug("every pair of the batch", "dpo_loss", all_pairs, dpo_loss, "sec-dpo"),
+    bug("averaged twice in DPO", "dpo_loss", loss_averaged_twice, dpo_loss, "sec-dpo"),
+    bug("probabilities in place of logs", "dpo_loss", probabilities, dpo_loss, "sec-dpo"),
+    bug("ratios of logs", "dpo_loss", ratios_of_logs, dpo_loss, "sec-dpo"),
 )
