@@ -6,7 +6,8 @@ JAX. Sum or mean, the sign, a constant factor and the like are conventions: they
 """
 
 from rlhf_lab.audit.contracts import Report
-from rlhf_lab.audit.pairs import dpo_loss, ipo_loss, reward_model_loss
+from rlhf_lab.audit.pairs import dpo_loss, ipo_loss
+from rlhf_lab.audit.rewards import reward_model_loss
 
 AUDITS = {function.__name__: function for function in (dpo_loss, ipo_loss, reward_model_loss)}
 

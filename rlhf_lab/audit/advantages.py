@@ -11,7 +11,7 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit, near, one_of
-from rlhf_lab.audit.functions import Case, Input, Layout
+from rlhf_lab.audit.functions import Case, Input, Layout, Subject
 from rlhf_lab.audit.zoo import ZOO, Bug, advantages, returns
 from rlhf_lab.numerics.autodiff import Array
 
@@ -105,6 +105,7 @@ RIGHTS = {
             Right(
                 f"RLOO: less the mean of the others in the group, then whitened over the batch ({eps:g} is added)",
                 partial(_rloo_whitened, ddof=ddof, eps=eps),
+                lambda subject: not subject.layout.name.startswith("one group"),
             )
             for ddof, eps in WAYS
         ),
@@ -130,7 +131,7 @@ VARIANTS: dict[str, Callable[[Array, int, float], Array]] = {
 }
 
 
-def _bugs(right: Callable[..., Any]) -> tuple[Bug, ...]:
+def _bugs(right: Callable[..., Any] | None) -> tuple[Bug, ...]:
     """The bugs of a kind, with every eps and either way to count."""
     known = [bug for bug in ZOO if bug.audit == "advantages" and bug.right is right]
     more = [
@@ -247,11 +248,19 @@ def _first_token(values: Array, case: Case) -> Array:
     return _regrouped(values[:, 0] if values.ndim == 2 else values, case)
 
 
-PLAIN, NUMBER, WHOSE = Input("rewards", REWARDS), Input("k", COUNT), Input("ids", IDS)
+def _nothing(subject: Subject, case: Case) -> int:
+    return 0
+
+
+PLAIN, NUMBER, WHOSE = Input("rewards", REWARDS), Input("k", COUNT, _nothing), Input("ids", IDS, _nothing)
 LAYOUTS = (
     Layout(""),
-    Layout("rewards are flat, with the number of answers of a group", _flat, _regrouped, (PLAIN, NUMBER)),
-    Layout("rewards are flat, with the group of each", _flat, _regrouped, (PLAIN, WHOSE)),
+    Layout(
+        "rewards are flat, with the number of answers of a group or the group of each",
+        _flat,
+        _regrouped,
+        (PLAIN, NUMBER, WHOSE),
+    ),
     Layout(
         "one group at a time, (k,)", lambda c: {"rewards": c["rewards"][0]}, lambda v, c: v[None], (PLAIN,), _by_row
     ),
@@ -274,12 +283,14 @@ KINDS = {
         (*IDENTITIES[kind], Identity("the advantages of this kind", partial(_key, rights))),
         (),
         False,
-        LAYOUTS if kind != "reinforce" else (LAYOUTS[0], LAYOUTS[3]),
-        _bugs(RIGHT_OF[kind]) if RIGHT_OF[kind] else (),
-        True,
+        general=True,
+        layouts=LAYOUTS if kind != "reinforce" else (LAYOUTS[0], LAYOUTS[2]),
+        bugs=_bugs(RIGHT_OF[kind]),
+        patient=True,
     )
     for kind, rights in RIGHTS.items()
 }
+ORDER = ("grpo", "dr_grpo", "reinforce", "rloo")
 
 
 def advantages_(function: Callable[..., Any], *, kind: str | None = None) -> Report:
@@ -296,6 +307,6 @@ def advantages_(function: Callable[..., Any], *, kind: str | None = None) -> Rep
             for k, part in (("rloo", "rloo"), ("dr_grpo", "dr"), ("grpo", "grpo"), ("rloo", "leave_one"))
             if part in name
         ]
-        return audit([KINDS[k] for k in named[:1] or KINDS], function)
+        return audit([KINDS[k] for k in named[:1] or ORDER], function)
     one_of("kind", kind, KINDS)
     return audit(KINDS[kind], function)

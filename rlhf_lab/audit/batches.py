@@ -30,11 +30,11 @@ def logs(who: str, *, alone: bool = False) -> str:
     return rf"{front}({LOGS})(_per_token)?|(mb_|b_)?(per_token_)?({LOGS}|log){back}(_per_token)?{plain}"
 
 
-POLICY = logs(r"(new|cur(rent)?|policy|pi|theta|actor|model|student)", alone=True) + "|new|pi|log_pi_?theta"
+POLICY = logs(r"(new|curr?(ent)?|policy|pi|theta|actor|model|student)", alone=True) + "|new|pi|log_pi_?theta"
 OLD = (
     logs(r"(old|behaviou?r|mu|rollout|sampl(ing|er|ed)|prev(ious)?|inference|generat(ion|or))") + "|old|fixed_log_probs"
 )
-REFERENCE = logs(r"(ref(erence)?|sft|base|pi_?ref|pi_?0|init(ial)?|frozen|0)") + "|ref"
+REFERENCE = logs(r"(ref(erence)?|sft|base|pi_?ref|pi_?0|init(ial)?|frozen|q|0)") + "|ref"
 
 
 def ones(like: str) -> Callable[[Any, Case], Array]:

@@ -93,6 +93,7 @@ class Right(NamedTuple):
 
     name: str
     function: Callable[..., Any]
+    when: Callable[[Subject], bool] = lambda subject: True  # of which functions it can be the meaning
 
 
 class Contract(NamedTuple):
@@ -107,8 +108,10 @@ class Contract(NamedTuple):
     identities: tuple[Identity, ...]
     trained: tuple[str, ...] = ()  # inputs in which gradients count
     loss: bool = True  # whether sign and size of the result are conventions
+    fitted: Callable[[Function, Sequence[Case]], Iterable["Right | Bug"]] = lambda loss, cases: ()  # with its numbers
     layouts: tuple[Layout, ...] = (Layout(""),)
     bugs: tuple[Bug, ...] | None = None  # those of the zoo with this name, unless others are given
+    general: bool = False  # whether identities hold for every right function, not only for the first
     patient: bool = False  # whether what is a bug here may be right by the next contract
 
     def known(self) -> tuple[Bug, ...]:
@@ -157,6 +160,7 @@ class Match(NamedTuple):
     factor: float = 1.0
     shift: float = 0.0
     sloped: bool = True  # whether the gradient is the same, too
+    rough: bool = False  # whether only to four digits
 
 
 class Seen(NamedTuple):
@@ -206,30 +210,45 @@ def _tried(
     inputs = layout.inputs or contract.inputs
     try:
         subject = Subject(function, inputs, cases, layout)
-        for given in inputs:
-            if given.absent and given.name not in {*subject.given, *fixed}:
-                cases = [case | {given.name: given.absent(subject, case)} for case in cases]
-        return _judged(contract, name, subject, cases)
+        absent = [i for i in inputs if i.absent and i.name not in {*subject.given, *fixed}]
+        known = list(subject.notes)
+        for given in absent:
+            cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
+        rank, report = _judged(contract, name, subject, cases)
+        for missing, value in ((i, value) for i in absent for value in i.usual):
+            if report.verdict == "wrong":
+                subject.notes = [*known, f"no parameter {missing.name}: {value:.4g} is fixed inside it"]
+                second, other = _judged(contract, name, subject, [case | {missing.name: value} for case in cases])
+                if other.verdict not in ("wrong", "not finite"):
+                    rank, report = second, other
+        return rank, report
     except Trouble as trouble:
         rank = 1 if isinstance(trouble, Misbehaved) else 3
         return rank, Report(contract.name, name, False, "not audited", str(trouble))
 
 
 def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) -> tuple[int, Report]:
+    rights = [right for right in contract.rights if right.when(subject)]
     bugs = contract.known()
     conventions = [text for text in (subject.layout.name, *subject.notes) if text]
     seen = _see(contract, subject, cases)
-    match = _recognised(contract, bugs, seen, cases)
-    form = match.form if match else _likely(contract, seen, cases)
+    match = _recognised(contract, rights, bugs, seen, cases)
+    if not match and (fitted := list(contract.fitted(Function(subject), cases))):
+        match = _recognised(contract, fitted, (), seen, cases)
+    if match and match.rough:
+        seen = seen._replace(tolerance=TOLERANCE[32])
+        conventions.append("equal to four digits: a small number in a denominator, or single precision inside")
+    form = match.form if match else _likely(contract, rights, seen, cases)
     plain = Function(subject, match.factor, match.shift) if match else Function(subject)
-    asked = [i for i in contract.identities if i.needs in {"", *subject.given} and not form.opaque]
+    key = match.candidate if match and isinstance(match.candidate, Right) else rights[0]
+    usual = contract.general or key == contract.rights[0]
+    asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given} and not form.opaque]
     with np.errstate(all="ignore"):
-        found = {i: _worst(i.look(plain, cases), seen.tolerance) for i in asked}
+        found = {i: _looked(i, plain, cases, seen.tolerance) for i in asked}
     states = {i.name: _state(i, shown) for i, shown in found.items()}
     broken = [shown for i, shown in found.items() if shown and not i.caution]
-    key = match.candidate if match and isinstance(match.candidate, Right) else contract.rights[0]
     gaps = [Shown(case, plain(case), _of(key, form, case)) for case in cases]
-    shown = _worst(gaps, seen.tolerance) or next(iter(broken), None)
+    shown = _worst(gaps, seen.tolerance) or next((s for s in broken if isinstance(s, Shown)), None)
     if match:
         conventions = [*_conventions(contract, match), *conventions]
     if seen.slopes is None and contract.trained:
@@ -242,9 +261,8 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     if match and isinstance(match.candidate, Bug):
         return 0, report(False, match.candidate.name, match.candidate.told, match.candidate.where)
     if match and not match.sloped:
-        words = "Its numbers are right and its gradient is not: is something detached?"
-        return 1, report(False, "wrong gradient", words)
-    if match or not broken:
+        return 1, report(False, "wrong gradient", _gradient_told(match, seen, cases))
+    if match or not (broken or not usual):
         return 0, report(True, "right", "")
     if not all(np.isfinite(values).all() for values in seen.values):
         return 2, report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
@@ -254,10 +272,21 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     return 2, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
 
 
-def _state(identity: Identity, shown: Shown | None) -> str:
+def _looked(
+    identity: Identity, loss: Function, cases: list[Case], tolerance: tuple[float, float]
+) -> Shown | str | None:
+    """Return what breaks an identity, in words if it is an error, or None."""
+    try:
+        return _worst(identity.look(loss, cases), tolerance)
+    except Trouble as trouble:
+        return str(trouble)
+
+
+def _state(identity: Identity, shown: Shown | str | None) -> str:
     if shown is None:
         return "holds"
-    return f"{'CAUTION' if identity.caution else 'BROKEN'}: {_words(shown)}"
+    words = _words(shown) if isinstance(shown, Shown) else shown
+    return f"{'CAUTION' if identity.caution else 'BROKEN'}: {words}"
 
 
 def _see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:
@@ -270,19 +299,22 @@ def _see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:
     return Seen(values, slopes if contract.trained else None, TOLERANCE[subject.digits], subject.layout.into)
 
 
-def _recognised(contract: Contract, bugs: Sequence[Bug], seen: Seen, cases: list[Case]) -> Match | None:
-    """Return the first match: right before wrong, exact before scaled, with its gradient before without."""
-    every: list[Right | Bug] = [*contract.rights, *bugs]
-    scaled = [False, True] if contract.loss else [False]
-    for loosely in scaled:
-        for group in (contract.rights, bugs):
-            found = [m for c in group for m in _equal(contract, c, seen, cases, loosely)]
-            for match in found:
-                if _slopes_agree(match, seen, cases):
-                    return match
-    loose = (m for c in every for loosely in scaled for m in _equal(contract, c, seen, cases, loosely))
-    wrong = next(loose, None)
-    return wrong._replace(sloped=False) if wrong else None
+def _recognised(
+    contract: Contract, rights: Sequence[Right | Bug], bugs: Sequence[Right | Bug], seen: Seen, cases: list[Case]
+) -> Match | None:
+    """Return the first match: exact before scaled before rough, right before wrong, with its gradient first."""
+    first: Match | None = None
+    rough = seen._replace(tolerance=TOLERANCE[32])
+    ways = [(seen, False), (seen, True)] if contract.loss else [(seen, False)]
+    ways += [(rough, False)] if seen.tolerance < rough.tolerance else []
+    for view, loosely in ways:
+        for candidate in (*rights, *bugs):
+            for match in _equal(contract, candidate, view, cases, loosely):
+                found = match._replace(rough=view is rough)
+                if _slopes_agree(found, view, cases):
+                    return found
+                first = first or found._replace(sloped=False)
+    return first
 
 
 def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool) -> Iterator[Match]:
@@ -313,17 +345,31 @@ def _near(contract: Contract, value: Array, wanted: Array, seen: Seen) -> bool:
 
 
 def _slopes_agree(match: Match, seen: Seen, cases: list[Case]) -> bool:
-    if seen.slopes is None:
-        return True
-    for case, slopes in zip(cases, seen.slopes, strict=True):
+    return not any(_slopes_apart(match, seen, cases))
+
+
+def _slopes_apart(match: Match, seen: Seen, cases: list[Case]) -> Iterator[tuple[str, Shown]]:
+    """Yield inputs in which the gradient differs, and what it is beside what it should be."""
+    for case, slopes in zip(cases, seen.slopes or [], strict=False):
         for name, slope in slopes.items():
-            wanted = elementwise_grad(lambda x, c=case, n=name: _of(match.candidate, match.form, c | {n: x}))(
-                case[name]
-            )
+            wanted = match.factor * elementwise_grad(
+                lambda x, c=case, n=name: _of(match.candidate, match.form, c | {n: x})
+            )(case[name])
             wanted = seen.into(case | {name: wanted})[name]
-            if not _close(slope, match.factor * wanted, seen.tolerance):
-                return False
-    return True
+            if not _close(slope, wanted, seen.tolerance):
+                yield name, Shown(case, slope, wanted)
+
+
+def _gradient_told(match: Match, seen: Seen, cases: list[Case]) -> str:
+    apart = list(_slopes_apart(match, seen, cases))
+    names = list(dict.fromkeys(name for name, _ in apart))
+    none = not any(np.any(shown.found) for _, shown in apart)
+    what = "there is none" if none else "it is another"
+    case = _words(apart[0][1]).partition(" it gives ")
+    return (
+        f"Its numbers are right and its gradient is not: {what} in {' and '.join(names)}. Is something detached? "
+        f"{case[0].capitalize()} the gradient in {names[0]} is {case[2]}"
+    )
 
 
 def _of(candidate: Right | Bug, form: Form, case: Case) -> Array:
@@ -331,13 +377,13 @@ def _of(candidate: Right | Bug, form: Form, case: Case) -> Array:
         return form.shape(form.call(candidate.function, case), case)
 
 
-def _likely(contract: Contract, seen: Seen, cases: list[Case]) -> Form:
+def _likely(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Form:
     """Return the form of the shape that was returned. Raises `Trouble` if there is none."""
     for form in contract.forms:
-        if all(v.shape == _of(contract.rights[0], form, c).shape for v, c in zip(seen.values, cases, strict=True)):
+        if all(v.shape == _of(rights[0], form, c).shape for v, c in zip(seen.values, cases, strict=True)):
             return form
     big = cases[-1]
-    shapes = " or ".join(dict.fromkeys(str(_of(contract.rights[0], form, big).shape) for form in contract.forms))
+    shapes = " or ".join(dict.fromkeys(str(_of(rights[0], form, big).shape) for form in contract.forms))
     found = seen.values[-1].shape
     raise Trouble(f"With {told(big)} it returns shape {found}; it should be {shapes}: {contract.result}.")
 

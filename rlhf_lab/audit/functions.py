@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlhf_lab.audit.libraries import libraries, writes_autograd
+from rlhf_lab.audit.libraries import Library, libraries, writes_autograd, written
 from rlhf_lab.numerics.autodiff import Array
 
 Case = dict[str, Any]  # the inputs of one call: numbers, and arrays of NumPy
 STEP = 1e-5  # of finite differences
+MAIN = ("loss", "losses", "log_probs", "logps", "advantages")  # what is read of several results
 VISIBLE = 24  # numbers of an array that are shown
 
 
@@ -31,6 +32,7 @@ class Input(NamedTuple):
     name: str
     also: str = ""  # a pattern of other names for it
     absent: Callable[["Subject", Case], Any] | None = None  # what it is in a function that does without it
+    usual: tuple[Any, ...] = ()  # what else it may be there
 
 
 class Misbehaved(Trouble):
@@ -72,33 +74,40 @@ class Subject:
         self.notes: list[str] = []
         self.digits = 64
         self.printed = ""
-        errors: dict[str, Exception] = {}
-        for self.library in libraries(function):
-            for self.mask in (float, bool):
+        self.several = False  # whether it returns more than one result
+        self.mask: type = float
+        errors: dict[str, BaseException] = {}
+        tried: list[str] = []
+        result: Any = None
+        while new := [library for library in libraries(function) if library.name not in tried]:  # it may import one
+            self.library: Library = new[0]
+            tried.append(self.library.name)
+            for self.bits, self.mask in ((64, float), (64, bool), (32, float), (32, bool)):
                 try:
                     result = self._raw(cases[0])
-                except Exception as error:  # whatever a stranger's function may raise
+                except (Exception, SystemExit) as error:  # whatever a stranger's function may raise
                     errors.setdefault(self.library.name, error)
                     continue
                 if self.library.holds(result):
+                    if self.mask is bool and "mask" in self.given:
+                        self.note("takes a mask of True and False")
                     self._meet(cases)
                     return
-        if not errors:
-            kind = type(result).__name__
-            raise Trouble(f"It returns {kind}, not numbers in an array: {_shown(result)}.")
+                errors.pop(self.library.name, None)
+                break
+        if result is not None or not errors:
+            bare = isinstance(result, float) and self.library.name != "NumPy"
+            more = " A number of Python carries no gradient: return the tensor." if bare else ""
+            raise Trouble(f"It returns {type(result).__name__}, not numbers in an array: {_shown(result)}.{more}")
         first = next(iter(errors))
         raise Trouble(_raised(errors[first], f"arrays of {first}"))
 
     def _meet(self, cases: Sequence[Case]) -> None:
         """Call the function with every case, twice, and note what it does besides."""
         for case in cases:
-            before = {name: np.array(value) for name, value in case.items()}
             state = _global_state()
-            values = self(case)
+            values = self._watched(case)
             drew = state != _global_state()
-            for name, value in before.items():
-                if not np.array_equal(value, case[name], equal_nan=value.dtype.kind == "f"):
-                    raise Misbehaved(f"It changes its input {name}: work on a copy.")
             again = self(case)
             if values.shape != again.shape or not np.array_equal(values, again, equal_nan=True):
                 raise Misbehaved(
@@ -109,6 +118,16 @@ class Subject:
                 self.note("draws from NumPy's global generator, though the result does not depend on it")
         if self.printed:
             self.note(f"prints while it runs ({self.printed.strip().splitlines()[0][:40]!r})")
+
+    def _watched(self, case: Case) -> Array:
+        """Return what the function returns. Raises `Trouble` if it has changed its inputs by then."""
+        names, handed = self._arguments(case)
+        before = [np.array(self.library.numbers(x)) if np.ndim(x) else x for x in handed]
+        found = self._numbers(case, handed)
+        for name, old, new in zip(names, before, handed, strict=True):
+            if np.ndim(old) and not np.array_equal(old, np.asarray(self.library.numbers(new))):
+                raise Misbehaved(f"It changes its input {name}: work on a copy.")
+        return found
 
     def note(self, told: str) -> None:
         """Keep a convention for the report."""
@@ -128,6 +147,8 @@ class Subject:
             value = case[name]
             if np.ndim(value):
                 value = np.array(value, dtype=self.mask) if name.endswith(("mask", "ends")) else np.array(value)
+                if value.dtype.kind == "f" and self.bits == 32:
+                    value = value.astype(np.float32)
                 value = self.library.array(value)
             values.append(value)
         return names, values
@@ -136,31 +157,44 @@ class Subject:
         keys = [key for key, _ in self.places]
         plain = [value for key, value in zip(keys, values, strict=True) if key is None]
         named = {key: value for key, value in zip(keys, values, strict=True) if key is not None}
-        written = io.StringIO()
-        with contextlib.redirect_stdout(written), np.errstate(all="ignore"):
+        page = io.StringIO()
+        with contextlib.redirect_stdout(page), np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             result = self.function(*plain, **named)
-        self.printed = self.printed or written.getvalue()
+        self.printed = self.printed or page.getvalue()
         return self._one(result)
 
     def _one(self, result: Any) -> Any:
         """The result itself, or the first of several."""
-        if isinstance(result, Mapping):
-            name = next((name for name in ("loss", "losses", "advantages") if name in result), next(iter(result), None))
-            self.note(f"returns a dictionary, of which {name!r} is read")
-            return result.get(name)
-        if isinstance(result, tuple) and result:
+        fields = getattr(result, "__dict__", {}) if hasattr(result, "__dataclass_fields__") else {}
+        if hasattr(result, "_fields"):
+            fields = result._asdict()
+        if isinstance(result, Mapping) or any(name in fields for name in MAIN):
+            held = result if isinstance(result, Mapping) else fields
+            name = next((name for name in MAIN if name in held), next(iter(held), None))
+            self.several = True
+            kind = "a dictionary" if isinstance(result, Mapping) else type(result).__name__
+            self.note(f"returns {kind}, of which {name!r} is read")
+            return held.get(name)
+        if isinstance(result, list) and result and all(np.ndim(part) == 0 for part in result):
+            return self.library.stack(result)
+        if isinstance(result, tuple | list) and result:
+            self.several = True
             self.note(f"returns {len(result)} results, of which the first is read")
             return result[0]
-        return np.array(result) if isinstance(result, list) else result
+        return result
 
     def _raw(self, case: Case) -> Any:
         return self._call(self._arguments(case)[1])
 
     def __call__(self, case: Case) -> Array:
         """Return what the function returns, as an array of NumPy."""
+        return self._numbers(case, self._arguments(case)[1])
+
+    def _numbers(self, case: Case, handed: Sequence[Any]) -> Array:
         try:
-            raw = self._raw(case)
-        except Exception as error:  # whatever a stranger's function may raise
+            raw = self._call(handed)
+        except (Exception, SystemExit) as error:  # whatever a stranger's function may raise
             raise Trouble(_raised(error, told(case, self.given))) from None
         try:
             values = np.asarray(self.library.numbers(raw))
@@ -169,7 +203,10 @@ class Subject:
         if values.dtype.kind not in "biuf":
             raise Trouble(f"It returns {type(raw).__name__}, not numbers in an array: {_shown(raw)}.")
         self.digits = min(self.digits, 64 if values.dtype.kind in "biu" else _bits(raw, values))
-        return self.layout.back(values.astype(float), case)
+        try:
+            return self.layout.back(values.astype(float), case)
+        except Exception:  # a shape that the layout cannot turn back
+            raise Trouble(f"It returns shape {values.shape}, with {told(case, self.given)}.") from None
 
     def gradient(self, case: Case, names: Sequence[str]) -> dict[str, Array]:
         """Return the gradient of the sum of the result in some inputs, by the function's own library.
@@ -227,43 +264,39 @@ def _bits(raw: Any, values: Array) -> int:
 def bound(function: Callable[..., Any], inputs: Sequence[Input]) -> list[tuple[str | None, str]]:
     """Return which parameter takes which input: pairs of (keyword, or None for one in order; name of the input).
 
-    Parameters are read by their names where all are understood, else inputs are passed in order. Raises `Trouble` if
-    the function takes too many or too few.
+    Parameters are read by their names; those whose names are not understood take what is left, in order. Raises
+    `Trouble` if the function takes too many or too few.
     """
     needed = [i.name for i in inputs if not i.absent]
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = inspect.signature(written(function)).parameters.values()
     except (TypeError, ValueError):  # of builtins, and of some functions in C
         return [(None, name) for name in needed]
     usual = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    known = {p.name: name for p in usual if (name := _meant(p.name, inputs))}
-    required = [p for p in usual if p.default is p.empty]
-    if (
-        all(p.name in known for p in required)
-        and len(set(known.values())) == len(known)
-        and set(needed) <= set(known.values())
-    ):
-        return [(None if p.kind is p.POSITIONAL_ONLY else p.name, known[p.name]) for p in usual if p.name in known]
-    inside = [p for p in usual if p.kind is not p.KEYWORD_ONLY]
-    anything = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    most = len(inputs) if anything else len(inside)
-    least = len(inputs) if anything else len([p for p in inside if p.default is p.empty])
-    if (
-        least > len(inputs)
-        or most < len(needed)
-        or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in usual)
-    ):
+    known = {p.name: name for p in usual if (name := meant(p.name, inputs))}
+    if len(set(known.values())) < len(known):
+        known = {}
+    asked = [p.name for p in usual if p.default is p.empty and p.name not in known]
+    free = [i.name for i in inputs if i.name not in known.values()]
+    free.sort(key=lambda name: name not in needed)
+    least = len([name for name in free if name in needed])
+    if len(asked) < least and not known:  # of parameters with defaults, too
+        asked = [p.name for p in usual][:least]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters) and not known:
+        return [(None, i.name) for i in inputs]
+    if not least <= len(asked) <= len(free):
         takes = ", ".join(p.name for p in usual) or "nothing"
         wanted = ", ".join(i.name + "?" * bool(i.absent) for i in inputs)
         raise Trouble(
             f"It takes ({takes}); it is called with ({wanted}), by name or in this order. Wrap it in a function that "
             "takes these."
         )
-    in_order = [i.name for i in inputs]
-    return [(None, name) for name in in_order[: min(most, max(least, len(needed)))]]
+    known |= dict(zip(asked, free, strict=False))
+    return [(None if p.kind is p.POSITIONAL_ONLY else p.name, known[p.name]) for p in usual if p.name in known]
 
 
-def _meant(parameter: str, inputs: Sequence[Input]) -> str:
+def meant(parameter: str, inputs: Sequence[Input]) -> str:
+    """Return the name of the input that a parameter of this name takes, or "" if the name is not understood."""
     plain = parameter.lower()
     exact = [i.name for i in inputs if i.name == plain]
     return next(iter(exact), next((i.name for i in inputs if i.also and re.fullmatch(i.also, plain)), ""))
@@ -277,14 +310,14 @@ def told(case: Case, names: set[str] | None = None) -> str:
             array = np.asarray(value)
             text = np.array2string(array, separator=", ", threshold=50, max_line_width=10_000).replace("\n", "")
             parts.append(
-                f"{name} = {re.sub(r' +', ' ', text)}" if array.size <= 24 else f"{name} of shape {array.shape}"
+                f"{name} = {re.sub(r' +', ' ', text)}" if array.size <= VISIBLE else f"{name} of shape {array.shape}"
             )
     return ", ".join(parts)
 
 
-def _raised(error: Exception, given: str) -> str:
+def _raised(error: BaseException, given: str) -> str:
     first = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-    if re.search(r"cuda|nvidia|hip|mps|gpu", str(error), re.IGNORECASE):
+    if re.search(r"(?<![a-z])(cuda|nvidia|hip|mps|xpu|gpus?)(?![a-z])", str(error), re.IGNORECASE):
         return f"It wants a GPU ({first}): leave tensors on the device on which they come."
     return f"It raises {first}, with {given}."
 

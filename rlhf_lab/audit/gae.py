@@ -269,23 +269,29 @@ def _starts(case: Case) -> Case:
     return case | {"ends": np.concatenate([0 * ends[:, :1], ends[:, :-1]], axis=1), "last_end": ends[:, -1]}
 
 
-def _layouts(values: Sequence[tuple[str, Step]], ends: tuple[str, Step], inputs: tuple[Input, ...], keep: Step) -> Any:
+def _layouts(
+    values: Sequence[tuple[str, Step]], ends: tuple[str, Step], inputs: tuple[Input, ...], keep: Step
+) -> tuple[Layout, ...]:
     """Layouts of every shape, for ways in which values and ends are handed over."""
 
     def cases(shape: Callable[[Sequence[Case]], Sequence[Case]], given: Sequence[Case]) -> Sequence[Case]:
         return shape([keep(case) for case in given])
 
-    return tuple(
-        Layout(
-            "; ".join(text for text in (one, two, ends[0]) if text),
-            lambda c, turn=turn, step=step: turn(ends[1](step(c))),
-            lambda v, c, back=back: _kept(back(v) if v.ndim else v, c),
-            inputs,
-            partial(cases, shape),
-        )
-        for one, step in values
-        for two, turn, back, shape in SHAPES
-    )
+    found = []
+    for one, step in values:
+        for two, turn, back, shape in SHAPES:
+            name = "; ".join(text for text in (one, two, ends[0]) if text)
+            into, result = partial(_handed, turn, ends[1], step), partial(_returned, back)
+            found.append(Layout(name, into, result, inputs, partial(cases, shape)))
+    return tuple(found)
+
+
+def _handed(turn: Step, ends: Step, step: Step, case: Case) -> Case:
+    return turn(ends(step(case)))
+
+
+def _returned(back: Callable[[Array], Array], values: Array, case: Case) -> Array:
+    return _kept(back(values) if values.ndim else values, case)
 
 
 def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
@@ -307,7 +313,21 @@ def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
     if not by_flag and not takes(LAST_VALUE):
         inputs = (*both, batches.mask_of("rewards"), *NUMBERS)
         layouts = _layouts([("", dict), *([long] if takes(batches.MASK) else [])], ("", dict), inputs, dict)
-        found.append(Contract("gae", inputs, result, rights, _answers(), _forms(by_name), ANSWERS, (), False, layouts))
+        found.append(
+            Contract(
+                "gae",
+                inputs,
+                result,
+                rights,
+                _answers(),
+                _forms(by_name),
+                ANSWERS,
+                (),
+                False,
+                general=True,
+                layouts=layouts,
+            )
+        )
     starts, live = takes(FIRSTS) or takes(LAST_END), takes(LIVE) and not takes(ENDS)
     known = takes(REWARDS) and takes(VALUES)
     marks: tuple[Input, ...] = (Input("ends", "|".join([ENDS, FIRSTS] if not live else [LIVE])),)
@@ -344,7 +364,19 @@ def _open(case: Case) -> Case:
 
 
 def _episodic(rights: tuple[Right, ...], result: str, layouts: tuple[Layout, ...]) -> Contract:
-    return Contract("gae", (), result, rights, _trajectories(), _forms(by_episode), EPISODES, (), False, layouts)
+    return Contract(
+        "gae",
+        (),
+        result,
+        rights,
+        _trajectories(),
+        _forms(by_episode),
+        EPISODES,
+        (),
+        False,
+        general=True,
+        layouts=layouts,
+    )
 
 
 def gae(function: Callable[..., Any]) -> Report:

@@ -168,7 +168,20 @@ def _contract(
         Input("log_ref", batches.REFERENCE + "|" + batches.OLD),
         batches.mask_of("log_pi"),
     )
-    return Contract("kl_estimate", inputs, result, rights, _cases(), forms, identities, trained, False, LAYOUTS, bugs)
+    return Contract(
+        "kl_estimate",
+        inputs,
+        result,
+        rights,
+        _cases(),
+        forms,
+        identities,
+        trained,
+        False,
+        general=True,
+        layouts=LAYOUTS,
+        bugs=bugs,
+    )
 
 
 LOSS, REWARD = (

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from autograd import elementwise_grad
+from autograd.numpy import array as stacked
 
 
 class Library(NamedTuple):
@@ -17,6 +18,7 @@ class Library(NamedTuple):
     array: Callable[[Any], Any]
     holds: Callable[[Any], bool]
     numbers: Callable[[Any], Any]
+    stack: Callable[[list[Any]], Any]  # of numbers
     gradient: Callable[[Callable[..., Any], list[Any]], list[Any]]  # of the sum of what comes out, in each of a list
 
 
@@ -27,20 +29,25 @@ def libraries(function: Callable[..., Any]) -> list[Library]:
     return sorted(found, key=lambda library: library.name not in _named(function))
 
 
+def written(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that somebody wrote: a module of PyTorch is called through its `forward`."""
+    forward = getattr(function, "forward", None)
+    return forward if callable(forward) else function
+
+
 def _named(function: Callable[..., Any]) -> set[str]:
     """The libraries that are named where the function was written."""
-    inner = inspect.unwrap(getattr(function, "func", function))
-    scope = getattr(inner, "__globals__", {})
+    inner = inspect.unwrap(written(getattr(function, "func", function)))
+    called = inner if inspect.isroutine(inner) else type(inner).__call__
+    scope = getattr(called, "__globals__", {})
     modules = {value.__name__.partition(".")[0] for value in scope.values() if isinstance(value, ModuleType)}
     return {{"torch": "PyTorch", "jax": "JAX"}[name] for name in modules & {"torch", "jax"}}
 
 
 def writes_autograd(function: Callable[..., Any], depth: int = 2) -> bool:
     """Whether a function, or one that it calls, stands where autograd was imported: else NumPy loses the gradient."""
-    inner = inspect.unwrap(getattr(function, "func", function))
-    inner = getattr(inner, "__func__", inner)
-    if not hasattr(inner, "__code__"):
-        inner = getattr(type(inner), "__call__", inner)
+    inner = inspect.unwrap(written(getattr(function, "func", function)))
+    inner = inner if inspect.isroutine(inner) else type(inner).__call__
     code, scope = getattr(inner, "__code__", None), getattr(inner, "__globals__", {})
     cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
     used = [scope[name] for name in getattr(code, "co_names", ()) if name in scope] + cells
@@ -62,7 +69,11 @@ def _autograd(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
     ]
 
 
-NUMPY = Library("NumPy", np.array, lambda x: type(x).__module__ in ("numpy", "builtins"), np.asarray, _autograd)
+def _plain(value: Any) -> bool:
+    return type(value).__module__ in ("numpy", "builtins")
+
+
+NUMPY = Library("NumPy", np.array, _plain, np.asarray, stacked, _autograd)
 
 
 def _torch(torch: Any) -> Library:
@@ -78,7 +89,7 @@ def _torch(torch: Any) -> Library:
         value = value.detach().cpu()
         return value.float().numpy() if value.dtype in (torch.bfloat16, torch.float16) else value.numpy()
 
-    return Library("PyTorch", torch.tensor, lambda x: isinstance(x, torch.Tensor), numbers, gradient)
+    return Library("PyTorch", torch.tensor, lambda x: isinstance(x, torch.Tensor), numbers, torch.stack, gradient)
 
 
 def _jax(jax: Any) -> Library:
@@ -86,4 +97,4 @@ def _jax(jax: Any) -> Library:
         found = jax.grad(lambda values: function(*values).sum())(inputs)
         return [np.asarray(g) for g in found]
 
-    return Library("JAX", jax.numpy.asarray, lambda x: isinstance(x, jax.Array), np.asarray, gradient)
+    return Library("JAX", jax.numpy.asarray, lambda x: isinstance(x, jax.Array), np.asarray, jax.numpy.stack, gradient)

@@ -1,4 +1,4 @@
-"""Audits of losses of comparisons: DPO, IPO, and the reward model.
+"""Audits of losses of comparisons by a policy: DPO and IPO.
 
 h margin log pi(y_w)/pi_0(y_w) - log pi(y_l)/pi_0(y_l)    beta, tau KL weights
 """
@@ -9,31 +9,22 @@ from typing import Any
 
 import autograd.numpy as np
 
-from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit
-from rlhf_lab.audit.functions import Case, Input, Subject
-from rlhf_lab.audit.zoo import pairs
+from rlhf_lab.audit import names
+from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit, by_name
+from rlhf_lab.audit.functions import Case, Input, Layout, Subject
+from rlhf_lab.audit.zoo import ZOO, Bug, pairs
 from rlhf_lab.numerics.autodiff import Array
 
 FOUR = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
-CHOSEN, REJECTED = (
-    r"(chosen|winn?er|win|preferred|pos|positive|y?w)",
-    r"(rejected|loser|lose|dispreferred|neg|negative|y?l)",
-)
-POLICY, REFERENCE = r"(policy|pi|model|theta|actor)", r"(reference|ref|ref_model|pi_?ref|base|pi_?0|old)"
-LOGS = r"(_?(log_?p(rob)?s?|lp|log_?ratios?))?"
-
-
-def _also(who: str, which: str, *, optional: bool) -> str:
-    """The names that people give to log-probabilities: policy_chosen_logps, logp_w, ref_logps_rejected, ..."""
-    owner = f"({who}_)?" if optional else f"{who}_"
-    back = f"(_{who})?" if optional else f"_{who}"
-    return rf"{owner}{which}{LOGS}|{owner}{LOGS[1:-2]}_{which}|{which}{LOGS}{back}" + f"|{LOGS[1:-2]}_{which}{back}"
+USUAL = (0.1, 0.5, 0.2, 0.05, 0.01, 0.3, 1.0)  # weights that people write
 
 
 def _beta(subject: Subject, case: Case) -> float:
-    """The weight that is fixed inside a function: the slope of its loss far on the wrong side."""
-    ends = [float(np.sum(np.abs(subject(_one(-far, 0.0, 0.0, 0.0, 0.0))))) for far in (2000.0, 3000.0)]
-    beta = (ends[1] - ends[0]) / 1000
+    """The weight that is fixed inside a function: the slopes of its loss far on both sides, together."""
+    beta = 0.0
+    for far in (-2000.0, 2000.0):
+        ends = [float(np.sum(subject(_one(far * stretch, 0.0, 0.0, 0.0, 0.0)))) for stretch in (1.0, 1.5)]
+        beta += abs(ends[1] - ends[0]) / 1000
     if not (np.isfinite(beta) and beta > 1e-4):
         return 1.0
     subject.note(f"no parameter beta: {beta:.4g}, worked out from its slope, is fixed inside it")
@@ -68,11 +59,13 @@ EACH = Form("a loss for each comparison", lambda values, case: values)
 FORMS = (MEAN, SUM, EACH)
 
 
-def _singles(cases: Sequence[Case]) -> list[Case]:
+def singles(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases of one comparison."""
     return [case for case in cases if np.size(next(iter(case.values()))) == 1]
 
 
-def _moved(case: Case, **by: float) -> Case:
+def moved_by(case: Case, **by: float) -> Case:
+    """Return a case with something added to some inputs."""
     return case | {name: case[name] + step for name, step in by.items()}
 
 
@@ -83,30 +76,30 @@ def _margin(case: Case) -> Array:
 
 
 def _at_reference(value: Callable[[Case], float], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in _singles(cases):
+    for case in singles(cases):
         same = case | {f"policy_{y}": case[f"reference_{y}"] for y in ("chosen", "rejected")}
         yield Shown(same, np.sum(loss(same)), value(same))
 
 
 def _only_the_margin(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in _singles(cases):
+    for case in singles(cases):
         for who in ("policy", "reference"):
-            moved = _moved(case, **{f"{who}_chosen": -0.7, f"{who}_rejected": -0.7})
+            moved = moved_by(case, **{f"{who}_chosen": -0.7, f"{who}_rejected": -0.7})
             yield Shown(moved, np.sum(loss(moved)), np.sum(loss(case)))
 
 
 def _reference_counts(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in _singles(cases):
+    for case in singles(cases):
         for which in ("chosen", "rejected"):
             yield Shown(
-                _moved(case, **{f"reference_{which}": -0.8}),
-                np.sum(loss(_moved(case, **{f"reference_{which}": -0.8}))),
-                np.sum(loss(_moved(case, **{f"policy_{which}": 0.8}))),
+                moved_by(case, **{f"reference_{which}": -0.8}),
+                np.sum(loss(moved_by(case, **{f"reference_{which}": -0.8}))),
+                np.sum(loss(moved_by(case, **{f"policy_{which}": 0.8}))),
             )
 
 
 def _swapped(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in _singles(cases):
+    for case in singles(cases):
         other = {
             "policy_chosen": case["policy_rejected"],
             "policy_rejected": case["policy_chosen"],
@@ -118,18 +111,18 @@ def _swapped(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
 
 
 def _weight_scales(weight: str, loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in _singles(cases):
+    for case in singles(cases):
         other = case | {name: case[name] / 2 for name in FOUR} | {weight: 2 * case[weight]}
         yield Shown(other, np.sum(loss(other)), np.sum(loss(case)))
 
 
 def _at_target(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in _singles(cases):
+    for case in singles(cases):
         there = case | {"policy_chosen": case["policy_chosen"] + 0.5 / case["tau"] - _margin(case)}
         yield Shown(there, np.sum(loss(there)), np.zeros(()))
 
 
-def _rows(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+def rows(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     """The loss of a batch is made of the losses of its comparisons, by mean or sum."""
     for case in cases:
         size = np.size(case[names[0]])
@@ -140,29 +133,149 @@ def _rows(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterat
 
 
 def _far(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in _singles(cases)[:1]:
+    for case in singles(cases)[:1]:
         for far in (-2000.0, 2000.0):
             away = _one(min(far, 0.0), min(-far, 0.0), 0.0, 0.0, case["beta"])
             yield Shown(away, np.sum(loss(away)), max(0.0, -case["beta"] * far))
 
 
 def _key(key: Callable[..., Array], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in _singles(cases):
+    for case in singles(cases):
         weight = {name: case[name] for name in ("beta", "tau") if name in case}
         yield Shown(case, np.sum(loss(case)), np.sum(key(*(case[name] for name in FOUR), **weight)))
 
 
+def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right | Bug]:
+    """Label smoothing, labels that are robust to flips, and SFT terms: c beta h and a log pi(y_w) beside the loss."""
+    rows = [
+        case | {name: case[name][i : i + 1] for name in FOUR} for case in cases for i in range(np.size(case[FOUR[0]]))
+    ]
+    found = np.array([np.sum(loss(row)) for row in rows])
+    parts = [
+        [np.sum(by_name(pairs.dpo_loss, row)) for row in rows],
+        [row["beta"] * _margin(row) for row in rows],
+        [-np.sum(row["policy_chosen"]) for row in rows],
+    ]
+    if not np.isfinite(found).all():
+        return
+    scale, c, a = np.linalg.lstsq(np.transpose(parts), found, rcond=None)[0]
+    if abs(scale) < 1e-6:
+        return
+    c, a = (0.0 if abs(x / scale) < 1e-4 else float(x / scale) for x in (c, a))
+
+    def loss_and_more(
+        policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+    ) -> Array:
+        h = policy_chosen - reference_chosen - (policy_rejected - reference_rejected)
+        return -pairs.log_sigmoid(beta * h) + c * beta * h - a * policy_chosen
+
+    reversed_ = next(bug for bug in ZOO if bug.function is pairs.smoothing_reversed)
+    if 0.5 < c <= 1 and not a:
+        yield reversed_._replace(function=loss_and_more)
+    flips = f"label smoothing of {c:.4g}" if c > 0 else f"robust to labels of which {-c / (1 - 2 * c):.4g} are flipped"
+    sft = f"{a:.4g} times minus the log-probability of the chosen answer is added, an SFT term"
+    if c < 0.5 and a >= 0 and (c or a):
+        yield Right("; ".join([flips] * bool(c) + [sft] * bool(a)), loss_and_more)
+
+
+def _times_tau_squared(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
+) -> Array:
+    return tau**2 * pairs.ipo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, tau)
+
+
+def _without_constant(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
+) -> Array:
+    whole = pairs.ipo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, tau)
+    return whole - 0.25 / tau**2
+
+
+def _over_beta(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    return pairs.dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta) / beta
+
+
+def _layouts(weight: Input) -> tuple[Layout, ...]:
+    """Margins, log-ratios, or all answers in one array with their places, as in the DPO paper's appendix."""
+
+    def margin(case: Case) -> Case:
+        h = case[FOUR[0]] - case[FOUR[2]] - (case[FOUR[1]] - case[FOUR[3]])
+        return case | {"margin": h}
+
+    def by_model(case: Case) -> Case:
+        return case | {"policy_ratio": case[FOUR[0]] - case[FOUR[1]], "reference_ratio": case[FOUR[2]] - case[FOUR[3]]}
+
+    def by_answer(case: Case) -> Case:
+        return case | {"chosen_ratio": case[FOUR[0]] - case[FOUR[2]], "rejected_ratio": case[FOUR[1]] - case[FOUR[3]]}
+
+    def places(case: Case) -> Case:
+        n = np.size(case[FOUR[0]])
+        both = {
+            "policy": np.concatenate([case[f] for f in FOUR[:2]]),
+            "reference": np.concatenate([case[f] for f in FOUR[2:]]),
+        }
+        return case | both | {"chosen_places": np.arange(n), "rejected_places": np.arange(n, 2 * n)}
+
+    ratio = "ratio|ratios|logratio|logratios|rewards?|" + names.LOGS
+    spelled = partial(names.spelled, also=ratio)
+    index = partial(names.spelled, "idxs|idx|index|indices|inds", also="y")
+    return (
+        Layout(
+            "takes the margin h", margin, inputs=(Input("margin", "h|margins?|deltas?|logits|log_?ratio_diff"), weight)
+        ),
+        Layout(
+            "takes the log-ratio of the answers under policy and reference",
+            by_model,
+            inputs=(
+                Input("policy_ratio", spelled(names.POLICY, "ratios?|logratios?")),
+                Input("reference_ratio", spelled(names.REFERENCE, "ratios?|logratios?")),
+                weight,
+            ),
+        ),
+        Layout(
+            "takes the log-ratio of each answer between policy and reference",
+            by_answer,
+            inputs=(
+                Input("chosen_ratio", spelled(names.CHOSEN, "ratios?|logratios?|rewards?")),
+                Input("rejected_ratio", spelled(names.REJECTED, "ratios?|logratios?|rewards?")),
+                weight,
+            ),
+        ),
+        Layout(
+            "takes all answers in one array, and their places",
+            places,
+            inputs=(
+                Input("policy", names.spelled(names.POLICY, also=names.LOGS)),
+                Input("reference", names.spelled(names.REFERENCE, also="pi|" + names.LOGS)),
+                Input("chosen_places", index(names.CHOSEN)),
+                Input("rejected_places", index(names.REJECTED)),
+                weight,
+            ),
+        ),
+    )
+
+
+def _name(which: str, *who: str) -> str:
+    also = names.LOGS if who else f"{names.POLICY}|{names.LOGS}"
+    short = {names.CHOSEN: "w", names.REJECTED: "l"}[which]
+    start = "(r|ref|logref)" if who else "(p|pi|lp|logp|logpi)"
+    return names.spelled(which, *who, also=f"pi|model|policy|{also}") + f"|{start}{short}"
+
+
 FOUR_INPUTS = (
-    Input("policy_chosen", _also(POLICY, CHOSEN, optional=True)),
-    Input("policy_rejected", _also(POLICY, REJECTED, optional=True)),
-    Input("reference_chosen", _also(REFERENCE, CHOSEN, optional=False)),
-    Input("reference_rejected", _also(REFERENCE, REJECTED, optional=False)),
+    Input("policy_chosen", _name(names.CHOSEN)),
+    Input("policy_rejected", _name(names.REJECTED)),
+    Input("reference_chosen", _name(names.CHOSEN, names.REFERENCE)),
+    Input("reference_rejected", _name(names.REJECTED, names.REFERENCE)),
 )
+BETA, TAU = Input("beta", names.WEIGHT, _beta, USUAL), Input("tau", names.WEIGHT, _tau, USUAL)
 DPO = Contract(
     "dpo_loss",
-    (*FOUR_INPUTS, Input("beta", "b|temperature|kl_coef|kl_weight", _beta)),
+    (*FOUR_INPUTS, BETA),
     "log(1 + exp(-beta h)), for each comparison or averaged",
-    (Right("", pairs.dpo_loss),),
+    (Right("", pairs.dpo_loss), Right("divided by beta: a matter of the step size", _over_beta)),
     _cases("beta"),
     FORMS,
     (
@@ -171,18 +284,23 @@ DPO = Contract(
         Identity("the reference counts as much as the policy", _reference_counts),
         Identity("exchanging the answers changes it by beta h", _swapped),
         Identity("twice beta is twice the margin", partial(_weight_scales, "beta"), needs="beta"),
-        Identity("a batch is made of its comparisons", partial(_rows, FOUR)),
+        Identity("a batch is made of its comparisons", partial(rows, FOUR)),
         Identity("finite at far margins", _far, caution=True),
         Identity("log(1 + exp(-beta h))", partial(_key, pairs.dpo_loss)),
     ),
     FOUR[:2],
+    fitted=_fitted,
 )
 
 IPO = Contract(
     "ipo_loss",
-    (*FOUR_INPUTS, Input("tau", "beta|b|temperature|kl_coef|kl_weight", _tau)),
+    (*FOUR_INPUTS, TAU),
     "(h - 1 / (2 tau))^2, for each comparison or averaged",
-    (Right("", pairs.ipo_loss),),
+    (
+        Right("", pairs.ipo_loss),
+        Right("times tau squared: a matter of the step size", _times_tau_squared),
+        Right("without its constant, 1 / (4 tau^2), which has no gradient", _without_constant),
+    ),
     _cases("tau"),
     FORMS,
     (
@@ -193,67 +311,10 @@ IPO = Contract(
         Identity("only the margin matters", _only_the_margin),
         Identity("the reference counts as much as the policy", _reference_counts),
         Identity("0 where the margin is 1 / (2 tau)", _at_target),
-        Identity("a batch is made of its comparisons", partial(_rows, FOUR)),
+        Identity("a batch is made of its comparisons", partial(rows, FOUR)),
         Identity("(h - 1 / (2 tau))^2", partial(_key, pairs.ipo_loss)),
     ),
     FOUR[:2],
-)
-REWARDS = ("chosen_rewards", "rejected_rewards")
-
-
-def _rewards(loss: Function, cases: Sequence[Case]) -> Iterator[tuple[Case, float]]:
-    for case in cases:
-        if np.size(case[REWARDS[0]]) == 1:
-            yield case, float(np.sum(loss(case)))
-
-
-def _equal_rewards(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case, _ in _rewards(loss, cases):
-        same = case | {REWARDS[1]: case[REWARDS[0]]}
-        yield Shown(same, np.sum(loss(same)), np.log(2))
-
-
-def _constants_cancel(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case, found in _rewards(loss, cases):
-        moved = _moved(case, **dict.fromkeys(REWARDS, 0.7))
-        yield Shown(moved, np.sum(loss(moved)), found)
-
-
-def _rewards_exchanged(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case, found in _rewards(loss, cases):
-        other = dict(zip(REWARDS, [case[name] for name in REWARDS[::-1]], strict=True))
-        yield Shown(case, found - np.sum(loss(case | other)), np.sum(case[REWARDS[1]] - case[REWARDS[0]]))
-
-
-def _reward_key(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case, found in _rewards(loss, cases):
-        yield Shown(case, np.array(found), np.sum(pairs.reward_model_loss(*(case[name] for name in REWARDS))))
-
-
-def _reward_cases() -> tuple[Case, ...]:
-    rng = np.random.default_rng(1)
-    return tuple({name: rng.integers(-30, 31, size=n) / 10 for name in REWARDS} for n in (1, 1, 1, 2, 3, 5))
-
-
-def _reward_name(which: str) -> str:
-    return rf"(r_?|rewards?_?|scores?_?|logits_?)?{which}(_?(rewards?|scores?|logits?))?"
-
-
-REWARD_MODEL = Contract(
-    "reward_model_loss",
-    (Input(REWARDS[0], _reward_name(CHOSEN)), Input(REWARDS[1], _reward_name(REJECTED))),
-    "log(1 + exp(-(R(y_w) - R(y_l)))), for each comparison or averaged",
-    (Right("", pairs.reward_model_loss),),
-    _reward_cases(),
-    FORMS,
-    (
-        Identity("log 2 for equal rewards", _equal_rewards),
-        Identity("a constant in all rewards cancels", _constants_cancel),
-        Identity("exchanging the answers changes it by their difference", _rewards_exchanged),
-        Identity("a batch is made of its comparisons", partial(_rows, REWARDS)),
-        Identity("-log sigmoid of the difference", _reward_key),
-    ),
-    REWARDS,
 )
 
 
@@ -264,7 +325,8 @@ def dpo_loss(function: Callable[..., Any], *, beta: float | None = None) -> Repo
     sum. Parameters are read by name (`ref_logps_chosen`, say) or taken in this order; `beta` may be fixed inside: it is
     then worked out, or tell it here.
     """
-    return audit(DPO, function, **({} if beta is None else {"beta": beta}))
+    contract = names.laid_out(DPO, function, _layouts(BETA))
+    return audit(contract, function, **({} if beta is None else {"beta": beta}))
 
 
 def ipo_loss(function: Callable[..., Any], *, tau: float | None = None) -> Report:
@@ -272,9 +334,5 @@ def ipo_loss(function: Callable[..., Any], *, tau: float | None = None) -> Repor
 
     As `dpo_loss`; `tau` is the weight that many call beta.
     """
-    return audit(IPO, function, **({} if tau is None else {"tau": tau}))
-
-
-def reward_model_loss(function: Callable[..., Any]) -> Report:
-    """Audit a loss of a reward model: `function(chosen_rewards, rejected_rewards)`, rewards (N,) of the two answers."""
-    return audit(REWARD_MODEL, function)
+    contract = names.laid_out(IPO, function, _layouts(TAU))
+    return audit(contract, function, **({} if tau is None else {"tau": tau}))

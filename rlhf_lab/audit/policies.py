@@ -195,6 +195,7 @@ PPO = Contract(
         Identity("-min(u A, clip(u) A)", partial(_key, PPO_RIGHTS)),
     ),
     ("log_pi",),
+    general=True,
     layouts=(Layout(""), *batches.one_for_each_answer("advantage")),
 )
 
@@ -289,6 +290,7 @@ GRPO = Contract(
         Identity("-min(u A, clip(u) A) + beta KL", partial(_key, GRPO_RIGHTS)),
     ),
     ("log_pi",),
+    general=True,
     layouts=(
         Layout(""),
         Layout(

@@ -18,12 +18,12 @@ from rlhf_lab.audit.zoo import ZOO, returns
 from rlhf_lab.audit.zoo.policies import masked_mean
 from rlhf_lab.numerics.autodiff import Array
 
-VALUES = (
+VALUES = r"(new_?|cur(rent)?_?)?(values?|vals?|v_?preds?|v|preds?|value_preds?)(_(new|pred|preds|t))?"
     r"(new_?|cur(rent)?_?|mb_|b_|v)?(values?|vals?|v_?preds?|v|preds?|value_preds?)(_(new|pred|preds|t))?|newvalues?"
 )
 NEW_VALUES = r"(new|cur(rent)?)_?(values?|v|vals?)|v_?preds?|values?_?(new|preds?)|pred(icted)?_values?"
 OLD_VALUES = (
-    r"(old_?|mb_old_|b_|prev_?|rollout_?)(values?|vals?|v|vpreds?|v_?preds?)|(values?|v|vals?|v_?preds?)_?(old|0|prev)"
+    r"(old_?|mb_old_|mb_|b_|prev_?|rollout_?)(values?|vals?|v|vpreds?|v_?preds?)|(values?|v|vals?|v_?preds?)_?(old|0|prev)"
 )
 RETURNS = r"(mb_|b_|value_?|v_)?(returns?|rets?|targets?|g|td_targets?|target_values?|value_targets?|discounted_returns?)(_t)?"
 ADVANTAGE = batches.ADVANTAGE + "|x|values|xs|rewards|scores"
@@ -259,7 +259,8 @@ WHITEN = Contract(
     ),
     (),
     False,
-    (
+    general=True,
+    layouts=(
         Layout("", back=_masked),
         Layout(
             "flat, one number for each sample of a batch",
@@ -273,6 +274,96 @@ WHITEN = Contract(
 
 
 WHITEN_REWARDS = WHITEN._replace(rights=_whiten_rights(back=True), identities=WHITEN.identities[3:4], bugs=())
+
+
+def _score_cases() -> tuple[Case, ...]:
+    rng = np.random.default_rng(0)
+    found = []
+    for (n, t), beta in zip(((1, 1), (1, 2), (1, 3), (2, 3), (4, 5)), (0.3, 0.1, 0.2, 0.5, 0.1), strict=True):
+        logs = -rng.integers(5, 31, (n, t)) / 10
+        other = logs + rng.integers(1, 9, (n, t)) * rng.choice([-0.1, 0.1], (n, t)) + 0.03
+        mask = np.array([[1.0, 1.0, 0.0]]) if (n, t) == (1, 3) else batches.lengths(rng, n, t)
+        found.append({"score": rng.integers(1, 31, n) / 10, "log_pi": logs, "log_ref": other, "mask": mask, "beta": beta})
+    return tuple(found)
+
+
+def _weight(subject: Subject, case: Case) -> float:
+    """The KL weight that is fixed inside a function."""
+    one = np.full((1, 1), -1.0)
+    at = {"score": np.zeros(1), "log_pi": one, "log_ref": one - 0.5, "mask": -one, "beta": 0.0}
+    beta = abs(float(np.sum(subject(at)))) / 0.5
+    subject.note(f"no parameter for the KL weight: {beta:.4g}, worked out from its values, is fixed inside it")
+    return float(f"{beta:.6g}")
+
+
+def _scored(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """The reference is the policy: only the score is left."""
+    for case in cases:
+        same = case | {"log_ref": case["log_pi"]}
+        last = case["mask"] - returns.shifted(case["mask"])
+        yield Shown(same, rewards(same), case["score"][:, None] * last)
+
+
+def _paid_once(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in cases:
+        more = case | {"score": case["score"] + 1}
+        found = np.sum(rewards(more) - rewards(case), axis=-1)
+        yield Shown(more, found, np.ones(found.shape))
+
+
+def _charged(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in cases:
+        free = case | {"score": 0 * case["score"]}
+        kl = np.sum((case["log_pi"] - case["log_ref"]) * case["mask"], axis=-1)
+        yield Shown(free, np.sum(rewards(free) * case["mask"], axis=-1), -case["beta"] * kl)
+
+
+def _score_key(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in cases:
+        yield Shown(case, rewards(case), returns.token_rewards(**case))
+
+
+TOKEN_REWARDS = Contract(
+    "token_rewards",
+    (
+        Input("score", SCORE),
+        Input("log_pi", batches.POLICY),
+        Input("log_ref", batches.REFERENCE),
+        batches.mask_of("log_pi"),
+        Input("beta", batches.WEIGHT, _weight),
+    ),
+    "-beta log pi / pi_ref of each token, and the score of the answer with its last token",
+    (Right("", returns.token_rewards),),
+    _score_cases(),
+    (Form(""),),
+    (
+        Identity("the score with the last token, where the policy is the reference", _scored),
+        Identity("a score is paid once", _paid_once, bug="score on every token"),
+        Identity("charges add up to beta times the log-ratio", _charged),
+        Identity("score and charge of every token", _score_key),
+    ),
+    (),
+    False,
+    layouts=(
+        Layout(""),
+        Layout("scores are columns, (N, 1)", lambda c: c | {"score": c["score"][:, None]}),
+        Layout(
+            "one answer at a time, (T,)",
+            lambda c: {k: v[0] if np.ndim(v) == 2 else float(v[0]) if np.ndim(v) else v for k, v in c.items()},
+            lambda v, c: v[None] if v.ndim == 1 else v,
+            cases=lambda cases: [c for c in cases if len(c["score"]) == 1],
+        ),
+    ),
+)
+
+
+def token_rewards(function: Callable[..., Any], *, beta: float | None = None) -> Report:
+    """Audit the rewards of tokens: `function(score, log_pi, log_ref, mask, beta)`, scores (N,), the rest (N, T).
+
+    It returns (N, T): a charge for the divergence from the reference with every token, and the score with the last one.
+    `beta` may be fixed inside: it is then worked out, or tell it here.
+    """
+    return audit(TOKEN_REWARDS, function, **({} if beta is None else {"beta": beta}))
 
 
 def value_loss(function: Callable[..., Any], *, clip_range: float | None = None) -> Report:
@@ -292,8 +383,9 @@ def value_loss(function: Callable[..., Any], *, clip_range: float | None = None)
     contracts: tuple[Contract, ...] = (CLIPPED_VALUE, CLIPPED_ONLY)
     if any(re.fullmatch(NEW_VALUES, name) for name in names) and not any(re.fullmatch(OLD_VALUES, n) for n in names):
         # `values` are the old ones, beside new predictions
-        inputs = (Input("values ", NEW_VALUES), Input("old_values", VALUES), *CLIPPED_VALUE.inputs[2:])
-        contracts = tuple(contract._replace(inputs=inputs) for contract in contracts)
+        inputs = (Input("now", NEW_VALUES), Input("before", VALUES), *CLIPPED_VALUE.inputs[2:])
+        layout = Layout("", lambda c: c | {"now": c["values"], "before": c["old_values"]}, inputs=inputs)
+        contracts = tuple(contract._replace(layouts=(layout,)) for contract in contracts)
     return audit(contracts, function, **given)
 
 

@@ -79,7 +79,8 @@ def reference_remade(
 def reference_crossed(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
 ) -> Array:
-    """You take the reference of the rejected answer from the chosen one, and the other way round. Exchange the two."""
+    """You take the reference of the rejected answer from the chosen one, and the other way round, which is the same as
+    adding its log-ratio. Subtract each from its own answer."""
     h = (policy_chosen - reference_rejected) - (policy_rejected - reference_chosen)
     return -log_sigmoid(beta * h)
 

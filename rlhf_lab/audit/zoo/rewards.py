@@ -1,88 +1,99 @@
-"""More ways in which rewards of tokens and losses of critics go wrong.
-
-    beta KL weight    epsilon clip range
-
-Arrays are those of `zoo.returns`.
-"""
+"""More ways in which the loss of a reward model goes wrong; `pairs` has the right function."""
 
 import autograd.numpy as np
 
 from rlhf_lab.audit.zoo.bug import bug
-from rlhf_lab.audit.zoo.policies import masked_mean
-from rlhf_lab.audit.zoo.returns import clipped_value_loss, shifted, token_rewards, value_loss
+from rlhf_lab.audit.zoo.pairs import log_sigmoid, reward_model_loss
 from rlhf_lab.numerics.autodiff import Array
 
 
-def padding_in_value_loss(values: Array, returns: Array, mask: Array) -> Array:
-    """Your critic is fitted on padding, too. Multiply by the mask, and divide by its sum."""
-    return np.mean((values - returns) ** 2 / 2, axis=(-1, -2))
+def log_missing(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your loss is 1 - sigmoid of the difference, without the logarithm, so that the worst pairs get the smallest
+    gradient. Take -log sigmoid."""
+    return 1 - np.exp(log_sigmoid(chosen_rewards - rejected_rewards))
 
 
-def error_not_squared(values: Array, returns: Array, mask: Array) -> Array:
-    """You take the absolute error, which makes the critic learn a median. A value is a mean: square the error."""
-    return masked_mean(np.abs(values - returns), mask)
+def sigmoid_missing(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your loss is the bare difference of the rewards, which falls without end. Take -log sigmoid of it."""
+    return rejected_rewards - chosen_rewards
 
 
-def clipped_around_zero(values: Array, old_values: Array, returns: Array, mask: Array, clip_range: float) -> Array:
-    """You hold the value itself between -epsilon and epsilon. Hold its change from the old value there."""
-    near = np.clip(values, -clip_range, clip_range)
-    return masked_mean(np.maximum((values - returns) ** 2, (near - returns) ** 2) / 2, mask)
+def hinge(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your loss is a hinge, max(0, 1 - difference). It ranks, but its rewards are no log-odds: take -log
+    sigmoid."""
+    return np.maximum(0.0, 1 - (chosen_rewards - rejected_rewards))
 
 
-def clipped_around_returns(values: Array, old_values: Array, returns: Array, mask: Array, clip_range: float) -> Array:
-    """You hold the value near the return that it should learn, so that the clip does nothing. Hold it near the old
-    value."""
-    near = returns + np.clip(values - returns, -clip_range, clip_range)
-    return masked_mean(np.maximum((values - returns) ** 2, (near - returns) ** 2) / 2, mask)
+def regression(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You pull the difference of the rewards to 1, as if every preference were as strong. Take -log sigmoid of
+    it."""
+    return (chosen_rewards - rejected_rewards - 1) ** 2
 
 
-def kl_unweighted(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """Your KL term is not multiplied by beta. Multiply it."""
-    last = mask - shifted(mask)
-    return -(log_pi - log_ref) * mask + score[..., None] * last
+def margin_of_probabilities(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You squash each reward with a sigmoid before you subtract, so that the loss cannot fall below 0.31. Subtract
+    the rewards."""
+    chosen, rejected = np.exp(log_sigmoid(chosen_rewards)), np.exp(log_sigmoid(rejected_rewards))
+    return -log_sigmoid(chosen - rejected)
 
 
-def kl_by_k3(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You charge k3 with every token. In the reward, its gradient is not that of the divergence: charge the bare
-    log-ratio."""
-    last = mask - shifted(mask)
-    kl = np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
-    return -beta * kl * mask + score[..., None] * last
+def added(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You add the two rewards. Subtract that of the rejected answer."""
+    return -log_sigmoid(chosen_rewards + rejected_rewards)
 
 
-def kl_absolute(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You charge the absolute value of the log-ratio, which is more than the divergence. Leave its sign."""
-    last = mask - shifted(mask)
-    return -beta * np.abs(log_pi - log_ref) * mask + score[..., None] * last
+def mean_inside(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You average the differences of the batch before the loss. Take the loss of each pair first, and average
+    then."""
+    difference = np.mean(chosen_rewards - rejected_rewards, axis=-1, keepdims=True)
+    return -log_sigmoid(difference) * np.ones(chosen_rewards.shape)
 
 
-def kl_at_the_end(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You charge for the divergence of the last token only. Charge for every token of the answer."""
-    last = mask - shifted(mask)
-    return (score[..., None] - beta * (log_pi - log_ref)) * last
+def rejected_ignored(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your loss sees only the reward of the chosen answer. Subtract that of the rejected one before the sigmoid."""
+    return -log_sigmoid(chosen_rewards)
 
 
-def score_weighted(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You multiply the score by beta, too, so that beta changes nothing but the size. Multiply the KL term only."""
-    last = mask - shifted(mask)
-    return beta * (score[..., None] * last - (log_pi - log_ref) * mask)
+def all_pairs(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your shapes broadcast, (N, 1) against (N,), so that answers to different prompts are compared. Compare within
+    pairs."""
+    return np.mean(-log_sigmoid(chosen_rewards[..., :, None] - rejected_rewards[..., None, :]), axis=-1)
 
 
-def kl_of_padding(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You charge for what stands behind the end of an answer. Multiply the KL term by the mask."""
-    last = mask - shifted(mask)
-    return -beta * (log_pi - log_ref) + score[..., None] * last
+def distance(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You take the size of the difference, so that it does not matter which answer is preferred. Keep its sign."""
+    return -log_sigmoid(np.abs(chosen_rewards - rejected_rewards))
 
 
 BUGS = (
-    bug("critic fitted on padding", "value_loss", padding_in_value_loss, value_loss, "sec-ppo"),
-    bug("error not squared", "value_loss", error_not_squared, value_loss, "sec-ppo"),
-    bug("value clipped around zero", "value_loss", clipped_around_zero, clipped_value_loss, "sec-ppo"),
-    bug("value clipped around the returns", "value_loss", clipped_around_returns, clipped_value_loss, "sec-ppo"),
-    bug("charge without beta", "token_rewards", kl_unweighted, token_rewards, "sec-ppo"),
-    bug("k3 charged", "token_rewards", kl_by_k3, token_rewards, "sec-policy-gradients"),
-    bug("absolute log-ratio charged", "token_rewards", kl_absolute, token_rewards, "sec-policy-gradients"),
-    bug("charged at the end only", "token_rewards", kl_at_the_end, token_rewards, "sec-ppo"),
-    bug("score times beta", "token_rewards", score_weighted, token_rewards, "sec-ppo"),
-    bug("padding charged", "token_rewards", kl_of_padding, token_rewards, "sec-ppo"),
+    bug(
+        "logarithm of the comparison missing",
+        "reward_model_loss",
+        log_missing,
+        reward_model_loss,
+        "sec-reward-modeling",
+    ),
+    bug(
+        "sigmoid of the comparison missing",
+        "reward_model_loss",
+        sigmoid_missing,
+        reward_model_loss,
+        "sec-reward-modeling",
+    ),
+    bug("hinge of the comparison", "reward_model_loss", hinge, reward_model_loss, "sec-reward-modeling"),
+    bug("regression to 1", "reward_model_loss", regression, reward_model_loss, "sec-reward-modeling"),
+    bug(
+        "margin of probabilities",
+        "reward_model_loss",
+        margin_of_probabilities,
+        reward_model_loss,
+        "sec-reward-modeling",
+    ),
+    bug("rewards added", "reward_model_loss", added, reward_model_loss, "sec-reward-modeling"),
+    bug("mean inside the comparison", "reward_model_loss", mean_inside, reward_model_loss, "sec-reward-modeling"),
+    bug("rejected reward ignored", "reward_model_loss", rejected_ignored, reward_model_loss, "sec-reward-modeling"),
+    bug(
+        "every chosen against every rejected", "reward_model_loss", all_pairs, reward_model_loss, "sec-reward-modeling"
+    ),
+    bug("distance in place of difference", "reward_model_loss", distance, reward_model_loss, "sec-reward-modeling"),
 )
