@@ -19,12 +19,8 @@ from rlhf_lab.audit.zoo.policies import masked_mean
 from rlhf_lab.numerics.autodiff import Array
 
 VALUES = r"(new_?|cur(rent)?_?)?(values?|vals?|v_?preds?|v|preds?|value_preds?)(_(new|pred|preds|t))?"
-    r"(new_?|cur(rent)?_?|mb_|b_|v)?(values?|vals?|v_?preds?|v|preds?|value_preds?)(_(new|pred|preds|t))?|newvalues?"
-)
 NEW_VALUES = r"(new|cur(rent)?)_?(values?|v|vals?)|v_?preds?|values?_?(new|preds?)|pred(icted)?_values?"
-OLD_VALUES = (
-    r"(old_?|mb_old_|mb_|b_|prev_?|rollout_?)(values?|vals?|v|vpreds?|v_?preds?)|(values?|v|vals?|v_?preds?)_?(old|0|prev)"
-)
+OLD_VALUES = r"(old_?|mb_old_|mb_|b_|prev_?|rollout_?)(values?|vals?|v|vpreds?|v_?preds?)|(values?|v|vals?|v_?preds?)_?(old|0|prev)"
 RETURNS = r"(mb_|b_|value_?|v_)?(returns?|rets?|targets?|g|td_targets?|target_values?|value_targets?|discounted_returns?)(_t)?"
 ADVANTAGE = batches.ADVANTAGE + "|x|values|xs|rewards|scores"
 SCORE = r"(rm_|reward_?|final_|sequence_|seq_|r_)?(scores?|rewards?|r|rm)(_scores?)?"
@@ -283,7 +279,9 @@ def _score_cases() -> tuple[Case, ...]:
         logs = -rng.integers(5, 31, (n, t)) / 10
         other = logs + rng.integers(1, 9, (n, t)) * rng.choice([-0.1, 0.1], (n, t)) + 0.03
         mask = np.array([[1.0, 1.0, 0.0]]) if (n, t) == (1, 3) else batches.lengths(rng, n, t)
-        found.append({"score": rng.integers(1, 31, n) / 10, "log_pi": logs, "log_ref": other, "mask": mask, "beta": beta})
+        found.append(
+            {"score": rng.integers(1, 31, n) / 10, "log_pi": logs, "log_ref": other, "mask": mask, "beta": beta}
+        )
     return tuple(found)
 
 
