@@ -83,15 +83,16 @@ def _count(case: Case) -> Array:
 
 TOKENS = Form("the mean over all tokens", lambda v, c: np.sum(v * _count(c)) / np.sum(c["mask"]), by_answer)
 ANSWERS = Form("the mean over the tokens of each answer, and over answers", lambda v, c: np.mean(v), by_answer)
+CONSTANT = Form(
+    "the sum over tokens, divided by a constant: all places, or batch times longest answer",
+    lambda v, c: np.sum(v * _count(c)) / np.size(c["mask"]),
+    by_answer,
+)
 FORMS = (
     TOKENS,
     ANSWERS,
     Form("the sum over tokens, and the mean over answers", lambda v, c: np.mean(v * _count(c)), by_answer),
-    Form(
-        "the sum over tokens, divided by a constant: all places, or batch times longest answer",
-        lambda v, c: np.sum(v * _count(c)) / np.size(c["mask"]),
-        by_answer,
-    ),
+    CONSTANT,
     Form("the sum over all tokens", lambda v, c: np.sum(v * _count(c)), by_answer),
     Form("a loss for each answer, the mean over its tokens", lambda v, c: v, by_answer),
     Form("a loss for each answer, the sum over its tokens", lambda v, c: v * _count(c), by_answer),

@@ -295,6 +295,14 @@ def bound(function: Callable[..., Any], inputs: Sequence[Input]) -> list[tuple[s
     return [(None if p.kind is p.POSITIONAL_ONLY else p.name, known[p.name]) for p in usual if p.name in known]
 
 
+def names(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters of a function, in lower case, as far as they are known."""
+    try:
+        return [name.lower() for name in inspect.signature(written(function)).parameters]
+    except (TypeError, ValueError):
+        return []
+
+
 def meant(parameter: str, inputs: Sequence[Input]) -> str:
     """Return the name of the input that a parameter of this name takes, or "" if the name is not understood."""
     plain = parameter.lower()

@@ -74,6 +74,14 @@ def kl_of_padding(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta
     return -beta * (log_pi - log_ref) + score[..., None] * last
 
 
+def score_late(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """You pay the score one place behind the last token, as an index that counts from 1 does. Pay it with the last
+    token."""
+    last = mask - shifted(mask)
+    late = np.concatenate([np.zeros(last[..., :1].shape), last[..., :-1]], axis=-1)
+    return -beta * (log_pi - log_ref) * mask + score[..., None] * late
+
+
 BUGS = (
     bug("critic fitted on padding", "value_loss", padding_in_value_loss, value_loss, "sec-ppo"),
     bug("error not squared", "value_loss", error_not_squared, value_loss, "sec-ppo"),
@@ -85,4 +93,5 @@ BUGS = (
     bug("charged at the end only", "token_rewards", kl_at_the_end, token_rewards, "sec-ppo"),
     bug("score times beta", "token_rewards", score_weighted, token_rewards, "sec-ppo"),
     bug("padding charged", "token_rewards", kl_of_padding, token_rewards, "sec-ppo"),
+    bug("score one token late", "token_rewards", score_late, token_rewards, "sec-ppo"),
 )

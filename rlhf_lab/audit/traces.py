@@ -5,7 +5,6 @@
 `ends` marks the last step of each episode; behind the last step of an unfinished one stands `last_value`.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,7 +14,7 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit, by_name
-from rlhf_lab.audit.functions import Case, Input, Layout, Subject
+from rlhf_lab.audit.functions import Case, Input, Layout, Subject, names
 from rlhf_lab.audit.zoo import returns
 from rlhf_lab.numerics.autodiff import Array
 
@@ -148,8 +147,9 @@ def _changed(case: Case, name: str, where: Array, by: float) -> Case:
 
 
 def _behind(name: str, gae: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    """What stands behind the end of an answer, or of an episode, is changed."""
-    for case in cases:
+    """What stands behind the end of an answer, or of an episode, is changed; values are looked at without a trace."""
+    for given in cases:
+        case = given | {"lam": 0.0} if name == "values" and "lam" in gae.subject.given else given
         if "mask" in case:
             moved = _changed(case, name, 1 - case["mask"], 3.7)
             yield Shown(moved, gae(moved), gae(case))
@@ -227,7 +227,7 @@ ANSWERS = _identities(
 EPISODES = _identities(
     by_episode,
     Identity("no value flows over an end", partial(_behind, "values"), needs="ends", bug="value behind the end"),
-    Identity("no reward flows over an end", partial(_behind, "rewards"), needs="ends", bug="ends ignored"),
+    Identity("no reward flows over an end", partial(_behind, "rewards"), needs="ends", bug="errors of padding"),
     Identity("the last value stands behind what was cut", _last, needs="last_value", bug="bootstrap forgotten"),
 )
 Step = Callable[[Case], Case]
@@ -296,13 +296,10 @@ def _returned(back: Callable[[Array], Array], values: Array, case: Case) -> Arra
 
 def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
     """What is asked of a function, by the names of its parameters."""
-    try:
-        names = [name.lower() for name in inspect.signature(function).parameters]
-    except (TypeError, ValueError):
-        names = []
+    given = names(function)
 
     def takes(pattern: str) -> bool:
-        return any(re.fullmatch(pattern, name) for name in names)
+        return any(re.fullmatch(pattern, name) for name in given)
 
     both: tuple[Input, ...] = Input("rewards", REWARDS), Input("values", VALUES)
     long: tuple[str, Step] = ("values hold one more, behind the last step, (N, T + 1)", _longer)
@@ -384,7 +381,7 @@ def gae(function: Callable[..., Any]) -> Report:
 
     Arrays are (N, T), (T, N), or (T,) for one trajectory. In place of the mask of answers it may take flags of the last
     step of an episode (`dones`, or `episode_starts`, or 1 where it goes on), and the value behind the last step, by
-    itself or at the end of `values`. It returns advantages (or first of all advantages), whitened or not. Parameters are
-    read by name; gamma and lambda may be fixed inside: they are then worked out.
+    itself or at the end of `values`. It returns advantages (or first of all advantages), whitened or not. Parameters
+    are read by name; gamma and lambda may be fixed inside: they are then worked out.
     """
     return audit(_contracts(function), function)

@@ -12,11 +12,15 @@ import autograd.numpy as np
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit, near, one_of
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject
-from rlhf_lab.audit.zoo import ZOO, Bug, advantages, returns
+from rlhf_lab.audit.zoo import ZOO, Bug, returns
+from rlhf_lab.audit.zoo.advantages import dr_grpo
 from rlhf_lab.numerics.autodiff import Array
 
 REWARDS = r"(group_?|batch_?|flat_?|token_?level_?)?(rewards?|rews?|r|rs|scores?|returns?|outcomes?)"
-COUNT = r"(num|n|k)_?(generations?|samples?|samples_per_prompt|responses?|rollouts?|completions?)?(_per_prompt)?|group_?size|g"
+COUNT = (
+    r"(num|n|k)_?(generations?|samples?|samples_per_prompt|responses?|rollouts?|completions?"
+    r")?(_per_prompt)?|group_?size|g"
+)
 IDS = r"(group_?|prompt_?|batch_?)?(ids?|index|indices|uids?|idx)|groups?|prompts?|group_(of|by)"
 EPS = (0.0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3)
 
@@ -72,7 +76,7 @@ WAYS = [(ddof, eps) for eps in EPS for ddof in (0, 1)]
 def _right(what: str, of: tuple[int, ...] | None, by: tuple[int, ...], whose: str) -> tuple[Right, ...]:
     return tuple(
         Right(
-            f"{what}, {whose} (its variance divides by {('the count', 'the count less 1')[ddof]}; {eps:g} is added to it)",
+            f"{what}, {whose} (the variance divides by the count{' less 1' * ddof}; {eps:g} is added)",
             lambda rewards, ddof=ddof, eps=eps: standardised(rewards, of, by, ddof, eps),
         )
         for ddof, eps in WAYS
@@ -98,7 +102,7 @@ RIGHTS = {
             for ddof, eps in WAYS[2:]
         ),
     ),
-    "dr_grpo": (Right("Dr. GRPO: less the mean of the group (times k / (k - 1) this is RLOO)", advantages.dr_grpo),),
+    "dr_grpo": (Right("Dr. GRPO: less the mean of the group (times k / (k - 1) this is RLOO)", dr_grpo),),
     "rloo": (
         Right("RLOO: less the mean of the others in the group", returns.rloo),
         *(
@@ -271,7 +275,7 @@ LAYOUTS = (
         (PLAIN, Input("mask", batches.MASK), WHOSE),
     ),
 )
-RIGHT_OF = {"rloo": returns.rloo, "grpo": returns.grpo, "dr_grpo": advantages.dr_grpo, "reinforce": None}
+RIGHT_OF = {"rloo": returns.rloo, "grpo": returns.grpo, "dr_grpo": dr_grpo, "reinforce": None}
 KINDS = {
     kind: Contract(
         "advantages",
@@ -293,7 +297,7 @@ KINDS = {
 ORDER = ("grpo", "dr_grpo", "reinforce", "rloo")
 
 
-def advantages_(function: Callable[..., Any], *, kind: str | None = None) -> Report:
+def advantages(function: Callable[..., Any], *, kind: str | None = None) -> Report:
     """Audit advantages of groups of answers: `function(rewards)`, rewards (G, k) of k answers to each of G prompts.
 
     Rewards may be flat, (G k,), with the number of answers of a group or the group of each as second input, or (k,),
