@@ -26,13 +26,14 @@ LOGS = r"log_?p(rob)?s?|log_?p(robabilitie|i)s?|lp|logprobs"
 def logs(who: str, *, alone: bool = False) -> str:
     """The names of log-probabilities: old_logprobs, logp_old, b_old_log_probs, log_pi_old, lp0, ..."""
     front, back = rf"(mb_|b_)?(per_token_)?{who}_?(per_token_)?", rf"_?{who}"
-    plain = rf"|(mb_|b_)?(per_token_)?({LOGS})" if alone else ""
+    plain = rf"|(per_token_)?({LOGS})" if alone else ""
     return rf"{front}({LOGS})(_per_token)?|(mb_|b_)?(per_token_)?({LOGS}|log){back}(_per_token)?{plain}"
 
 
 POLICY = logs(r"(new|curr?(ent)?|policy|pi|theta|actor|model|student)", alone=True) + "|new|pi|log_pi_?theta"
 OLD = (
-    logs(r"(old|behaviou?r|mu|rollout|sampl(ing|er|ed)|prev(ious)?|inference|generat(ion|or))") + "|old|fixed_log_probs"
+    logs(r"(old|behaviou?r|mu|rollout|sampl(ing|er|ed)|prev(ious)?|inference|generat(ion|or))")
+    + rf"|old|fixed_log_probs|(mb|b)_({LOGS})"
 )
 REFERENCE = logs(r"(ref(erence)?|sft|base|pi_?ref|pi_?0|init(ial)?|frozen|q|0)") + "|ref"
 

@@ -14,7 +14,19 @@ from autograd.tracer import getval
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Report, Right, Shown, audit, near, one_of
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject
-from rlhf_lab.audit.policies import RATIOS, cases_of, fixed_clip, held, key, padding, single, tokens, total, upper
+from rlhf_lab.audit.policies import (
+    RATIOS,
+    answers,
+    cases_of,
+    fixed_clip,
+    held,
+    key,
+    padding,
+    single,
+    tokens,
+    total,
+    upper,
+)
 from rlhf_lab.audit.zoo import ZOO, Bug, policies
 from rlhf_lab.numerics.autodiff import Array
 
@@ -75,14 +87,32 @@ ESTIMATES: dict[str, Callable[[Array, Array], Array]] = {
         lambda log_ratio, u: getval(_k3(log_ratio, u) - log_ratio**2 / 2) + log_ratio**2 / 2
     ),
 }
-GRPO_RIGHTS = tuple(
-    Right("; ".join(text for text in (of_answer, name) if text), grpo(kl, ratio))
-    for ratio, of_answer in (
-        ("token", ""),
-        ("answer", "the ratio is that of the whole answer, a geometric mean (GSPO)"),
-    )
-    for name, kl in ESTIMATES.items()
-)
+
+
+def _rights(ratio: str, name: str) -> tuple[Right, ...]:
+    """GRPO by every estimate of the divergence, and without one."""
+    each = [
+        Right("; ".join([name, text] if name else [text]), grpo(kl, ratio), _refers) for text, kl in ESTIMATES.items()
+    ]
+    return (*each, Right(name, grpo(lambda log_ratio, u: 0.0 * u, ratio), lambda subject: not _refers(subject)))
+
+
+def _refers(subject: Subject) -> bool:
+    return "log_ref" in subject.given
+
+
+GRPO_RIGHTS = _rights("token", "")
+GSPO_RIGHTS = _rights("answer", "the ratio is that of the whole answer, a geometric mean (GSPO)")
+
+
+def _of_answers(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """The loss of one answer, by mean or sum over its tokens."""
+    for case in cases:
+        n, t = case["mask"].shape
+        if n == 1 and t > 1 and np.all(case["mask"]):
+            found = total(loss, case)
+            wanted = [size * np.sum(batches.by_answer(r.function, case)) for r in GSPO_RIGHTS for size in (1, t)]
+            yield Shown(case, found, min(wanted, key=lambda w: float(np.abs(w - found))))
 
 
 def _composed(bug: Bug) -> Bug:
@@ -130,6 +160,7 @@ GRPO = Contract(
     (
         *RATIOS,
         Identity("an answer is made of its tokens", tokens),
+        Identity("a batch is made of its answers", answers),
         Identity("leaving the reference costs beta KL", _kl_near, needs="log_ref"),
         Identity("padding changes nothing", padding, needs="mask", bug="padding in the loss"),
         Identity("-min(u A, clip(u) A) + beta KL", partial(key, GRPO_RIGHTS)),
@@ -151,6 +182,16 @@ GRPO = Contract(
 )
 
 
+GSPO = GRPO._replace(
+    rights=GSPO_RIGHTS,
+    identities=tuple(
+        Identity("-min(s A, clip(s) A) + beta KL, s of the answer", _of_answers)
+        if identity.look is tokens
+        else identity
+        for identity in GRPO.identities
+    ),
+    bugs=(),
+)
 AGGREGATIONS = {"token": batches.TOKENS, "sequence": batches.ANSWERS, "constant": batches.CONSTANT}
 
 
@@ -172,7 +213,7 @@ def grpo_loss(
     if aggregation is not None:
         one_of("aggregation", aggregation, AGGREGATIONS)
     told = {"clip_range": clip_range, "beta": beta}
-    report = audit(GRPO, function, **{name: value for name, value in told.items() if value is not None})
+    report = audit((GRPO, GSPO), function, **{name: value for name, value in told.items() if value is not None})
     if aggregation is None or not report.ok or AGGREGATIONS[aggregation].name in report.conventions:
         return report
     words = f"It is right, but aggregates otherwise: you asked for {AGGREGATIONS[aggregation].name}."

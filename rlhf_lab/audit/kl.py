@@ -137,6 +137,8 @@ LAYOUTS = (
         lambda c: {name: value[:, None] for name, value in c.items()},
         lambda values, case: values[..., 0] if values.ndim == 2 else values,
     ),
+)
+RATIOS = (
     Layout(
         "takes the log-ratio log_pi - log_ref",
         lambda c: {"log_pi": c["log_pi"] - c["log_ref"]},
@@ -266,4 +268,6 @@ def kl_estimate(function: Callable[..., Any], *, use: str = "number") -> Report:
     that an estimate of your own passes if it is right. Raises ValueError for another `use`.
     """
     one_of("use", use, USES)
-    return audit(USES[use], function)
+    usual = USES[use]
+    ratios = [usual._replace(layouts=(layout,), patient=True) for layout in RATIOS]
+    return audit([usual, *ratios], function)

@@ -56,7 +56,7 @@ def fixed_clip(subject: Subject, case: Case) -> float:
     one = case | {name: value for name, value in one.items() if np.ndim(case[name])}
     at = [one | {name: one["log_old"] - 1 for name in ("log_old", "log_ref", "log_pi") if name in one}]
     at.append(at[0] | {"log_pi": at[0]["log_pi"] + np.log(50)})
-    small, large = (abs(float(np.sum(subject(c | {"beta": 0.0} if "beta" in c else c)))) for c in at)
+    small, large = (abs(float(term(subject, c))) for c in at)
     clip = large / small - 1 if small > 1e-9 else np.inf
     if not 1e-3 < clip < 10:
         return 0.2
@@ -81,12 +81,12 @@ def single(cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if np.size(case["log_pi"]) == 1]
 
 
-def total(loss: Function, case: Case) -> Array:
+def total(loss: Callable[[Case], Array], case: Case) -> Array:
     """Return a loss as one number."""
     return np.sum(loss(case))
 
 
-def term(loss: Function, case: Case) -> Array:
+def term(loss: Callable[[Case], Array], case: Case) -> Array:
     """The part of a loss that depends on the advantage."""
     return total(loss, case) - total(loss, case | {"advantage": 0 * case["advantage"]})
 
@@ -129,6 +129,21 @@ def tokens(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
             yield Shown(case, found, min(wholes, key=lambda whole: float(np.max(np.abs(whole - found)))))
 
 
+def answers(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """The loss of a batch is made of those of its answers: by mean or sum, or with their lengths as weights."""
+    for case in cases:
+        n, found = len(case["mask"]), loss(case)
+        if n > 1:
+            rows = [{k: v[i : i + 1] if np.ndim(v) else v for k, v in case.items()} for i in range(n)]
+            parts, count = [loss(row) for row in rows], np.sum(case["mask"], axis=-1)
+            if found.ndim:
+                yield Shown(case, found, np.concatenate([np.reshape(part, (1, *found.shape[1:])) for part in parts]))
+                continue
+            each = np.array([np.sum(part) for part in parts])
+            wholes = [np.mean(each), np.sum(each), np.sum(each * count) / np.sum(count)]
+            yield Shown(case, found, min(wholes, key=lambda whole: float(np.abs(whole - found))))
+
+
 def key(rights: Sequence[Right], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     """Yield single tokens beside the nearest of what right functions give."""
     for case in single(cases):
@@ -152,7 +167,7 @@ def _wrong_way(u: float, a: float, e: float) -> bool:
 RATIOS = (
     Identity("-A where the policy is the old one", _on_policy),
     Identity("-u A inside the clip range", partial(_clipped, _inside), needs="log_old"),
-    Identity("clipped where the ratio went too far", partial(_clipped, _too_far), needs="log_old", bug="clip missing"),
+    Identity("clipped where the ratio went too far", partial(_clipped, _too_far), needs="log_old"),
     Identity("-u A where it went the wrong way", partial(_clipped, _wrong_way), needs="log_old"),
 )
 PPO_RIGHTS = (Right("", policies.ppo_loss),)
@@ -173,6 +188,7 @@ PPO = Contract(
     (
         *RATIOS,
         Identity("an answer is made of its tokens", tokens),
+        Identity("a batch is made of its answers", answers),
         Identity("padding changes nothing", padding, needs="mask", bug="mask ignored"),
         Identity("-min(u A, clip(u) A)", partial(key, PPO_RIGHTS)),
     ),

@@ -237,7 +237,7 @@ def test_every_identity_is_broken_by_something():
 
 def test_an_unknown_bug_is_told_by_its_identities():
     def strange(log_pi, log_old, advantage, mask, clip_range):
-        return zoo.ppo_loss(log_pi, log_old, advantage, mask, clip_range) + 0.1 * anp.mean(log_pi**2 * advantage)
+        return zoo.ppo_loss(log_pi, log_old, advantage, mask, clip_range) + 0.1 * anp.sum(log_pi**2 * advantage * mask)
 
     report = audit.ppo_loss(strange)
     assert report.verdict == "wrong"
