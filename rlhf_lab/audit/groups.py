@@ -296,6 +296,7 @@ RLOO_WHITENED = KINDS["rloo"]._replace(
     identities=(CONSTANT, EQUAL, Identity("the advantages of this kind", partial(_key, WHITENED))),
     layouts=(LAYOUTS[0], LAYOUTS[2]),
     bugs=(),
+    strict=True,
 )
 ORDER = ("grpo", "dr_grpo", "reinforce", "rloo")
 

@@ -133,7 +133,7 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
 
     def streams(seed: int) -> list[tuple[float, ...]]:
         found = list(call(seed=seed, workers=4))
-        if len({id(worker) for worker in found}) == 1 and not isinstance(found[0], int):
+        if len(found) == 4 and len({id(worker) for worker in found}) == 1 and not isinstance(found[0], int):
             found = [_stream(found[0], conventions)] * 4  # a copy in each process draws the same
         if len(found) != 4:
             raise Trouble(f"With workers = 4 it returns {len(found)} generators.")

@@ -80,6 +80,11 @@ def test_a_clip_range_may_be_told():
     assert not audit.value_loss(openrlhf, clip_range=0.4)
 
 
+@pytest.mark.parametrize("power", [1.5, 3, 4])
+def test_other_powers_of_the_error_are_no_squares(power):
+    assert audit.value_loss(lambda values, returns: (np.abs(values - returns) ** power).mean()).verdict == "wrong"
+
+
 def all_numbers(x):
     return (x - x.mean()) / (x.std() + 1e-8)
 
