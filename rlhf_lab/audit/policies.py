@@ -129,6 +129,16 @@ def tokens(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
             yield Shown(case, found, min(wholes, key=lambda whole: float(np.max(np.abs(whole - found)))))
 
 
+def _unlikely(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """A token of log-probability -40 beside one of -1/2, with the same ratio, which 8 bits hold for the second only."""
+    for case in single(cases)[:1]:
+        old = np.full((1, 1), -0.5)
+        near = case | {name: old + (0.125 if name == "log_pi" else 0.0) for name in ("log_old", "log_pi", "log_ref")}
+        far = near | {name: near[name] - 40 for name in ("log_old", "log_pi", "log_ref")}
+        if np.allclose(term(loss, near), -np.exp(0.125) * np.sum(case["advantage"]), 0.02):
+            yield Shown(far, term(loss, far), term(loss, near))
+
+
 def answers(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     """The loss of a batch is made of those of its answers: by mean or sum, or with their lengths as weights."""
     for case in cases:
@@ -167,6 +177,9 @@ def _wrong_way(u: float, a: float, e: float) -> bool:
 RATIOS = (
     Identity("-A where the policy is the old one", _on_policy),
     Identity("-u A inside the clip range", partial(_clipped, _inside), needs="log_old"),
+    Identity(
+        "an unlikely token is as exact as a likely one", _unlikely, needs="log_old", bug="ratio of rounded numbers"
+    ),
     Identity("clipped where the ratio went too far", partial(_clipped, _too_far), needs="log_old"),
     Identity("-u A where it went the wrong way", partial(_clipped, _wrong_way), needs="log_old"),
 )

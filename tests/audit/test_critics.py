@@ -189,7 +189,10 @@ def columns(score, log_pi, log_ref, mask, beta):
 def with_bool(reward_score, logp, ref_logp, response_mask, beta):
     kl = np.where(response_mask, logp - ref_logp, 0.0)
     ends = [np.flatnonzero(row)[-1] for row in response_mask]
-    return [[s * (t == end) - beta * k for t, k in enumerate(row)] for s, end, row in zip(reward_score, ends, kl)]
+    return [
+        [s * (t == end) - beta * k for t, k in enumerate(row)]
+        for s, end, row in zip(reward_score, ends, kl, strict=True)
+    ]
 
 
 def by_loop(scores, pi_logprobs, ref_logprobs, attention_mask, kl_ctl):
