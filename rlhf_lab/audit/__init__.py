@@ -8,7 +8,8 @@ JAX. Sum or mean, the sign, a constant factor and the like are conventions: they
 from rlhf_lab.audit.contracts import Report
 from rlhf_lab.audit.pairs import dpo_loss, ipo_loss
 from rlhf_lab.audit.rewards import reward_model_loss
+from rlhf_lab.audit.tokens import log_probs, sft_loss
 
-AUDITS = {function.__name__: function for function in (dpo_loss, ipo_loss, reward_model_loss)}
+AUDITS = {function.__name__: function for function in (dpo_loss, ipo_loss, reward_model_loss, log_probs, sft_loss)}
 
-__all__ = ["AUDITS", "Report", "dpo_loss", "ipo_loss", "reward_model_loss"]
+__all__ = ["AUDITS", "Report", "dpo_loss", "ipo_loss", "log_probs", "reward_model_loss", "sft_loss"]

@@ -5,7 +5,7 @@ from inspect import signature
 from typing import Any
 
 from rlhf_lab.audit.contracts import Contract
-from rlhf_lab.audit.functions import Layout, meant
+from rlhf_lab.audit.functions import Input, Layout, meant
 from rlhf_lab.audit.libraries import written
 
 CHOSEN = "chosen|winn?er|winners|win|winning|preferred|accepted|pos|positive|good|better|best|yw|w|j"
@@ -36,3 +36,8 @@ def laid_out(contract: Contract, function: Callable[..., Any], layouts: Sequence
         if all(any(meant(name, [i]) for name in names) for i in layout.inputs if not i.absent):
             return contract._replace(layouts=(layout,))
     return contract
+
+
+def fits(name: str, given: Input) -> bool:
+    """Return whether a parameter of this name takes an input."""
+    return bool(meant(name, [given]))

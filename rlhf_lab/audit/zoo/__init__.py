@@ -1,6 +1,6 @@
 """The bug zoo: real mistakes, each a small change of a right function of the same signature."""
 
-from rlhf_lab.audit.zoo import loops, margins, pairs, policies, returns, rewards, squares, tokens
+from rlhf_lab.audit.zoo import loops, margins, pairs, policies, returns, rewards, squares, texts, tokens
 from rlhf_lab.audit.zoo.bug import Bug
 
 ZOO: tuple[Bug, ...] = (
@@ -12,6 +12,7 @@ ZOO: tuple[Bug, ...] = (
     *margins.BUGS,
     *squares.BUGS,
     *rewards.BUGS,
+    *texts.BUGS,
 )
 
 __all__ = ["ZOO", "Bug"]

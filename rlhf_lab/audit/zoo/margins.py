@@ -121,7 +121,7 @@ def loss_averaged_twice(
 def probabilities(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
 ) -> Array:
-    """Your margin is made of probabilities. Take log-probabilities: differences between rare answers vanish otherwise."""
+    """Your margin is made of probabilities. Take log-probabilities: rare answers do not count otherwise."""
     chosen = np.exp(policy_chosen) - np.exp(reference_chosen)
     return -log_sigmoid(beta * (chosen - np.exp(policy_rejected) + np.exp(reference_rejected)))
 

@@ -65,6 +65,17 @@ def distance(chosen_rewards: Array, rejected_rewards: Array) -> Array:
     return -log_sigmoid(np.abs(chosen_rewards - rejected_rewards))
 
 
+def exponential(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your loss is the exponential of the difference, so that one mis-click outweighs all others. Take -log sigmoid."""
+    return np.exp(rejected_rewards - chosen_rewards)
+
+
+def labels_regressed(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You pull each chosen reward to 1 and each rejected one to 0. A comparison says only which of two is better: take
+    the difference of the rewards, and -log sigmoid of it."""
+    return (chosen_rewards - 1) ** 2 + rejected_rewards**2
+
+
 BUGS = (
     bug(
         "logarithm of the comparison missing",
@@ -96,4 +107,6 @@ BUGS = (
         "every chosen against every rejected", "reward_model_loss", all_pairs, reward_model_loss, "sec-reward-modeling"
     ),
     bug("distance in place of difference", "reward_model_loss", distance, reward_model_loss, "sec-reward-modeling"),
+    bug("exponential in place of logistic", "reward_model_loss", exponential, reward_model_loss, "sec-reward-modeling"),
+    bug("labels regressed", "reward_model_loss", labels_regressed, reward_model_loss, "sec-reward-modeling"),
 )
