@@ -5,6 +5,7 @@ recognised when it returns in every case what one of these returns, in one of th
 number for each item, their mean or their sum, with the other sign, times a constant.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from inspect import signature
@@ -340,9 +341,11 @@ def _slopes_apart(match: Match, seen: Seen, cases: list[Case]) -> Iterator[tuple
     """Yield inputs in which the gradient differs, and what it is beside what it should be."""
     for case, slopes in zip(cases, seen.slopes or [], strict=False):
         for name, slope in slopes.items():
-            wanted = match.factor * elementwise_grad(
-                lambda x, c=case, n=name: _of(match.candidate, match.form, c | {n: x})
-            )(case[name])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # autograd warns of a result that does not depend on an input
+                wanted = match.factor * elementwise_grad(
+                    lambda x, c=case, n=name: _of(match.candidate, match.form, c | {n: x})
+                )(case[name])
             wanted = seen.into(case | {name: wanted})[name]
             if not _close(slope, wanted, seen.tolerance):
                 yield name, Shown(case, slope, wanted)

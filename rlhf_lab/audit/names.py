@@ -14,7 +14,7 @@ POLICY = "policy|pol|pi|model|theta|actor|student|train|trained|new|cur|current|
 REFERENCE = "reference|ref|refs|base|sft|init|initial|frozen|old|piref|pi0|0|refmodel|logref"
 LOGS = "log|logs|logp|logps|logprob|logprobs|lp|lps|p|prob|probs|y|seq|sequence|answer|answers|response|sum|total|batch"
 REWARDS = "r|rs|rew|rews|reward|rewards|rm|s|score|scores|logit|logits|value|values|pred|preds|output|outputs|y"
-WEIGHT = "beta|tau|b|temperature|kl_coef|kl_weight|kl_beta|dpo_beta|ipo_beta|beta_dpo"
+WEIGHT = "beta|tau|temperature|kl_coef|kl_weight|kl_beta|dpo_beta|ipo_beta|beta_dpo"
 MASK = (
     "loss|action|completion|completions|response|responses|answer|answers|assistant|attention|token|tokens|label|labels"
 )
