@@ -395,9 +395,10 @@ def log_probs(function: Callable[..., Any]) -> Report:
     plain = UNMASKED._replace(inputs=(LOGITS, TOKENS, TEMPERATURE))
     if not masked:
         return audit(plain, function)
-    if layouts != LOG_PROBS.layouts:  # labels may hold the mask, or be tokens
-        return audit([LOG_PROBS._replace(layouts=layouts), plain], function)
-    return audit(LOG_PROBS, function)
+    report = audit(LOG_PROBS._replace(layouts=layouts), function)
+    if layouts != LOG_PROBS.layouts and report.verdict in ("not audited", "not finite", "wrong"):
+        return audit(plain, function)  # its labels are tokens, and hold no mask
+    return report
 
 
 def sft_loss(function: Callable[..., Any]) -> Report:

@@ -158,7 +158,9 @@ def test_bugs_are_named_where_beta_is_fixed_inside(loss, name):
             "no parameter tau: 0.1, worked out from its value at margin 0, is fixed inside it"
         ]),
         (with_margin(lambda h, tau: (tau * h - 0.5) ** 2), ["times tau squared: a matter of the step size"]),
-        (with_margin(lambda h, tau: 0.5 * np.sum((h - 0.5 / tau) ** 2)), ["0.5 times the loss: a matter of the step size"]),
+        (with_margin(lambda h, tau: 0.5 * np.sum((h - 0.5 / tau) ** 2)), [
+            "0.5 times the loss: a matter of the step size"
+        ]),
         (with_margin(lambda h, tau: np.mean(h**2 - h / tau)), [
             "without its constant, 1 / (4 tau^2), which has no gradient"
         ]),

@@ -1,5 +1,7 @@
 """What every audit owes: its bugs are named, its right variants pass, each of its identities can break."""
 
+from functools import cache
+
 from rlhf_lab import audit
 from rlhf_lab.audit.zoo import ZOO
 
@@ -9,15 +11,21 @@ def bugs(kind):
     return [bug for bug in ZOO if bug.audit == kind]
 
 
-def broken(kind, *others):
-    """Names of the identities that some bug of the zoo, or another function, breaks."""
-    reports = [getattr(audit, kind)(function) for function in [bug.function for bug in bugs(kind)] + list(others)]
+@cache
+def told_of(bug):
+    """The report of a bug of the zoo."""
+    return getattr(audit, bug.audit)(bug.function)
+
+
+def broken(kind):
+    """Names of the identities that some bug of the zoo breaks."""
+    reports = [told_of(bug) for bug in bugs(kind)]
     return {name for report in reports for name, state in report.identities.items() if state != "holds"}
 
 
 def check_named(bug):
     """A bug of the zoo is recognised, with its words, its page and an input that shows it."""
-    report = getattr(audit, bug.audit)(bug.function)
+    report = told_of(bug)
     assert (report.ok, report.verdict, report.told, report.where) == (False, bug.name, bug.told, bug.where)
     assert any(state.startswith("BROKEN: ") for state in report.identities.values())
     assert f".html#{bug.where}" in str(report)
