@@ -181,7 +181,7 @@ def _moved(case: Case, where: Array, seed: int = 0) -> Case:
 
 
 def _same(change: Callable[[Case], Case], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in cases:
+    for case in cases[:4]:  # of one text
         changed = change(case)
         yield Shown(changed, np.sum(loss(changed)), np.sum(loss(case)))
 
