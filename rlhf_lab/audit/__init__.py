@@ -5,11 +5,41 @@ of the zoo by their fingerprints. Functions may be written for arrays of NumPy (
 JAX. Sum or mean, the sign, a constant factor and the like are conventions: they are told, and are no bugs.
 """
 
+from rlhf_lab.audit.charges import token_rewards
 from rlhf_lab.audit.contracts import Report
+from rlhf_lab.audit.critics import value_loss
+from rlhf_lab.audit.groups import advantages
+from rlhf_lab.audit.grpo import grpo_loss
+from rlhf_lab.audit.kl import kl_estimate
+from rlhf_lab.audit.loops import bootstrap_weights, dagger_labels, dril_cost, worker_rngs
 from rlhf_lab.audit.pairs import dpo_loss, ipo_loss
+from rlhf_lab.audit.policies import ppo_loss
 from rlhf_lab.audit.rewards import reward_model_loss
 from rlhf_lab.audit.tokens import log_probs, sft_loss
+from rlhf_lab.audit.traces import gae
+from rlhf_lab.audit.whitening import whiten
 
-AUDITS = {function.__name__: function for function in (dpo_loss, ipo_loss, reward_model_loss, log_probs, sft_loss)}
+AUDITS = {
+    function.__name__: function
+    for function in (
+        dpo_loss,
+        ipo_loss,
+        reward_model_loss,
+        log_probs,
+        sft_loss,
+        ppo_loss,
+        grpo_loss,
+        kl_estimate,
+        gae,
+        advantages,
+        value_loss,
+        whiten,
+        token_rewards,
+        bootstrap_weights,
+        worker_rngs,
+        dagger_labels,
+        dril_cost,
+    )
+}
 
-__all__ = ["AUDITS", "Report", "dpo_loss", "ipo_loss", "log_probs", "reward_model_loss", "sft_loss"]
+__all__ = ["AUDITS", "Report", *AUDITS]

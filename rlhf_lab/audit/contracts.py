@@ -47,12 +47,13 @@ def by_name(function: Callable[..., Any], case: Case) -> Array:
 class Form(NamedTuple):
     """A way to hand over the same numbers; `shape` maps the numbers of the items, and the case, to it.
 
-    `call` gets these numbers out of a function of ours.
+    `call` gets these numbers out of a function of ours. Identities do not see through an `opaque` form.
     """
 
     name: str
     shape: Callable[[Array, Case], Array] = lambda values, case: values
     call: Callable[[Callable[..., Any], Case], Array] = by_name
+    opaque: bool = False
 
 
 class Function:
@@ -114,6 +115,8 @@ class Contract(NamedTuple):
     fitted: Callable[[Function, Sequence[Case]], Iterable["Right | Bug"]] = lambda loss, cases: ()  # with its numbers
     layouts: tuple[Layout, ...] = (Layout(""),)
     bugs: tuple[Bug, ...] | None = None  # those of the zoo with this name, unless others are given
+    general: bool = False  # whether identities hold for every right function, not only for the first
+    patient: bool = False  # whether what is a bug here may be right by the next contract
 
     def known(self) -> tuple[Bug, ...]:
         """Return the bugs that a function of this kind may have."""
@@ -153,6 +156,9 @@ class Report:
         return "\n".join(lines)
 
 
+Made = dict[tuple[int, Callable[..., Array], int], Array]  # what functions of ours return: (which, how called, case)
+
+
 class Match(NamedTuple):
     """The function of a contract that a subject equals, and how: `factor` times it, plus `shift`, in a form."""
 
@@ -182,10 +188,24 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     for contract in [contracts] if isinstance(contracts, Contract) else contracts:
         for layout in contract.layouts:
             rank, report = _tried(contract, layout, function, fixed)
-            if report.ok:
+            if report.ok or (rank == 0 and not contract.patient):
                 return report
-            found.append((rank, len([s for s in report.identities.values() if s.startswith("BROKEN")]), report))
+            broken = [state.startswith("BROKEN") for state in report.identities.values()]
+            found.append((rank, float(np.mean(broken or [True])), report))
+            if rank == 0:
+                break
     return min(found, key=lambda each: each[:2])[2]
+
+
+def near(found: Array, wanted: Array) -> Array:
+    """Return what is wanted if what was found is near it, within a hundredth: where a small number makes no bug."""
+    return wanted if found.shape == wanted.shape and np.allclose(found, wanted, 1e-2, 1e-2) else found
+
+
+def one_of(option: str, given: str, known: Iterable[str]) -> None:
+    """Raise ValueError unless an option is one of those that are known."""
+    if given not in known:
+        raise ValueError(f"{option} is one of {', '.join(known)}; got {given!r}")
 
 
 def _tried(
@@ -228,8 +248,8 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     form = match.form if match else _likely(contract, rights, seen, cases)
     plain = Function(subject, match.factor, match.shift) if match else Function(subject)
     key = match.candidate if match and isinstance(match.candidate, Right) else rights[0]
-    usual = key == contract.rights[0]
-    asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given}]
+    usual = contract.general or key == contract.rights[0]
+    asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given} and not form.opaque]
     with np.errstate(all="ignore"):
         found = {i: _looked(i, plain, cases, seen.tolerance) for i in asked}
     states = {i.name: _state(i, shown) for i, shown in found.items()}
@@ -293,12 +313,13 @@ def _recognised(
 ) -> Match | None:
     """Return the first match: exact before scaled before rough, right before wrong, with its gradient first."""
     first: Match | None = None
+    made: Made = {}
     rough = seen._replace(tolerance=TOLERANCE[32])
     ways = [(seen, False), (seen, True)] if contract.loss else [(seen, False)]
     ways += [(rough, False)] if seen.tolerance < rough.tolerance else []
     for view, loosely in ways:
         for candidate in (*rights, *bugs):
-            for match in _equal(contract, candidate, view, cases, loosely):
+            for match in _equal(contract, candidate, view, cases, loosely, made):
                 found = match._replace(rough=view is rough)
                 if _slopes_agree(found, view, cases):
                     return found
@@ -306,12 +327,20 @@ def _recognised(
     return first
 
 
-def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool) -> Iterator[Match]:
+def _equal(
+    contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool, made: Made
+) -> Iterator[Match]:
     for form in contract.forms:
         wanted = []
-        for case, value in zip(cases, seen.values, strict=True):
-            wanted.append(_of(candidate, form, case))
-            if value.shape != wanted[-1].shape or not (loosely or _near(contract, value, wanted[-1], seen)):
+        for i, (case, value) in enumerate(zip(cases, seen.values, strict=True)):
+            place = (id(candidate), form.call, i)
+            with np.errstate(all="ignore"):
+                if place not in made:
+                    made[place] = form.call(candidate.function, case)
+                wanted.append(form.shape(made[place], case))
+            if value.shape != wanted[-1].shape:
+                break
+            if not (_on_a_line(seen.values, wanted) if loosely else _near(contract, value, wanted[-1], seen)):
                 break
         if len(wanted) < len(cases) or wanted[-1].shape != seen.values[-1].shape:
             continue
@@ -327,6 +356,14 @@ def _equal(contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[C
         for line in ((float(a @ b / (b @ b)), 0.0), (1.0, float(np.mean(a - b))), (float(factor), float(shift))):
             if _close(a, line[0] * b + line[1], seen.tolerance):
                 yield Match(candidate, form, *line)
+
+
+def _on_a_line(values: Sequence[Array], wanted: Sequence[Array]) -> bool:
+    """Whether the first numbers of two rows may be on one line, up to single precision."""
+    a, b = (np.concatenate([np.ravel(part) for part in parts]) for parts in (values[: len(wanted)], wanted))
+    if len(b) < 3 or len(wanted) > 6 or not (np.isfinite(a) & np.isfinite(b)).all() or np.ptp(b) < 1e-6:
+        return True
+    return _close(np.polyval(np.polyfit(b, a, 1), b), a, TOLERANCE[16])
 
 
 def _near(contract: Contract, value: Array, wanted: Array, seen: Seen) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlhf_lab.audit.libraries import Library, libraries, written
+from rlhf_lab.audit.libraries import Library, libraries, writes_autograd, written
 from rlhf_lab.numerics.autodiff import Array
 
 Case = dict[str, Any]  # the inputs of one call: numbers, and arrays of NumPy
@@ -146,7 +146,7 @@ class Subject:
         for name in names:
             value = case[name]
             if np.ndim(value):
-                value = np.array(value, dtype=self.mask) if "mask" in name else np.array(value)
+                value = np.array(value, dtype=self.mask) if name.endswith(("mask", "ends")) else np.array(value)
                 if value.dtype.kind == "f" and self.bits == 32:
                     value = value.astype(np.float32)
                 value = self.library.array(value)
@@ -203,13 +203,18 @@ class Subject:
         if values.dtype.kind not in "biuf":
             raise Trouble(f"It returns {type(raw).__name__}, not numbers in an array: {_shown(raw)}.")
         self.digits = min(self.digits, 64 if values.dtype.kind in "biu" else _bits(raw, values))
-        return self.layout.back(values.astype(float), case)
+        try:
+            return self.layout.back(values.astype(float), case)
+        except Exception:  # a shape that the layout cannot turn back
+            raise Trouble(f"It returns shape {values.shape}, with {told(case, self.given)}.") from None
 
     def gradient(self, case: Case, names: Sequence[str]) -> dict[str, Array]:
         """Return the gradient of the sum of the result in some inputs, by the function's own library.
 
         Raises `Trouble` if that library cannot differentiate it.
         """
+        if self.library.name == "NumPy" and not writes_autograd(self.function):
+            raise Trouble("it is written for NumPy without autograd")
         all_names, values = self._arguments(case)
         wanted = [name for name in names if name in all_names]
         spots = [all_names.index(name) for name in wanted]
@@ -246,9 +251,10 @@ class Subject:
         return found
 
 
-def _global_state() -> str:
+def _global_state() -> tuple[bytes, int]:
     """The generator that a careless function draws from."""
-    return repr(np.random.get_state())  # noqa: NPY002
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return state[1].tobytes(), state[2]
 
 
 def _bits(raw: Any, values: Array) -> int:
@@ -287,6 +293,14 @@ def bound(function: Callable[..., Any], inputs: Sequence[Input]) -> list[tuple[s
         )
     known |= dict(zip(asked, free, strict=False))
     return [(None if p.kind is p.POSITIONAL_ONLY else p.name, known[p.name]) for p in usual if p.name in known]
+
+
+def names(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters of a function, in lower case, as far as they are known."""
+    try:
+        return [name.lower() for name in inspect.signature(written(function)).parameters]
+    except (TypeError, ValueError):
+        return []
 
 
 def meant(parameter: str, inputs: Sequence[Input]) -> str:

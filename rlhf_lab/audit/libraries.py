@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,33 @@ def _named(function: Callable[..., Any]) -> set[str]:
     scope = getattr(called, "__globals__", {})
     modules = {value.__name__.partition(".")[0] for value in scope.values() if isinstance(value, ModuleType)}
     return {{"torch": "PyTorch", "jax": "JAX"}[name] for name in modules & {"torch", "jax"}}
+
+
+def writes_autograd(function: Callable[..., Any]) -> bool:
+    """Whether autograd can follow a function for NumPy: not where it uses NumPy itself, which loses the gradient."""
+    homes = {home.partition(".")[0] for home in _homes(function, 3)}
+    return "autograd" in homes or "numpy" not in homes
+
+
+def _homes(function: Callable[..., Any], depth: int) -> set[str]:
+    """Names of the modules whose functions a function uses, by itself or by those that it calls."""
+    inner = inspect.unwrap(written(getattr(function, "func", function)))
+    inner = getattr(inner if inspect.isroutine(inner) else type(inner).__call__, "__func__", inner)
+    codes, scope = [getattr(inner, "__code__", None)], getattr(inner, "__globals__", {})
+    used = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
+    for code in codes:
+        if code is not None:
+            used += [scope[name] for name in code.co_names if name in scope]
+            codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+            used += [
+                v for name in code.co_names for m in used if isinstance(m, ModuleType) and (v := vars(m).get(name))
+            ]
+    found = {
+        value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", "")) for value in used
+    }
+    found |= {"numpy" for value in used if isinstance(value, np.ufunc)}
+    deeper = [value for value in used if inspect.isfunction(value)] if depth else []
+    return found.union(*(_homes(value, depth - 1) for value in deeper))
 
 
 def _autograd(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:

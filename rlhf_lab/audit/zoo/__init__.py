@@ -1,6 +1,19 @@
 """The bug zoo: real mistakes, each a small change of a right function of the same signature."""
 
-from rlhf_lab.audit.zoo import loops, margins, pairs, policies, returns, rewards, squares, texts, tokens
+from rlhf_lab.audit.zoo import (
+    advantages,
+    critics,
+    kl,
+    loops,
+    margins,
+    pairs,
+    policies,
+    returns,
+    rewards,
+    squares,
+    texts,
+    tokens,
+)
 from rlhf_lab.audit.zoo.bug import Bug
 
 ZOO: tuple[Bug, ...] = (
@@ -13,6 +26,9 @@ ZOO: tuple[Bug, ...] = (
     *squares.BUGS,
     *rewards.BUGS,
     *texts.BUGS,
+    *kl.BUGS,
+    *critics.BUGS,
+    *advantages.BUGS,
 )
 
 __all__ = ["ZOO", "Bug"]

@@ -74,6 +74,29 @@ def variance_over_actions(log_probs: Array, actions: Array) -> Array:
     return np.var(np.mean(np.exp(log_probs), axis=0), axis=-1)
 
 
+def seeded_inside(rng: Generator, members: int, n: int) -> Array:
+    """You make a generator of your own inside, so that every call draws the same weights. Draw from the one that is
+    given."""
+    return 2.0 * default_rng(0).integers(2, size=(members, n))
+
+
+def seed_ignored(seed: int, workers: int) -> list[Generator]:
+    """You do not use the seed, so that every run is the same run. Spawn the streams from it."""
+    return [default_rng(child) for child in SeedSequence(0).spawn(workers)]
+
+
+def variance_of_logs(log_probs: Array, actions: Array) -> Array:
+    """You take the variance of log-probabilities, which is largest for actions that all members find unlikely. Take
+    that of the probabilities."""
+    chosen = log_probs[:, np.arange(len(actions)), actions]
+    return np.mean((chosen - np.mean(chosen, axis=0)) ** 2, axis=0)
+
+
+def variance_of_best(log_probs: Array, actions: Array) -> Array:
+    """You compare the members on the action that each finds likeliest. Compare them on the action that was taken."""
+    return np.var(np.exp(np.max(log_probs, axis=-1)), axis=0)
+
+
 BUGS = (
     bug("one coin for the batch", "bootstrap_weights", one_coin, bootstrap_weights, "sec-ilhf-ensembles"),
     bug("same weights for all members", "bootstrap_weights", same_for_all, bootstrap_weights, "sec-ilhf-ensembles"),
@@ -83,4 +106,8 @@ BUGS = (
     bug("labels of the student", "dagger_labels", labels_of_the_student, dagger_labels, "sec-imitation"),
     bug("disagreement rewarded", "dril_cost", cost_rewarded, dril_cost, "sec-dril"),
     bug("variance over actions", "dril_cost", variance_over_actions, dril_cost, "sec-dril"),
+    bug("seeded inside", "bootstrap_weights", seeded_inside, bootstrap_weights, "sec-ilhf-ensembles"),
+    bug("seed ignored", "worker_rngs", seed_ignored, worker_rngs, "sec-online"),
+    bug("variance of logarithms", "dril_cost", variance_of_logs, dril_cost, "sec-dril"),
+    bug("variance of the likeliest", "dril_cost", variance_of_best, dril_cost, "sec-dril"),
 )

@@ -218,6 +218,48 @@ def k3_as_loss(log_pi: Array, log_ref: Array) -> Array:
     return np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
 
 
+def clip_missing(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You do not clip: from the second step on the same answers, nothing holds the policy near the one that wrote them.
+    Take min(u A, clip(u) A)."""
+    return -masked_mean(np.exp(log_pi - log_old) * advantage, mask)
+
+
+def clipped_after_the_mean(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You average the two terms first, and take the smaller mean. Take the smaller term of each token, and average
+    then."""
+    ratio = np.exp(log_pi - log_old)
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    return -np.minimum(masked_mean(ratio * advantage, mask), masked_mean(held * advantage, mask))
+
+
+def clipped_around_zero(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the ratio to -epsilon and epsilon. It is near 1, not near 0: clip it to 1 - epsilon and 1 + epsilon."""
+    ratio = np.exp(log_pi - log_old)
+    held = np.clip(ratio, -clip_range, clip_range)
+    return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
+
+
+def padding_in_grpo(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """Your loss counts what stands behind the end of the answers. Multiply by the mask, and divide by its sum."""
+    kl = np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
+    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    return np.mean(-np.minimum(ratio * advantage, held * advantage) + beta * kl, axis=(-1, -2))
+
+
+def kl_upside_down(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """Your k3 has policy and reference the wrong way round. On answers of pi it is exp(-l) - 1 + l."""
+    kl = np.exp(log_pi - log_ref) - 1 - (log_pi - log_ref)
+    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
+    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+
 BUGS = (
     bug("sign turned", "ppo_loss", sign_turned, ppo_loss, "sec-ppo"),
     bug("max in place of min", "ppo_loss", max_for_min, ppo_loss, "sec-ppo"),
@@ -240,4 +282,9 @@ BUGS = (
     bug("weighted by the probability again", "kl_estimate", weighted_again, k3, "sec-policy-gradients"),
     bug("k1 as a loss", "kl_estimate", k1_as_loss, k2, "sec-policy-gradients"),
     bug("k3 as a loss", "kl_estimate", k3_as_loss, k2, "sec-policy-gradients"),
+    bug("clip missing", "ppo_loss", clip_missing, ppo_loss, "sec-ppo"),
+    bug("clipped after the mean", "ppo_loss", clipped_after_the_mean, ppo_loss, "sec-ppo"),
+    bug("clipped around zero", "ppo_loss", clipped_around_zero, ppo_loss, "sec-ppo"),
+    bug("padding in the loss", "grpo_loss", padding_in_grpo, grpo_loss, "sec-policy-gradients"),
+    bug("KL of the wrong pair", "grpo_loss", kl_upside_down, grpo_loss, "sec-policy-gradients"),
 )
