@@ -76,6 +76,15 @@ def _in_other_shapes() -> Iterator[tuple[str, Callable[..., Array]]]:
                 np.sum(zoo.log_probs(logits, tokens, mask), axis=-1) / (mask.shape[1] - 1 + more)
             ),
         )
+    yield "mean over tokens", lambda logits, tokens, mask: np.sum(zoo.log_probs(logits, tokens, mask)) / np.sum(mask)
+    yield "likeliest token", lambda logits, tokens, mask: np.max(logits[:, :-1], axis=-1) * mask[:, 1:]
+    yield (
+        "prompt in the mean",
+        lambda logits, tokens, mask: (
+            -np.sum(zoo.log_probs(logits, tokens, mask))
+            / np.sum(1.0 * (np.cumsum(mask[:, ::-1], axis=-1) > 0)[:, ::-1][:, 1:])
+        ),
+    )
     yield "padding in the mean", lambda logits, tokens, mask: -np.sum(zoo.log_probs(logits, tokens, mask)) / mask.size
 
 
@@ -114,6 +123,7 @@ BY_TOKEN = {
     "mask of the labels not shifted": zoo.mask_not_shifted,
     "labels shifted the wrong way": texts.shifted_back,
     "label that was read": texts.own_token,
+    "first label lost": texts.first_token_lost,
     "logarithm missing in SFT": texts.probabilities,
     "softmax twice in SFT": texts.softmax_twice,
     "softmax missing in SFT": zoo.softmax_missing,

@@ -1,11 +1,15 @@
 """Losses of comparisons in PyTorch and JAX, as libraries write them: right ones pass, wrong ones are named."""
 
+from collections import defaultdict
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import pytest
 import torch
 from audited import check_right
 from torch.nn import functional as F
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from rlhf_lab import audit
 
@@ -66,6 +70,65 @@ def classified(pc, pr, rc, rr, beta):
 )
 def test_right_losses_pass(kind, function, conventions):
     check_right(kind, function, *conventions)
+
+
+def trl(loss_type, smoothing=0.0):
+    """The loss of TRL's trainer; a stand-in for the model hands it the log-probabilities."""
+
+    def loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+        log_probs = torch.cat([policy_chosen, policy_rejected])[:, None]
+        size = len(log_probs)
+        output = SimpleNamespace(
+            log_probs=log_probs,
+            entropy=torch.zeros(size, 1),
+            mean_logits=torch.zeros(size, 1),
+            is_top1=torch.ones(size, 1, dtype=torch.bool),
+        )
+        trainer = SimpleNamespace(
+            model=SimpleNamespace(training=True),
+            accelerator=SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x),
+            aux_loss_enabled=False,
+            ld_alpha=None,
+            precompute_ref_logps=True,
+            f_divergence_type="reverse_kl",
+            loss_types=[loss_type],
+            loss_weights=[1.0],
+            beta=beta,
+            label_smoothing=smoothing,
+            use_weighting=False,
+            _metrics={"train": defaultdict(list)},
+            _total_train_tokens=0,
+            _tp_size=1,
+        )
+        inputs = {
+            "input_ids": torch.ones((size, 2), dtype=torch.long),
+            "attention_mask": torch.ones((size, 2), dtype=torch.long),
+            "completion_mask": torch.tensor([[0, 1]] * size),
+            "ref_chosen_logps": reference_chosen,
+            "ref_rejected_logps": reference_rejected,
+        }
+        return DPOTrainer._compute_loss(trainer, lambda **inputs: output, inputs, return_outputs=False)
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "convention"),
+    [
+        ("dpo_loss", trl("sigmoid"), "the mean over the batch"),
+        ("dpo_loss", trl("sigmoid", 0.1), "label smoothing of 0.1"),
+        ("dpo_loss", trl("robust", 0.1), "robust to labels of which 0.1 are flipped"),
+        ("ipo_loss", trl("ipo"), "the mean over the batch"),
+    ],
+)
+def test_losses_of_trl_are_right(kind, loss, convention):
+    check_right(kind, loss, convention)
+
+
+def test_other_losses_of_trl_are_named_as_what_they_are():
+    assert audit.dpo_loss(trl("hinge")).verdict == "hinge in place of logistic"
+    assert audit.dpo_loss(trl("ipo")).verdict == "square in place of logistic"
+    assert audit.ipo_loss(trl("sigmoid")).verdict == "logistic in place of square"
 
 
 def stopped(x):

@@ -76,6 +76,23 @@ def labels_regressed(chosen_rewards: Array, rejected_rewards: Array) -> Array:
     return (chosen_rewards - 1) ** 2 + rejected_rewards**2
 
 
+def sum_inside(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You add up the differences of the batch before the loss, so that easy pairs hide hard ones. Take the loss of each
+    pair first."""
+    difference = np.sum(chosen_rewards - rejected_rewards, axis=-1, keepdims=True)
+    return -log_sigmoid(difference) * np.ones(chosen_rewards.shape)
+
+
+def perceptron(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your loss is 0 as soon as the order is right, however narrowly: equal rewards cost nothing. Take -log sigmoid."""
+    return np.maximum(0.0, rejected_rewards - chosen_rewards)
+
+
+def ratio(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You divide the rewards. Subtract them: only their difference has a meaning."""
+    return -log_sigmoid(chosen_rewards / rejected_rewards)
+
+
 BUGS = (
     bug(
         "logarithm of the comparison missing",
@@ -109,4 +126,7 @@ BUGS = (
     bug("distance in place of difference", "reward_model_loss", distance, reward_model_loss, "sec-reward-modeling"),
     bug("exponential in place of logistic", "reward_model_loss", exponential, reward_model_loss, "sec-reward-modeling"),
     bug("labels regressed", "reward_model_loss", labels_regressed, reward_model_loss, "sec-reward-modeling"),
+    bug("sum inside the comparison", "reward_model_loss", sum_inside, reward_model_loss, "sec-reward-modeling"),
+    bug("perceptron", "reward_model_loss", perceptron, reward_model_loss, "sec-reward-modeling"),
+    bug("ratio of rewards", "reward_model_loss", ratio, reward_model_loss, "sec-reward-modeling"),
 )

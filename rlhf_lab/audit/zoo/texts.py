@@ -119,6 +119,29 @@ def loss_over_positions(logits: Array, tokens: Array, mask: Array) -> Array:
     return mean_loss(np.sum(log_pi[..., :-1, :] * chosen, axis=-1), mask[..., 1:])
 
 
+def first_token_lost(logits: Array, tokens: Array, mask: Array) -> Array:
+    """You leave out the first token of the answer, which the last one of the prompt predicts. Count it."""
+    return log_prob_of(logits[..., :-1, :], tokens[..., 1:]) * (mask[..., 1:] * mask[..., :-1])
+
+
+def loss_without_first(logits: Array, tokens: Array, mask: Array) -> Array:
+    """Your loss leaves out the first token of the answer, which the last one of the prompt predicts. Count it."""
+    return mean_loss(log_prob_of(logits[..., :-1, :], tokens[..., 1:]), mask[..., 1:] * mask[..., :-1])
+
+
+def perplexity(logits: Array, tokens: Array, mask: Array) -> Array:
+    """Your loss is the perplexity, the exponential of the cross-entropy, so that the worst batches get the largest
+    steps. Leave out the exponential."""
+    return np.exp(mean_loss(log_prob_of(logits[..., :-1, :], tokens[..., 1:]), mask[..., 1:]))
+
+
+def prompt_in_mean(logits: Array, tokens: Array, mask: Array) -> Array:
+    """You divide by the tokens of prompts and answers: texts with long prompts teach less. Divide by the number of
+    tokens that count."""
+    total = np.sum(log_prob_of(logits[..., :-1, :], tokens[..., 1:]) * mask[..., 1:], axis=(-1, -2))
+    return -total / np.sum(1.0 * (np.cumsum(mask[..., ::-1], axis=-1) > 0), axis=(-1, -2))
+
+
 BUGS = (
     bug("mask left out", "log_probs", mask_ignored, log_probs, "sec-token-mdp"),
     bug("mask upside down", "log_probs", mask_upside_down, log_probs, "sec-token-mdp"),
@@ -139,4 +162,8 @@ BUGS = (
     bug("softmax twice in SFT", "sft_loss", loss_softmax_twice, sft_loss, "sec-pretraining"),
     bug("softmax missing in SFT", "sft_loss", loss_softmax_missing, sft_loss, "sec-pretraining"),
     bug("softmax over positions in SFT", "sft_loss", loss_over_positions, sft_loss, "sec-pretraining"),
+    bug("first token lost", "log_probs", first_token_lost, log_probs, "sec-token-mdp"),
+    bug("first label lost", "sft_loss", loss_without_first, sft_loss, "sec-pretraining"),
+    bug("perplexity", "sft_loss", perplexity, sft_loss, "sec-pretraining"),
+    bug("prompt in the mean", "sft_loss", prompt_in_mean, sft_loss, "sec-pretraining"),
 )
