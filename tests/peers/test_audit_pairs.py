@@ -116,7 +116,6 @@ def trl(loss_type, smoothing=0.0):
     ("kind", "loss", "convention"),
     [
         ("dpo_loss", trl("sigmoid"), "the mean over the batch"),
-        ("dpo_loss", trl("sigmoid", 0.1), "label smoothing of 0.1"),
         ("dpo_loss", trl("robust", 0.1), "robust to labels of which 0.1 are flipped"),
         ("ipo_loss", trl("ipo"), "the mean over the batch"),
     ],
