@@ -116,6 +116,7 @@ class Contract(NamedTuple):
     layouts: tuple[Layout, ...] = (Layout(""),)
     bugs: tuple[Bug, ...] | None = None  # those of the zoo with this name, unless others are given
     general: bool = False  # whether identities hold for every right function, not only for the first
+    strict: bool = False  # whether only what is recognised is right: identities alone would let too much pass
     patient: bool = False  # whether what is a bug here may be right by the next contract
 
     def known(self) -> tuple[Bug, ...]:
@@ -271,8 +272,10 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
         return 0, report(False, match.candidate.name, match.candidate.told, match.candidate.where)
     if match and not match.sloped:
         return 1, report(False, "wrong gradient", _gradient_told(match, seen, cases))
-    if match or not (broken or not usual):
+    if match or not (broken or not usual or contract.strict):
         return 0, report(True, "right", "")
+    if contract.strict:
+        return 3, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
     if not all(np.isfinite(values).all() for values in seen.values):
         return 2, report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
     meant = [bug for i in found if found[i] for bug in bugs if bug.name == i.bug]

@@ -13,6 +13,7 @@ import autograd.numpy as np
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Report, Right, Shown, audit
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject, names
+from rlhf_lab.audit.policies import answers
 from rlhf_lab.audit.zoo import ZOO, returns
 from rlhf_lab.audit.zoo.policies import masked_mean
 from rlhf_lab.numerics.autodiff import Array
@@ -126,6 +127,7 @@ CONSTANT = (
     Identity("0 where the value is the return", _at_the_return),
     Identity("only the difference matters", _only_difference),
     Identity("an answer is made of its tokens", _tokens),
+    Identity("a batch is made of its answers", answers),
     Identity(
         "padding changes nothing",
         partial(_padding, ("values", "returns")),
@@ -159,12 +161,16 @@ CLIPPED_VALUE = Contract(
 
 
 HUBER = PLAIN_VALUE._replace(
-    rights=(Right("the error is squared only where it is below 1 (Huber)", _huber),), identities=CONSTANT, bugs=()
+    rights=(Right("the error is squared only where it is below 1 (Huber)", _huber),),
+    identities=CONSTANT,
+    bugs=(),
+    strict=True,
 )
 CLIPPED_ONLY = CLIPPED_VALUE._replace(
     rights=(Right("the error of the clipped value alone, as in Stable-Baselines3", _clipped_only),),
     identities=CONSTANT,
     bugs=(),
+    strict=True,
 )
 
 

@@ -178,6 +178,8 @@ class Subject:
             return held.get(name)
         if isinstance(result, list) and result and all(np.ndim(part) == 0 for part in result):
             return self.library.stack(result)
+        if isinstance(result, list) and result and all(isinstance(part, list) for part in result):
+            return np.array(result, dtype=float) if len({len(part) for part in result}) == 1 else result
         if isinstance(result, tuple | list) and result:
             self.several = True
             self.note(f"returns {len(result)} results, of which the first is read")

@@ -103,17 +103,7 @@ RIGHTS = {
         ),
     ),
     "dr_grpo": (Right("Dr. GRPO: less the mean of the group (times k / (k - 1) this is RLOO)", dr_grpo),),
-    "rloo": (
-        Right("RLOO: less the mean of the others in the group", returns.rloo),
-        *(
-            Right(
-                f"RLOO: less the mean of the others in the group, then whitened over the batch ({eps:g} is added)",
-                partial(_rloo_whitened, ddof=ddof, eps=eps),
-                lambda subject: not subject.layout.name.startswith("one group"),
-            )
-            for ddof, eps in WAYS
-        ),
-    ),
+    "rloo": (Right("RLOO: less the mean of the others in the group", returns.rloo),),
     "reinforce": (
         Right("REINFORCE without a baseline", lambda rewards: 1.0 * rewards),
         Right("REINFORCE: less the mean of the batch", lambda rewards: rewards - np.mean(rewards)),
@@ -260,13 +250,13 @@ PLAIN, NUMBER, WHOSE = Input("rewards", REWARDS), Input("k", COUNT, _nothing), I
 LAYOUTS = (
     Layout(""),
     Layout(
+        "one group at a time, (k,)", lambda c: {"rewards": c["rewards"][0]}, lambda v, c: v[None], (PLAIN,), _by_row
+    ),
+    Layout(
         "rewards are flat, with the number of answers of a group or the group of each",
         _flat,
         _regrouped,
         (PLAIN, NUMBER, WHOSE),
-    ),
-    Layout(
-        "one group at a time, (k,)", lambda c: {"rewards": c["rewards"][0]}, lambda v, c: v[None], (PLAIN,), _by_row
     ),
     Layout(
         "rewards of tokens, (N, T), added up for each answer",
@@ -288,12 +278,26 @@ KINDS = {
         (),
         False,
         general=True,
-        layouts=LAYOUTS if kind != "reinforce" else (LAYOUTS[0], LAYOUTS[2]),
+        layouts=LAYOUTS if kind != "reinforce" else LAYOUTS[:1],
         bugs=_bugs(RIGHT_OF[kind]),
         patient=True,
     )
     for kind, rights in RIGHTS.items()
 }
+WHITENED = tuple(
+    Right(
+        f"RLOO: less the mean of the others in the group, then whitened over the batch ({eps:g} is added)",
+        partial(_rloo_whitened, ddof=ddof, eps=eps),
+    )
+    for ddof, eps in WAYS
+)
+RLOO_WHITENED = KINDS["rloo"]._replace(
+    rights=WHITENED,
+    identities=(CONSTANT, EQUAL, Identity("the advantages of this kind", partial(_key, WHITENED))),
+    layouts=(LAYOUTS[0], LAYOUTS[2]),
+    bugs=(),
+    strict=True,
+)
 ORDER = ("grpo", "dr_grpo", "reinforce", "rloo")
 
 
@@ -311,6 +315,10 @@ def advantages(function: Callable[..., Any], *, kind: str | None = None) -> Repo
             for k, part in (("rloo", "rloo"), ("dr_grpo", "dr"), ("grpo", "grpo"), ("rloo", "leave_one"))
             if part in name
         ]
-        return audit([KINDS[k] for k in named[:1] or ORDER], function)
+        return audit([c for k in named[:1] or ORDER for c in _of_kind(k)], function)
     one_of("kind", kind, KINDS)
-    return audit(KINDS[kind], function)
+    return audit(_of_kind(kind), function)
+
+
+def _of_kind(kind: str) -> tuple[Contract, ...]:
+    return (KINDS[kind], RLOO_WHITENED) if kind == "rloo" else (KINDS[kind],)

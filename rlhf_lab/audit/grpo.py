@@ -191,6 +191,7 @@ GSPO = GRPO._replace(
         for identity in GRPO.identities
     ),
     bugs=(),
+    strict=True,
 )
 AGGREGATIONS = {"token": batches.TOKENS, "sequence": batches.ANSWERS, "constant": batches.CONSTANT}
 

@@ -130,7 +130,9 @@ WHITEN = Contract(
 )
 
 
-WHITEN_REWARDS = WHITEN._replace(rights=_whiten_rights(back=True), identities=WHITEN.identities[3:4], bugs=())
+WHITEN_REWARDS = WHITEN._replace(
+    rights=_whiten_rights(back=True), identities=WHITEN.identities[3:4], bugs=(), strict=True
+)
 
 
 def whiten(function: Callable[..., Any]) -> Report:
