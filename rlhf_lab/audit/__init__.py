@@ -15,6 +15,7 @@ from rlhf_lab.audit.loops import bootstrap_weights, dagger_labels, dril_cost, wo
 from rlhf_lab.audit.pairs import dpo_loss, ipo_loss
 from rlhf_lab.audit.policies import ppo_loss
 from rlhf_lab.audit.rewards import reward_model_loss
+from rlhf_lab.audit.tokens import log_probs, sft_loss
 from rlhf_lab.audit.traces import gae
 from rlhf_lab.audit.whitening import whiten
 
@@ -24,6 +25,8 @@ AUDITS = {
         dpo_loss,
         ipo_loss,
         reward_model_loss,
+        log_probs,
+        sft_loss,
         ppo_loss,
         grpo_loss,
         kl_estimate,

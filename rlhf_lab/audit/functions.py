@@ -96,7 +96,7 @@ class Subject:
                 errors.pop(self.library.name, None)
                 break
         if result is not None or not errors:
-            bare = isinstance(result, float) and self.library.name != "NumPy"
+            bare = isinstance(result, float) and tried[0] != "NumPy"
             more = " A number of Python carries no gradient: return the tensor." if bare else ""
             raise Trouble(f"It returns {type(result).__name__}, not numbers in an array: {_shown(result)}.{more}")
         first = next(iter(errors))

@@ -5,7 +5,7 @@ from inspect import signature
 from typing import Any
 
 from rlhf_lab.audit.contracts import Contract
-from rlhf_lab.audit.functions import Layout, meant
+from rlhf_lab.audit.functions import Input, Layout, meant
 from rlhf_lab.audit.libraries import written
 
 CHOSEN = "chosen|winn?er|winners|win|winning|preferred|accepted|pos|positive|good|better|best|yw|w|j"
@@ -14,7 +14,7 @@ POLICY = "policy|pol|pi|model|theta|actor|student|train|trained|new|cur|current|
 REFERENCE = "reference|ref|refs|base|sft|init|initial|frozen|old|piref|pi0|0|refmodel|logref"
 LOGS = "log|logs|logp|logps|logprob|logprobs|lp|lps|p|prob|probs|y|seq|sequence|answer|answers|response|sum|total|batch"
 REWARDS = "r|rs|rew|rews|reward|rewards|rm|s|score|scores|logit|logits|value|values|pred|preds|output|outputs|y"
-WEIGHT = "beta|tau|b|temperature|kl_coef|kl_weight|kl_beta|dpo_beta|ipo_beta|beta_dpo"
+WEIGHT = "beta|tau|temperature|kl_coef|kl_weight|kl_beta|dpo_beta|ipo_beta|beta_dpo"
 MASK = (
     "loss|action|completion|completions|response|responses|answer|answers|assistant|attention|token|tokens|label|labels"
 )
@@ -36,3 +36,8 @@ def laid_out(contract: Contract, function: Callable[..., Any], layouts: Sequence
         if all(any(meant(name, [i]) for name in names) for i in layout.inputs if not i.absent):
             return contract._replace(layouts=(layout,))
     return contract
+
+
+def fits(name: str, given: Input) -> bool:
+    """Return whether a parameter of this name takes an input."""
+    return bool(meant(name, [given]))

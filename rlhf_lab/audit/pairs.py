@@ -11,44 +11,16 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import names
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit, by_name
-from rlhf_lab.audit.functions import Case, Input, Layout, Subject
+from rlhf_lab.audit.functions import Case
+from rlhf_lab.audit.pair_inputs import BETA, FOUR, FOUR_INPUTS, TAU, layouts, one
 from rlhf_lab.audit.zoo import ZOO, Bug, pairs
 from rlhf_lab.numerics.autodiff import Array
-
-FOUR = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
-USUAL = (0.1, 0.5, 0.2, 0.05, 0.01, 0.3, 1.0)  # weights that people write
-
-
-def _beta(subject: Subject, case: Case) -> float:
-    """The weight that is fixed inside a function: the slopes of its loss far on both sides, together."""
-    beta = 0.0
-    for far in (-2000.0, 2000.0):
-        ends = [float(np.sum(subject(_one(far * stretch, 0.0, 0.0, 0.0, 0.0)))) for stretch in (1.0, 1.5)]
-        beta += abs(ends[1] - ends[0]) / 1000
-    if not (np.isfinite(beta) and beta > 1e-4):
-        return 1.0
-    subject.note(f"no parameter beta: {beta:.4g}, worked out from its slope, is fixed inside it")
-    return float(f"{beta:.6g}")
-
-
-def _tau(subject: Subject, case: Case) -> float:
-    """The weight that is fixed inside a function: its loss at margin 0 is 1 / (2 tau) squared."""
-    tau = 0.5 / np.sqrt(abs(float(np.sum(subject(_one(0.0, 0.0, 0.0, 0.0, 0.0))))))
-    if not np.isfinite(tau):
-        return 1.0
-    subject.note(f"no parameter tau: {tau:.4g}, worked out from its value at margin 0, is fixed inside it")
-    return float(f"{tau:.6g}")
-
-
-def _one(*numbers: float) -> Case:
-    *four, weight = numbers
-    return {name: np.array([value]) for name, value in zip(FOUR, four, strict=True)} | {"beta": weight}
 
 
 def _cases(weight: str) -> tuple[Case, ...]:
     """One comparison, and batches of up to seven: log-probabilities from -3 to 0, weights of three sizes."""
     rng = np.random.default_rng(0)
-    sizes = (1, 1, 1, 2, 3, 4, 7)
+    sizes = (1, 1, 1, 2, 2, 7, 7)  # of few kinds, since JAX compiles for each
     drawn = [{name: -rng.integers(1, 31, size=n) / 10 for name in FOUR} for n in sizes]
     return tuple(case | {weight: w} for case, w in zip(drawn, (0.5, 0.1, 2.0, 0.5, 0.1, 1.0, 0.3), strict=True))
 
@@ -135,7 +107,7 @@ def rows(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterato
 def _far(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in singles(cases)[:1]:
         for far in (-2000.0, 2000.0):
-            away = _one(min(far, 0.0), min(-far, 0.0), 0.0, 0.0, case["beta"])
+            away = one(min(far, 0.0), min(-far, 0.0), 0.0, 0.0, case["beta"])
             yield Shown(away, np.sum(loss(away)), max(0.0, -case["beta"] * far))
 
 
@@ -197,80 +169,6 @@ def _over_beta(
     return pairs.dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta) / beta
 
 
-def _layouts(weight: Input) -> tuple[Layout, ...]:
-    """Margins, log-ratios, or all answers in one array with their places, as in the DPO paper's appendix."""
-
-    def margin(case: Case) -> Case:
-        h = case[FOUR[0]] - case[FOUR[2]] - (case[FOUR[1]] - case[FOUR[3]])
-        return case | {"margin": h}
-
-    def by_model(case: Case) -> Case:
-        return case | {"policy_ratio": case[FOUR[0]] - case[FOUR[1]], "reference_ratio": case[FOUR[2]] - case[FOUR[3]]}
-
-    def by_answer(case: Case) -> Case:
-        return case | {"chosen_ratio": case[FOUR[0]] - case[FOUR[2]], "rejected_ratio": case[FOUR[1]] - case[FOUR[3]]}
-
-    def places(case: Case) -> Case:
-        n = np.size(case[FOUR[0]])
-        both = {
-            "policy": np.concatenate([case[f] for f in FOUR[:2]]),
-            "reference": np.concatenate([case[f] for f in FOUR[2:]]),
-        }
-        return case | both | {"chosen_places": np.arange(n), "rejected_places": np.arange(n, 2 * n)}
-
-    ratio = "ratio|ratios|logratio|logratios|rewards?|" + names.LOGS
-    spelled = partial(names.spelled, also=ratio)
-    index = partial(names.spelled, "idxs|idx|index|indices|inds", also="y")
-    return (
-        Layout(
-            "takes the margin h", margin, inputs=(Input("margin", "h|margins?|deltas?|logits|log_?ratio_diff"), weight)
-        ),
-        Layout(
-            "takes the log-ratio of the answers under policy and reference",
-            by_model,
-            inputs=(
-                Input("policy_ratio", spelled(names.POLICY, "ratios?|logratios?")),
-                Input("reference_ratio", spelled(names.REFERENCE, "ratios?|logratios?")),
-                weight,
-            ),
-        ),
-        Layout(
-            "takes the log-ratio of each answer between policy and reference",
-            by_answer,
-            inputs=(
-                Input("chosen_ratio", spelled(names.CHOSEN, "ratios?|logratios?|rewards?")),
-                Input("rejected_ratio", spelled(names.REJECTED, "ratios?|logratios?|rewards?")),
-                weight,
-            ),
-        ),
-        Layout(
-            "takes all answers in one array, and their places",
-            places,
-            inputs=(
-                Input("policy", names.spelled(names.POLICY, also=names.LOGS)),
-                Input("reference", names.spelled(names.REFERENCE, also="pi|" + names.LOGS)),
-                Input("chosen_places", index(names.CHOSEN)),
-                Input("rejected_places", index(names.REJECTED)),
-                weight,
-            ),
-        ),
-    )
-
-
-def _name(which: str, *who: str) -> str:
-    also = names.LOGS if who else f"{names.POLICY}|{names.LOGS}"
-    short = {names.CHOSEN: "w", names.REJECTED: "l"}[which]
-    start = "(r|ref|logref)" if who else "(p|pi|lp|logp|logpi)"
-    return names.spelled(which, *who, also=f"pi|model|policy|{also}") + f"|{start}{short}"
-
-
-FOUR_INPUTS = (
-    Input("policy_chosen", _name(names.CHOSEN)),
-    Input("policy_rejected", _name(names.REJECTED)),
-    Input("reference_chosen", _name(names.CHOSEN, names.REFERENCE)),
-    Input("reference_rejected", _name(names.REJECTED, names.REFERENCE)),
-)
-BETA, TAU = Input("beta", names.WEIGHT, _beta, USUAL), Input("tau", names.WEIGHT, _tau, USUAL)
 DPO = Contract(
     "dpo_loss",
     (*FOUR_INPUTS, BETA),
@@ -325,7 +223,7 @@ def dpo_loss(function: Callable[..., Any], *, beta: float | None = None) -> Repo
     sum. Parameters are read by name (`ref_logps_chosen`, say) or taken in this order; `beta` may be fixed inside: it is
     then worked out, or tell it here.
     """
-    contract = names.laid_out(DPO, function, _layouts(BETA))
+    contract = names.laid_out(DPO, function, layouts(BETA))
     return audit(contract, function, **({} if beta is None else {"beta": beta}))
 
 
@@ -334,5 +232,5 @@ def ipo_loss(function: Callable[..., Any], *, tau: float | None = None) -> Repor
 
     As `dpo_loss`; `tau` is the weight that many call beta.
     """
-    contract = names.laid_out(IPO, function, _layouts(TAU))
+    contract = names.laid_out(IPO, function, layouts(TAU))
     return audit(contract, function, **({} if tau is None else {"tau": tau}))

@@ -1,13 +1,16 @@
 """How an audit judges: conventions, bugs, gradients, and what it says of a bug that nobody knows."""
 
 import json
+import re
+from pathlib import Path
 
 import autograd.numpy as np
 import pytest
 from autograd.tracer import getval
 
 from rlhf_lab import audit
-from rlhf_lab.audit import functions, pairs
+from rlhf_lab.audit import contracts, functions, pairs
+from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.audit.zoo import pairs as zoo
 
 BETA = 0.3
@@ -136,3 +139,38 @@ def test_a_report_is_words_for_people_and_for_programs():
     right = str(audit.dpo_loss(zoo.dpo_loss))
     assert right.startswith("dpo_loss(dpo_loss): right\n  log 2 where")
     assert "In the book" not in right
+
+
+def test_every_bug_leads_to_a_section_of_the_book():
+    assert {bug.where for bug in ZOO} <= set(contracts.PAGES)
+    for label, page in contracts.PAGES.items():
+        text = (Path(__file__).parents[2] / "notebooks" / f"{page}.md").read_text(encoding="utf-8")
+        assert re.search(rf"^\({label}\)=", text, re.MULTILINE), label
+
+
+def test_every_bug_has_an_audit():
+    assert {bug.audit for bug in ZOO} == set(audit.AUDITS)
+    assert all(getattr(audit, name) is function for name, function in audit.AUDITS.items())
+
+
+def test_a_small_number_in_a_denominator_is_told_and_no_alarm():
+    report = audit.dpo_loss(lambda pc, pr, rc, rr, beta: zoo.dpo_loss(pc, pr, rc, rr, beta) * (1 + 1e-5))
+    assert report.ok
+    other = audit.dpo_loss(lambda pc, pr, rc, rr, b: np.mean(zoo.dpo_loss(pc, pr, rc, rr, b)) + 1e-6 * np.mean(pc))
+    assert other.ok
+    assert any(text.startswith("equal to four digits") for text in other.conventions)
+    assert set(other.identities.values()) == {"holds"}
+
+
+def test_a_wrong_gradient_is_told_with_its_input():
+    def frozen(pc, pr, rc, rr, beta):
+        return zoo.dpo_loss(pc, getval(pr), rc, rr, beta)
+
+    def halved(pc, pr, rc, rr, beta):
+        return zoo.dpo_loss((pc + getval(pc)) / 2, pr, rc, rr, beta)
+
+    told = audit.dpo_loss(frozen).told
+    assert told.startswith("Its numbers are right and its gradient is not: there is none in policy_rejected. Is some")
+    assert "the gradient in policy_rejected is [0.]; it should be [" in told
+    assert "it is another in policy_chosen." in audit.dpo_loss(halved).told
+    assert audit.dpo_loss(lambda *given: getval(zoo.dpo_loss(*given))).verdict == "wrong gradient"

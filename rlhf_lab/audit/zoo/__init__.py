@@ -11,6 +11,7 @@ from rlhf_lab.audit.zoo import (
     returns,
     rewards,
     squares,
+    texts,
     tokens,
 )
 from rlhf_lab.audit.zoo.bug import Bug
@@ -24,6 +25,7 @@ ZOO: tuple[Bug, ...] = (
     *margins.BUGS,
     *squares.BUGS,
     *rewards.BUGS,
+    *texts.BUGS,
     *kl.BUGS,
     *critics.BUGS,
     *advantages.BUGS,

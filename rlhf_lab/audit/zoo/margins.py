@@ -121,7 +121,7 @@ def loss_averaged_twice(
 def probabilities(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
 ) -> Array:
-    """Your margin is made of probabilities, in which rare answers vanish. Take log-probabilities."""
+    """Your margin is made of probabilities. Take log-probabilities: rare answers do not count otherwise."""
     chosen = np.exp(policy_chosen) - np.exp(reference_chosen)
     return -log_sigmoid(beta * (chosen - np.exp(policy_rejected) + np.exp(reference_rejected)))
 
@@ -131,6 +131,39 @@ def ratios_of_logs(
 ) -> Array:
     """You divide log-probabilities by log-probabilities. The log of a ratio is a difference: subtract."""
     return -log_sigmoid(beta * (policy_chosen / reference_chosen - policy_rejected / reference_rejected))
+
+
+def sum_inside(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You add up the margins of the batch before the loss, so that easy pairs hide hard ones. Take the loss of each
+    pair first."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return -log_sigmoid(beta * np.sum(h, axis=-1, keepdims=True)) * np.ones(h.shape)
+
+
+def size_of_margin(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You take the size of the margin, so that it does not matter which answer is preferred. Keep its sign."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return -log_sigmoid(beta * np.abs(h))
+
+
+def half_of_beta(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You multiply the margin by half of beta. Multiply by beta."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return -log_sigmoid(beta / 2 * h)
+
+
+def double_beta(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You multiply the margin by 2 beta. Multiply by beta."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return -log_sigmoid(2 * beta * h)
 
 
 BUGS = (
@@ -149,4 +182,8 @@ BUGS = (
     bug("averaged twice in DPO", "dpo_loss", loss_averaged_twice, dpo_loss, "sec-dpo"),
     bug("probabilities in place of logs", "dpo_loss", probabilities, dpo_loss, "sec-dpo"),
     bug("ratios of logs", "dpo_loss", ratios_of_logs, dpo_loss, "sec-dpo"),
+    bug("sum inside the loss", "dpo_loss", sum_inside, dpo_loss, "sec-dpo"),
+    bug("size of the margin", "dpo_loss", size_of_margin, dpo_loss, "sec-dpo"),
+    bug("half of beta", "dpo_loss", half_of_beta, dpo_loss, "sec-dpo"),
+    bug("2 beta", "dpo_loss", double_beta, dpo_loss, "sec-dpo"),
 )

@@ -65,6 +65,34 @@ def distance(chosen_rewards: Array, rejected_rewards: Array) -> Array:
     return -log_sigmoid(np.abs(chosen_rewards - rejected_rewards))
 
 
+def exponential(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your loss is the exponential of the difference, so that one mis-click outweighs all others. Take -log sigmoid."""
+    return np.exp(rejected_rewards - chosen_rewards)
+
+
+def labels_regressed(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You pull each chosen reward to 1 and each rejected one to 0. A comparison says only which of two is better: take
+    the difference of the rewards, and -log sigmoid of it."""
+    return (chosen_rewards - 1) ** 2 + rejected_rewards**2
+
+
+def sum_inside(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You add up the differences of the batch before the loss, so that easy pairs hide hard ones. Take the loss of each
+    pair first."""
+    difference = np.sum(chosen_rewards - rejected_rewards, axis=-1, keepdims=True)
+    return -log_sigmoid(difference) * np.ones(chosen_rewards.shape)
+
+
+def perceptron(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your loss is 0 as soon as the order is right, however narrowly: equal rewards cost nothing. Take -log sigmoid."""
+    return np.maximum(0.0, rejected_rewards - chosen_rewards)
+
+
+def ratio(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You divide the rewards. Subtract them: only their difference has a meaning."""
+    return -log_sigmoid(chosen_rewards / rejected_rewards)
+
+
 BUGS = (
     bug(
         "logarithm of the comparison missing",
@@ -96,4 +124,9 @@ BUGS = (
         "every chosen against every rejected", "reward_model_loss", all_pairs, reward_model_loss, "sec-reward-modeling"
     ),
     bug("distance in place of difference", "reward_model_loss", distance, reward_model_loss, "sec-reward-modeling"),
+    bug("exponential in place of logistic", "reward_model_loss", exponential, reward_model_loss, "sec-reward-modeling"),
+    bug("labels regressed", "reward_model_loss", labels_regressed, reward_model_loss, "sec-reward-modeling"),
+    bug("sum inside the comparison", "reward_model_loss", sum_inside, reward_model_loss, "sec-reward-modeling"),
+    bug("perceptron", "reward_model_loss", perceptron, reward_model_loss, "sec-reward-modeling"),
+    bug("ratio of rewards", "reward_model_loss", ratio, reward_model_loss, "sec-reward-modeling"),
 )

@@ -119,6 +119,30 @@ def mean_inside(
     return (np.mean(h, axis=-1, keepdims=True) - 1 / (2 * tau)) ** 2 * np.ones(h.shape)
 
 
+def ratios_not_logs(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
+) -> Array:
+    """Your margin is a difference of ratios of probabilities. Take the difference of log-ratios."""
+    h = np.exp(policy_chosen - reference_chosen) - np.exp(policy_rejected - reference_rejected)
+    return (h - 1 / (2 * tau)) ** 2
+
+
+def target_tau(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
+) -> Array:
+    """You pull the margin to tau. The target is 1 / (2 tau): a larger tau keeps the policy nearer to the reference."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return (h - tau) ** 2
+
+
+def target_one(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
+) -> Array:
+    """You pull tau times the margin to 1, twice as far as it should be: the target of the margin is 1 / (2 tau)."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return (tau * h - 1) ** 2
+
+
 BUGS = (
     bug("reference missing in IPO", "ipo_loss", reference_missing, ipo_loss, "sec-preference-losses"),
     bug("reference not frozen in IPO", "ipo_loss", not_frozen, ipo_loss, "sec-preference-losses"),
@@ -133,4 +157,7 @@ BUGS = (
     bug("target missing", "ipo_loss", target_missing, ipo_loss, "sec-preference-losses"),
     bug("square on one side", "ipo_loss", one_sided, ipo_loss, "sec-preference-losses"),
     bug("mean inside the square", "ipo_loss", mean_inside, ipo_loss, "sec-preference-losses"),
+    bug("ratios in place of log-ratios in IPO", "ipo_loss", ratios_not_logs, ipo_loss, "sec-preference-losses"),
+    bug("target of tau", "ipo_loss", target_tau, ipo_loss, "sec-preference-losses"),
+    bug("tau times the margin pulled to 1", "ipo_loss", target_one, ipo_loss, "sec-preference-losses"),
 )
