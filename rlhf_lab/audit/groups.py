@@ -111,6 +111,16 @@ RIGHTS = {
         *_right("REINFORCE: whitened over the batch", BATCH, BATCH, "by its deviation"),
     ),
 }
+
+
+def _by_others(rewards: Array, ddof: int, eps: float) -> Array:
+    k = rewards.shape[-1]
+    others = (np.sum(rewards, axis=-1, keepdims=True) - rewards) / (k - 1)
+    squares = (np.sum(rewards**2, axis=-1, keepdims=True) - rewards**2) / (k - 1) - others**2
+    squares = np.where(squares > 1e-12, squares, 0.0) * (k - 1) / max(k - 1 - ddof, 1)
+    return (rewards - others) / (np.sqrt(squares) + eps)
+
+
 VARIANTS: dict[str, Callable[[Array, int, float], Array]] = {
     "deviation of the batch": lambda r, ddof, eps: standardised(r, GROUP, BATCH, ddof, eps),
     "mean of the batch": lambda r, ddof, eps: standardised(r, BATCH, BATCH, ddof, eps),
@@ -120,6 +130,7 @@ VARIANTS: dict[str, Callable[[Array, int, float], Array]] = {
     "group advantage turned round": _turned,
     "deviation kept": lambda r, ddof, eps: standardised(r, GROUP, GROUP, ddof, eps),
     "spread of zero": _no_zero,
+    "divided by the spread of others": _by_others,
     "groups cut the wrong way": lambda r, ddof, eps: _cut(r, ddof, eps, PROMPTS),
     "groups cut the wrong way ": lambda r, ddof, eps: _cut(r, ddof, eps, GROUP),
 }

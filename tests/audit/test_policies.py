@@ -229,7 +229,9 @@ def test_every_identity_is_broken_by_something():
     broken = {name for states in seen for name, state in states.items() if state != "holds"}
     assert broken == {identity.name for identity in policies.PPO.identities}
     strange = [lambda p, o, r, a, m, e, b: zoo.grpo_loss(p, o, r, a, m, e, b) ** 2]
-    composed = [bug.function for bug in grpo.GRPO.known()]
+    names = ("KL maximised", "padding in the loss", "max in place of min", "ratio of rounded numbers")
+    composed = [bug.function for bug in grpo.GRPO.known() if bug.name in (*names, "advantage one token late")]
+    composed.append(lambda p, o, r, a, m, e, b: zoo.grpo_loss(p, o, r, a[..., ::-1], m, e, b))
     seen = [audit.grpo_loss(f).identities for f in composed + strange]
     broken = {name for states in seen for name, state in states.items() if state != "holds"}
     assert broken == {identity.name for identity in grpo.GRPO.identities}
