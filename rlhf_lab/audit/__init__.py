@@ -16,7 +16,7 @@ from rlhf_lab.audit.pairs import dpo_loss, ipo_loss
 from rlhf_lab.audit.policies import ppo_loss
 from rlhf_lab.audit.rewards import reward_model_loss
 from rlhf_lab.audit.tokens import log_probs, sft_loss
-from rlhf_lab.audit.traces import gae
+from rlhf_lab.audit.trajectories import gae
 from rlhf_lab.audit.whitening import whiten
 
 AUDITS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
-from rlhf_lab.audit import groups
+from rlhf_lab.audit import groups, standards
 from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.methods import policy_gradient
 
@@ -89,7 +89,7 @@ def single(rewards):
 
 
 def half_precision(rewards):
-    return groups.standardised(rewards, (-1,), (-1,), 0, 1e-4).astype(np.float32)
+    return standards.standardised(rewards, (-1,), (-1,), 0, 1e-4).astype(np.float32)
 
 
 RIGHT = {
@@ -147,7 +147,7 @@ def rloo_with_itself(rewards, k):
 
 
 def turned(rewards):
-    return -groups.standardised(rewards, (-1,), (-1,), 1, 1e-6)
+    return -standards.standardised(rewards, (-1,), (-1,), 1, 1e-6)
 
 
 @pytest.mark.parametrize(
