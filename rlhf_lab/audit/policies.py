@@ -29,9 +29,20 @@ def cases_of(*, grpo: bool) -> tuple[Case, ...]:
     for (step, advantage), clip in zip(STEPS, CLIPS, strict=True):
         old = -41.3 if step == 0.15 else -rng.integers(5, 31) / 10
         found.append(_batch(np.array([[old]]), np.array([[step]]), np.array([[advantage]]), np.ones((1, 1)), clip))
-    for (n, t), clip in zip(((1, 3), (3, 2), (2, 4), (5, 4)), (0.2, 0.1, 0.3, 0.2), strict=True):
-        old, step = (-rng.integers(5, 31, (n, t)) / 10, rng.permutation(n * t).reshape(n, t) * 1.7 / (n * t) - 0.83)
-        found.append(_batch(old, step, rng.integers(-19, 20, (n, t)) / 10 + 0.03, batches.lengths(rng, n, t), clip))
+    for (n, t), clip in zip(((1, 2), (1, 3), (3, 2), (2, 4), (5, 4)), (0.2, 0.2, 0.1, 0.3, 0.2), strict=True):
+        old, step = (
+            -rng.integers(5, 31, (n, t)) / 10,
+            np.round(rng.permutation(n * t).reshape(n, t) * 1.7 / (n * t) - 0.83, 2),
+        )
+        found.append(
+            _batch(
+                old,
+                step,
+                rng.integers(-19, 20, (n, t)) / 10 + 0.03,
+                np.array([[1.0, 0.0]]) if t == 2 and n == 1 else batches.lengths(rng, n, t),
+                clip,
+            )
+        )
     if grpo:
         found = [
             case
@@ -40,7 +51,7 @@ def cases_of(*, grpo: bool) -> tuple[Case, ...]:
                 "advantage": case["advantage"][:, 0],
                 "beta": beta,
             }
-            for case, beta in zip(found, (0.1, 0.3, 0.2, 0.5, 0.1, 0.3, 0.2, 0.4, 0.1, 0.3, 0.2), strict=True)
+            for case, beta in zip(found, (0.1, 0.3, 0.2, 0.5, 0.1, 0.3, 0.2, 0.2, 0.4, 0.1, 0.3, 0.2), strict=True)
         ]
     return tuple(found)
 
