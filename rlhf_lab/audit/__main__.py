@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from rlhf_lab import audit
-from rlhf_lab.audit.contracts import Report
 from rlhf_lab.audit.functions import Trouble
+from rlhf_lab.audit.report import Report
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab.audit") -> int:

@@ -9,8 +9,10 @@ from typing import Any
 import autograd.numpy as np
 
 from rlhf_lab.audit import batches
-from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit
+from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject
+from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import returns
 
 SCORE = r"(rm_|reward_?|final_|sequence_|seq_|r_)?(scores?|rewards?|r|rm)(_scores?)?"

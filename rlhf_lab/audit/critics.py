@@ -11,9 +11,11 @@ from typing import Any
 import autograd.numpy as np
 
 from rlhf_lab.audit import batches
-from rlhf_lab.audit.contracts import Contract, Function, Identity, Report, Right, Shown, audit
+from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject, names
 from rlhf_lab.audit.policies import answers
+from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, returns
 from rlhf_lab.audit.zoo.policies import masked_mean
 from rlhf_lab.numerics.autodiff import Array

@@ -12,7 +12,8 @@ import autograd.numpy as np
 from autograd.tracer import getval
 
 from rlhf_lab.audit import batches
-from rlhf_lab.audit.contracts import Contract, Function, Identity, Report, Right, Shown, audit, near, one_of
+from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near, one_of
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject
 from rlhf_lab.audit.policies import (
     RATIOS,
@@ -27,6 +28,7 @@ from rlhf_lab.audit.policies import (
     total,
     upper,
 )
+from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, Bug, policies
 from rlhf_lab.numerics.autodiff import Array
 

@@ -11,8 +11,10 @@ import autograd.numpy as np
 from autograd.tracer import getval
 
 from rlhf_lab.audit import batches
-from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Report, Right, Shown, audit, one_of
+from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, one_of
 from rlhf_lab.audit.functions import Case, Input, Layout
+from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, Bug, policies
 from rlhf_lab.audit.zoo.kl import k1
 from rlhf_lab.numerics.autodiff import Array

@@ -7,9 +7,11 @@ from typing import Any
 import autograd.numpy as np
 
 from rlhf_lab.audit import names
-from rlhf_lab.audit.contracts import Contract, Function, Identity, Report, Right, Shown, audit
+from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
 from rlhf_lab.audit.functions import Case, Input
 from rlhf_lab.audit.pairs import FORMS, moved_by, rows, singles
+from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import pairs
 from rlhf_lab.numerics.autodiff import Array
 

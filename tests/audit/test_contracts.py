@@ -9,7 +9,7 @@ import pytest
 from autograd.tracer import getval
 
 from rlhf_lab import audit
-from rlhf_lab.audit import contracts, functions, pairs
+from rlhf_lab.audit import functions, pairs, report
 from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.audit.zoo import pairs as zoo
 
@@ -142,8 +142,8 @@ def test_a_report_is_words_for_people_and_for_programs():
 
 
 def test_every_bug_leads_to_a_section_of_the_book():
-    assert {bug.where for bug in ZOO} <= set(contracts.PAGES)
-    for label, page in contracts.PAGES.items():
+    assert {bug.where for bug in ZOO} <= set(report.PAGES)
+    for label, page in report.PAGES.items():
         text = (Path(__file__).parents[2] / "notebooks" / f"{page}.md").read_text(encoding="utf-8")
         assert re.search(rf"^\({label}\)=", text, re.MULTILINE), label
 
