@@ -20,13 +20,17 @@ EPS = (0.0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3)
 def standardised(
     rewards: Array, of: tuple[int, ...] | None, by: tuple[int, ...], ddof: int, eps: float, *, root: bool = True
 ) -> Array:
-    """Return (r - mean over some axes) / (standard deviation over some axes + eps), 0 for 0 / 0; `of` None: no mean."""
+    """Return (r - mean over some axes) / (standard deviation over some axes + eps), 0 for 0 / 0; `of` None: no mean.
+
+    The deviation of one number, if it is to divide by 0, is NaN, as it is in NumPy and PyTorch.
+    """
     mean = np.mean(rewards, axis=of, keepdims=True) if of else 0.0
     count = np.prod([rewards.shape[axis] for axis in by])
     square = (rewards - np.mean(rewards, axis=by, keepdims=True)) ** 2
-    variance = np.sum(square, axis=by, keepdims=True) / max(count - ddof, 1)
+    with np.errstate(all="ignore"):
+        variance = np.sum(square, axis=by, keepdims=True) / (count - ddof)
     scale = (np.sqrt(variance) if root else variance) + eps
-    return (rewards - mean) / np.where(scale > 1e-12, scale, 1.0)
+    return (rewards - mean) / np.where(scale <= 1e-12, 1.0, scale)
 
 
 def _rooted(rewards: Array, ddof: int, eps: float) -> Array:

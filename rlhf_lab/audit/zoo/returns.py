@@ -97,6 +97,12 @@ def next_value_missing(rewards: Array, values: Array, mask: Array, gamma: float,
     return swept(delta, gamma * lam) * mask
 
 
+def gamma_forgotten(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
+    """You do not use gamma. It multiplies the next value, and together with lambda the errors that come later."""
+    delta = (rewards + shifted(values * mask) - values) * mask
+    return swept(delta, lam) * mask
+
+
 def rewards_late(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
     """Your rewards are one token late against the values, and the first one is lost. Pair r_t with V_t."""
     delta = (shifted(rewards) + gamma * shifted(values * mask) - values) * mask
@@ -232,6 +238,7 @@ BUGS = (
     bug("errors of padding", "gae", errors_of_padding, gae, "sec-policy-gradients"),
     bug("gamma and lambda exchanged", "gae", gamma_for_lambda, gae, "sec-policy-gradients"),
     bug("next value missing", "gae", next_value_missing, gae, "sec-policy-gradients"),
+    bug("gamma forgotten", "gae", gamma_forgotten, gae, "sec-policy-gradients"),
     bug("rewards one token late", "gae", rewards_late, gae, "sec-policy-gradients"),
     bug("swept forward", "gae", swept_forward, gae, "sec-policy-gradients"),
     bug("own sample in the baseline", "advantages", own_sample_in_baseline, rloo, "sec-policy-gradients"),
