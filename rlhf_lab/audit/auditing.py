@@ -1,0 +1,122 @@
+"""An audit: which identities hold for a function, which bug has its fingerprint, and what is a matter of taste."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
+from rlhf_lab.audit.functions import Case, Layout, Misbehaved, Subject, Trouble
+from rlhf_lab.audit.recognition import TOLERANCE, conventions_of, gradient_told, likely, recognised, result_of, see
+from rlhf_lab.audit.report import Report, in_words, worst
+from rlhf_lab.audit.zoo import Bug
+
+
+def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any], **fixed: Any) -> Report:
+    """Return what is wrong with a function, or that it is right: the best that is found by any contract and layout.
+
+    `fixed` are inputs that the function does not take, because they are constants inside it.
+    """
+    found = []
+    for contract in [contracts] if isinstance(contracts, Contract) else contracts:
+        for layout in contract.layouts:
+            rank, report = _tried(contract, layout, function, fixed)
+            if report.ok or (rank == 0 and not contract.patient):
+                return report
+            broken = [state.startswith("BROKEN") for state in report.identities.values()]
+            found.append((rank, float(np.mean(broken or [True])), report))
+            if rank == 0:
+                break
+    return min(found, key=lambda each: each[:2])[2]
+
+
+def _tried(
+    contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any]
+) -> tuple[int, Report]:
+    """Return a report, and how much is known by it: 0 for a bug of the zoo, 3 if the function cannot be audited."""
+    name = getattr(function, "__name__", type(function).__name__)
+    cases = [case | fixed for case in layout.cases(contract.cases)]
+    inputs = layout.inputs or contract.inputs
+    try:
+        subject = Subject(function, inputs, cases, layout)
+        absent = [i for i in inputs if i.absent and i.name not in {*subject.given, *fixed}]
+        known = list(subject.notes)
+        for given in absent:
+            cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
+        rank, report = _judged(contract, name, subject, cases)
+        for missing, value in ((i, value) for i in absent for value in i.usual):
+            if report.verdict == "wrong":
+                subject.notes = [*known, f"no parameter {missing.name}: {value:.4g} is fixed inside it"]
+                second, other = _judged(contract, name, subject, [case | {missing.name: value} for case in cases])
+                if other.verdict not in ("wrong", "not finite"):
+                    rank, report = second, other
+        return rank, report
+    except Trouble as trouble:
+        rank = 1 if isinstance(trouble, Misbehaved) else 3
+        return rank, Report(contract.name, name, False, "not audited", str(trouble))
+
+
+def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) -> tuple[int, Report]:
+    rights = [right for right in contract.rights if right.when(subject)]
+    bugs = contract.known()
+    conventions = [text for text in (subject.layout.name, *subject.notes) if text]
+    seen = see(contract, subject, cases)
+    match = recognised(contract, rights, bugs, seen, cases)
+    if not match and (fitted := list(contract.fitted(Function(subject), cases))):
+        match = recognised(contract, fitted, (), seen, cases)
+    if match and match.rough:
+        seen = seen._replace(tolerance=TOLERANCE[32])
+        conventions.append("equal to four digits: a small number in a denominator, or single precision inside")
+    form = match.form if match else likely(contract, rights, seen, cases)
+    plain = Function(subject, match.factor, match.shift) if match else Function(subject)
+    key = match.candidate if match and isinstance(match.candidate, Right) else rights[0]
+    usual = contract.general or key == contract.rights[0]
+    asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given} and not form.opaque]
+    with np.errstate(all="ignore"):
+        found = {i: _looked(i, plain, cases, seen.tolerance) for i in asked}
+    states = {i.name: _state(i, shown) for i, shown in found.items()}
+    broken = [shown for i, shown in found.items() if shown and not i.caution]
+    gaps = [Shown(case, plain(case), result_of(key, form, case)) for case in cases]
+    if gaps[-1].found.shape != gaps[-1].wanted.shape:  # a bug of another shape than the right functions
+        gaps = []
+    shown = worst(gaps, seen.tolerance) or next((s for s in broken if isinstance(s, Shown)), None)
+    if match:
+        conventions = [*conventions_of(contract, match), *conventions]
+    if seen.slopes is None and contract.trained:
+        conventions.append("not written for automatic differentiation: only its numbers are judged")
+
+    def report(ok: bool, verdict: str, words: str, where: str = "") -> Report:
+        smallest = f"Smallest input that shows it: {in_words(shown)}" if shown and not ok else ""
+        return Report(contract.name, name, ok, verdict, words, smallest, where, states, tuple(conventions))
+
+    if match and isinstance(match.candidate, Bug):
+        return 0, report(False, match.candidate.name, match.candidate.told, match.candidate.where)
+    if match and not match.sloped:
+        return 1, report(False, "wrong gradient", gradient_told(match, seen, cases))
+    if match or not (broken or not usual or contract.strict):
+        return 0, report(True, "right", "")
+    if contract.strict:
+        return 3, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
+    if not all(np.isfinite(values).all() for values in seen.values):
+        return 2, report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
+    meant = [bug for i in found if found[i] for bug in bugs if bug.name == i.bug]
+    if meant:
+        return 2, report(False, meant[0].name, meant[0].told, meant[0].where)
+    return 2, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
+
+
+def _looked(
+    identity: Identity, loss: Function, cases: list[Case], tolerance: tuple[float, float]
+) -> Shown | str | None:
+    """Return what breaks an identity, in words if it is an error, or None."""
+    try:
+        return worst(identity.look(loss, cases), tolerance)
+    except Trouble as trouble:
+        return str(trouble)
+
+
+def _state(identity: Identity, shown: Shown | str | None) -> str:
+    if shown is None:
+        return "holds"
+    words = in_words(shown) if isinstance(shown, Shown) else shown
+    return f"{'CAUTION' if identity.caution else 'BROKEN'}: {words}"

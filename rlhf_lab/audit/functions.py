@@ -1,0 +1,337 @@
+"""How a stranger's function is called: with arrays of its own library, by name or in order, and watched.
+
+A `Case` holds the inputs of one call by name. What keeps a function from being audited is told as a `Trouble`.
+"""
+
+import contextlib
+import inspect
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlhf_lab.audit.libraries import Library, libraries, writes_autograd, written
+from rlhf_lab.numerics.autodiff import Array
+
+Case = dict[str, Any]  # the inputs of one call: numbers, and arrays of NumPy
+STEP = 1e-5  # of finite differences
+MAIN = ("loss", "losses", "log_probs", "logps", "advantages")  # what is read of several results
+VISIBLE = 24  # numbers of an array that are shown
+
+
+class Trouble(Exception):
+    """What keeps a function from being audited, in words for its author."""
+
+
+class Input(NamedTuple):
+    """One input of a contract."""
+
+    name: str
+    also: str = ""  # a pattern of other names for it
+    absent: Callable[["Subject", Case], Any] | None = None  # what it is in a function that does without it
+    usual: tuple[Any, ...] = ()  # what else it may be there
+
+
+class Misbehaved(Trouble):
+    """A function that can be called and does what none should: draw at random, or change its inputs."""
+
+
+class Layout(NamedTuple):
+    """A way in which people lay out inputs and results; `name` is told as a convention, "" for the usual way.
+
+    `into` makes what the function takes of a case, `back` the usual result of what it returns. Where `inputs` are
+    given, it takes these in place of those of the contract; `cases` keeps, splits or changes the cases.
+    """
+
+    name: str
+    into: Callable[[Case], Case] = dict
+    back: Callable[[Array, Case], Array] = lambda values, case: values
+    inputs: tuple[Input, ...] = ()
+    cases: Callable[[Sequence[Case]], Sequence[Case]] = list
+
+
+class Subject:
+    """A function as an audit sees it: from a case to an array of NumPy, with its gradient.
+
+    `library` holds its arrays, `notes` are conventions that were met while it was called, `given` the names of the
+    inputs that it takes. Raises `Trouble` if it cannot be called with `cases`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        inputs: Sequence[Input],
+        cases: Sequence[Case],
+        layout: Layout = Layout(""),  # noqa: B008 (a constant)
+    ) -> None:
+        if not callable(function):
+            raise Trouble(f"pass the function itself, not what it returns; this is a {type(function).__name__}")
+        self.function, self.layout = function, layout
+        self.places = bound(function, inputs)
+        self.notes: list[str] = []
+        self.digits = 64
+        self.printed = ""
+        self.several = False  # whether it returns more than one result
+        self.mask: type = float
+        errors: dict[str, BaseException] = {}
+        tried: list[str] = []
+        result: Any = None
+        while new := [library for library in libraries(function) if library.name not in tried]:  # it may import one
+            self.library: Library = new[0]
+            tried.append(self.library.name)
+            for self.bits, self.mask in ((64, float), (64, bool), (32, float), (32, bool)):
+                try:
+                    result = self._raw(cases[0])
+                except (Exception, SystemExit) as error:  # whatever a stranger's function may raise
+                    errors.setdefault(self.library.name, error)
+                    continue
+                if self.library.holds(result):
+                    if self.mask is bool and "mask" in self.given:
+                        self.note("takes a mask of True and False")
+                    self._meet(cases)
+                    return
+                errors.pop(self.library.name, None)
+                break
+        if result is not None or not errors:
+            bare = isinstance(result, float) and tried[0] != "NumPy"
+            more = " A number of Python carries no gradient: return the tensor." if bare else ""
+            raise Trouble(f"It returns {type(result).__name__}, not numbers in an array: {_shown(result)}.{more}")
+        first = next(iter(errors))
+        raise Trouble(_raised(errors[first], f"arrays of {first}"))
+
+    def _meet(self, cases: Sequence[Case]) -> None:
+        """Call the function with every case, twice, and note what it does besides."""
+        for case in cases:
+            state = _global_state()
+            values = self._watched(case)
+            drew = state != _global_state()
+            again = self(case)
+            if values.shape != again.shape or not np.array_equal(values, again, equal_nan=True):
+                raise Misbehaved(
+                    "Called again with the same inputs, it returns something else: it draws at random (dropout?), or "
+                    "keeps something from an earlier call."
+                )
+            if drew:
+                self.note("draws from NumPy's global generator, though the result does not depend on it")
+        if self.printed:
+            self.note(f"prints while it runs ({self.printed.strip().splitlines()[0][:40]!r})")
+
+    def _watched(self, case: Case) -> Array:
+        """Return what the function returns. Raises `Trouble` if it has changed its inputs by then."""
+        names, handed = self._arguments(case)
+        before = [np.array(self.library.numbers(x)) if np.ndim(x) else x for x in handed]
+        found = self._numbers(case, handed)
+        for name, old, new in zip(names, before, handed, strict=True):
+            if np.ndim(old) and not np.array_equal(old, np.asarray(self.library.numbers(new))):
+                raise Misbehaved(f"It changes its input {name}: work on a copy.")
+        return found
+
+    def note(self, told: str) -> None:
+        """Keep a convention for the report."""
+        if told not in self.notes:
+            self.notes.append(told)
+
+    @property
+    def given(self) -> set[str]:
+        """Names of the inputs that the function takes."""
+        return {name for _, name in self.places}
+
+    def _arguments(self, case: Case) -> tuple[list[str], list[Any]]:
+        case = self.layout.into(case)
+        names = [name for _, name in self.places]
+        values = []
+        for name in names:
+            value = case[name]
+            if np.ndim(value):
+                value = np.array(value, dtype=self.mask) if name.endswith(("mask", "ends")) else np.array(value)
+                if value.dtype.kind == "f" and self.bits == 32:
+                    value = value.astype(np.float32)
+                value = self.library.array(value)
+            values.append(value)
+        return names, values
+
+    def _call(self, values: Sequence[Any]) -> Any:
+        keys = [key for key, _ in self.places]
+        plain = [value for key, value in zip(keys, values, strict=True) if key is None]
+        named = {key: value for key, value in zip(keys, values, strict=True) if key is not None}
+        page = io.StringIO()
+        with contextlib.redirect_stdout(page), np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = self.function(*plain, **named)
+        self.printed = self.printed or page.getvalue()
+        return self._one(result)
+
+    def _one(self, result: Any) -> Any:
+        """The result itself, or the first of several."""
+        fields = getattr(result, "__dict__", {}) if hasattr(result, "__dataclass_fields__") else {}
+        if hasattr(result, "_fields"):
+            fields = result._asdict()
+        if isinstance(result, Mapping) or any(name in fields for name in MAIN):
+            held = result if isinstance(result, Mapping) else fields
+            name = next((name for name in MAIN if name in held), next(iter(held), None))
+            self.several = True
+            kind = "a dictionary" if isinstance(result, Mapping) else type(result).__name__
+            self.note(f"returns {kind}, of which {name!r} is read")
+            return held.get(name)
+        if isinstance(result, list) and result and all(np.ndim(part) == 0 for part in result):
+            return self.library.stack(result)
+        if isinstance(result, list) and result and all(isinstance(part, list) for part in result):
+            return np.array(result, dtype=float) if len({len(part) for part in result}) == 1 else result
+        if isinstance(result, tuple | list) and result:
+            self.several = True
+            self.note(f"returns {len(result)} results, of which the first is read")
+            return result[0]
+        return result
+
+    def _raw(self, case: Case) -> Any:
+        return self._call(self._arguments(case)[1])
+
+    def __call__(self, case: Case) -> Array:
+        """Return what the function returns, as an array of NumPy."""
+        return self._numbers(case, self._arguments(case)[1])
+
+    def _numbers(self, case: Case, handed: Sequence[Any]) -> Array:
+        try:
+            raw = self._call(handed)
+        except (Exception, SystemExit) as error:  # whatever a stranger's function may raise
+            raise Trouble(_raised(error, told(case, self.given))) from None
+        try:
+            values = np.asarray(self.library.numbers(raw))
+        except Exception:  # None, words, a list of lists of different lengths
+            values = np.asarray(None)
+        if values.dtype.kind not in "biuf":
+            raise Trouble(f"It returns {type(raw).__name__}, not numbers in an array: {_shown(raw)}.")
+        self.digits = min(self.digits, 64 if values.dtype.kind in "biu" else _bits(raw, values))
+        try:
+            return self.layout.back(values.astype(float), case)
+        except Exception:  # a shape that the layout cannot turn back
+            raise Trouble(f"It returns shape {values.shape}, with {told(case, self.given)}.") from None
+
+    def gradient(self, case: Case, names: Sequence[str]) -> dict[str, Array]:
+        """Return the gradient of the sum of the result in some inputs, by the function's own library.
+
+        Raises `Trouble` if that library cannot differentiate it.
+        """
+        if self.library.name == "NumPy" and not writes_autograd(self.function):
+            raise Trouble("it is written for NumPy without autograd")
+        all_names, values = self._arguments(case)
+        wanted = [name for name in names if name in all_names]
+        spots = [all_names.index(name) for name in wanted]
+
+        def of(*changed: Any) -> Any:
+            mixed = list(values)
+            for spot, value in zip(spots, changed, strict=True):
+                mixed[spot] = value
+            return self._call(mixed)
+
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # autograd warns of a result that does not depend on an input
+                found = self.library.gradient(of, [values[spot] for spot in spots])
+            arrays = [np.asarray(g, dtype=float) for g in found]
+        except Exception as error:  # not written for differentiation
+            raise Trouble(f"{self.library.name} cannot differentiate it: {type(error).__name__}") from None
+        return dict(zip(wanted, arrays, strict=True))
+
+    def differences(self, case: Case, names: Sequence[str]) -> dict[str, Array]:
+        """Return the same by finite differences."""
+        found = {}
+        for name in names:
+            value = np.array(case[name], dtype=float)
+            slope = np.zeros(value.shape)
+            for spot in np.ndindex(value.shape):
+                ends = []
+                for step in (STEP, -STEP):
+                    moved = value.copy()
+                    moved[spot] += step
+                    ends.append(self(case | {name: moved}).sum())
+                slope[spot] = (ends[0] - ends[1]) / (2 * STEP)
+            found[name] = slope
+        return found
+
+
+def _global_state() -> tuple[bytes, int]:
+    """The generator that a careless function draws from."""
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return state[1].tobytes(), state[2]
+
+
+def _bits(raw: Any, values: Array) -> int:
+    return 16 if "16" in str(getattr(raw, "dtype", "")) else values.dtype.itemsize * 8
+
+
+def bound(function: Callable[..., Any], inputs: Sequence[Input]) -> list[tuple[str | None, str]]:
+    """Return which parameter takes which input: pairs of (keyword, or None for one in order; name of the input).
+
+    Parameters are read by their names; those whose names are not understood take what is left, in order. Raises
+    `Trouble` if the function takes too many or too few.
+    """
+    needed = [i.name for i in inputs if not i.absent]
+    try:
+        parameters = inspect.signature(written(function)).parameters.values()
+    except (TypeError, ValueError):  # of builtins, and of some functions in C
+        return [(None, name) for name in needed]
+    usual = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    known = {p.name: name for p in usual if (name := meant(p.name, inputs))}
+    if len(set(known.values())) < len(known):
+        known = {}
+    asked = [p.name for p in usual if p.default is p.empty and p.name not in known]
+    free = [i.name for i in inputs if i.name not in known.values()]
+    free.sort(key=lambda name: name not in needed)
+    least = len([name for name in free if name in needed])
+    if len(asked) < least and not known:  # of parameters with defaults, too
+        asked = [p.name for p in usual][:least]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters) and not known:
+        return [(None, i.name) for i in inputs]
+    if not least <= len(asked) <= len(free):
+        takes = ", ".join(p.name for p in usual) or "nothing"
+        wanted = ", ".join(i.name + "?" * bool(i.absent) for i in inputs)
+        raise Trouble(
+            f"It takes ({takes}); it is called with ({wanted}), by name or in this order. Wrap it in a function that "
+            "takes these."
+        )
+    known |= dict(zip(asked, free, strict=False))
+    return [(None if p.kind is p.POSITIONAL_ONLY else p.name, known[p.name]) for p in usual if p.name in known]
+
+
+def names(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters of a function, in lower case, as far as they are known."""
+    try:
+        return [name.lower() for name in inspect.signature(written(function)).parameters]
+    except (TypeError, ValueError):
+        return []
+
+
+def meant(parameter: str, inputs: Sequence[Input]) -> str:
+    """Return the name of the input that a parameter of this name takes, or "" if the name is not understood."""
+    plain = parameter.lower()
+    exact = [i.name for i in inputs if i.name == plain]
+    return next(iter(exact), next((i.name for i in inputs if i.also and re.fullmatch(i.also, plain)), ""))
+
+
+def told(case: Case, names: set[str] | None = None) -> str:
+    """Return a case in words: every input with its numbers, or with its shape if they are many."""
+    parts = []
+    for name, value in case.items():
+        if names is None or name in names:
+            array = np.asarray(value)
+            text = np.array2string(array, separator=", ", threshold=50, max_line_width=10_000).replace("\n", "")
+            parts.append(
+                f"{name} = {re.sub(r' +', ' ', text)}" if array.size <= VISIBLE else f"{name} of shape {array.shape}"
+            )
+    return ", ".join(parts)
+
+
+def _raised(error: BaseException, given: str) -> str:
+    first = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    if re.search(r"(?<![a-z])(cuda|nvidia|hip|mps|xpu|gpus?)(?![a-z])", str(error), re.IGNORECASE):
+        return f"It wants a GPU ({first}): leave tensors on the device on which they come."
+    return f"It raises {first}, with {given}."
+
+
+def _shown(value: Any) -> str:
+    text = repr(value).splitlines()
+    return (text[0] if text else "nothing")[:60]

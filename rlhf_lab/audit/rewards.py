@@ -1,0 +1,111 @@
+"""Audit of the loss of a reward model: -log sigmoid(R(y_w) - R(y_l))."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import autograd.numpy as np
+
+from rlhf_lab.audit import names
+from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
+from rlhf_lab.audit.functions import Case, Input
+from rlhf_lab.audit.pairs import FORMS, moved_by, rows, singles
+from rlhf_lab.audit.report import Report
+from rlhf_lab.audit.zoo import pairs
+from rlhf_lab.numerics.autodiff import Array
+
+REWARDS = ("chosen_rewards", "rejected_rewards")
+
+
+def _equal_rewards(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in singles(cases):
+        same = case | {REWARDS[1]: case[REWARDS[0]]}
+        yield Shown(same, np.sum(loss(same)), np.log(2))
+
+
+def _constants_cancel(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in singles(cases):
+        moved = moved_by(case, **dict.fromkeys(REWARDS, 0.7))
+        yield Shown(moved, np.sum(loss(moved)), np.sum(loss(case)))
+
+
+def _rewards_exchanged(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in singles(cases):
+        other = dict(zip(REWARDS, [case[name] for name in REWARDS[::-1]], strict=True))
+        yield Shown(case, np.sum(loss(case)) - np.sum(loss(case | other)), np.sum(case[REWARDS[1]] - case[REWARDS[0]]))
+
+
+def _reward_key(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in singles(cases):
+        yield Shown(case, np.sum(loss(case)), np.sum(pairs.reward_model_loss(*(case[name] for name in REWARDS))))
+
+
+def _reward_cases() -> tuple[Case, ...]:
+    rng = np.random.default_rng(1)
+    return tuple({name: rng.integers(-30, 31, size=n) / 10 for name in REWARDS} for n in (1, 1, 1, 2, 5, 5))
+
+
+def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
+    """Units, margins, label smoothing and centred rewards: numbers that are fixed inside a loss, worked out from it."""
+
+    def at(difference: float) -> float:
+        return float(np.sum(loss({REWARDS[0]: np.array([difference]), REWARDS[1]: np.array([0.0])})))
+
+    units, tie = abs(at(-3000.0) - at(-2000.0)) / 1000, at(0.0)
+    margin = np.log(np.expm1(tie)) if tie > 0 else np.nan
+    if np.isfinite(units + margin) and units > 1e-4:
+        notes = [f"rewards are multiplied by {units:.4g}, which only changes their unit"] * bool(abs(units - 1) > 1e-4)
+        notes += [f"a margin of {margin:.4g} is asked for"] * bool(abs(margin) > 1e-4)
+        yield Right(
+            "; ".join(notes),
+            lambda chosen_rewards, rejected_rewards: (
+                -pairs.log_sigmoid(units * (chosen_rewards - rejected_rewards) - margin)
+            ),
+        )
+    both = [np.concatenate([case[name] for case in cases]) for name in REWARDS]
+    single = [{name: x[i : i + 1] for name, x in zip(REWARDS, both, strict=True)} for i in range(len(both[0]))]
+    found = np.array([np.sum(loss(case)) for case in single])
+    for told, parts in MORE.items():
+        shape = np.transpose([pairs.reward_model_loss(*both), parts(*both)])
+        (scale, c), *_ = np.linalg.lstsq(shape, found, rcond=None) if np.isfinite(found).all() else [(0.0, 0.0)]
+        if abs(scale) > 1e-6 and 0 < c / scale < 0.5:
+            yield Right(
+                told.format(c / scale),
+                lambda chosen_rewards, rejected_rewards, c=c / scale, parts=parts: (
+                    pairs.reward_model_loss(chosen_rewards, rejected_rewards)
+                    + c * parts(chosen_rewards, rejected_rewards)
+                ),
+            )
+
+
+MORE: dict[str, Callable[[Array, Array], Array]] = {
+    "label smoothing of {:.4g}": lambda chosen, rejected: chosen - rejected,
+    "{:.4g} times the squared sum of the rewards keeps them centred": lambda chosen, rejected: (chosen + rejected) ** 2,
+    "{:.4g} times the squared rewards keeps them small": lambda chosen, rejected: chosen**2 + rejected**2,
+}
+REWARD_MODEL = Contract(
+    "reward_model_loss",
+    tuple(
+        Input(name, names.spelled(which, also=names.REWARDS) + f"|[rs]{short}")
+        for name, which, short in zip(REWARDS, (names.CHOSEN, names.REJECTED), "wl", strict=True)
+    ),
+    "log(1 + exp(-(R(y_w) - R(y_l)))), for each comparison or averaged",
+    (Right("", pairs.reward_model_loss),),
+    _reward_cases(),
+    FORMS,
+    (
+        Identity("log 2 for equal rewards", _equal_rewards),
+        Identity("a constant in all rewards cancels", _constants_cancel),
+        Identity("exchanging the answers changes it by their difference", _rewards_exchanged),
+        Identity("a batch is made of its comparisons", partial(rows, REWARDS)),
+        Identity("-log sigmoid of the difference", _reward_key),
+    ),
+    REWARDS,
+    fitted=_fitted,
+)
+
+
+def reward_model_loss(function: Callable[..., Any]) -> Report:
+    """Audit a loss of a reward model: `function(chosen_rewards, rejected_rewards)`, rewards (N,) of the two answers."""
+    return audit(REWARD_MODEL, function)

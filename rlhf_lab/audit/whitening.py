@@ -1,0 +1,145 @@
+"""The audit of whitening.
+
+A advantage
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import autograd.numpy as np
+
+from rlhf_lab.audit import batches
+from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, near
+from rlhf_lab.audit.functions import Case, Input, Layout
+from rlhf_lab.audit.report import Report
+from rlhf_lab.numerics.autodiff import Array
+
+ADVANTAGE = batches.ADVANTAGE + "|x|values|xs|rewards|scores"
+
+
+def _padding(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in cases:
+        off = 1 - case["mask"]
+        if np.sum(off):
+            moved = case | {name: case[name] - 0.7 * (i + 1) * off for i, name in enumerate(names)}
+            there = case["mask"] if np.shape(loss(case)) == case["mask"].shape else 1.0
+            yield Shown(moved, loss(moved) * there, loss(case) * there)
+
+
+def _whiten_cases() -> tuple[Case, ...]:
+    rng = np.random.default_rng(0)
+    found = []
+    for n, t in ((1, 2), (1, 3), (2, 2), (2, 3), (4, 5)):
+        found.append({"advantage": rng.integers(-30, 31, (n, t)) / 10 + 0.4, "mask": batches.lengths(rng, n, t)})
+    return tuple(found)
+
+
+def _whitened(advantage: Array, mask: Array, ddof: int, eps: float, *, under: bool, back: bool) -> Array:
+    count = np.sum(mask)
+    mean = np.sum(advantage * mask) / count
+    variance = np.sum((advantage - mean) ** 2 * mask) / max(count - ddof, 1)
+    scale = np.sqrt(variance + eps) if under else np.sqrt(variance) + eps
+    return ((advantage - mean) / scale + back * mean) * mask
+
+
+def _by(function: Callable[..., Any], case: Case) -> Array:
+    """Call with what is under the mask only, and put 0 elsewhere."""
+    return function(case["advantage"], case["mask"]) * case["mask"]
+
+
+def _average(whiten: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in cases:
+        yield Shown(case, np.sum(whiten(case) * case["mask"]), np.zeros(()))
+
+
+def _spread(whiten: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in cases:
+        count = np.sum(case["mask"])
+        found = np.sum(whiten(case) ** 2 * case["mask"])
+        wanted = min((count, count - 1), key=lambda n: abs(n - float(found)))
+        yield Shown(case, near(found, np.array(wanted)), np.array(wanted))
+
+
+def _any_scale(whiten: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in cases:
+        moved = case | {"advantage": 3 * case["advantage"] + 2}
+        wanted = whiten(case) * case["mask"]
+        yield Shown(moved, near(whiten(moved) * case["mask"], wanted), wanted)
+
+
+def _whiten_key(whiten: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for case in cases:
+        found = whiten(case)
+        either = [_whitened(**case, ddof=d, eps=1e-8, under=False, back=False) for d in (0, 1)]
+        wanted = min(either, key=lambda w: float(np.max(np.abs(w - found))))
+        yield Shown(case, near(found, wanted), wanted)
+
+
+def _masked(values: Array, case: Case) -> Array:
+    return np.where(case["mask"] > 0, values, 0.0) if values.shape == case["mask"].shape else values
+
+
+def _whiten_rights(*, back: bool) -> tuple[Right, ...]:
+    return tuple(
+        Right(
+            f"the variance divides by {('the count', 'the count less 1')[ddof]}, and {eps:g} is added to "
+            f"{'it' if under else 'its root'}" + ("; the mean is put back, as for rewards" if back else ""),
+            lambda advantage, mask, ddof=ddof, eps=eps, under=under: _whitened(
+                advantage, mask, ddof, eps, under=under, back=back
+            ),
+        )
+        for eps in (1e-8, 0.0, 1e-6, 1e-5, 1e-4, 1e-3)
+        for under in (False, True)
+        for ddof in (0, 1)
+    )
+
+
+def _all_of_it(cases: Sequence[Case]) -> list[Case]:
+    return [case | {"mask": np.ones(case["mask"].shape)} for case in cases]
+
+
+WHITEN = Contract(
+    "whiten",
+    (Input("advantage", ADVANTAGE), batches.mask_of("advantage")),
+    "(A - mean) / standard deviation, both over the tokens of the whole batch that count",
+    _whiten_rights(back=False),
+    _whiten_cases(),
+    (Form("", call=_by),),
+    (
+        Identity("its mean is 0", _average),
+        Identity("its mean square is 1", _spread),
+        Identity("any scale and shift of advantages gives the same", _any_scale),
+        Identity(
+            "padding changes nothing", partial(_padding, ("advantage",)), needs="mask", bug="whitened with padding"
+        ),
+        Identity("(A - mean) / deviation", _whiten_key),
+    ),
+    (),
+    False,
+    general=True,
+    layouts=(
+        Layout("", back=_masked),
+        Layout(
+            "flat, one number for each sample of a batch",
+            lambda c: {"advantage": c["advantage"].ravel()},
+            lambda v, c: v.reshape(c["advantage"].shape) if v.size == c["advantage"].size else v,
+            (Input("advantage", ADVANTAGE),),
+            _all_of_it,
+        ),
+    ),
+)
+
+
+WHITEN_REWARDS = WHITEN._replace(
+    rights=_whiten_rights(back=True), identities=WHITEN.identities[3:4], bugs=(), strict=True
+)
+
+
+def whiten(function: Callable[..., Any]) -> Report:
+    """Audit whitening: `function(advantage, mask)`, arrays (N, T), of which `mask` may be left out.
+
+    The standard deviation may divide by the count or the count less 1, and a small number may be added to it.
+    """
+    return audit((WHITEN, WHITEN_REWARDS), function)

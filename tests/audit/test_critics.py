@@ -1,0 +1,270 @@
+"""The audits of critics, whitening and rewards of tokens."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+from rlhf_lab import audit
+from rlhf_lab.audit import charges, critics, whitening
+from rlhf_lab.audit.zoo import ZOO, returns
+from rlhf_lab.methods import actor_critic
+
+AUDITS = ("value_loss", "whiten", "token_rewards")
+BUGS = [bug for bug in ZOO if bug.audit in AUDITS]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_bugs_have_names(bug):
+    report = audit.AUDITS[bug.audit](bug.function)
+    assert (report.ok, report.verdict, report.told) == (False, bug.name, bug.told)
+
+
+def mse(values, returns):
+    return ((values - returns) ** 2).mean()
+
+
+def cleanrl(newvalue, b_values, b_returns, clip_coef):
+    near = b_values + np.clip(newvalue - b_values, -clip_coef, clip_coef)
+    return 0.5 * np.maximum((newvalue - b_returns) ** 2, (near - b_returns) ** 2).mean()
+
+
+def sb3(values, old_values, returns, clip_range_vf=0.2):
+    return ((returns - old_values - np.clip(values - old_values, -clip_range_vf, clip_range_vf)) ** 2).mean()
+
+
+def verl(vpreds, returns, values, response_mask, cliprange_value):
+    near = np.clip(vpreds, values - cliprange_value, values + cliprange_value)
+    losses = np.maximum((vpreds - returns) ** 2, (near - returns) ** 2)
+    return 0.5 * (losses * response_mask).sum() / (response_mask.sum() + 1e-8), 0.0
+
+
+def openrlhf(values, old_values, returns, action_mask):
+    near = old_values + (values - old_values).clip(-0.2, 0.2)
+    losses = np.maximum((values - returns) ** 2, (near - returns) ** 2)
+    return ((losses * action_mask).sum(-1) / action_mask.sum(-1)).mean()
+
+
+def huber(values, returns):
+    size = np.abs(values - returns)
+    return np.where(size < 1, 0.5 * size**2, size - 0.5).mean()
+
+
+def with_gradient(values, returns, mask):
+    return 0.5 * anp.sum(((values - returns) * mask) ** 2) / anp.sum(mask)
+
+
+VALUE = {
+    mse: "2 times the loss: a matter of the step size",
+    cleanrl: "the mean over all tokens",
+    sb3: "the error of the clipped value alone, as in Stable-Baselines3",
+    verl: "the mean over all tokens",
+    openrlhf: "no parameter for the clip range: 0.2, worked out from its values, is fixed inside it",
+    huber: "the error is squared only where it is below 1 (Huber)",
+    with_gradient: "the mean over all tokens",
+    returns.clipped_value_loss: "the mean over all tokens",
+    actor_critic.value_loss: "the sum over tokens, and the mean over answers",
+    actor_critic.clipped_value_loss: "the sum over tokens, and the mean over answers",
+}
+
+
+@pytest.mark.parametrize("function", VALUE, ids=lambda function: function.__name__)
+def test_right_losses_of_critics_pass(function):
+    report = audit.value_loss(function)
+    assert report.ok, str(report)
+    assert VALUE[function] in report.conventions
+    assert set(report.identities.values()) == {"holds"}
+
+
+def test_a_clip_range_may_be_told():
+    assert audit.value_loss(openrlhf, clip_range=0.2)
+    assert not audit.value_loss(openrlhf, clip_range=0.4)
+
+
+@pytest.mark.parametrize("power", [1.5, 3, 4])
+def test_other_powers_of_the_error_are_no_squares(power):
+    assert audit.value_loss(lambda values, returns: (np.abs(values - returns) ** power).mean()).verdict == "wrong"
+
+
+def all_numbers(x):
+    return (x - x.mean()) / (x.std() + 1e-8)
+
+
+def less_one(adv):
+    return (adv - adv.mean()) / (adv.std(ddof=1) + 1e-5)
+
+
+def trl(values, mask, shift_mean=True):
+    mean = (values * mask).sum() / mask.sum()
+    variance = ((values - mean) ** 2 * mask).sum() / mask.sum() * mask.sum() / (mask.sum() - 1)
+    found = (values - mean) / np.sqrt(variance + 1e-8)
+    return found if shift_mean else found + mean
+
+
+def of_rewards(rewards, mask):
+    return trl(rewards, mask, shift_mean=False)
+
+
+def selected(advantages, mask):
+    found = np.zeros_like(advantages)
+    found[mask] = (advantages[mask] - advantages[mask].mean()) / (advantages[mask].std() + 1e-8)
+    return found
+
+
+def flat(advantages):
+    assert advantages.ndim == 1
+    return all_numbers(advantages)
+
+
+def by_squares(a, mask):
+    mean, square = (a * mask).sum() / mask.sum(), (a * a * mask).sum() / mask.sum()
+    return np.where(mask > 0, (a - mean) / np.sqrt(square - mean**2), np.nan)
+
+
+WHITE = {
+    all_numbers: "the variance divides by the count, and 1e-08 is added to its root",
+    less_one: "the variance divides by the count less 1, and 1e-05 is added to its root",
+    trl: "the variance divides by the count less 1",
+    of_rewards: "the mean is put back, as for rewards",
+    selected: "the variance divides by the count, and 1e-08 is added to its root",
+    flat: "flat, one number for each sample of a batch",
+    by_squares: "the variance divides by the count",
+    actor_critic.normalise: "the variance divides by the count, and 1e-08 is added to its root",
+}
+
+
+@pytest.mark.parametrize("function", WHITE, ids=lambda function: function.__name__)
+def test_right_whitening_passes(function):
+    report = audit.whiten(function)
+    assert report.ok, str(report)
+    assert any(WHITE[function] in told for told in report.conventions), report.conventions
+    assert set(report.identities.values()) == {"holds"}
+
+
+def by_row(x, mask):
+    return (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + 1e-8) * mask
+
+
+def by_column(x):
+    return (x - x.mean(0)) / (x.std(0) + 1e-8)
+
+
+def with_padding(x, mask):
+    return all_numbers(x) * mask
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (by_row, "whitened with padding"),
+        (by_column, "whitened place by place"),
+        (with_padding, "whitened with padding"),
+    ],
+)
+def test_whitening_that_is_wrong_in_another_way(function, name):
+    assert audit.whiten(function).verdict == name
+
+
+def place_by_index(scores, logprobs, ref_logprobs, mask, kl_coef):
+    found = -kl_coef * (logprobs - ref_logprobs) * mask
+    found[np.arange(len(found)), mask.sum(1).astype(int) - 1] += scores
+    return found, found.sum()
+
+
+def one_answer(score, lp, ref, beta=0.1):
+    found = -beta * (lp - ref)
+    found[-1] += score
+    return found
+
+
+def fixed(scores, logprobs, ref_logprobs, mask):
+    return place_by_index(scores, logprobs, ref_logprobs, mask, 0.05)[0]
+
+
+def columns(score, log_pi, log_ref, mask, beta):
+    assert score.shape == (len(mask), 1)
+    last = mask * (mask.cumsum(1) == mask.sum(1, keepdims=True))
+    return last * score - beta * mask * (log_pi - log_ref)
+
+
+def with_bool(reward_score, logp, ref_logp, response_mask, beta):
+    kl = np.where(response_mask, logp - ref_logp, 0.0)
+    ends = [np.flatnonzero(row)[-1] for row in response_mask]
+    return [
+        [s * (t == end) - beta * k for t, k in enumerate(row)]
+        for s, end, row in zip(reward_score, ends, kl, strict=True)
+    ]
+
+
+def by_loop(scores, pi_logprobs, ref_logprobs, attention_mask, kl_ctl):
+    found = np.zeros_like(pi_logprobs)
+    for i, t in zip(*np.nonzero(attention_mask), strict=True):
+        found[i, t] = -kl_ctl * (pi_logprobs[i, t] - ref_logprobs[i, t])
+        found[i, t] += scores[i] if t == attention_mask[i].sum() - 1 else 0.0
+    return found
+
+
+def single_precision(score, logp, logp_ref, mask, beta):
+    return returns.token_rewards(score, logp, logp_ref, mask, beta).astype(np.float32)
+
+
+PAID = (
+    returns.token_rewards,
+    actor_critic.kl_rewards,
+    place_by_index,
+    one_answer,
+    fixed,
+    columns,
+    with_bool,
+    by_loop,
+    single_precision,
+)
+
+
+@pytest.mark.parametrize("function", PAID, ids=lambda function: function.__name__)
+def test_right_rewards_of_tokens_pass(function):
+    report = audit.token_rewards(function)
+    assert report.ok, str(report)
+    assert set(report.identities.values()) == {"holds"}
+
+
+def behind(scores, logprobs, ref_logprobs, mask, kl_coef):
+    found = -kl_coef * (logprobs - ref_logprobs) * mask
+    found[np.arange(len(found)), np.minimum(mask.sum(1).astype(int), mask.shape[1] - 1)] += scores
+    return found
+
+
+def last_place(scores, logprobs, ref_logprobs, mask, kl_coef):
+    found = -kl_coef * (logprobs - ref_logprobs) * mask
+    found[:, -1] += scores
+    return found
+
+
+def every_place(scores, logprobs, ref_logprobs, mask, kl_coef):
+    return (scores[:, None] - 2 * kl_coef * (logprobs - ref_logprobs)) * mask
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [(behind, "score one token late"), (last_place, "score on padding"), (every_place, "score on every token")],
+)
+def test_rewards_that_are_wrong_in_another_way(function, name):
+    assert audit.token_rewards(function).verdict == name
+
+
+def test_a_weight_may_be_told():
+    assert audit.token_rewards(fixed, beta=0.05)
+    assert not audit.token_rewards(fixed, beta=0.1)
+
+
+def test_every_identity_is_broken_by_something():
+    more = {
+        "value_loss": [lambda v, g, m: anp.mean(v) * anp.mean(g), lambda v, o, g, m, e: anp.mean(v) * anp.mean(g)],
+        "whiten": [lambda x, m: x * m + x.mean()],
+        "token_rewards": [behind],
+    }
+    contracts = (critics.PLAIN_VALUE, critics.CLIPPED_VALUE, whitening.WHITEN, charges.TOKEN_REWARDS)
+    for name in AUDITS:
+        functions = [bug.function for bug in BUGS if bug.audit == name] + more[name]
+        seen = [audit.AUDITS[name](f).identities for f in functions]
+        broken = {what for states in seen for what, state in states.items() if state != "holds"}
+        assert broken == {identity.name for c in contracts if c.name == name for identity in c.identities}

@@ -1,0 +1,185 @@
+"""The audit of advantages from groups: bugs by name and kind, what is right in many layouts."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from rlhf_lab import audit
+from rlhf_lab.audit import groups, standards
+from rlhf_lab.audit.zoo import ZOO
+from rlhf_lab.methods import policy_gradient
+
+KIND = {right: kind for kind, right in groups.RIGHT_OF.items()}
+BUGS = [bug for bug in ZOO if bug.audit == "advantages"]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_bugs_have_names(bug):
+    report = audit.advantages(bug.function, kind=KIND[bug.right])
+    assert (report.ok, report.verdict, report.told) == (False, bug.name, bug.told)
+
+
+def trl(rewards, num_generations):
+    mean = rewards.reshape(-1, num_generations).mean(1).repeat(num_generations)
+    deviation = rewards.reshape(-1, num_generations).std(1, ddof=1).repeat(num_generations)
+    return (rewards - mean) / (deviation + 1e-4)
+
+
+def verl(token_level_rewards, response_mask, index, epsilon=1e-6):
+    scores, of = token_level_rewards.sum(-1), defaultdict(list)
+    for group, score in zip(index, scores, strict=True):
+        of[group].append(score)
+    each = [(s - np.mean(of[g])) / (np.std(of[g], ddof=1) + epsilon) for g, s in zip(index, scores, strict=True)]
+    found = np.array(each)[:, None] * response_mask
+    return found, found
+
+
+def by_ids(rewards, group_ids):
+    found = np.zeros(len(rewards))
+    for group in np.unique(group_ids):
+        here = group_ids == group
+        found[here] = (rewards[here] - rewards[here].mean()) / (rewards[here].std() + 1e-6)
+    return found
+
+
+def rloo_flat(rewards, k):
+    rows = rewards.reshape(-1, k)
+    return (rows - (rows.sum(1, keepdims=True) - rows) / (k - 1)).ravel()
+
+
+def rloo_by_factor(rewards):
+    k = rewards.shape[1]
+    return k / (k - 1) * (rewards - rewards.mean(1, keepdims=True))
+
+
+def rloo_loop(scores):
+    return [[s - np.mean([o for j, o in enumerate(row) if j != i]) for i, s in enumerate(row)] for row in scores]
+
+
+def centred(r):
+    return r - r.mean(axis=-1, keepdims=True)
+
+
+def under_the_root(r):
+    return centred(r) / np.sqrt(r.var(axis=-1, keepdims=True) + 1e-5)
+
+
+def largest(r):
+    return centred(r) / np.maximum(r.std(axis=-1, keepdims=True), 1e-6)
+
+
+def guarded(r):
+    deviation = r.std(axis=-1, keepdims=True, ddof=1)
+    return np.divide(centred(r), deviation, out=np.zeros_like(r), where=deviation > 0)
+
+
+def whitened(rewards):
+    return (rewards - rewards.mean()) / (rewards.std() + 1e-8)
+
+
+def rloo_whitened(rewards):
+    found = rloo_by_factor(rewards)
+    return (found - found.mean()) / (found.std(ddof=1) + 1e-8)
+
+
+def single(rewards):
+    assert rewards.ndim == 1
+    return (rewards - rewards.mean()) / (rewards.std() + 1e-8)
+
+
+def half_precision(rewards):
+    return standards.standardised(rewards, (-1,), (-1,), 0, 1e-4).astype(np.float32)
+
+
+RIGHT = {
+    policy_gradient.rloo_advantages: "RLOO",
+    trl: "the number of answers of a group or the group of each",
+    verl: "rewards of tokens, (N, T), added up for each answer",
+    by_ids: "GRPO",
+    rloo_flat: "RLOO",
+    rloo_by_factor: "RLOO",
+    rloo_loop: "RLOO",
+    centred: "Dr. GRPO: less the mean of the group (times k / (k - 1) this is RLOO)",
+    under_the_root: "1e-05 is added to the variance",
+    largest: "GRPO",
+    guarded: "divides by the count less 1; 0 is added",
+    whitened: "REINFORCE: whitened over the batch",
+    rloo_whitened: "then whitened over the batch",
+    single: "one group at a time, (k,)",
+    half_precision: "GRPO",
+    np.array: "REINFORCE without a baseline",
+}
+
+
+@pytest.mark.parametrize("function", RIGHT, ids=lambda function: function.__name__)
+def test_right_advantages_pass_with_their_convention(function):
+    report = audit.advantages(function) if function is not np.array else audit.advantages(lambda r: 1.0 * r)
+    assert report.ok, str(report)
+    assert any(RIGHT[function] in told for told in report.conventions), report.conventions
+    assert set(report.identities.values()) == {"holds"}
+
+
+def no_eps(rewards):
+    return centred(rewards) / rewards.std(axis=1, ddof=1, keepdims=True)
+
+
+def all_of_it(rewards, group_ids):
+    return (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-6)
+
+
+def batch_deviation(rewards, num_generations):
+    return (centred(rewards.reshape(-1, num_generations)) / (rewards.std(ddof=1) + 1e-4)).ravel()
+
+
+def wrong_cut(rewards, num_generations):
+    rows = rewards.reshape(num_generations, -1)
+    return ((rows - rows.mean(0)) / (rows.std(0, ddof=1) + 1e-4)).ravel()
+
+
+def other_wrong_cut(rewards, num_generations):
+    rows = rewards.reshape(num_generations, -1)
+    return (centred(rows) / (rows.std(1, keepdims=True) + 1e-6)).ravel()
+
+
+def rloo_with_itself(rewards, k):
+    return centred(rewards.reshape(-1, k)).ravel()
+
+
+def turned(rewards):
+    return -standards.standardised(rewards, (-1,), (-1,), 1, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (no_eps, "spread of zero"),
+        (all_of_it, "mean of the batch"),
+        (batch_deviation, "deviation of the batch"),
+        (wrong_cut, "groups cut the wrong way"),
+        (other_wrong_cut, "groups cut the wrong way"),
+        (rloo_with_itself, "own sample in the baseline"),
+        (turned, "group advantage turned round"),
+    ],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_bugs_in_other_layouts(function, name):
+    assert audit.advantages(function).verdict == name
+
+
+@pytest.mark.parametrize("kind", groups.KINDS)
+def test_a_kind_is_not_another_and_every_identity_can_break(kind):
+    functions = {"rloo": rloo_by_factor, "grpo": largest, "dr_grpo": centred, "reinforce": whitened}
+    for other, function in functions.items():
+        assert audit.advantages(function, kind=kind).ok == (kind == other)
+    wrong = [f for other, f in functions.items() if other != kind]
+    wrong += [bug.function for bug in BUGS if KIND[bug.right] == kind]
+    wrong += [lambda r: r * r + 1, lambda r: 3 * (r - r[:, :1]) * r.mean()]
+    seen = [audit.advantages(f, kind=kind).identities for f in wrong]
+    broken = {name for states in seen for name, state in states.items() if state != "holds"}
+    assert broken == {identity.name for identity in groups.KINDS[kind].identities}
+
+
+def test_another_kind_is_a_question():
+    with pytest.raises(ValueError, match="kind is one of grpo, dr_grpo, rloo, reinforce; got 'ppo'"):
+        audit.advantages(centred, kind="ppo")

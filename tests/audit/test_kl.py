@@ -1,0 +1,133 @@
+"""The audit of estimates of a divergence, by use: as a number, as a loss, in the reward."""
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from autograd import grad
+from autograd.tracer import getval
+
+from rlhf_lab import audit
+from rlhf_lab.audit import kl
+from rlhf_lab.audit.zoo import ZOO
+from rlhf_lab.audit.zoo import kl as more
+from rlhf_lab.audit.zoo import policies as zoo
+from rlhf_lab.methods import policy_gradient
+
+USES = {zoo.k3: "number", zoo.k2: "loss", more.k1: "reward"}
+BUGS = [bug for bug in ZOO if bug.audit == "kl_estimate"]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_bugs_have_names(bug):
+    report = audit.kl_estimate(bug.function, use=USES[bug.right])
+    assert (report.ok, report.verdict, report.told) == (False, bug.name, bug.told)
+
+
+def ratio(log_pi):
+    return np.exp(log_pi - getval(log_pi))
+
+
+RIGHT = {
+    "number": {
+        "k1": lambda log_pi, log_ref: log_pi - log_ref,
+        "k3": lambda logprobs, ref_logprobs: onp.expm1(ref_logprobs - logprobs) - (ref_logprobs - logprobs),
+        "mean": lambda lp, ref: onp.mean(lp - ref),
+        "sum": lambda lp, ref: onp.sum(lp - ref),
+        "masked": lambda logp, ref_logp, mask: ((logp - ref_logp) * mask).sum() / mask.sum(),
+        "columns": lambda logp, ref_logp: (logp - ref_logp).sum(axis=1),
+        "log-ratio": lambda log_ratio: onp.exp(-log_ratio) - 1 + log_ratio,
+        "log-ratio the other way": lambda logr: onp.exp(logr) - 1 - logr,
+        "its own": lambda lp, ref: (lp - ref) + 0.3 * (onp.exp(ref - lp) - 1),
+        "wider": lambda lp, ref: (lp - ref) - 2 * (onp.exp(ref - lp) - 1),
+    },
+    "loss": {
+        "k2": lambda lp, ref: 0.5 * (lp - ref) ** 2,
+        "mean of k2": lambda lp, ref: np.mean((lp - ref) ** 2) / 2,
+        "k1 with the score": lambda lp, ref: ratio(lp) * (lp - ref),
+        "k1 by hand": lambda lp, ref: getval(lp - ref) * lp,
+        "k3 with the ratio": lambda lp, ref: ratio(lp) * (np.exp(ref - lp) - 1 + lp - ref),
+        "straight through": lambda lp, ref: getval(zoo.k3(lp, ref)) + zoo.k2(lp, ref) - getval(zoo.k2(lp, ref)),
+        "with a baseline": lambda lp, ref: (getval(lp - ref) - 0.7) * lp,
+        "k2 in plain NumPy": lambda lp, ref: onp.square(lp - ref) / 2,
+    },
+    "reward": {
+        "k1": lambda lp, ref: lp - ref,
+        "less a constant": lambda lp, ref: lp - ref - 0.4,
+        "detached": lambda lp, ref: getval(lp) - ref,
+        "columns": lambda lp, ref: (lp - ref).sum(axis=1),
+    },
+}
+
+
+@pytest.mark.parametrize(("use", "name"), [(use, name) for use, each in RIGHT.items() for name in each])
+def test_right_estimates_pass_those_that_nobody_listed_too(use, name):
+    report = audit.kl_estimate(RIGHT[use][name], use=use)
+    assert report.ok, str(report)
+    assert set(report.identities.values()) == {"holds"}
+
+
+@pytest.mark.parametrize(
+    ("use", "estimate", "name"),
+    [
+        ("number", lambda lp, ref: onp.mean(ref - lp), "KL with its sign turned"),
+        ("number", lambda lp, ref: -(lp - ref) + 0.3 * (onp.exp(ref - lp) - 1), "KL with its sign turned"),
+        ("number", lambda lp, ref: onp.mean(onp.abs(ref - lp)), "absolute log-ratio"),
+        ("number", lambda lp, ref: onp.mean((ref - lp) ** 2) / 2, "k2 as a number"),
+        ("loss", lambda lp, ref: np.mean(lp - ref) + 1, "k1 as a loss"),
+        ("loss", lambda lp, ref: np.mean(np.exp(ref - lp)), "k3 as a loss"),
+        ("loss", lambda lp, ref: np.mean((lp - ref) ** 2), "half missing"),
+        ("loss", lambda lp, ref: 2 * ratio(lp) * (lp - ref), "half missing"),
+        ("loss", lambda lp, ref: -getval(lp - ref) * lp, "KL with its sign turned"),
+        ("reward", lambda lp, ref: ref - lp + 3, "KL with its sign turned"),
+        ("reward", lambda lp, ref: np.exp(ref - lp) + lp - ref, "k3 in the reward"),
+        ("number", lambda lp, ref: (lp - ref) ** 3, "wrong"),
+        ("loss", lambda lp, ref: (lp - ref) ** 4, "wrong"),
+    ],
+)
+def test_bugs_in_other_forms(use, estimate, name):
+    assert audit.kl_estimate(estimate, use=use).verdict == name
+
+
+@pytest.mark.parametrize("estimator", [policy_gradient.k1, policy_gradient.k2, policy_gradient.k3])
+@pytest.mark.parametrize("in_reward", [False, True])
+def test_its_key_is_the_gradient_of_the_package(estimator, in_reward):
+    """Samples of pi, each as often as pi says: the surrogate's gradient passes where the audit says so."""
+    verdict = audit.kl_estimate(lambda lp, ref: estimator(lp - ref), use="reward" if in_reward else "loss").ok
+    right = []
+    for chances in kl.TENTHS:
+        case, which = kl.enumerated(*chances)
+        slope = grad(policy_gradient.surrogate, 1)(estimator, case["log_pi"], case["log_ref"], in_reward=in_reward)
+        pi = onp.array(chances[0]) / 10
+        logits = onp.bincount(which, slope) - pi * slope.sum()
+        right.append(onp.allclose(logits, kl.divergence(case, which)[1]))
+    assert all(right) == verdict
+    assert verdict == (estimator is (policy_gradient.k1 if in_reward else policy_gradient.k2))
+
+
+@pytest.mark.parametrize("chances", kl.TENTHS)
+def test_the_divergence_is_the_sum_of_the_book(chances):
+    case, which = kl.enumerated(*chances)
+    pi, ref = (onp.array(each) / 10 for each in chances)
+
+    def of(logits):
+        log_pi = logits - np.log(np.sum(np.exp(logits)))
+        return np.sum(np.exp(log_pi) * (log_pi - np.log(ref)))
+
+    value, slope = kl.divergence(case, which)
+    assert value == pytest.approx(of(onp.log(pi)))
+    assert slope == pytest.approx(grad(of)(onp.log(pi)))
+
+
+def test_every_identity_is_broken_by_something():
+    for use, contract in kl.USES.items():
+        functions = [bug.function for bug in BUGS] + [lambda lp, ref: np.mean(lp - ref) ** 2]
+        functions += [lambda lp, ref: np.ones(lp.shape) * np.mean(lp), lambda lp, ref: ref - lp]
+        functions += [lambda lp, ref: -getval(lp - ref) * lp]
+        seen = [audit.kl_estimate(f, use=use).identities for f in functions]
+        broken = {name for states in seen for name, state in states.items() if state != "holds"}
+        assert broken == {identity.name for identity in contract.identities}
+
+
+def test_another_use_is_a_question():
+    with pytest.raises(ValueError, match="use is one of number, loss, reward; got 'metric'"):
+        audit.kl_estimate(zoo.k3, use="metric")

@@ -1,0 +1,96 @@
+"""Arrays of NumPy and of autograd; those of PyTorch and JAX stand in tests/peers."""
+
+import functools
+import subprocess
+import sys
+from types import ModuleType
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+from rlhf_lab.audit import libraries
+from rlhf_lab.audit.libraries import NUMPY
+
+
+def scope(**names):
+    """A function that was written where these names are known."""
+    space = dict(names)
+    exec("def function(x): return x", space)
+    return space["function"]
+
+
+def test_numpy_makes_reads_and_differentiates():
+    assert NUMPY.name == "NumPy"
+    assert all(NUMPY.holds(value) for value in (np.zeros(2), np.float32(1), 1.0, 1, True, [1.0]))
+    assert not NUMPY.holds(Fake("torch"))
+    assert NUMPY.numbers([1, 2]).tolist() == [1, 2]
+    assert NUMPY.stack([1.0, 2.0]).tolist() == [1.0, 2.0]
+    left, right = np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    slopes = NUMPY.gradient(lambda a, b: anp.sum(a**2 * b), [left, right])
+    np.testing.assert_allclose(slopes, [2 * left * right, left**2])
+
+
+def test_a_list_of_numbers_keeps_its_gradient():
+    (slope,) = NUMPY.gradient(lambda x: NUMPY.stack([x[0] ** 2, 3 * x[1]]), [np.array([2.0, 5.0])])
+    np.testing.assert_allclose(slope, [4.0, 3.0])
+
+
+def test_what_nobody_imported_is_not_imported():
+    code = (
+        "import sys; from rlhf_lab import audit; from rlhf_lab.audit.zoo import pairs; audit.dpo_loss(pairs.dpo_loss)"
+    )
+    code += "; print(sorted({'torch', 'jax', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+class Fake(ModuleType):
+    """A library that has the names which are looked for."""
+
+    Tensor = Array = type("Tensor", (), {})
+    tensor = stack = staticmethod(np.array)
+
+    @property
+    def numpy(self):
+        return self
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    for name in ("torch", "jax"):
+        monkeypatch.setitem(sys.modules, name, Fake(name))
+    Fake.asarray = staticmethod(np.asarray)
+    return sys.modules["torch"], sys.modules["jax"]
+
+
+def names(function):
+    return [library.name for library in libraries.libraries(function)]
+
+
+def test_the_library_that_a_function_names_comes_first(fakes):
+    torch, jax = fakes
+    assert names(scope()) == ["NumPy", "PyTorch", "JAX"]
+    assert names(scope(jnp=jax)) == ["JAX", "NumPy", "PyTorch"]
+    assert names(scope(F=ModuleType("torch.nn.functional"))) == ["PyTorch", "NumPy", "JAX"]
+    assert names(functools.partial(scope(torch=torch), 1)) == ["PyTorch", "NumPy", "JAX"]
+    assert names(functools.wraps(scope(jax=jax))(lambda x: x)) == ["JAX", "NumPy", "PyTorch"]
+    assert names(np.add) == ["NumPy", "PyTorch", "JAX"]
+
+
+def test_objects_are_looked_up_where_their_call_was_written(fakes):
+    space = {"torch": fakes[0]}
+    exec("class Loss:\n    def __call__(self, x): return x\n    def forward(self, x): return x", space)
+    assert names(space["Loss"]()) == ["PyTorch", "NumPy", "JAX"]
+    del space["Loss"].forward
+    assert names(space["Loss"]()) == ["PyTorch", "NumPy", "JAX"]
+
+
+def test_a_module_is_called_through_its_forward():
+    class Module:
+        def forward(self, x):
+            return x
+
+    module = Module()
+    assert libraries.written(module) == module.forward
+    assert libraries.written(np.add) is np.add

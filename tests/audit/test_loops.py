@@ -1,0 +1,131 @@
+"""The audits of chance, labels and costs in loops."""
+
+import random
+
+import numpy as np
+import pytest
+
+from rlhf_lab import audit
+from rlhf_lab.audit.zoo import ZOO, loops
+from rlhf_lab.methods import dril
+
+AUDITS = ("bootstrap_weights", "worker_rngs", "dagger_labels", "dril_cost")
+BUGS = [bug for bug in ZOO if bug.audit in AUDITS]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_bugs_have_names(bug):
+    report = audit.AUDITS[bug.audit](bug.function)
+    assert (report.ok, report.verdict, report.told, report.where) == (False, bug.name, bug.told, bug.where)
+    assert report.smallest
+
+
+def remembered(seed, workers, memory=[]):  # noqa: B006 (it keeps something from an earlier call)
+    memory.append(len(memory))
+    return [np.random.default_rng([seed, memory[-1], i]) for i in range(workers)]
+
+
+RIGHT = {
+    "bootstrap_weights": {
+        "the book's": loops.bootstrap_weights,
+        "Poisson": lambda rng, members, n: rng.poisson(1, (members, n)),
+        "with replacement": lambda rng, k, n: rng.multinomial(n, np.ones(n) / n, size=k),
+        "Bayesian, from a seed": lambda seed, n_models, n: np.random.default_rng(seed).exponential(size=(n_models, n)),
+        "coins": lambda rng, members, n: 2.0 * (rng.random((members, n)) < 0.5),
+        "pairs first": lambda generator, num_members, num_pairs: generator.poisson(1, (num_pairs, num_members)),
+        "one by one": lambda rng, members, n: [[2 * int(rng.random() < 0.5) for _ in range(n)] for _ in range(members)],
+        "integers": lambda rng, members, n: 2 * rng.integers(0, 2, (members, n)),
+    },
+    "worker_rngs": {
+        "the book's": loops.worker_rngs,
+        "spawned": lambda seed, n_workers: np.random.default_rng(seed).spawn(n_workers),
+        "lists of seeds": lambda seed, workers: [np.random.default_rng([seed, i]) for i in range(workers)],
+        "of Python": lambda seed, workers: [random.Random(f"{seed}-{i}") for i in range(workers)],
+        "sequences": lambda seed, n: np.random.SeedSequence(seed).spawn(n),
+        "numbers": lambda seed, n: np.random.SeedSequence(seed).generate_state(n),
+        "old generators": lambda seed, n_envs: [np.random.RandomState(1000 * seed + i) for i in range(n_envs)],
+        "jumped": lambda seed, n: [np.random.Generator(np.random.PCG64(seed).jumped(i + 1)) for i in range(n)],
+    },
+    "dagger_labels": {
+        "the book's": loops.dagger_labels,
+        "without the student": lambda obs, expert: [expert(o) for o in obs],
+        "with states": lambda states, expert_policy, policy: (states, expert_policy(states)),
+        "a list": lambda states, teacher, learner: [int(teacher(s)) for s in states],
+        "an array": lambda observations, oracle, agent: np.array([oracle(o) for o in observations]),
+        "asked for nothing": lambda states, expert, student: (student(states), expert(states))[1],
+        "another order": lambda student, expert, states: expert(states),
+        "by keyword": lambda states, *, expert, student=None: expert(states),
+    },
+    "dril_cost": {
+        "the book's": loops.dril_cost,
+        "of the package": lambda probs, actions: (
+            dril.disagreement(probs)[np.arange(len(actions)), actions]
+            if hasattr(dril, "disagreement")
+            else probs[:, np.arange(len(actions)), actions].var(0)
+        ),
+        "of probabilities": lambda probs, actions: probs[:, np.arange(len(actions)), actions].var(0),
+        "less 1": lambda logp, a: np.exp(logp[:, np.arange(len(a)), a]).var(0, ddof=1),
+        "deviation": lambda log_probs, actions: np.exp(log_probs[:, np.arange(len(actions)), actions]).std(0),
+        "mean": lambda log_probs, actions: np.exp(log_probs[:, np.arange(len(actions)), actions]).var(0).mean(),
+        "loop": lambda log_probs, actions: [
+            np.var([np.exp(member[i, a]) for member in log_probs]) for i, a in enumerate(actions)
+        ],
+        "squares": lambda ensemble_log_probs, actions: (
+            ((p := np.exp(np.take_along_axis(ensemble_log_probs, actions[None, :, None], 2)[..., 0])) ** 2).mean(0)
+            - p.mean(0) ** 2
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "which"), [(name, which) for name in RIGHT for which in RIGHT[name]])
+def test_right_functions_pass(name, which):
+    report = audit.AUDITS[name](RIGHT[name][which])
+    assert report.ok, str(report)
+    assert set(report.identities.values()) <= {"holds"}
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "verdict", "words"),
+    [
+        ("bootstrap_weights", lambda rng, members, n: rng.random((members, n)) < 0.5, "single or nothing", "0.5"),
+        ("bootstrap_weights", lambda rng, members, n: rng.normal(1, 1, (members, n)), "wrong", "the smallest is -"),
+        ("bootstrap_weights", lambda rng, members, n: 3 * rng.random((members, n)), "wrong", "their mean is 1."),
+        ("bootstrap_weights", lambda rng, members, n: rng.random(n), "not audited", "it returns shape (60,)"),
+        ("bootstrap_weights", lambda rng: rng, "not audited", "It takes (rng)"),
+        ("bootstrap_weights", lambda rng, members, n: "2", "not audited", "returns shape"),
+        ("bootstrap_weights", lambda rng, members, n: "two", "not audited", "It returns str"),
+        ("worker_rngs", lambda seed, n: [np.random.default_rng(seed)] * n, "one seed for all workers", "two workers"),
+        ("worker_rngs", lambda seed, n: [np.random.default_rng() for _ in range(n)], "wrong", "other streams again"),
+        ("worker_rngs", remembered, "wrong", "other streams again"),
+        ("worker_rngs", lambda seed, n: range(seed, seed + n), "seeds of workers overlap", "seeds 0 and 1"),
+        ("worker_rngs", lambda seed, n: [np.random.default_rng(seed)], "not audited", "returns 1 generators"),
+        ("worker_rngs", lambda seed, n: 1 / 0, "not audited", "It raises ZeroDivisionError"),
+        ("dagger_labels", lambda s, e, p: np.where(s > 5, e(s), p(s)), "labels of the student", "of 8 labels"),
+        ("dagger_labels", lambda s, e, p: e(s + 1), "wrong", "neither the expert's"),
+        ("dagger_labels", lambda s, e, p: e(s)[:3], "not audited", "it returns shape (3,)"),
+        ("dagger_labels", 7, "not audited", "pass the function itself"),
+        (
+            "dril_cost",
+            lambda lp, a: -np.exp(lp[:, np.arange(len(a)), a]).std(0),
+            "disagreement rewarded",
+            "it gives [-",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(name, function, verdict, words):
+    report = audit.AUDITS[name](function)
+    assert not report.ok
+    assert report.verdict == verdict
+    assert words in str(report)
+
+
+def test_every_check_can_break():
+    seen = [audit.AUDITS[bug.audit](bug.function).identities for bug in BUGS]
+    broken = {what for states in seen for what, state in states.items() if state != "holds"}
+    every = {what for states in seen for what in states}
+    assert every - broken == {
+        "no weight is negative",  # in the test above, as the next two
+        "the same seed is the same run",
+        "every label is what the expert does in that state",
+    }

@@ -1,0 +1,195 @@
+"""The audit of generalised advantage estimates: bugs by name, what is right in many layouts."""
+
+import numpy as np
+import pytest
+
+from rlhf_lab import audit
+from rlhf_lab.audit import traces
+from rlhf_lab.audit.zoo import ZOO, returns
+from rlhf_lab.methods import actor_critic
+
+BUGS = [bug for bug in ZOO if bug.audit == "gae"]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_bugs_have_names(bug):
+    report = audit.gae(bug.function)
+    assert (report.ok, report.verdict, report.told, report.where) == (False, bug.name, bug.told, bug.where)
+
+
+def cleanrl(rewards, values, dones, next_value, next_done, gamma=0.99, gae_lambda=0.95):
+    advantages, last = np.zeros_like(rewards), 0
+    for t in reversed(range(len(rewards))):
+        live = 1.0 - (next_done if t == len(rewards) - 1 else dones[t + 1])
+        after = next_value if t == len(rewards) - 1 else values[t + 1]
+        last = rewards[t] + gamma * after * live - values[t] + gamma * gae_lambda * live * last
+        advantages[t] = last
+    return advantages, advantages + values
+
+
+def spinning_up(rews, vals, gamma, lam):
+    deltas, found, last = rews + gamma * vals[1:] - vals[:-1], np.zeros_like(rews), 0
+    for t in reversed(range(len(rews))):
+        found[t] = last = deltas[t] + gamma * lam * last
+    return found
+
+
+def lists(rewards, values, gamma=0.99, lam=0.95):
+    advantages, last = [], 0.0
+    for t in reversed(range(len(rewards))):
+        after = values[t + 1] if t + 1 < len(values) else 0.0
+        last = rewards[t] + gamma * after - values[t] + gamma * lam * last
+        advantages.insert(0, last)
+    return advantages
+
+
+def with_dones(rewards, values, dones, last_value, gamma, lam, cut=True, bootstrap=True, live_value=False):
+    advantages, last = np.zeros(len(rewards)), 0
+    for t in reversed(range(len(rewards))):
+        after = bootstrap * last_value if t == len(rewards) - 1 else values[t + 1]
+        live = 1 - dones[t]
+        last = rewards[t] + gamma * after * (1 if live_value else live) - values[t] + gamma * lam * live**cut * last
+        advantages[t] = last
+    return advantages
+
+
+def returns_by_masks(next_value, rewards, masks, values, gamma=0.99, tau=0.95):
+    values, last, found = np.concatenate([values, [next_value]]), 0, []
+    for t in reversed(range(len(rewards))):
+        delta = rewards[t] + gamma * values[t + 1] * masks[t] - values[t]
+        last = delta + gamma * tau * masks[t] * last
+        found.insert(0, last + values[t])
+    return found
+
+
+def whitened(values, rewards, response_mask):
+    values, rewards, found = values * response_mask, rewards * response_mask, []
+    last, length = 0, rewards.shape[1]
+    for t in reversed(range(length)):
+        after = values[:, t + 1] if t < length - 1 else 0.0
+        last = rewards[:, t] + after - values[:, t] + 0.95 * last
+        found.append(last)
+    advantages = np.stack(found[::-1], axis=1)
+    mean = (advantages * response_mask).sum() / response_mask.sum()
+    variance = ((advantages - mean) ** 2 * response_mask).sum() / (response_mask.sum() - 1)
+    return (advantages - mean) / np.sqrt(variance + 1e-8) * response_mask, advantages + values
+
+
+def skipping(token_level_rewards, values, response_mask, gamma, lam):
+    """Padding is skipped, and its own numbers stand on it."""
+    last, after, found = 0, 0, []
+    for t in reversed(range(values.shape[1])):
+        delta = token_level_rewards[:, t] + gamma * after - values[:, t]
+        new, mask = delta + gamma * lam * last, response_mask[:, t]
+        after = values[:, t] * mask + (1 - mask) * after
+        last = new * mask + (1 - mask) * last
+        found.append(last)
+    return np.stack(found[::-1], axis=1)
+
+
+def next_values(rewards, values, next_values, terminated, gamma, lam):
+    delta, last = rewards + gamma * next_values * (1 - terminated) - values, 0
+    found = np.zeros_like(rewards)
+    for t in reversed(range(rewards.shape[1])):
+        found[:, t] = last = delta[:, t] + gamma * lam * (1 - terminated[:, t]) * last
+    return found
+
+
+def longer_with_flags(rewards, values, dones, gamma, lam):
+    found, last = np.zeros(rewards.shape), 0
+    for t in reversed(range(rewards.shape[1])):
+        live = ~dones[:, t]
+        delta = rewards[:, t] + gamma * values[:, t + 1] * live - values[:, t]
+        found[:, t] = last = delta + gamma * lam * live * last
+    return found
+
+
+def powers(r, v, mask, gamma, lam):
+    """A matrix of powers in place of a sweep."""
+    after = np.concatenate([(v * mask)[:, 1:], 0 * v[:, :1]], axis=1)
+    steps = np.arange(r.shape[1])
+    apart = steps[None] - steps[:, None]
+    weights = np.where(apart >= 0, (gamma * lam) ** np.maximum(apart, 0), 0.0)
+    return ((r + gamma * after - v) * mask) @ weights.T * mask
+
+
+RIGHT = {
+    returns.gae: "",
+    actor_critic.gae: "",
+    cleanrl: "time comes first, (T, N); flags mark the first step of an episode, and what comes after the last one",
+    spinning_up: "values hold one more, behind the last step, (N, T + 1)",
+    lists: "one trajectory at a time, (T,)",
+    with_dones: "one trajectory at a time, (T,); flags mark the last step of an episode",
+    returns_by_masks: "advantages plus values: these are the returns",
+    whitened: "no parameter lambda: 0.95, worked out from its values, is fixed inside it",
+    skipping: "",
+    next_values: "the next value of every step is handed over; flags mark the last step of an episode",
+    longer_with_flags: "values hold one more, behind the last step, (N, T + 1); flags mark the last step of an episode",
+    powers: "",
+}
+
+
+@pytest.mark.parametrize("function", RIGHT, ids=lambda function: function.__name__)
+def test_right_estimates_pass_with_their_layout(function):
+    report = audit.gae(function)
+    assert report.ok, str(report)
+    assert not RIGHT[function] or any(RIGHT[function] in told for told in report.conventions), report.conventions
+    assert set(report.identities.values()) <= {"holds"}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"cut": False}, "errors of padding"),
+        ({"bootstrap": False}, "bootstrap forgotten"),
+        ({"live_value": True}, "value behind the end"),
+        ({"live_value": True, "cut": False}, "ends ignored"),
+    ],
+)
+def test_bugs_at_the_ends_of_episodes(change, name):
+    def wrong(rewards, values, dones, last_value, gamma, lam):
+        return with_dones(rewards, values, dones, last_value, gamma, lam, **change)
+
+    assert audit.gae(wrong).verdict == name
+
+
+def test_bugs_in_other_layouts():
+    def forward(rewards, values, dones, next_value, next_done, gamma, gae_lambda):
+        found, last = np.zeros_like(rewards), 0
+        for t in range(len(rewards)):
+            live = 1.0 - (next_done if t == len(rewards) - 1 else dones[t + 1])
+            after = next_value if t == len(rewards) - 1 else values[t + 1]
+            found[t] = last = rewards[t] + gamma * after * live - values[t] + gamma * gae_lambda * live * last
+        return found
+
+    def monte_carlo(rews, vals, gamma, lam):
+        return spinning_up(rews, vals, gamma, 1.0)
+
+    assert audit.gae(forward).verdict == "swept forward"
+    assert audit.gae(monte_carlo).verdict == "lambda missing"
+
+
+def test_every_identity_is_broken_by_something():
+    seen = [audit.gae(bug.function).identities for bug in BUGS]
+    mixed = audit.gae(
+        lambda rewards, values, mask, gamma, lam: returns.gae(rewards, values, mask, gamma, lam).mean(0) * mask
+    )
+    broken = {name for states in [*seen, mixed.identities] for name, state in states.items() if state != "holds"}
+    assert broken == {identity.name for identity in traces.ANSWERS}
+    seen = []
+    for change in ({"cut": False}, {"bootstrap": False}, {"live_value": True}):
+        seen.append(
+            audit.gae(lambda rewards, values, dones, last_value, gamma, lam, c=change: with_dones(
+                rewards, values, dones, last_value, gamma, lam, **c)).identities
+        )  # fmt: skip
+    broken = {name for states in seen for name, state in states.items() if state != "holds"}
+    assert broken >= {identity.name for identity in traces.EPISODES} - {
+        "a reward is not heard of by what comes after it",
+        "rows have nothing to do with each other",
+    }
+
+
+def test_a_function_that_takes_something_else_is_told():
+    report = audit.gae(lambda rewards: rewards)
+    assert report.verdict == "not audited"
+    assert "It takes (rewards)" in report.told
