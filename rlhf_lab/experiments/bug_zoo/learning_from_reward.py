@@ -17,7 +17,7 @@ from rlhf_lab.models import lm
 from rlhf_lab.numerics.autodiff import Array, log_prob_of
 from rlhf_lab.numerics.optim import Outcome, Params
 
-PROMPTS, ANSWERS, CLIP, LAMBDA, VALUE_WEIGHT, PASSES, MINIBATCH = 64, 4, 0.2, 0.95, 0.1, 2, 128
+PROMPTS, ANSWERS, CLIP, LAMBDA, VALUE_WEIGHT, PASSES, MINIBATCH = 32, 4, 0.2, 0.95, 0.1, 2, 64
 STEP_SIZE = 0.01
 Function = Callable[..., Array]
 

@@ -21,7 +21,7 @@ from rlhf_lab.worlds.phrase_world import EOS, PROMPTS, START, VOCAB
 from rlhf_lab.worlds.token_mdp import TokenMDP
 
 HORIZON, BETA = 4, 0.5
-POINTS = (1, 2, 3, 5, 8, 12, 18, 26, 36, 48, 64, 80)  # rounds after which a run is looked at
+POINTS = (1, 2, 3, 5, 8, 12, 16, 22, 30, 40, 50, 64)  # rounds after which a run is looked at
 PAIRS = 1024  # comparisons of a seed
 NETWORK = recurrent.Recurrent(VOCAB, hidden=16, eos=EOS)
 CRITIC = critics.RecurrentCritic(NETWORK)
