@@ -18,7 +18,7 @@ from rlhf_lab.experiments.bug_zoo.world import (
     corpus,
     curves,
     law,
-    of_policy,
+    lengths,
     pretrained,
     read,
 )
@@ -32,7 +32,7 @@ from rlhf_lab.numerics.optim import Outcome, Params
 from rlhf_lab.worlds.phrase_world import EOS, PROMPTS, VOCAB
 
 BATCH = 128
-STEP_SIZES = {"DPO": 0.01, "reward model": 0.03, "SFT": 0.03}
+STEP_SIZES = {"DPO": 0.01, "reward model": 0.02, "SFT": 0.05}
 JUDGE = reward_models.Network(NETWORK)
 Function = Callable[..., Array]
 LOGGED: dict[Function, Callable[..., tuple[Array, ...]]] = {  # what its logger gets in place of policy and reference
@@ -108,7 +108,7 @@ def imitation(seeds: Seeds, loss: Function = tokens.sft_loss) -> Numbers:
     rows = np.argmax(np.all(prompts[:, None] == PROMPTS, axis=-1), axis=-1)
     size = lm.count_responses(VOCAB, HORIZON, EOS)
     counts = checks.tally(rows * size + lm.answer_index(answers, VOCAB, EOS), size=len(PROMPTS) * size)
-    counts = np.reshape(counts, (len(PROMPTS), size))
+    counts, task = np.reshape(counts, (len(PROMPTS), size)), pretrained()[0]
     asked = np.sum(counts, axis=-1)
     with np.errstate(divide="ignore"):
         log_people = np.log(counts / asked[:, None])
@@ -121,12 +121,10 @@ def imitation(seeds: Seeds, loss: Function = tokens.sft_loss) -> Numbers:
     def exact(params: Params) -> Numbers:
         def look(log_pi: Array) -> Array:
             nats = np.matmul(lm.kl(log_people, log_pi), asked / np.sum(asked))
-            entropy = pretrained()[0].mean(lm.entropy(log_pi))
-            return np.array([nats, entropy])
+            entropy, length = lm.entropy(log_pi), np.matmul(np.exp(log_pi), lengths())
+            return np.array([nats, task.mean(entropy), task.mean(length), law(log_pi)["true reward"]])
 
-        gap, entropy = pretrained()[0].each(NETWORK, params, look).T
-        found = of_policy(params)
-        return {"gap": gap, "entropy": entropy, "length": found["true length"], "reward": found["true reward"]}
+        return dict(zip(("gap", "entropy", "length", "reward"), task.each(NETWORK, params, look).T, strict=True))
 
     def batches(params: Params, rng: Generator) -> Iterable[Any]:
         yield rng.choice(len(prompts), BATCH, replace=False)

@@ -8,8 +8,8 @@ import autograd.numpy as np
 from autograd.tracer import getval
 from numpy.random import Generator
 
-from rlhf_lab.audit.zoo import policies, returns
-from rlhf_lab.experiments.bug_zoo.world import BETA, CRITIC, NETWORK, Seeds, curves, pretrained
+from rlhf_lab.audit.zoo import policies, returns, tokens
+from rlhf_lab.experiments.bug_zoo.world import BETA, CRITIC, NETWORK, Seeds, curves, of_policy, pretrained, read
 from rlhf_lab.experiments.runner import Numbers
 from rlhf_lab.methods import actor_critic, policy_gradient, telemetry
 from rlhf_lab.methods.rollouts import Rollout, described, rollout, stack
@@ -18,7 +18,8 @@ from rlhf_lab.numerics.autodiff import Array, log_prob_of
 from rlhf_lab.numerics.optim import Outcome, Params
 
 PROMPTS, ANSWERS, CLIP, LAMBDA, VALUE_WEIGHT, PASSES, MINIBATCH = 32, 4, 0.2, 0.95, 0.1, 2, 64
-STEP_SIZE = 0.01
+TEMPERATURE = 0.7
+STEP_SIZES = {"RLOO": 0.02, "GRPO": 0.02, "PPO": 0.01}
 Function = Callable[..., Array]
 
 
@@ -67,7 +68,35 @@ def reinforce(seeds: Seeds, advantages: Function = returns.rloo) -> Numbers:
         log_pi = lm.log_prob(NETWORK, params, seen.prompt, seen.response)
         return Outcome(policy_gradient.reinforce_loss(log_pi, advantage), told)
 
-    return curves(loss, stack([start] * len(seeds)), collect, seeds, STEP_SIZE)
+    return curves(loss, stack([start] * len(seeds)), collect, seeds, STEP_SIZES["RLOO"])
+
+
+def at_temperature(seeds: Seeds, log_probs: Function = tokens.log_probs_at) -> Numbers:
+    """Return the curves of RLOO whose policy is sampled at a temperature; the distance is that of what is sampled."""
+    task, start = pretrained()
+
+    def sampled(params: Params) -> Params:
+        return params | {"readout": params["readout"] / TEMPERATURE}
+
+    def score(params: Params, seen: Rollout) -> Array:
+        return np.sum(log_probs(*read(params, seen.prompt, seen.response), TEMPERATURE), axis=-1)
+
+    def collect(params: Params, rng: Generator) -> Iterable[Any]:
+        seen = rollout(task, NETWORK, sampled(params), PROMPTS, rng, ANSWERS)
+        log_pi = score(params, seen)
+        log_ratio = log_pi - np.sum(seen.log_pi_0, axis=-1)
+        advantage = np.reshape(returns.rloo(by_groups(seen.reward - BETA * log_ratio)), log_pi.shape)
+        told = {"reward": np.mean(seen.reward, axis=-1), "KL": np.mean(log_ratio, axis=-1)}
+        yield seen, advantage, told | described(log_pi, seen.mask)
+
+    def loss(params: Params, batch: Any) -> Outcome:
+        seen, advantage, told = batch
+        return Outcome(policy_gradient.reinforce_loss(score(params, seen), advantage), told)
+
+    def exact(params: Params) -> Numbers:
+        return of_policy(sampled(params))
+
+    return curves(loss, stack([start] * len(seeds)), collect, seeds, STEP_SIZES["RLOO"], exact)
 
 
 def with_kl(seeds: Seeds, kl: Function = policies.k2) -> Numbers:
@@ -84,7 +113,7 @@ def with_kl(seeds: Seeds, kl: Function = policies.k2) -> Numbers:
         price = np.mean(kl(log_pi, np.sum(seen.log_pi_0, axis=-1)), axis=-1)
         return Outcome(policy_gradient.reinforce_loss(log_pi, advantage) + BETA * price, told)
 
-    return curves(loss, stack([start] * len(seeds)), collect, seeds, STEP_SIZE)
+    return curves(loss, stack([start] * len(seeds)), collect, seeds, STEP_SIZES["RLOO"])
 
 
 def grpo(seeds: Seeds, loss: Function = policies.grpo_loss) -> Numbers:
@@ -104,7 +133,7 @@ def grpo(seeds: Seeds, loss: Function = policies.grpo_loss) -> Numbers:
         moved = telemetry.of_step(getval(log_pi), log_old, seen.mask, CLIP)
         return Outcome(loss(log_pi, log_old, log_ref, advantage, seen.mask, CLIP, BETA), told | moved)
 
-    return curves(mean, stack([start] * len(seeds)), collect, seeds, STEP_SIZE)
+    return curves(mean, stack([start] * len(seeds)), collect, seeds, STEP_SIZES["GRPO"])
 
 
 def unmasked(params: Params, seen: Rollout) -> Array:
@@ -150,7 +179,7 @@ def ppo(
         both = policy + VALUE_WEIGHT * value_loss(values, batch.returns, batch.mask)
         return Outcome(both, told | moved)
 
-    return curves(total, stack([CRITIC.head(start)] * len(seeds)), collect, seeds, STEP_SIZE)
+    return curves(total, stack([CRITIC.head(start)] * len(seeds)), collect, seeds, STEP_SIZES["PPO"])
 
 
 whitened = partial(ppo, whiten=returns.whiten)
