@@ -133,6 +133,6 @@ def test_a_stored_run_comes_out_again():
     assert {value.shape for runs in kept.values() for run in runs.values() for value in run.values()} == {
         (20, len(world.POINTS))
     }
-    again = study.rounded(study.runs("SFT")["healthy"](tuple(range(5))))
+    again = study.rounded(study.runs("SFT")["healthy"](tuple(range(10))))
     for name, value in again.items():
-        assert value == pytest.approx(kept["SFT"]["healthy"][name][:5], rel=2e-3, abs=1e-6), name
+        assert value == pytest.approx(kept["SFT"]["healthy"][name][:10], rel=2e-3, abs=1e-6), name
