@@ -10,6 +10,7 @@ import rlhf_lab
 PROG = "python -m rlhf_lab"
 COMMANDS = {  # name: (one line, the module whose `main` runs it; it is imported when it is asked for)
     "rank": ("rank items from comparisons in a file, with intervals", "rlhf_lab.leaderboard.__main__"),
+    "audit": ("hear what is wrong with a loss of yours", "rlhf_lab.audit.__main__"),
     "experiments": ("run the studies that are too long for a page of the book", "rlhf_lab.experiments.__main__"),
 }
 
