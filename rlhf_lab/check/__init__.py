@@ -129,12 +129,13 @@ def misclick_loss(function: Function) -> None:
     _report(_kinds_of_feedback.MISCLICK_LOSS, function)
 
 
-def borda(function: Function) -> None:
-    """Check f(matrix): the Borda count of each answer, shape (A,).
+def pooled_borda(function: Function) -> None:
+    """Check f(matrix, other, w): the Borda count of each answer among the people of two crowds, shape (A,).
 
-    `matrix` (A, A) holds the share of people P[a, b] that prefers a to b; P[a, b] + P[b, a] = 1, 1/2 on the diagonal.
+    `matrix` (A, A) holds the share of the first crowd P[a, b] that prefers a to b; P[a, b] + P[b, a] = 1, 1/2 on the
+    diagonal. `other` (A,) are the Borda counts of the second crowd, `w` in (0, 1) is the share of the first.
     """
-    _report(_kinds_of_feedback.BORDA, function)
+    _report(_kinds_of_feedback.POOLED_BORDA, function)
 
 
 def expected_calibration_error(function: Function) -> None:
@@ -242,13 +243,14 @@ def needed_caution(function: Function) -> None:
     _report(_pessimism.NEEDED_CAUTION, function)
 
 
-def optimistic_bonus(function: Function) -> None:
-    """Check f(main, others, features, covariance): ||phi(pi') - phi(pi)|| in the norm of Sigma^-1, shape (M,).
+def uncertain_member(function: Function) -> None:
+    """Check f(main, others, features, covariance, radius, beta): which policy to ask about, an index of shape ().
 
-    `main` (A,) holds the probabilities of pi, `others` (M, A) those of M policies pi', `features` (A, D) of the answers
-    to one prompt, `covariance` (D, D) is Sigma.
+    `main` (A,) holds the probabilities of pi, `others` (M, A) those of M policies, `features` (A, D) of the answers to
+    one prompt, `covariance` (D, D) is Sigma, `radius` that of the confidence set and `beta` the price of a nat. -1 if
+    no policy is in the set.
     """
-    _report(_online.OPTIMISTIC_BONUS, function)
+    _report(_online.UNCERTAIN_MEMBER, function)
 
 
 def best_worst_law(function: Function) -> None:
@@ -276,13 +278,13 @@ def price_paid(function: Function) -> None:
     _report(_online.PRICE_PAID, function)
 
 
-def implicit_reward(function: Function) -> None:
-    """Check f(log_pi, log_pi_0, beta): the implicit reward of each answer, less the mean of its row, shape (N, A).
+def lost_reference(function: Function) -> None:
+    """Check f(log_pi, reward, beta): log pi_0 of the reference for which pi is the Gibbs policy, shape (N, A).
 
-    `log_pi` and `log_pi_0` (N, A) are the log-probabilities of A answers to each of N prompts under policy and
-    reference, `beta` > 0 the weight of the KL term.
+    `log_pi` (N, A) are the log-probabilities of A answers to each of N prompts, `reward` (N, A) their rewards, each
+    row but for a constant, `beta` > 0 the weight of the KL term.
     """
-    _report(_dpo.IMPLICIT_REWARD, function)
+    _report(_dpo.LOST_REFERENCE, function)
 
 
 def dpo_loss(function: Function) -> None:
@@ -303,12 +305,12 @@ def dpo_weight(function: Function) -> None:
     _report(_dpo.DPO_WEIGHT, function)
 
 
-def ipo_target(function: Function) -> None:
-    """Check f(p, tau): the margin at which the expected IPO loss is smallest, shape (N,).
+def ipo_share(function: Function) -> None:
+    """Check f(h, tau): the share of people who prefer the first answer, if IPO ends at the margin h, shape (N,).
 
-    `p` (N,) are the shares of people who prefer the first of two answers, `tau` > 0 the weight of the KL term.
+    `h` (N,) are the margins at which the expected IPO loss is smallest, `tau` > 0 the weight of the KL term.
     """
-    _report(_preference_losses.IPO_TARGET, function)
+    _report(_preference_losses.IPO_SHARE, function)
 
 
 def gpo_loss(function: Function) -> None:

@@ -18,45 +18,40 @@ def sigmoid(z: Array) -> Array:
     return np.exp(-np.logaddexp(0.0, -z))
 
 
-def _centred(reward: Array) -> Array:
-    return np.asarray(reward - reward.mean(axis=1, keepdims=True))
+def _lost_reference(log_pi: Array, reward: Array, beta: float) -> Array:
+    return np.asarray(log_softmax(log_pi - reward / beta))
 
 
-def _implicit_reward(log_pi: Array, log_pi_0: Array, beta: float) -> Array:
-    return _centred(direct.implicit_reward(log_pi, log_pi_0, beta))
-
-
-def _implicit_reward_case(rng: Generator) -> Case:
+def _lost_reference_case(rng: Generator) -> Case:
     shape = wide(rng)
-    return log_probs(rng, *shape), log_probs(rng, *shape), float(rng.choice(BETAS))
+    return log_probs(rng, *shape), tenths(rng, *shape), float(rng.choice(BETAS))
 
 
-def _implicit_reward_mistakes(log_pi: Array, log_pi_0: Array, beta: float) -> dict[str, Any]:
-    ratio = log_pi - log_pi_0
-    reward = beta * ratio
+def _lost_reference_mistakes(log_pi: Array, reward: Array, beta: float) -> dict[str, Any]:
+    left, right = log_pi - reward / beta, _lost_reference(log_pi, reward, beta)
     return {
-        "You forgot beta: multiply the log-ratio by it.": _centred(ratio),
-        "You divide by beta; multiply by it.": _centred(ratio / beta),
-        "The sign is flipped: it is log pi minus log pi_0.": -_centred(reward),
-        "It is not centred: subtract from each row its mean.": reward,
-        "You subtract the mean over the batch axis; each row has a mean of its own.": reward - reward.mean(0),
-        "You subtract one mean from all prompts; each row has a mean of its own.": reward - reward.mean(),
-        "You forgot the reference: subtract log pi_0.": _centred(beta * log_pi),
-        "You divide logarithms; the logarithm of a ratio is their difference.": _centred(beta * log_pi / log_pi_0),
-        "You take the ratio of probabilities; take its logarithm.": _centred(beta * np.exp(ratio)),
-        "You centre under the policy, as an advantage is; subtract the plain mean of each row.": (
-            reward - (np.exp(log_pi) * reward).sum(1, keepdims=True)
+        "You forgot beta: divide the reward by it.": log_softmax(log_pi - reward),
+        "You multiply the reward by beta; divide by it.": log_softmax(log_pi - beta * reward),
+        "The sign is flipped: the policy has the reward in it, so take it away.": log_softmax(log_pi + reward / beta),
+        "It is not normalised: the probabilities of each row sum to 1.": left,
+        "You normalise over the batch axis; each row sums to 1.": np.swapaxes(
+            log_softmax(np.swapaxes(left, 0, 1)), 0, 1
         ),
+        "You subtract from each row its mean; that does not make its probabilities sum to 1.": (
+            left - left.mean(1, keepdims=True)
+        ),
+        "You return probabilities; return their logarithms.": np.exp(right),
+        "You forgot the policy: subtract the reward from log pi.": log_softmax(-reward / beta),
     }
 
 
-IMPLICIT_REWARD = Exercise(
-    "implicit_reward",
+LOST_REFERENCE = Exercise(
+    "lost_reference",
     "one number for each prompt and answer",
-    _implicit_reward,
-    _implicit_reward_case,
-    _implicit_reward_mistakes,
-    traits=lambda log_pi, log_pi_0, beta: {"there is only one prompt": len(log_pi) == 1},
+    _lost_reference,
+    _lost_reference_case,
+    _lost_reference_mistakes,
+    traits=lambda log_pi, reward, beta: {"there is only one prompt": len(log_pi) == 1},
 )
 
 

@@ -100,37 +100,47 @@ MISCLICK_LOSS = Exercise(
 )
 
 
-def _borda_case(rng: Generator) -> Case:
-    count = int(rng.integers(2, 6))
+def _pooled_borda(matrix: Array, other: Array, w: float) -> Array:
+    return np.asarray(w * hidden_context.borda(matrix) + (1 - w) * other)
+
+
+def _shares(rng: Generator, count: int) -> Array:
     upper = np.triu(rng.integers(1, 20, size=(count, count)) / 20, 1)
-    return (upper + np.tril(1 - upper.T, -1) + np.eye(count) / 2,)
+    return np.asarray(upper + np.tril(1 - upper.T, -1) + np.eye(count) / 2)
 
 
-def _borda_mistakes(matrix: Array) -> dict[str, Any]:
-    count = len(matrix)
+def _pooled_borda_case(rng: Generator) -> Case:
+    count = int(rng.integers(2, 6))
+    other = np.round(hidden_context.borda(_shares(rng, count)), 3)
+    return _shares(rng, count), other, float(rng.choice([0.2, 0.3, 0.75]))
+
+
+def _pooled_borda_mistakes(matrix: Array, other: Array, w: float) -> dict[str, Any]:
+    count, first = len(matrix), hidden_context.borda(matrix)
+    majority = (matrix > 0.5) + 0.5 * (matrix == 0.5)
     return {
-        "You average the columns: how often an answer loses. P[a, b] is the share that prefers a.": matrix.mean(0),
+        "You average the columns: how often an answer loses. P[a, b] is the share that prefers a.": (
+            w * matrix.mean(0) + (1 - w) * other
+        ),
         "You leave the answer itself out; here the opponent is any of the A, and a tie with oneself counts 1/2.": (
-            matrix.sum(1) - 0.5
-        )
-        / (count - 1),
-        "You add up; the Borda count is the mean.": matrix.sum(1),
-        "You count majorities; the Borda count is the mean of the shares.": (
-            (matrix > 0.5) + 0.5 * (matrix == 0.5)
-        ).mean(1),
-        "You average log-odds; average the shares.": np.log(matrix / (1 - matrix)).mean(1),
-        "You weigh all answers together: return one number for each answer.": matrix.mean(),
-        "You return the utilities; the Borda count is the mean of a row.": hidden_context.fit_utility(matrix),
+            w * (matrix.sum(1) - 0.5) / (count - 1) + (1 - w) * other
+        ),
+        "You add up; the Borda count is the mean.": w * matrix.sum(1) + (1 - w) * other,
+        "You count majorities; the Borda count is the mean of the shares.": w * majority.mean(1) + (1 - w) * other,
+        "Both crowds count the same with you; the first is a share w of all people.": (first + other) / 2,
+        "The shares are swapped: w belongs to the crowd whose matrix you have.": (1 - w) * first + w * other,
+        "You add the counts of the two crowds; average them, with their shares.": first + other,
+        "You forgot the second crowd, of whom you have only the counts.": first,
     }
 
 
-BORDA = Exercise(
-    "borda",
+POOLED_BORDA = Exercise(
+    "pooled_borda",
     "one number for each answer",
-    hidden_context.borda,
-    _borda_case,
-    _borda_mistakes,
-    traits=lambda matrix: {"there are two answers": len(matrix) == 2},
+    _pooled_borda,
+    _pooled_borda_case,
+    _pooled_borda_mistakes,
+    traits=lambda matrix, other, w: {"there are two answers": len(matrix) == 2},
 )
 
 

@@ -7,48 +7,81 @@ from numpy.random import Generator
 
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths, wide
 from rlhf_lab.methods import pessimism, questions
-from rlhf_lab.models import gibbs
+from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics.autodiff import Array
 
 
-def _optimistic_bonus(main: Array, others: Array, features: Array, covariance: Array) -> Array:
-    return pessimism.uncertainty(others @ features, main @ features, covariance)
+def _member(width: Array, inside: Array) -> Array:
+    return np.where(inside.any(), np.where(inside, width, -1.0).argmax(), -1)
 
 
-def _optimistic_bonus_case(rng: Generator) -> Case:
+def _uncertain_member(
+    main: Array, others: Array, features: Array, covariance: Array, radius: float, beta: float
+) -> Array:
+    width = pessimism.uncertainty(others @ features, main @ features, covariance)
+    return _member(width, radius * width >= beta * lm.kl(np.log(others), np.log(main)))
+
+
+def _uncertain_member_case(rng: Generator) -> Case:
     size, answers = wide(rng)
-    answers, count = answers + 1, int(rng.integers(2, 5))
+    answers, count = answers + 1, int(rng.integers(5, 9))
     compared = tenths(rng, size + 2, size)
-    main, *others = np.exp(log_probs(rng, count + 1, answers))
+    main, *rest = np.exp(log_probs(rng, count + 1, answers))
+    others, features = np.array(rest), tenths(rng, answers, size)
     covariance = np.round(pessimism.offline_covariance(compared, 0.5), 2)
-    return main, np.array(others), tenths(rng, answers, size), covariance
+    width = pessimism.uncertainty(others @ features, main @ features, covariance)
+    beta = float(rng.choice((0.2, 0.5, 2.0)))
+    least = np.sort(beta * lm.kl(np.log(others), np.log(main)) / width)  # radii from which each of them is a member
+    radius = least[0] / 2 if rng.random() < 0.3 else least[:4].mean()
+    return main, others, features, covariance, float(np.round(radius, 3)), beta
 
 
-def _optimistic_bonus_mistakes(main: Array, others: Array, features: Array, covariance: Array) -> dict[str, Any]:
+def _uncertain_member_mistakes(
+    main: Array, others: Array, features: Array, covariance: Array, radius: float, beta: float
+) -> dict[str, Any]:
     away, inverse = (others - main) @ features, np.linalg.inv(covariance)
-    squared = np.einsum("md,de,me->m", away, inverse, away)
-    each = pessimism.uncertainty(features, main @ features, covariance)
+    width = np.sqrt(np.einsum("md,de,me->m", away, inverse, away))
+    turned, plain = np.sqrt(np.einsum("md,de,me->m", away, covariance, away)), np.linalg.norm(away, axis=1)
+    each = others @ pessimism.uncertainty(features, main @ features, covariance)
+    kl, back = lm.kl(np.log(others), np.log(main)), lm.kl(np.log(main), np.log(others))
+    inside = radius * width >= beta * kl
     return {
-        "You forgot the root: the bonus is a norm, not its square.": squared,
-        "You forgot to invert Sigma: what was compared often is certain.": np.sqrt(
-            np.einsum("md,de,me->m", away, covariance, away)
+        "You forgot the set: the most uncertain of all policies may cost more than it is worth.": width.argmax(),
+        "If no policy is in the set, return -1.": np.where(inside, width, width.min() - 1).argmax()
+        if inside.any()
+        else width.argmax(),
+        "You return the most certain member of the set; option 1 asks about the most uncertain one.": _member(
+            1 / width, inside
         ),
-        "That is the plain length: use the norm of Sigma^-1.": np.linalg.norm(away, axis=1),
-        "You took the mean of the bonuses of answers; average the features first, and take one norm.": others @ each,
-        "You forgot the main policy: subtract its mean features first.": pessimism.uncertainty(
-            others @ features, np.zeros(features.shape[1]), covariance
+        "You return the first member of the set; return the most uncertain one.": _member(np.ones(len(width)), inside),
+        "You return how uncertain it is; return its index.": np.where(
+            inside.any(), np.where(inside, width, 0.0).max(), -1
         ),
-        "You return one number for all policies: sum over the features, not over the policies.": np.sqrt(squared.sum()),
+        "You forgot beta: a nat of divergence has a price.": _member(width, radius * width >= kl),
+        "You forgot the radius: multiply the uncertainty by it.": _member(width, width >= beta * kl),
+        "You computed KL(pi || pi'), the other direction: pi' stands first.": _member(
+            width, radius * width >= beta * back
+        ),
+        "You forgot the root: the uncertainty is a norm, not its square.": _member(
+            width, radius * width**2 >= beta * kl
+        ),
+        "You forgot to invert Sigma: what was compared often is certain.": _member(
+            turned, radius * turned >= beta * kl
+        ),
+        "You took the plain length: use the norm of Sigma^-1.": _member(plain, radius * plain >= beta * kl),
+        "You took the mean of the bonuses of answers; average the features first, and take one norm.": _member(
+            each, radius * each >= beta * kl
+        ),
     }
 
 
-OPTIMISTIC_BONUS = Exercise(
-    "optimistic_bonus",
-    "one number for each policy",
-    _optimistic_bonus,
-    _optimistic_bonus_case,
-    _optimistic_bonus_mistakes,
-    traits=lambda main, others, features, covariance: {"there is one feature": features.shape[1] == 1},
+UNCERTAIN_MEMBER = Exercise(
+    "uncertain_member",
+    "one index",
+    _uncertain_member,
+    _uncertain_member_case,
+    _uncertain_member_mistakes,
+    traits=lambda main, others, features, covariance, radius, beta: {"there is one feature": features.shape[1] == 1},
 )
 
 

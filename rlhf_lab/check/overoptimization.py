@@ -89,8 +89,8 @@ def _weighted_mistakes(rewards: Array, weight: float) -> dict[str, Any]:
     return {
         "You add the variance: that rewards disagreement. Subtract it.": mean + weight * variance,
         "You subtract the standard deviation; the charge is for its square.": mean - weight * np.sqrt(variance),
-        "You divide by K - 1; this variance is divided by K.": mean - weight * rewards.var(0, ddof=1),
-        "You forgot to divide the sum of squares by K.": mean - weight * variance * len(rewards),
+        "You divide by M - 1; this variance is divided by M.": mean - weight * rewards.var(0, ddof=1),
+        "You forgot to divide the sum of squares by M.": mean - weight * variance * len(rewards),
         "You forgot lambda.": mean - variance,
         "You forgot the variance: that is the mean.": mean,
         "You subtract from the minimum; begin with the mean.": rewards.min(0) - weight * variance,
@@ -123,7 +123,7 @@ def _disagreement_mistakes(rewards: Array, log_pi: Array) -> dict[str, Any]:
         ).std(),
         "You weigh all answers alike; weigh them with the policy.": apart.mean(),
         "You weigh with log-probabilities: exponentiate log_pi.": log_pi @ apart,
-        "You divide by K - 1; this deviation is divided by K.": pi @ rewards.std(0, ddof=1),
+        "You divide by M - 1; this deviation is divided by M.": pi @ rewards.std(0, ddof=1),
         "You take the range of the members; take their standard deviation.": pi @ np.ptp(rewards, axis=0),
         "You return one number for each answer: take the mean under the policy.": apart,
     }

@@ -13,30 +13,29 @@ from rlhf_lab.methods import direct
 from rlhf_lab.numerics.autodiff import Array
 
 
-def _ipo_target_case(rng: Generator) -> Case:
-    return rng.integers(1, 20, size=int(rng.integers(1, 7))) / 20, float(rng.choice((0.1, 0.25, 2.0)))
+def _ipo_share(h: Array, tau: float) -> Array:
+    return np.asarray(0.5 + tau * h)
 
 
-def _ipo_target_mistakes(p: Array, tau: float) -> dict[str, Any]:
+def _ipo_share_case(rng: Generator) -> Case:
+    p, tau = rng.integers(1, 20, size=int(rng.integers(1, 7))) / 20, float(rng.choice((0.1, 0.25, 2.0)))
+    return direct.ipo_target(p, tau), tau
+
+
+def _ipo_share_mistakes(h: Array, tau: float) -> dict[str, Any]:
     return {
-        "You multiply by tau; divide by it: a high tau keeps pi near pi_0.": (p - 0.5) * tau,
-        "You are off by a factor: of p (h - a)^2 + (1 - p) (h + a)^2, a = 1 / (2 tau), find the minimum.": (
-            (2 * p - 1) / tau
-        ),
-        "You forgot the rejected side: with probability 1 - p the label is turned around.": np.full(
-            p.shape, 1 / (2 * tau)
-        ),
-        "You subtract nothing: people who see no difference, p = 1/2, want no margin.": p / tau,
-        "That is half of it: divide p - 1/2 by tau, not by 2 tau.": (p - 0.5) / (2 * tau),
-        "That is the target of DPO: a logit. IPO's is linear in p.": np.log(p / (1 - p)) / tau,
-        "The sign is flipped: the preferred answer gains.": (0.5 - p) / tau,
-        "You return p itself; return the margin that it asks for.": p,
+        "You divide by tau; multiply by it: with a high tau a small margin tells much.": 0.5 + h / tau,
+        "You are off by a factor: find the p for which p (h - a)^2 + (1 - p) (h + a)^2, a = 1 / (2 tau), has its "
+        "minimum at h.": 0.5 + 2 * tau * h,
+        "You add nothing: a margin of 0 says that people see no difference, p = 1/2.": tau * h,
+        "That is half of it: add tau h to 1/2, not tau h / 2.": 0.5 + tau * h / 2,
+        "That is the share for DPO: a sigmoid. IPO's is linear in h.": sigmoid(tau * h),
+        "The sign is flipped: the share is that of people who prefer the first answer.": 0.5 - tau * h,
+        "You return h itself; return the share that asked for it.": h,
     }
 
 
-IPO_TARGET = Exercise(
-    "ipo_target", "one number for each comparison", direct.ipo_target, _ipo_target_case, _ipo_target_mistakes
-)
+IPO_SHARE = Exercise("ipo_share", "one number for each comparison", _ipo_share, _ipo_share_case, _ipo_share_mistakes)
 
 
 def _logistic(z: Array) -> Array:

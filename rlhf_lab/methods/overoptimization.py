@@ -1,9 +1,9 @@
 """Over-optimisation: a learned reward as a target, over kinds of answers, and what an ensemble of rewards makes of it.
 
     R* reward that people have in mind    r_hat learned reward    pi_0 reference    pi policy
-    k kind of an answer; also a member    K members of an ensemble    lambda weight of the variance    n comparisons
+    k kind of an answer; also a member    M members of an ensemble    lambda weight of the variance    n comparisons
 
-Rewards are arrays over enumerated answers, (..., A). Ensembles have their members first, (K, ..., A).
+Rewards are arrays over enumerated answers, (..., A). Ensembles have their members first, (M, ..., A).
 """
 
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def centred(reward: Array, log_pi_0: Array) -> Array:
 
 def ensemble(init: Callable[[Generator], Params], shape: tuple[int, ...], rng: Generator) -> Params:
     """Draw independent parameters with `init` and stack them: members (and seeds) are the leading axes `shape`."""
-    _axes("(K,) or (K, seeds)", shape)
+    _axes("(M,) or (M, seeds)", shape)
     drawn = [init(one) for one in rng.spawn(int(np.prod(shape)))]
     sizes = [{name: np.shape(value) for name, value in params.items()} for params in drawn]
     odd = next((each for each in sizes if each != sizes[0]), None)
@@ -95,12 +95,12 @@ def ensemble(init: Callable[[Generator], Params], shape: tuple[int, ...], rng: G
 
 def bootstrap(shape: tuple[int, ...], rng: Generator) -> Array:
     """Draw n of n comparisons with replacement: indices (..., n) of `shape`, another draw for each member."""
-    _axes("(K, ..., n)", shape)
+    _axes("(M, ..., n)", shape)
     return rng.integers(shape[-1], size=shape)
 
 
 def minimum(rewards: Array) -> Array:
-    """min_k r_k(x, y) over the members of an ensemble, (K, ..., A) to (..., A) (eq-ensemble-minimum).
+    """min_k r_k(x, y) over the members of an ensemble, (M, ..., A) to (..., A) (eq-ensemble-minimum).
 
     Coste et al. 2024.
     """
@@ -108,9 +108,9 @@ def minimum(rewards: Array) -> Array:
 
 
 def uncertainty_weighted(rewards: Array, weight: float) -> Array:
-    """mean_k r_k - lambda var_k r_k, (K, ..., A) to (..., A); `weight` is lambda >= 0 (eq-uncertainty-weighted).
+    """mean_k r_k - lambda var_k r_k, (M, ..., A) to (..., A); `weight` is lambda >= 0 (eq-uncertainty-weighted).
 
-    Coste et al. 2024; the variance is that of the members, divided by K.
+    Coste et al. 2024; the variance is that of the members, divided by M.
     """
     checks.not_negative("weight", weight, "lambda, how much variance costs")
     rewards = _members(rewards)
@@ -118,7 +118,7 @@ def uncertainty_weighted(rewards: Array, weight: float) -> Array:
 
 
 def disagreement(rewards: Array, log_pi: Array) -> Array:
-    """sum_y pi(y | x) times the standard deviation of r_k(x, y) over k, (K, ..., A) to (...) (eq-disagreement)."""
+    """sum_y pi(y | x) times the standard deviation of r_k(x, y) over k, (M, ..., A) to (...) (eq-disagreement)."""
     return np.sum(np.exp(log_pi) * np.std(_members(rewards), axis=0), axis=-1)
 
 
@@ -134,7 +134,7 @@ def _members(rewards: Array) -> Array:
     except ValueError:
         raise ValueError("rewards: the members have different shapes; judge the same answers with each") from None
     if array.ndim < 2 or not len(array):
-        raise ValueError(f"rewards must have shape (K, ..., A), members first, at least one; got {array.shape}")
+        raise ValueError(f"rewards must have shape (M, ..., A), members first, at least one; got {array.shape}")
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
         raise ValueError(f"rewards must be finite numbers, without NaN or infinity; got an array of {array.dtype}")
     return array.astype(float, copy=False)

@@ -5,16 +5,12 @@ import math
 import numpy as np
 
 
-def log_ratios(log_pi, log_pi_0):
-    return [[a - b for a, b in zip(*rows, strict=True)] for rows in zip(log_pi, log_pi_0, strict=True)]
+def normalised(rows):
+    return np.array([[x - math.log(sum(math.exp(z) for z in row)) for x in row] for row in rows])
 
 
-def less_mean(rows):
-    return np.array([[x - sum(row) / len(row) for x in row] for row in rows])
-
-
-def implicit_reward(log_pi, log_pi_0, beta):
-    return less_mean([[beta * u for u in row] for row in log_ratios(log_pi, log_pi_0)])
+def lost_reference(log_pi, reward, beta):
+    return normalised([[a - r / beta for a, r in zip(*rows, strict=True)] for rows in zip(log_pi, reward, strict=True)])
 
 
 def sigmoid(z):
@@ -70,27 +66,19 @@ def stepped(weight, up=1.0, down=1.0):
 dpo_step = stepped(weight_of)
 
 
-def rewards(log_pi, log_pi_0, beta):
-    return beta * np.array(log_ratios(log_pi, log_pi_0))
-
-
-def as_advantage(log_pi, log_pi_0, beta):
-    reward = rewards(log_pi, log_pi_0, beta)
-    return np.array([r - np.exp(row) @ r for r, row in zip(reward, log_pi, strict=True)])
-
-
 WRONG = {
-    "implicit_reward": [
-        (lambda a, b, beta: implicit_reward(a, b, 1.0), "You forgot beta: multiply the log-ratio"),
-        (lambda a, b, beta: implicit_reward(a, b, 1 / beta), "You divide by beta; multiply by it."),
-        (lambda a, b, beta: implicit_reward(b, a, beta), "The sign is flipped: it is log pi"),
-        (rewards, "It is not centred: subtract from each row"),
-        (lambda a, b, beta: less_mean(rewards(a, b, beta).T).T, "You subtract the mean over the batch axis;"),
-        (lambda a, b, beta: rewards(a, b, beta) - np.mean(rewards(a, b, beta)), "You subtract one mean from all"),
-        (lambda a, b, beta: less_mean(beta * a), "You forgot the reference: subtract"),
-        (lambda a, b, beta: less_mean(np.divide(a, b) * beta), "You divide logarithms; the logarithm"),
-        (lambda a, b, beta: less_mean(beta * np.exp(a) / np.exp(b)), "You take the ratio of probabilities;"),
-        (as_advantage, "You centre under the policy, as an advantage is;"),
+    "lost_reference": [
+        (lambda a, r, beta: lost_reference(a, r, 1.0), "You forgot beta: divide the reward"),
+        (lambda a, r, beta: lost_reference(a, r, 1 / beta), "You multiply the reward by beta;"),
+        (lambda a, r, beta: lost_reference(a, -r, beta), "The sign is flipped: the policy has"),
+        (lambda a, r, beta: a - np.divide(r, beta), "It is not normalised: the probabilities"),
+        (lambda a, r, beta: normalised((a - r / beta).T).T, "You normalise over the batch axis;"),
+        (
+            lambda a, r, beta: [row - sum(row) / len(row) for row in a - r / beta],
+            "You subtract from each row its mean;",
+        ),
+        (lambda a, r, beta: np.exp(lost_reference(a, r, beta)), "You return probabilities; return"),
+        (lambda a, r, beta: normalised(-r / beta), "You forgot the policy: subtract"),
     ],
     "dpo_loss": [
         (on_average(dpo_loss), "You averaged over the batch; return the loss"),

@@ -31,14 +31,12 @@ def borda(matrix):
     return [sum(row) / len(row) for row in matrix.tolist()]
 
 
-def utilities(matrix):
-    """Gradient ascent, slow and sure."""
-    u = np.zeros(len(matrix))
-    while True:
-        step = (matrix - sigmoid(u[:, None] - u)).mean(1)
-        u = u + 4 * step
-        if abs(step).max() < 1e-13:
-            return u
+def with_other(count):
+    """Of both crowds, if the first is counted like this."""
+    return lambda matrix, other, w: [w * b + (1 - w) * c for b, c in zip(count(matrix), other, strict=True)]
+
+
+pooled_borda = with_other(borda)
 
 
 def data_smoothing(difference, label, step_size, rate, rounds, late=False):
@@ -94,17 +92,20 @@ WRONG = {
         (lambda margin, rate: -np.array(misclick_loss(margin, rate)), "That is the log-probability; the loss"),
         (lambda margin, rate: np.mean(misclick_loss(margin, rate)), "You average over the comparisons; return"),
     ],
-    "borda": [
-        (lambda matrix: borda(matrix.T), "You average the columns: how often an answer loses."),
+    "pooled_borda": [
+        (with_other(lambda matrix: borda(matrix.T)), "You average the columns: how often an answer loses."),
         (
-            lambda matrix: [np.mean([x for b, x in enumerate(row) if b != a]) for a, row in enumerate(matrix.tolist())],
+            with_other(
+                lambda m: [np.mean([x for b, x in enumerate(row) if b != a]) for a, row in enumerate(m.tolist())]
+            ),
             "You leave the answer itself out; here the opponent",
         ),
-        (lambda matrix: [sum(row) for row in matrix], "You add up; the Borda count"),
-        (lambda matrix: borda((1 + np.sign(matrix - 0.5)) / 2), "You count majorities; the Borda count"),
-        (lambda matrix: borda(np.log(matrix) - np.log(1 - matrix)), "You average log-odds; average the shares."),
-        (lambda matrix: np.mean(borda(matrix)), "You weigh all answers together: return one"),
-        (utilities, "You return the utilities; the Borda count"),
+        (with_other(lambda matrix: [sum(row) for row in matrix]), "You add up; the Borda count"),
+        (with_other(lambda matrix: borda((1 + np.sign(matrix - 0.5)) / 2)), "You count majorities; the Borda count"),
+        (lambda matrix, other, w: pooled_borda(matrix, other, 0.5), "Both crowds count the same with you;"),
+        (lambda matrix, other, w: pooled_borda(matrix, other, 1 - w), "The shares are swapped: w belongs"),
+        (lambda matrix, other, w: np.add(borda(matrix), other), "You add the counts of the two crowds;"),
+        (lambda matrix, other, w: borda(matrix), "You forgot the second crowd, of whom"),
     ],
     "data_smoothing": [
         (lambda d, w, step, rate, rounds: data_smoothing(d, w, step, 0, rounds), "You never move the labels: that"),

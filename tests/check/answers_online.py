@@ -12,9 +12,27 @@ def moved(policy, main, features):
     return sum((q - p) * row for q, p, row in zip(policy, main, features, strict=True))
 
 
-def optimistic_bonus(main, others, features, covariance):
-    away = [moved(policy, main, features) for policy in others]
-    return [math.sqrt(a @ np.linalg.solve(covariance, a)) for a in away]
+def bonus(policy, main, features, covariance):
+    away = moved(policy, main, features)
+    return math.sqrt(away @ np.linalg.solve(covariance, away))
+
+
+def divergence(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def member(
+    width=bonus, price=divergence, inside=lambda u, kl, r, beta: r * u >= beta * kl, best=max, none=lambda u: -1
+):
+    def solve(main, others, features, covariance, radius, beta):
+        u = [width(policy, main, features, covariance) for policy in others]
+        asked = [m for m, p in enumerate(others) if inside(u[m], price(p, main), radius, beta)]
+        return best(asked, key=lambda m: u[m]) if asked else none(u)
+
+    return solve
+
+
+uncertain_member = member()
 
 
 def best_worst_law(policy, reward, n):
@@ -82,17 +100,19 @@ def apart(policy, reward, n):
     return both / both.sum()
 
 
-def bonus(of):
-    def solve(main, others, features, covariance):
-        return [of(moved(policy, main, features), covariance) for policy in others]
-
-    return solve
+def by(of):
+    return lambda policy, main, features, covariance: of(moved(policy, main, features), covariance)
 
 
-def mean_of_bonuses(main, others, features, covariance):
+def mean_of_bonuses(policy, main, features, covariance):
     centre = sum(p * row for p, row in zip(main, features, strict=True))
     norms = [math.sqrt((row - centre) @ np.linalg.solve(covariance, row - centre)) for row in features]
-    return [sum(p * u for p, u in zip(policy, norms, strict=True)) for policy in others]
+    return sum(p * u for p, u in zip(policy, norms, strict=True))
+
+
+def how_uncertain(main, others, features, covariance, radius, beta):
+    m = uncertain_member(main, others, features, covariance, radius, beta)
+    return bonus(others[m], main, features, covariance) if m >= 0 else -1
 
 
 def loss(power=1, half=2, price=1, invert=True):
@@ -127,16 +147,19 @@ def by_probabilities(log_pi, log_pi_0, reward):
 
 
 WRONG = {
-    "optimistic_bonus": [
-        (bonus(lambda a, s: a @ np.linalg.solve(s, a)), "You forgot the root: the bonus is a norm"),
-        (bonus(lambda a, s: math.sqrt(a @ s @ a)), "You forgot to invert Sigma: what was compared"),
-        (bonus(lambda a, s: math.sqrt(a @ a)), "That is the plain length: use the norm"),
-        (mean_of_bonuses, "You took the mean of the bonuses of answers; average"),
-        (lambda m, o, f, s: optimistic_bonus(0 * m, o, f, s), "You forgot the main policy: subtract"),
-        (
-            lambda m, o, f, s: math.sqrt(sum(np.square(optimistic_bonus(m, o, f, s)))),
-            "You return one number for all policies: sum over",
-        ),
+    "uncertain_member": [
+        (member(inside=lambda *given: True), "You forgot the set: the most uncertain"),
+        (member(none=np.argmax), "If no policy is in the set, return"),
+        (member(best=min), "You return the most certain member"),
+        (member(best=lambda asked, key: asked[0]), "You return the first member of the set;"),
+        (how_uncertain, "You return how uncertain it is; return"),
+        (member(inside=lambda u, kl, r, beta: r * u >= kl), "You forgot beta: a nat"),
+        (member(inside=lambda u, kl, r, beta: u >= beta * kl), "You forgot the radius: multiply"),
+        (member(price=lambda p, q: divergence(q, p)), "You computed KL(pi || pi'), the other direction:"),
+        (member(width=by(lambda a, s: a @ np.linalg.solve(s, a))), "You forgot the root: the uncertainty"),
+        (member(width=by(lambda a, s: math.sqrt(a @ s @ a))), "You forgot to invert Sigma: what was compared"),
+        (member(width=by(lambda a, s: math.sqrt(a @ a))), "You took the plain length: use the norm"),
+        (member(width=mean_of_bonuses), "You took the mean of the bonuses of answers; average"),
     ],
     "best_worst_law": [
         (with_formula_on_the_diagonal, "On the diagonal all n draws are the same answer: pi_a^n."),

@@ -85,7 +85,7 @@ WRONG = {
     "uncertainty_weighted": [
         (charged(lambda c, w: -w * pvariance(c)), "You add the variance: that"),
         (charged(lambda c, w: w * pstdev(c)), "You subtract the standard deviation; the"),
-        (charged(lambda c, w: w * variance(c)), "You divide by K - 1; this variance"),
+        (charged(lambda c, w: w * variance(c)), "You divide by M - 1; this variance"),
         (charged(lambda c, w: w * pvariance(c) * len(c)), "You forgot to divide the sum"),
         (charged(lambda c, w: pvariance(c)), "You forgot lambda."),
         (charged(lambda c, w: 0.0), "You forgot the variance: that"),
@@ -103,7 +103,7 @@ WRONG = {
             lambda r, p: sum(q * pstdev(c) for q, c in zip(p, columns(r), strict=True)),
             "You weigh with log-probabilities: exponentiate",
         ),
-        (apart(stdev), "You divide by K - 1; this deviation"),
+        (apart(stdev), "You divide by M - 1; this deviation"),
         (apart(lambda c: max(c) - min(c)), "You take the range of the members"),
         (lambda r, p: [pstdev(c) for c in columns(r)], "You return one number for each answer"),
     ],

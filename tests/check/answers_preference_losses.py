@@ -7,8 +7,8 @@ import numpy as np
 from answers_dpo import loss_of, on_average
 
 
-def ipo_target(p, tau):
-    return [(2 * share - 1) / (2 * tau) for share in p]
+def ipo_share(h, tau):
+    return [(1 + 2 * tau * m) / 2 for m in h]
 
 
 def gpo_loss(f, h, p, beta):
@@ -24,15 +24,14 @@ def mixed(term):
 
 
 WRONG = {
-    "ipo_target": [
-        (lambda p, tau: [tau * (share - 0.5) for share in p], "You multiply by tau; divide by it:"),
-        (lambda p, tau: [(share - (1 - share)) / tau for share in p], "You are off by a factor: of p (h - a)^2"),
-        (lambda p, tau: [0.5 / tau for _ in p], "You forgot the rejected side: with probability"),
-        (lambda p, tau: [share / tau for share in p], "You subtract nothing: people who see no difference"),
-        (lambda p, tau: [(share - 0.5) / tau / 2 for share in p], "That is half of it: divide p - 1/2"),
-        (lambda p, tau: [(math.log(s) - math.log(1 - s)) / tau for s in p], "That is the target of DPO: a logit."),
-        (lambda p, tau: [(0.5 - share) / tau for share in p], "The sign is flipped: the preferred answer"),
-        (lambda p, tau: list(p), "You return p itself; return the margin"),
+    "ipo_share": [
+        (lambda h, tau: [0.5 + m / tau for m in h], "You divide by tau; multiply by it:"),
+        (lambda h, tau: [0.5 + tau * (m + m) for m in h], "You are off by a factor: find the p for which"),
+        (lambda h, tau: [tau * m for m in h], "You add nothing: a margin of 0"),
+        (lambda h, tau: [(1 + tau * m) / 2 for m in h], "That is half of it: add tau h"),
+        (lambda h, tau: [1 / (1 + math.exp(-tau * m)) for m in h], "That is the share for DPO: a sigmoid."),
+        (lambda h, tau: ipo_share(-h, tau), "The sign is flipped: the share is that"),
+        (lambda h, tau: list(h), "You return h itself; return the share"),
     ],
     "gpo_loss": [
         (mixed(lambda f, m, s, beta: s * f(beta * m)), "You forgot those who prefer the other answer:"),

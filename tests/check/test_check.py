@@ -600,10 +600,11 @@ def test_cases_of_reward_modeling_come_in_all_sizes_too():
     assert np.mean(labels == 0.5) < 0.3
     assert {r.shape for (r,) in cases["ranking_loss"]} == {(n, n + k + 1) for n in (1, 2, 3, 4) for k in (1, 2)}
     assert {len(m) for m, _ in cases["misclick_loss"]} == {1, 2, 3, 4, 5, 6}
-    assert {len(matrix) for (matrix,) in cases["borda"]} == {2, 3, 4, 5}
-    shares = np.concatenate([matrix.ravel() for (matrix,) in cases["borda"]])
+    assert {len(matrix) for matrix, *_ in cases["pooled_borda"]} == {2, 3, 4, 5}
+    assert {w for *_, w in cases["pooled_borda"]} == {0.2, 0.3, 0.75}
+    shares = np.concatenate([matrix.ravel() for matrix, *_ in cases["pooled_borda"]])
     assert set(np.round(shares * 20, 9)) == set(range(1, 20))
-    above = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for (matrix,) in cases["borda"]])
+    above = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix, *_ in cases["pooled_borda"]])
     assert (min(above), max(above)) == (0.05, 0.95)
     assert {len(p) for p, *_ in cases["expected_calibration_error"]} == set(range(2, 13))
     assert {bins for *_, bins in cases["expected_calibration_error"]} == {2, 4, 5, 10}
@@ -613,17 +614,16 @@ def test_cases_of_reward_modeling_come_in_all_sizes_too():
 
 def test_cases_of_direct_preference_optimisation_come_in_all_sizes_too():
     cases = cases_of("dpo", "preference_losses")
-    ratios = cases["implicit_reward"]
-    assert {p.shape for p, _, _ in ratios} == {(n, n + k) for n in (1, 2, 3, 4) for k in (1, 2)}
-    for name in ("implicit_reward", "dpo_loss", "dpo_weight", "gpo_loss"):
+    assert {p.shape for p, _, _ in cases["lost_reference"]} == {(n, n + k) for n in (1, 2, 3, 4) for k in (1, 2)}
+    for name in ("lost_reference", "dpo_loss", "dpo_weight", "gpo_loss"):
         assert {beta for *_, beta in cases[name]} == {0.3, 0.5, 2.0}
     for name in ("dpo_loss", "dpo_weight"):
         assert {len(chosen) for chosen, *_ in cases[name]} == {1, 2, 3, 4, 5}
         drawn = np.concatenate([np.ravel(case[:4]) for case in cases[name]])
         assert sorted(set(np.round(10 * drawn, 9))) == list(range(-60, 0))
-    assert {len(p) for p, _ in cases["ipo_target"]} == {1, 2, 3, 4, 5, 6}
-    assert {tau for _, tau in cases["ipo_target"]} == {0.1, 0.25, 2.0}
-    shares = np.concatenate([p for p, _ in cases["ipo_target"]])
+    assert {len(h) for h, _ in cases["ipo_share"]} == {1, 2, 3, 4, 5, 6}
+    assert {tau for _, tau in cases["ipo_share"]} == {0.1, 0.25, 2.0}
+    shares = np.concatenate([0.5 + tau * h for h, tau in cases["ipo_share"]])
     assert set(np.round(shares * 20, 9)) == set(range(1, 20))
     losses = {f for f, *_ in cases["gpo_loss"]}
     assert sorted(f(4.0) for f in losses) == pytest.approx([math.log1p(math.exp(-4.0)), math.exp(-4.0), 9.0])

@@ -46,8 +46,10 @@ def test_both_steps_by_hand():
     log_p, shares = np.log([[0.2, 0.6], [0.5, 0.1]]), np.array([0.75, 0.25])
     member = clusters.membership(log_p, shares)
     assert member == pytest.approx(np.array([[0.15, 0.15], [0.375, 0.025]]) / [[0.3], [0.4]])
-    far = clusters.membership(np.array([[-5000.0, -5001.0]]), np.array([0.5, 0.5]))
-    assert far[0, 0] == pytest.approx(1 / (1 + np.exp(-1)))
+    far = clusters.membership(np.array([[-5000.0, -5001.0], [-1.0, 0.0]]), np.array([0.5, 0.5]))
+    assert far[:, 0] == pytest.approx(1 / (1 + np.exp([-1, 1])))
+    seeds = clusters.membership(np.stack([log_p, log_p[::-1]]), np.stack([shares, shares]))
+    assert seeds == pytest.approx(np.stack([member, member[::-1]]))
     wins, asked = np.array([[1.0, 0.0], [2.0, 1.0]]), np.array([[2.0, 0.0], [2.0, 1.0]])
     member = np.array([[1.0, 0.0], [0.5, 0.5]])
     assert clusters.group_shares(wins, asked, member) == pytest.approx(
@@ -80,6 +82,11 @@ def test_seeds_do_not_touch_each_other():
     assert found.shares.shape == (3, 2)
     assert found.evidence.shape[1:] == (3,)
     assert clusters.accuracy(found.member, np.tile(halves(40), (3, 1))) == pytest.approx(np.ones(3))
+    for seed in range(3):
+        log_p = clusters.log_likelihood(wins[seed], asked[seed], found.p[seed])
+        prior = 0.5 * np.sum(np.log(found.p[seed] * (1 - found.p[seed])))
+        by_hand = np.sum(np.log(np.exp(log_p) @ found.shares[seed])) + prior
+        assert found.evidence[-1, seed] == pytest.approx(by_hand, abs=1e-9)
 
 
 @pytest.mark.equation("eq-strength")
@@ -143,6 +150,8 @@ def test_a_group_has_the_utilities_of_its_own_labels():
     assert found == pytest.approx(utility - utility.mean(-1, keepdims=True), abs=1e-4)
     empty = clusters.group_utilities(asked * (member @ p), asked, np.zeros((200, 1)))
     assert empty == pytest.approx(np.zeros((1, 4)), abs=1e-12)
+    three = clusters.group_utilities(np.full((1, 3), 2.0), np.full((1, 3), 4.0), np.ones((1, 1)))
+    assert three == pytest.approx(np.zeros((1, 3)), abs=1e-12)
     asked[:, 0] = 0
     wins = asked * (member @ p)
     uneven = clusters.group_utilities(wins, asked, member[:, :1])[0]
@@ -159,9 +168,11 @@ def test_accuracy_knows_no_names_and_counts_each_group_the_same():
     assert clusters.accuracy(np.eye(2)[[1, 1, 1, 0]], truth) == pytest.approx(1)
     assert clusters.accuracy(np.eye(2)[[0, 0, 0, 0]], truth) == pytest.approx(0.5)
     assert clusters.accuracy(np.eye(2)[[0, 0, 1, 1]], truth) == pytest.approx((2 / 3 + 1) / 2)
+    seeds = np.eye(2)[[[1, 1, 1, 0], [0, 0, 1, 1]]]
+    assert clusters.accuracy(seeds, np.stack([truth, truth])) == pytest.approx([1, (2 / 3 + 1) / 2])
     three = np.array([0, 1, 2, 2])
     assert clusters.accuracy(np.eye(3)[[2, 0, 1, 0]], three) == pytest.approx((1 + 1 + 0.5) / 3)
-    with pytest.raises(ValueError, match="a group has no members; its accuracy is not defined"):
+    with pytest.raises(ValueError, match=r"^a group has no members; its accuracy is not defined$"):
         clusters.accuracy(np.eye(2)[[0, 1]], np.array([0, 0]))
 
 
@@ -183,7 +194,7 @@ def test_bad_input_is_named():
             clusters.fit_groups(wrong, counts[0] if wrong.ndim == 1 else counts[: len(wrong)], 2, rng)
     for wrong in (2 * counts, -counts, np.nan * counts):
         with pytest.raises(
-            ValueError, match="wins are counts from 0 to asked; here some are below 0, above it, or NaN"
+            ValueError, match=r"^wins are counts from 0 to asked; here some are below 0, above it, or NaN$"
         ):
             clusters.fit_groups(wrong, counts, 2, rng)
     with pytest.raises(ValueError, match="groups is the number of groups, a whole number from 1 on; got 0"):

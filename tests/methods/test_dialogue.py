@@ -181,6 +181,8 @@ def test_the_law_of_a_proposal_is_that_of_all_draws(seed, n, tau):
     assert dialogue.proposal_law(mu, q, n, tau) == pytest.approx(by_enumeration(mu, q, n, tau), abs=1e-12)
     both = dialogue.proposal_law(np.stack([mu, mu[::-1]]), np.stack([q, q[::-1]]), n, tau)
     assert both == pytest.approx(np.stack([both[0], both[0][::-1]]), abs=1e-12)
+    raised = dialogue.proposal_law(np.stack([mu, mu]), np.stack([q, q + 1e4]), n, tau)
+    assert raised[1] == pytest.approx(both[0], abs=1e-9)
 
 
 @pytest.mark.equation("eq-proposals")
@@ -378,6 +380,9 @@ def test_two_critics_that_have_settled_say_the_same_of_every_node():
         starts = np.cumsum([0, *length[:-1]])
         assert fine[by_words[0][k, starts]] == pytest.approx(coarse[turns[0][k, : len(length)]], abs=1e-10)
     model = dialogue.model(QUIZ_NODES, dialogue.counts(QUIZ_NODES, log))
+    thin = dialogue.model(QUIZ_NODES, dialogue.counts(QUIZ_NODES, log, np.full(len(log.node), 1e-3)))
+    for whole, part in zip(model.chance, thin.chance, strict=True):
+        assert part == pytest.approx(whole), "counts may be weights"
     clone = dialogue.clone(dialogue.counts(QUIZ_NODES, log))
     assert coarse[0] == pytest.approx(dialogues.evaluate(model, clone, QUIZ.reward), abs=1e-10)
 
@@ -449,6 +454,8 @@ def test_a_leak_mixes_the_words_of_both_sides():
     assert half == pytest.approx((2 * mine[sixty] + np.array(told) - mine[sixty]) / (mine[sixty].sum() + np.sum(told)))
     once = dialogue.shared_clone(np.array([[1.0, 0.0], [0.0, 0.0]]), np.zeros((2, 2)), *np.full((2, 2), -1), 0)
     assert once.tolist() == [[1, 0], [0.5, 0.5]]
+    thin = dialogue.shared_clone(mine / 1000, other / 1000, *words, 1)
+    assert thin == pytest.approx(leaked), "counts may be weights"
     quiz = dialogues.sample(QUIZ_NODES, ANYBODY, 50, np.random.default_rng(1))
     assert dialogue.pair_counts(QUIZ, QUIZ_NODES, quiz)[0][QUIZ_NODES.reply[0][0]].sum() == 50  # each has an opening
     with pytest.raises(ValueError, match=re.escape("leak must lie in [0, 1]; got 2")):

@@ -245,13 +245,13 @@ BAD = {
     ),
     "a number of members": (
         lambda: overoptimization.ensemble(lambda rng: {}, 5, RNG),
-        r"^shape is \(K,\) or \(K, seeds\), whole numbers, at least one of each; got 5$",
+        r"^shape is \(M,\) or \(M, seeds\), whole numbers, at least one of each; got 5$",
     ),
-    "a number of comparisons": (lambda: overoptimization.bootstrap(5, RNG), r"^shape is \(K, \.\.\., n\), .*; got 5$"),
+    "a number of comparisons": (lambda: overoptimization.bootstrap(5, RNG), r"^shape is \(M, \.\.\., n\), .*; got 5$"),
     "half a member": (lambda: overoptimization.bootstrap((2.5, 4), RNG), r"^shape is .*; got \(2\.5, 4\)$"),
     "no members": (
         lambda: overoptimization.minimum([]),
-        r"^rewards must have shape \(K, \.\.\., A\), members first, at least one; got \(0,\)$",
+        r"^rewards must have shape \(M, \.\.\., A\), members first, at least one; got \(0,\)$",
     ),
     "empty": (lambda: overoptimization.minimum(np.zeros((0, 4))), r"members first, at least one; got \(0, 4\)$"),
     "one vector": (
@@ -269,16 +269,16 @@ BAD = {
     "infinite weight": (lambda: overoptimization.uncertainty_weighted(np.zeros((2, 4)), np.inf), "^weight is lambda"),
     "no ensemble": (
         lambda: overoptimization.ensemble(lambda rng: {}, (0,), RNG),
-        r"^shape is \(K,\) or \(K, seeds\), whole numbers, at least one of each; got \(0,\)$",
+        r"^shape is \(M,\) or \(M, seeds\), whole numbers, at least one of each; got \(0,\)$",
     ),
-    "no shape": (lambda: overoptimization.ensemble(lambda rng: {}, (), RNG), r"^shape is \(K,\) or \(K, seeds\)"),
+    "no shape": (lambda: overoptimization.ensemble(lambda rng: {}, (), RNG), r"^shape is \(M,\) or \(M, seeds\)"),
     "no data": (
         lambda: overoptimization.bootstrap((3, 0), RNG),
-        r"^shape is \(K, \.\.\., n\), whole numbers, at least one of each",
+        r"^shape is \(M, \.\.\., n\), whole numbers, at least one of each",
     ),
     "no draw": (
         lambda: overoptimization.bootstrap((), RNG),
-        r"^shape is \(K, \.\.\., n\), whole numbers, at least one of each; got \(\)$",
+        r"^shape is \(M, \.\.\., n\), whole numbers, at least one of each; got \(\)$",
     ),
     "kinds": (
         lambda: overoptimization.merge(LOG_PI_0, np.zeros(5, dtype=int)),

@@ -102,7 +102,11 @@ def test_the_value_of_knowing_who_asks_in_three_ways(seed):
 
 def test_the_value_of_knowing_does_not_overflow():
     log_pi = np.array([[0.0, -2000.0], [-2000.0, 0.0]])
-    assert pluralism.value_of_knowing(log_pi, np.array([0.5, 0.5]), 2.0) == pytest.approx(2 * (1000 - np.log(2)))
+    shares = np.array([0.5, 0.5])
+    assert pluralism.value_of_knowing(log_pi, shares, 2.0) == pytest.approx(2 * (1000 - np.log(2)))
+    level = np.full((2, 2), np.log(0.5))
+    prompts = pluralism.value_of_knowing(np.stack([log_pi, level], axis=1), shares, 2.0)
+    assert prompts == pytest.approx([2 * (1000 - np.log(2)), 0], abs=1e-12)
 
 
 @pytest.mark.equation("eq-unsteered")

@@ -42,6 +42,7 @@ def test_not_to_see_where_you_are_costs_turns():
 def test_what_is_told_is_what_is_there():
     seen, blind = text_maze.game(), text_maze.game(seen=False)
     assert "you are at 1, 1; there are walls above you, to your left" in seen.replies
+    assert "you are at 1, 2; there are walls above you, below you" in seen.replies
     assert "there are walls above you, to your left" in blind.replies
     assert "there are walls below you, to your left, to your right" in blind.replies
     assert len(seen.replies) == 11

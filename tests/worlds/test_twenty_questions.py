@@ -21,6 +21,11 @@ def test_powers_of_two_take_half_a_turn_more_than_the_bound(things, expected):
     assert twenty_questions.fewest_turns(things) == pytest.approx(np.log2(things) + 0.5, abs=1e-12)
 
 
+def test_eight_things_are_the_usual_game():
+    assert twenty_questions.game().lines[-8:] == tuple(f"is it the {thing}" for thing in twenty_questions.LIVING)
+    assert len(twenty_questions.game().lines) == 3 + 8
+
+
 @pytest.mark.equation("eq-twenty-questions")
 def test_these_properties_are_as_good_as_any_halves_between():
     for things in range(2, 12):
