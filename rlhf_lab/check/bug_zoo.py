@@ -55,13 +55,17 @@ PPO_RUNS = Runs(
 )
 
 
+def _first_line(error: Exception) -> str:
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+
+
 def misnamed(runs: Runs, function: Function) -> str | None:
     """Return which runs have wrong names, in words and with what to look at, or None if all are right."""
     wants_function(runs.name, function)
     try:
         given = function()
     except Exception as error:
-        return f"It raises {type(error).__name__}: it takes no arguments, and returns a dictionary."
+        return f"It raises {_first_line(error)}. It is called without arguments."
     if given is None:
         return NOTHING
     if not isinstance(given, dict):
@@ -273,8 +277,8 @@ LOSSES: dict[str, Function] = {
         pairs.reference_missing
     ),
     "True for a loss with the references exchanged. Where they are equal, that does not show.": pairs.reference_crossed,
-    "True for a loss with chosen and rejected swapped. Which sign has its gradient?": pairs.answers_swapped,
-    "True for a loss that trusts the wrong side. Which sign has its gradient?": pairs.smoothing_reversed,
+    "True for a loss with chosen and rejected swapped. Which sign does its gradient have?": pairs.answers_swapped,
+    "True for a loss that trusts the wrong side. Which sign does its gradient have?": pairs.smoothing_reversed,
     "True for a loss that begins at 1/2.": pairs.log_missing,
     "False for a loss of ratios in place of log-ratios: it is wrong, but a first step does not show it.": (
         pairs.ratios_not_logs
@@ -288,7 +292,7 @@ def first_step(function: Function) -> str | None:
     try:
         answers = [function(_named(loss)) for loss in LOSSES.values()]
     except Exception as error:
-        return f"It raises {type(error).__name__}: it gets a loss, a function of the five arguments of margin_loss."
+        return f"It raises {_first_line(error)}. It is called with a loss of the five arguments of margin_loss."
     if all(answer is None for answer in answers):
         return NOTHING
     if strange := [answer for answer in answers if not isinstance(answer, bool | np.bool_)]:

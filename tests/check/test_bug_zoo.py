@@ -110,9 +110,15 @@ def test_what_is_no_dictionary_of_names_is_told(answer, message, capsys):
     assert told("zoo_ppo_runs", lambda: answer, capsys).startswith(f"zoo_ppo_runs: not yet. {message}")
 
 
+def two_lines():
+    raise ValueError("one\ntwo")
+
+
 def test_a_function_that_raises_is_told(capsys):
-    message = "It raises TypeError: it takes no arguments, and returns a dictionary."
-    assert told("zoo_dpo_runs", lambda x: {}, capsys) == f"zoo_dpo_runs: not yet. {message}"
+    message = "It raises KeyError: 'x'. It is called without arguments."
+    assert told("zoo_dpo_runs", lambda: {}["x"], capsys) == f"zoo_dpo_runs: not yet. {message}"
+    assert "raises StopIteration. It is called" in told("zoo_dpo_runs", lambda: next(iter([])), capsys)
+    assert "\n" not in told("zoo_dpo_runs", two_lines, capsys)
 
 
 def test_the_clues_of_dpo_are_true():
@@ -213,13 +219,10 @@ def test_the_loss_of_the_exercise_has_beta_twice():
     [
         (lambda loss: None, "It returns None: your code goes where the starter returns None."),
         (
-            lambda loss, beta: True,
-            "It raises TypeError: it gets a loss, a function of the five arguments of margin_los",
+            lambda loss: {}["x"],
+            "It raises KeyError: 'x'. It is called with a loss of the five arguments of margin_loss.",
         ),
-        (
-            lambda loss: loss(1.0),
-            "It raises TypeError: it gets a loss, a function of the five arguments of margin_loss",
-        ),
+        (lambda loss: loss(1.0), "It raises TypeError: "),
         (lambda loss: np.array([stepped()(loss)]), "It returns ndarray, not True or False: bool(...) makes one of"),
         (lambda loss: float(stepped()(loss)), "It returns float, not True or False: bool(...) makes one of a single"),
         (lambda loss: stepped()(loss) or None, "It returns NoneType, not True or False: bool(...) makes one of a"),
