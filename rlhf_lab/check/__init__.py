@@ -5,6 +5,7 @@ rooms below. To add an exercise, write an `Exercise` in the module of its chapte
 docstring states it.
 """
 
+from rlhf_lab.check import bug_zoo as _bug_zoo
 from rlhf_lab.check import dense_rewards as _dense_rewards
 from rlhf_lab.check import dialogue as _dialogue
 from rlhf_lab.check import dpo as _dpo
@@ -32,8 +33,11 @@ from rlhf_lab.check.diagnosis import CASES, Exercise, Function, diagnose
 
 
 def _report(exercise: Exercise, function: Function) -> None:
-    wrong = diagnose(exercise, function)
-    print(f"{exercise.name}: " + (f"right on all {CASES} cases." if wrong is None else f"not yet. {wrong}"))
+    _told(exercise.name, diagnose(exercise, function), CASES)
+
+
+def _told(name: str, wrong: str | None, cases: int) -> None:
+    print(f"{name}: " + (f"right on all {cases} cases." if wrong is None else f"not yet. {wrong}"))
 
 
 def log_prob(function: Function) -> None:
@@ -327,9 +331,7 @@ def own_loss(function: Function) -> None:
 
     `f` takes arrays (N,) and returns one number for each z; it is written with autograd's numpy.
     """
-    wrong = _preference_losses.own_loss(function)
-    right = f"right on all {len(_preference_losses.SHARES)} cases."
-    print("own_loss: " + (right if wrong is None else f"not yet. {wrong}"))
+    _told("own_loss", _preference_losses.own_loss(function), len(_preference_losses.SHARES))
 
 
 def dpo_step(function: Function) -> None:
@@ -801,3 +803,84 @@ def dialogue_loss(function: Function) -> None:
     -1 behind the end, `weight` (N,) belongs to the dialogues.
     """
     _report(_dialogue.DIALOGUE_LOSS, function)
+
+
+def _name_runs(runs: _bug_zoo.Runs, function: Function) -> None:
+    _told(runs.name, _bug_zoo.misnamed(runs, function), len(runs.names))
+
+
+def zoo_dpo_runs(function: Function) -> None:
+    """Check f(): the names of the bugs in three runs of DPO, a dictionary {"A": ..., "B": ..., "C": ...}.
+
+    The names are those of the zoo, as the tables of the chapter have them.
+    """
+    _name_runs(_bug_zoo.DPO_RUNS, function)
+
+
+def zoo_ppo_runs(function: Function) -> None:
+    """Check f(): the names of the bugs in four runs of PPO, a dictionary {"A": ..., "B": ..., "C": ..., "D": ...}.
+
+    The names are those of the zoo, as the tables of the chapter have them.
+    """
+    _name_runs(_bug_zoo.PPO_RUNS, function)
+
+
+def mended_margin(function: Function) -> None:
+    """Check f(chosen, rejected, chosen_0, rejected_0, beta): the DPO loss of each pair, shape (N,).
+
+    `chosen` and `rejected` (N,) are log-probabilities of whole answers under the policy, `chosen_0` and `rejected_0`
+    (N,) under the reference, `beta` > 0 the weight of the KL term. Margins can be large.
+    """
+    _report(_bug_zoo.MENDED_MARGIN, function)
+
+
+def mended_mask(function: Function) -> None:
+    """Check f(log_pi, tokens, mask): the log-probability of the answer in each text, nats, shape (N,).
+
+    `log_pi` (N, L - 1, V) holds at t the log-probabilities of the token at place t + 1, `tokens` (N, L) are prompts,
+    answers and padding, `mask` (N, L) is 1 on the answer and its end. No answer stands at place 0.
+    """
+    _report(_bug_zoo.MENDED_MASK, function)
+
+
+def mended_clip(function: Function) -> None:
+    """Check f(log_pi, log_old, advantage, epsilon): the clipped loss of PPO, one number, of shape ().
+
+    `log_pi` (N,) are the log-probabilities of N tokens now, `log_old` (N,) when they were written, `advantage` (N,)
+    their advantages; `epsilon` is the clip range. It is a mean over the tokens.
+    """
+    _report(_bug_zoo.MENDED_CLIP, function)
+
+
+def mended_sweep(function: Function) -> None:
+    """Check f(rewards, values, mask, gamma, lam): generalised advantages, shape (N, T), 0 behind the end.
+
+    `rewards` and `values` (N, T) are those of N answers, padding included, `mask` (N, T) is 1 up to the last token,
+    behind which nothing follows. `gamma` is the discount, `lam` is lambda.
+    """
+    _report(_bug_zoo.MENDED_SWEEP, function)
+
+
+def mended_baseline(function: Function) -> None:
+    """Check f(rewards): the leave-one-out advantages of k answers to each of G prompts, shape (G, k).
+
+    `rewards` (G, k), k >= 2.
+    """
+    _report(_bug_zoo.MENDED_BASELINE, function)
+
+
+def mended_divergence(function: Function) -> None:
+    """Check f(log_pi, log_ref): k3, an estimate of KL(pi || pi_ref), for each answer, nats, shape (N,).
+
+    `log_pi` and `log_ref` (N,) are the log-probabilities of N answers drawn from pi.
+    """
+    _report(_bug_zoo.MENDED_DIVERGENCE, function)
+
+
+def first_step(function: Function) -> None:
+    """Check f(loss): whether a loss of DPO has the right value and slope at the reference, True or False.
+
+    `loss` is a function of chosen, rejected, chosen_0, rejected_0, each (N,), and beta, that returns the losses (N,).
+    The slope is that in the chosen log-probability.
+    """
+    _told("first_step", _bug_zoo.first_step(function), len(_bug_zoo.LOSSES))

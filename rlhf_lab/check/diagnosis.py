@@ -63,11 +63,16 @@ def draw_cases(exercise: Exercise) -> list[Case]:
     return sorted(drawn, key=lambda case: sum(np.size(part) for value in case for part in _parts(value)))
 
 
+def wants_function(name: str, function: Function) -> None:
+    """Raise a TypeError if what a reader hands to a checker is no function."""
+    if not callable(function):
+        call = f"check.{name}(your_function)"
+        raise TypeError(f"pass the function itself, {call}, not what it returns; got {type(function).__name__}")
+
+
 def diagnose(exercise: Exercise, function: Function) -> str | None:
     """Return what is wrong with a reader's function, in a sentence or two, or None if nothing is."""
-    if not callable(function):
-        call = f"check.{exercise.name}(your_function)"
-        raise TypeError(f"pass the function itself, {call}, not what it returns; got {type(function).__name__}")
+    wants_function(exercise.name, function)
     with np.errstate(all="ignore"):
         return _diagnose(exercise, function)
 

@@ -7,7 +7,7 @@ import numpy as np
 from autograd import elementwise_grad
 from numpy.random import Generator
 
-from rlhf_lab.check.diagnosis import Case, Exercise, Function
+from rlhf_lab.check.diagnosis import Case, Exercise, Function, wants_function
 from rlhf_lab.check.dpo import BETAS, sigmoid
 from rlhf_lab.methods import direct
 from rlhf_lab.numerics.autodiff import Array
@@ -97,9 +97,7 @@ def own_loss(f: Function) -> str | None:
     There is no key: f must be a member of the family that asks for margins in proportion to logits, but not the
     logistic function.
     """
-    if not callable(f):
-        call = "check.own_loss(your_function)"
-        raise TypeError(f"pass the function itself, {call}, not what it returns; got {type(f).__name__}")
+    wants_function("own_loss", f)
     with np.errstate(all="ignore"):
         try:
             value = f(_MARGINS)

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from rlhf_lab.audit.zoo.seen import SEEN
+
 
 class Bug(NamedTuple):
     """A wrong function beside the right one of the same signature.
@@ -20,8 +22,7 @@ class Bug(NamedTuple):
     where: str
 
 
-def bug(
-    name: str, audit: str, function: Callable[..., Any], right: Callable[..., Any], where: str, seen: str = ""
-) -> Bug:
+def bug(name: str, audit: str, function: Callable[..., Any], right: Callable[..., Any], where: str) -> Bug:
     """Return the entry of a wrong function, whose docstring is what an audit tells."""
-    return Bug(name, audit, " ".join((inspect.getdoc(function) or "").split()), function, right, seen, where)
+    told = " ".join((inspect.getdoc(function) or "").split())
+    return Bug(name, audit, told, function, right, SEEN[name], where)

@@ -31,8 +31,9 @@ def beta_twice(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
 ) -> Array:
     """You multiply the margin by beta twice, as reward and again in the loss. Multiply once."""
-    h = beta * (policy_chosen - reference_chosen) - beta * (policy_rejected - reference_rejected)
-    return -log_sigmoid(beta * h)
+    chosen = beta * (policy_chosen - reference_chosen)
+    rejected = beta * (policy_rejected - reference_rejected)
+    return -log_sigmoid(beta * (chosen - rejected))
 
 
 def beta_missing(
