@@ -51,6 +51,18 @@ def test_the_tables_are_the_rules(name):
     assert abs(played.mean() - dialogues.evaluate(nodes, fixed, game.reward)) < 4 * error + 1e-12
 
 
+@pytest.mark.parametrize(
+    ("name", "second"), [("rule-based", 6), ("stingy", 4), ("utility", 3), ("fairness", 6), ("length", 4)]
+)
+def test_what_a_buyer_offers_first_and_after_an_ask_of_90(name, second):
+    game = haggling.game((name,))
+    assert game.replies[int(game.opening.sum(1).argmax())] == "i offer 30"
+    assert game.opening.sum(1).max() == 1
+    start = int(game.opening.sum(0).argmax())
+    law = game.turn[game.line("i ask 90"), start].sum(-1)
+    assert law[game.replies.index(f"i offer {second}0")] == pytest.approx(1 - BUYERS[name].leaves)
+
+
 def test_a_rule_based_buyer_comes_half_way():
     game = haggling.game(("rule-based",))
     start = int(game.opening.sum(0).argmax())
