@@ -52,14 +52,15 @@ def test_the_tables_are_the_rules(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "second"), [("rule-based", 6), ("stingy", 4), ("utility", 3), ("fairness", 6), ("length", 4)]
+    ("name", "ask", "second"),
+    [("rule-based", 9, 6), ("stingy", 9, 4), ("utility", 9, 3), ("fairness", 10, 7), ("length", 9, 4)],
 )
-def test_what_a_buyer_offers_first_and_after_an_ask_of_90(name, second):
+def test_what_a_buyer_offers_first_and_after_an_ask(name, ask, second):
     game = haggling.game((name,))
     assert game.replies[int(game.opening.sum(1).argmax())] == "i offer 30"
     assert game.opening.sum(1).max() == 1
     start = int(game.opening.sum(0).argmax())
-    law = game.turn[game.line("i ask 90"), start].sum(-1)
+    law = game.turn[game.line(f"i ask {ask}0"), start].sum(-1)
     assert law[game.replies.index(f"i offer {second}0")] == pytest.approx(1 - BUYERS[name].leaves)
 
 
