@@ -141,7 +141,7 @@ def test_an_entry_tells_what_is_wrong_and_what_to_do_and_where_to_read_on(bug):
     assert bug.told.endswith(".")
     assert 30 < len(bug.told) < 240
     assert "  " not in bug.told
-    assert 5 < len(bug.seen) < 100
+    assert bug.seen == "" or 5 < len(bug.seen) < 100
     assert any(re.search(rf"^\({bug.where}\)=", path.read_text(), re.M) for path in NOTEBOOKS.glob("*.md")), bug.where
 
 

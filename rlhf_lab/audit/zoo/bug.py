@@ -25,4 +25,4 @@ class Bug(NamedTuple):
 def bug(name: str, audit: str, function: Callable[..., Any], right: Callable[..., Any], where: str) -> Bug:
     """Return the entry of a wrong function, whose docstring is what an audit tells."""
     told = " ".join((inspect.getdoc(function) or "").split())
-    return Bug(name, audit, told, function, right, SEEN[name], where)
+    return Bug(name, audit, told, function, right, SEEN.get(name, ""), where)
