@@ -79,7 +79,7 @@ def test_the_dot_moves_along_the_frontier_that_is_drawn():
 
 
 def test_the_talk_with_the_checker_ends_well(capsys):
-    first, second = (cell["code"] for cell in book_index.cells((ROOT / "book/preface.md").read_text(encoding="utf-8")))
+    first, second, third_hand = (cell["code"] for cell in book_index.cells((ROOT / "book/preface.md").read_text(encoding="utf-8")))
     names: dict = {}
     for code, told in (
         (first, "You forgot the reference: "),
@@ -92,6 +92,8 @@ def test_the_talk_with_the_checker_ends_well(capsys):
     exec(re.sub("^:tags:.*$", "", third, flags=re.MULTILINE), names)
     assert capsys.readouterr().out == f"dpo_loss: right on all {check.CASES} cases.\n"
     assert check.CASES == 50  # the page says so
+    exec(re.sub("^:tags:.*$", "", third_hand, flags=re.MULTILINE), names)
+    assert capsys.readouterr().out.startswith("beta twice\nYou multiply the margin by beta twice")
 
 
 def test_the_front_page_asks_the_question_of_each_chapter():

@@ -88,7 +88,7 @@ def _misnamed(runs: Runs, letter: str, guess: Any) -> str:
     bug = next((bug for bug in ZOO if bug.name.lower() == name), None)
     if bug is None:
         return f"no bug of the zoo is called {guess!r}. Write the name as the tables have it."
-    if bug.audit not in runs.audits or bug.seen.startswith("not trained"):
+    if bug.audit not in runs.audits or not bug.seen or bug.seen.startswith("not trained"):
         return f"{bug.name!r} is in the zoo, but not among the runs of {runs.loop}. Look at their tables."
     return f"with {bug.name!r} you would see this: {bug.seen}. Look again. {runs.clues[letter]}"
 
