@@ -79,7 +79,9 @@ def test_the_dot_moves_along_the_frontier_that_is_drawn():
 
 
 def test_the_talk_with_the_checker_ends_well(capsys):
-    first, second, third_hand = (cell["code"] for cell in book_index.cells((ROOT / "book/preface.md").read_text(encoding="utf-8")))
+    first, second, third_hand = (
+        cell["code"] for cell in book_index.cells((ROOT / "book/preface.md").read_text(encoding="utf-8"))
+    )
     names: dict = {}
     for code, told in (
         (first, "You forgot the reference: "),
