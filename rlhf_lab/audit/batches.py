@@ -3,12 +3,12 @@
 N answers    T places, of which a mask marks those that count
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import autograd.numpy as np
 
-from rlhf_lab.audit.contracts import Form, by_name
+from rlhf_lab.audit.contracts import Form, Function, Shown, by_name
 from rlhf_lab.audit.functions import Case, Input, Layout
 from rlhf_lab.numerics.autodiff import Array
 
@@ -113,3 +113,13 @@ def one_for_each_answer(name: str) -> tuple[Layout, ...]:
         Layout(f"one {name} for each answer, (N,)", lambda c: c | {name: c[name][:, 0]}, cases=constant),
         Layout(f"one {name} for each answer, (N, 1)", lambda c: c | {name: c[name][:, :1]}, cases=constant),
     )
+
+
+def padding(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """What stands behind the end of an answer does not matter: an identity of inputs with a mask."""
+    for case in cases:
+        off = 1 - case["mask"]
+        if np.sum(off):
+            moved = case | {name: case[name] - 0.7 * (i + 1) * off for i, name in enumerate(names)}
+            there = case["mask"] if np.shape(loss(case)) == case["mask"].shape else 1.0
+            yield Shown(moved, loss(moved) * there, loss(case) * there)

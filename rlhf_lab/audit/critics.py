@@ -70,15 +70,6 @@ def _only_difference(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(case | moved, np.sum(loss(case | moved)), np.sum(loss(case)))
 
 
-def _padding(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in cases:
-        off = 1 - case["mask"]
-        if np.sum(off):
-            moved = case | {name: case[name] - 0.7 * (i + 1) * off for i, name in enumerate(names)}
-            there = case["mask"] if np.shape(loss(case)) == case["mask"].shape else 1.0
-            yield Shown(moved, loss(moved) * there, loss(case) * there)
-
-
 def _tokens(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     """The loss of one answer is made of those of its tokens, by mean or sum."""
     for case in cases:
@@ -132,7 +123,7 @@ CONSTANT = (
     Identity("a batch is made of its answers", answers),
     Identity(
         "padding changes nothing",
-        partial(_padding, ("values", "returns")),
+        partial(batches.padding, ("values", "returns")),
         needs="mask",
         bug="critic fitted on padding",
     ),

@@ -19,15 +19,6 @@ from rlhf_lab.numerics.autodiff import Array
 ADVANTAGE = batches.ADVANTAGE + "|x|values|xs|rewards|scores"
 
 
-def _padding(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in cases:
-        off = 1 - case["mask"]
-        if np.sum(off):
-            moved = case | {name: case[name] - 0.7 * (i + 1) * off for i, name in enumerate(names)}
-            there = case["mask"] if np.shape(loss(case)) == case["mask"].shape else 1.0
-            yield Shown(moved, loss(moved) * there, loss(case) * there)
-
-
 def _whiten_cases() -> tuple[Case, ...]:
     rng = np.random.default_rng(0)
     found = []
@@ -112,7 +103,10 @@ WHITEN = Contract(
         Identity("its mean square is 1", _spread),
         Identity("any scale and shift of advantages gives the same", _any_scale),
         Identity(
-            "padding changes nothing", partial(_padding, ("advantage",)), needs="mask", bug="whitened with padding"
+            "padding changes nothing",
+            partial(batches.padding, ("advantage",)),
+            needs="mask",
+            bug="whitened with padding",
         ),
         Identity("(A - mean) / deviation", _whiten_key),
     ),
