@@ -103,6 +103,15 @@ def near(found: Array, wanted: Array) -> Array:
     return wanted if found.shape == wanted.shape and np.allclose(found, wanted, 1e-2, 1e-2) else found
 
 
+def positive(**options: float | None) -> dict[str, float]:
+    """Return those options that are given. Raises ValueError unless each is a finite number above 0."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if not (isinstance(value, int | float) and 0 < value < np.inf):
+            raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
+    return given
+
+
 def one_of(option: str, given: str, known: Iterable[str]) -> None:
     """Raise ValueError unless an option is one of those that are known."""
     if given not in known:

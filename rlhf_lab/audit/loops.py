@@ -1,7 +1,7 @@
 """Audits of chance, labels and costs in the loops around a loss: what these functions do, tried out."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -134,7 +134,10 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
     call = _Called(function, (Input("seed", SEED), Input("workers", WORKERS)))
 
     def streams(seed: int) -> list[tuple[float, ...]]:
-        found = list(call(seed=seed, workers=4))
+        found = call(seed=seed, workers=4)
+        if not isinstance(found, Iterable):
+            raise Trouble(f"With workers = 4 it returns {type(found).__name__}, not a list of generators.")
+        found = list(found)
         if len(found) == 4 and len({id(worker) for worker in found}) == 1 and not isinstance(found[0], int):
             found = [_stream(found[0], conventions)] * 4  # a copy in each process draws the same
         if len(found) != 4:
