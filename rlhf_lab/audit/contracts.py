@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
+from numbers import Real
 from typing import Any, NamedTuple
 
 import autograd.numpy as np
@@ -107,7 +108,7 @@ def positive(**options: float | None) -> dict[str, float]:
     """Return those options that are given. Raises ValueError unless each is a finite number above 0."""
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
-        if not (isinstance(value, int | float) and 0 < value < np.inf):
+        if not (isinstance(value, Real) and 0 < value < np.inf):
             raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
     return given
 

@@ -1,7 +1,7 @@
 """Audits of chance, labels and costs in the loops around a loss: what these functions do, tried out."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -134,10 +134,11 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
     call = _Called(function, (Input("seed", SEED), Input("workers", WORKERS)))
 
     def streams(seed: int) -> list[tuple[float, ...]]:
-        found = call(seed=seed, workers=4)
-        if not isinstance(found, Iterable):
-            raise Trouble(f"With workers = 4 it returns {type(found).__name__}, not a list of generators.")
-        found = list(found)
+        made = call(seed=seed, workers=4)
+        try:
+            found = list(made)
+        except TypeError:
+            raise Trouble(f"With workers = 4 it returns {type(made).__name__}, not a list of generators.") from None
         if len(found) == 4 and len({id(worker) for worker in found}) == 1 and not isinstance(found[0], int):
             found = [_stream(found[0], conventions)] * 4  # a copy in each process draws the same
         if len(found) != 4:

@@ -100,6 +100,7 @@ def test_right_functions_pass(name, which):
         ("worker_rngs", remembered, "wrong", "other streams again"),
         ("worker_rngs", lambda seed, n: range(seed, seed + n), "seeds of workers overlap", "seeds 0 and 1"),
         ("worker_rngs", lambda seed, n: [np.random.default_rng(seed)], "not audited", "returns 1 generators"),
+        ("worker_rngs", lambda seed, n: np.zeros(()), "not audited", "returns ndarray, not a list"),
         ("worker_rngs", lambda seed, n: None, "not audited", "returns NoneType, not a list"),
         ("worker_rngs", lambda seed, n: 1 / 0, "not audited", "It raises ZeroDivisionError"),
         ("dagger_labels", lambda s, e, p: np.where(s > 5, e(s), p(s)), "labels of the student", "of 8 labels"),

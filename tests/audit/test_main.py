@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import rlhf_lab.__main__
@@ -178,3 +179,7 @@ def test_what_never_ends_is_told(folder, capsys, monkeypatch, where):
 def test_without_a_timer_it_is_as_patient_as_its_user(folder, monkeypatch):
     monkeypatch.delattr(signal, "setitimer", raising=False)
     assert main(["dpo_loss", "losses.py:right"]) == 0
+
+
+def test_a_weight_may_be_a_number_of_numpy():
+    assert audit.dpo_loss(lambda a, b, c, d: np.logaddexp(0, -0.5 * (a - b - c + d)), beta=np.float32(0.5))

@@ -208,3 +208,10 @@ def test_dones_beside_starts_are_those_after_the_last_step(late):
         return found
 
     assert audit.gae(advantages).ok == late
+
+
+@pytest.mark.parametrize("function", [lambda rewards, values: rewards, lambda rewards, values: rewards - values])
+def test_a_discount_of_0_is_not_worked_out_but_wrong(function):
+    report = audit.gae(function)
+    assert not report.ok
+    assert not any("gamma" in told for told in report.conventions)
