@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 import inspect
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +17,31 @@ from typing import Any
 from rlhf_lab import audit
 from rlhf_lab.audit.functions import Trouble
 from rlhf_lab.audit.report import Report
+
+PATIENCE = 120.0  # seconds until a function counts as one that never ends
+
+
+class _Late(BaseException):
+    """No `Exception`, so that a stranger's function, and the audit, do not take it for an error of the function."""
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise `_Late` after so many seconds, where the system has such a timer and this is the main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(*_: Any) -> None:
+        raise _Late(f"There is no answer after {seconds:g} s: does it wait for something, or never end?")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab.audit") -> int:
@@ -35,8 +62,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab
     options = {key: value for key, value in vars(given).items() if key not in ("audit", "function", "json")}
     chosen = {key: value for key, value in options.items() if value is not None}
     try:
-        report = audit.AUDITS[given.audit](imported(given.function), **chosen)
-    except Trouble as trouble:
+        with _at_most(PATIENCE):
+            report = audit.AUDITS[given.audit](imported(given.function), **chosen)
+    except (Trouble, _Late) as trouble:
         report = Report(given.audit, given.function, False, "not audited", str(trouble))
     except ValueError as error:  # of an option
         parser.error(str(error))
@@ -60,7 +88,7 @@ def imported(path: str) -> Callable[..., Any]:
     except Trouble:
         raise
     except BaseException as error:  # whatever a stranger's module may do while it is imported
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt | _Late):
             raise
         raise Trouble(f"{where} cannot be imported: {type(error).__name__}: {error}") from None
     for part in name.split("."):

@@ -93,7 +93,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
         return 0, report(False, match.candidate.name, match.candidate.told, match.candidate.where)
     if match and not match.sloped:
         return 1, report(False, "wrong gradient", gradient_told(match, seen, cases))
-    if match or not (broken or not usual or contract.strict):
+    if not broken and (match or (asked and not contract.strict)):
         return 0, report(True, "right", "")
     if contract.strict:
         return 3, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")

@@ -10,7 +10,7 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
-from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown
+from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, positive
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import returns
@@ -116,4 +116,4 @@ def token_rewards(function: Callable[..., Any], *, beta: float | None = None) ->
     It returns (N, T): a charge for the divergence from the reference with every token, and the score with the last one.
     `beta` may be fixed inside: it is then worked out, or tell it here.
     """
-    return audit(TOKEN_REWARDS, function, **({} if beta is None else {"beta": beta}))
+    return audit(TOKEN_REWARDS, function, **positive(beta=beta))

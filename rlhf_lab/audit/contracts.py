@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
+from numbers import Real
 from typing import Any, NamedTuple
 
 import autograd.numpy as np
@@ -101,6 +102,15 @@ class Contract(NamedTuple):
 def near(found: Array, wanted: Array) -> Array:
     """Return what is wanted if what was found is near it, within a hundredth: where a small number makes no bug."""
     return wanted if found.shape == wanted.shape and np.allclose(found, wanted, 1e-2, 1e-2) else found
+
+
+def positive(**options: float | None) -> dict[str, float]:
+    """Return those options that are given. Raises ValueError unless each is a finite number above 0."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if not (isinstance(value, Real) and 0 < value < np.inf):
+            raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
+    return given
 
 
 def one_of(option: str, given: str, known: Iterable[str]) -> None:

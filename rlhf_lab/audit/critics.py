@@ -12,7 +12,7 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
-from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, positive
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject, names
 from rlhf_lab.audit.policies import answers
 from rlhf_lab.audit.report import Report
@@ -70,6 +70,15 @@ def _only_difference(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(case | moved, np.sum(loss(case | moved)), np.sum(loss(case)))
 
 
+def _either_way(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """A value that is too high costs as much as one that is as far too low, and something."""
+    for case in _single(cases):
+        other = case | {n: 2 * case["returns"] - case[n] for n in ("values", "old_values") if n in case}
+        cost = np.sum(loss(case))
+        usual = np.sum((case["values"] - case["returns"]) ** 2 / 2)
+        yield Shown(other, np.sum(loss(other)), cost if cost else usual)
+
+
 def _tokens(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     """The loss of one answer is made of those of its tokens, by mean or sum."""
     for case in cases:
@@ -119,6 +128,7 @@ def _clip(subject: Subject, case: Case) -> float:
 CONSTANT = (
     Identity("0 where the value is the return", _at_the_return),
     Identity("only the difference matters", _only_difference),
+    Identity("an error costs as much above as below", _either_way),
     Identity("an answer is made of its tokens", _tokens),
     Identity("a batch is made of its answers", answers),
     Identity(
@@ -175,7 +185,7 @@ def value_loss(function: Callable[..., Any], *, clip_range: float | None = None)
     """
     parameters = names(function)
     known = [name for name in parameters if re.fullmatch(f"{VALUES}|{OLD_VALUES}", name)]
-    given = {} if clip_range is None else {"clip_range": clip_range}
+    given = positive(clip_range=clip_range)
     if len(known) < 2 and len(parameters) != 5:
         return audit((PLAIN_VALUE, HUBER), function)
     contracts: tuple[Contract, ...] = (CLIPPED_VALUE, CLIPPED_ONLY)

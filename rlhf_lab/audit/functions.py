@@ -150,6 +150,8 @@ class Subject:
                 if value.dtype.kind == "f" and self.bits == 32:
                     value = value.astype(np.float32)
                 value = self.library.array(value)
+            elif isinstance(value, float) and self.library.name == "NumPy":
+                value = np.float64(value)  # a number, as one element of an array is
             values.append(value)
         return names, values
 

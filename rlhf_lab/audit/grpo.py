@@ -13,7 +13,7 @@ from autograd.tracer import getval
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
-from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near, one_of
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near, one_of, positive
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject
 from rlhf_lab.audit.policies import (
     RATIOS,
@@ -215,8 +215,7 @@ def grpo_loss(
     """
     if aggregation is not None:
         one_of("aggregation", aggregation, AGGREGATIONS)
-    told = {"clip_range": clip_range, "beta": beta}
-    report = audit((GRPO, GSPO), function, **{name: value for name, value in told.items() if value is not None})
+    report = audit((GRPO, GSPO), function, **positive(clip_range=clip_range, beta=beta))
     if aggregation is None or not report.ok or AGGREGATIONS[aggregation].name in report.conventions:
         return report
     words = f"It is right, but aggregates otherwise: you asked for {AGGREGATIONS[aggregation].name}."

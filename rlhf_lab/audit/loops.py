@@ -134,7 +134,11 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
     call = _Called(function, (Input("seed", SEED), Input("workers", WORKERS)))
 
     def streams(seed: int) -> list[tuple[float, ...]]:
-        found = list(call(seed=seed, workers=4))
+        made = call(seed=seed, workers=4)
+        try:
+            found = list(made)
+        except TypeError:
+            raise Trouble(f"With workers = 4 it returns {type(made).__name__}, not a list of generators.") from None
         if len(found) == 4 and len({id(worker) for worker in found}) == 1 and not isinstance(found[0], int):
             found = [_stream(found[0], conventions)] * 4  # a copy in each process draws the same
         if len(found) != 4:

@@ -11,7 +11,7 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import names
 from rlhf_lab.audit.auditing import audit
-from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, by_name
+from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, by_name, positive
 from rlhf_lab.audit.functions import Case
 from rlhf_lab.audit.pair_inputs import BETA, FOUR, FOUR_INPUTS, TAU, layouts, one
 from rlhf_lab.audit.report import Report
@@ -226,7 +226,7 @@ def dpo_loss(function: Callable[..., Any], *, beta: float | None = None) -> Repo
     then worked out, or tell it here.
     """
     contract = names.laid_out(DPO, function, layouts(BETA))
-    return audit(contract, function, **({} if beta is None else {"beta": beta}))
+    return audit(contract, function, **positive(beta=beta))
 
 
 def ipo_loss(function: Callable[..., Any], *, tau: float | None = None) -> Report:
@@ -235,4 +235,4 @@ def ipo_loss(function: Callable[..., Any], *, tau: float | None = None) -> Repor
     As `dpo_loss`; `tau` is the weight that many call beta.
     """
     contract = names.laid_out(IPO, function, layouts(TAU))
-    return audit(contract, function, **({} if tau is None else {"tau": tau}))
+    return audit(contract, function, **positive(tau=tau))

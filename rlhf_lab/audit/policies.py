@@ -11,7 +11,7 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
-from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, positive
 from rlhf_lab.audit.functions import Case, Input, Layout, Subject
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import policies
@@ -232,6 +232,6 @@ def ppo_loss(function: Callable[..., Any], *, clip_range: float | None = None) -
     Arrays (N, T) over the tokens of answers, or one number for each of a batch; `mask` is 1 where a token counts, and
     may be left out. It may return a loss for each token, or their mean or sum. Parameters are read by name
     (`old_logprobs`, say) or taken in this order; `clip_range` may be fixed inside: it is then worked out, or tell it
-    here.
+    here. Advantages are taken as they come: whiten them outside of the function.
     """
-    return audit(PPO, function, **({} if clip_range is None else {"clip_range": clip_range}))
+    return audit(PPO, function, **positive(clip_range=clip_range))

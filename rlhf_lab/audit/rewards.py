@@ -8,7 +8,7 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import names
 from rlhf_lab.audit.auditing import audit
-from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
+from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near
 from rlhf_lab.audit.functions import Case, Input
 from rlhf_lab.audit.pairs import FORMS, moved_by, rows, singles
 from rlhf_lab.audit.report import Report
@@ -36,9 +36,15 @@ def _rewards_exchanged(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]
         yield Shown(case, np.sum(loss(case)) - np.sum(loss(case | other)), np.sum(case[REWARDS[1]] - case[REWARDS[0]]))
 
 
+FAR = tuple(dict(zip(REWARDS, (np.array([r]), np.array([-r])), strict=True)) for r in (4.0, -4.0))
+
+
 def _reward_key(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in singles(cases):
         yield Shown(case, np.sum(loss(case)), np.sum(pairs.reward_model_loss(*(case[name] for name in REWARDS))))
+    for case in FAR:
+        wanted = np.sum(pairs.reward_model_loss(*(case[name] for name in REWARDS)))
+        yield Shown(case, near(np.sum(loss(case)), wanted), wanted)
 
 
 def _reward_cases() -> tuple[Case, ...]:

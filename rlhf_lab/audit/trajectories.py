@@ -128,7 +128,10 @@ def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
     marks: tuple[Input, ...] = (Input("ends", "|".join([ENDS, FIRSTS] if not live else [LIVE])),)
     ends: tuple[str, Step] = ("flags mark the last step of an episode", dict)
     if starts:
-        marks = (*marks, *([Input("last_end", LAST_END)] if takes(LAST_END) else []))
+        late = [Input("last_end", LAST_END)] if takes(LAST_END) else []
+        if takes(FIRSTS) and takes(ENDS):  # as in Stable-Baselines3: `dones` are those after the last step
+            marks, late = (Input("ends", FIRSTS),), [Input("last_end", f"{ENDS}|{LAST_END}")]
+        marks = (*marks, *late)
         ends = ("flags mark the first step of an episode, and what comes after the last one", _starts)
     elif live:
         ends = ("flags are 1 where the episode goes on", lambda c: c | {"ends": 1 - c["ends"]})

@@ -268,3 +268,11 @@ def test_every_identity_is_broken_by_something():
         seen = [audit.AUDITS[name](f).identities for f in functions]
         broken = {what for states in seen for what, state in states.items() if state != "holds"}
         assert broken == {identity.name for c in contracts if c.name == name for identity in c.identities}
+
+
+@pytest.mark.parametrize("loss", [lambda e: 0 * e, lambda e: e * np.abs(e), lambda e: np.where(e > 0, 3, 1) * e**2])
+@pytest.mark.parametrize("whole", [np.mean, lambda e: e])
+def test_an_error_that_costs_nothing_on_one_side_or_both_is_no_loss_of_a_critic(loss, whole):
+    report = audit.value_loss(lambda values, returns: whole(loss(values - returns)))
+    assert not report.ok
+    assert report.identities["an error costs as much above as below"].startswith("BROKEN")

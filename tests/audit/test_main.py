@@ -1,9 +1,11 @@
 """The command: what it prints, its exit codes, and how it tells what cannot be imported."""
 
 import json
+import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import rlhf_lab.__main__
@@ -135,3 +137,49 @@ def test_it_is_a_command_of_the_package(folder):
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith("dpo_loss(beta_twice): beta twice\n")
     assert rlhf_lab.__main__.main(["audit", "dpo_loss", "losses.py:right"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("dpo_loss", "beta"),
+        ("ipo_loss", "tau"),
+        ("token_rewards", "beta"),
+        ("ppo_loss", "clip_range"),
+        ("grpo_loss", "clip_range"),
+        ("grpo_loss", "beta"),
+        ("value_loss", "clip_range"),
+    ],
+)
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "0.1"])
+def test_a_weight_is_a_finite_number_above_0(name, option, value):
+    with pytest.raises(ValueError, match=f"^{option} must be a finite number above 0; got {value!r}$"):
+        audit.AUDITS[name](lambda *inputs: inputs[0], **{option: value})
+
+
+def test_a_wrong_option_is_2_and_told_in_words(folder, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["dpo_loss", "losses.py:right", "--beta", "nan"])
+    assert "beta must be a finite number above 0; got nan" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer on this system")
+@pytest.mark.parametrize("where", ["waits.py:right", "losses.py:ends"])
+def test_what_never_ends_is_told(folder, capsys, monkeypatch, where):
+    monkeypatch.setattr("rlhf_lab.audit.__main__.PATIENCE", 0.3)
+    (folder / "waits.py").write_text("while True:\n    pass")
+    (folder / "losses.py").write_text("def ends(a, b, c, d, beta):\n    while True:\n        pass")
+    before = signal.getsignal(signal.SIGALRM)
+    assert main(["dpo_loss", where]) == 1
+    assert "There is no answer after 0.3 s" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_without_a_timer_it_is_as_patient_as_its_user(folder, monkeypatch):
+    monkeypatch.delattr(signal, "setitimer", raising=False)
+    assert main(["dpo_loss", "losses.py:right"]) == 0
+
+
+def test_a_weight_may_be_a_number_of_numpy():
+    assert audit.dpo_loss(lambda a, b, c, d: np.logaddexp(0, -0.5 * (a - b - c + d)), beta=np.float32(0.5))

@@ -60,3 +60,12 @@ def test_a_bug_that_nobody_knows_is_told_by_what_breaks():
     assert report.verdict == "wrong"
     assert report.identities["a constant in all rewards cancels"].startswith("BROKEN")
     assert report.identities["a batch is made of its comparisons"] == "holds"
+
+
+@pytest.mark.parametrize("far", [3.0, 5.0, 7.0])
+def test_a_difference_that_is_cut_off_is_wrong(far):
+    def cut(chosen, rejected):
+        return np.logaddexp(0, -np.clip(chosen - rejected, -far, far)).mean()
+
+    report = audit.reward_model_loss(cut)
+    assert (report.ok, report.verdict) == (False, "wrong")

@@ -193,3 +193,25 @@ def test_a_function_that_takes_something_else_is_told():
     report = audit.gae(lambda rewards: rewards)
     assert report.verdict == "not audited"
     assert "It takes (rewards)" in report.told
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_dones_beside_starts_are_those_after_the_last_step(late):
+    def advantages(rewards, values, episode_starts, last_values, dones, gamma=0.99, gae_lambda=0.95):
+        found, last = np.zeros_like(rewards), 0
+        for t in reversed(range(len(rewards))):
+            final = t == len(rewards) - 1
+            live = 1.0 - (dones.astype(float) if final else episode_starts[t + late])
+            after = last_values if final else values[t + 1]
+            last = rewards[t] + gamma * after * live - values[t] + gamma * gae_lambda * live * last
+            found[t] = last
+        return found
+
+    assert audit.gae(advantages).ok == late
+
+
+@pytest.mark.parametrize("function", [lambda rewards, values: rewards, lambda rewards, values: rewards - values])
+def test_a_discount_of_0_is_not_worked_out_but_wrong(function):
+    report = audit.gae(function)
+    assert not report.ok
+    assert not any("gamma" in told for told in report.conventions)
