@@ -134,6 +134,7 @@ def test_every_solution_passes_its_checker(text, capsys):
     names: dict = {}
     with plt.rc_context():
         exec(imports, names)
+        capsys.readouterr()
         for code in checked:
             exec(code, names)
             assert re.fullmatch(r"\w+: right on all \d+ cases\.\n", capsys.readouterr().out), code
