@@ -40,7 +40,7 @@ FOUND = [
     ("KTO", "KTO", ""),
     ("DPO", "direct preference optimisation", "dpo"),
     ("PPO", "PPO", "ppo"),
-    ("SFT", "supervised fine-tuning", "preference_losses"),
+    ("SFT", "supervised fine-tuning", "pipeline"),
     ("RLHF", "reinforcement learning from human feedback", "pipeline"),
     ("ILHF", "inclusive learning from human feedback", "ilhf"),
     ("BT", "Bradley-Terry model", ""),
