@@ -5,6 +5,7 @@ rooms below. To add an exercise, write an `Exercise` in the module of its chapte
 docstring states it.
 """
 
+from rlhf_lab.check import bug_hunt as _bug_hunt
 from rlhf_lab.check import bug_zoo as _bug_zoo
 from rlhf_lab.check import dense_rewards as _dense_rewards
 from rlhf_lab.check import dialogue as _dialogue
@@ -831,7 +832,7 @@ def mended_margin(function: Function) -> None:
     `chosen` and `rejected` (N,) are log-probabilities of whole answers under the policy, `chosen_0` and `rejected_0`
     (N,) under the reference, `beta` > 0 the weight of the KL term. Margins can be large.
     """
-    _report(_bug_zoo.MENDED_MARGIN, function)
+    _report(_bug_hunt.MENDED_MARGIN, function)
 
 
 def mended_mask(function: Function) -> None:
@@ -840,7 +841,7 @@ def mended_mask(function: Function) -> None:
     `log_pi` (N, L - 1, V) holds at t the log-probabilities of the token at place t + 1, `tokens` (N, L) are prompts,
     answers and padding, `mask` (N, L) is 1 on the answer and its end. No answer stands at place 0.
     """
-    _report(_bug_zoo.MENDED_MASK, function)
+    _report(_bug_hunt.MENDED_MASK, function)
 
 
 def mended_clip(function: Function) -> None:
@@ -849,7 +850,7 @@ def mended_clip(function: Function) -> None:
     `log_pi` (N,) are the log-probabilities of N tokens now, `log_old` (N,) when they were written, `advantage` (N,)
     their advantages; `epsilon` is the clip range. It is a mean over the tokens.
     """
-    _report(_bug_zoo.MENDED_CLIP, function)
+    _report(_bug_hunt.MENDED_CLIP, function)
 
 
 def mended_sweep(function: Function) -> None:
@@ -858,7 +859,7 @@ def mended_sweep(function: Function) -> None:
     `rewards` and `values` (N, T) are those of N answers, padding included, `mask` (N, T) is 1 up to the last token,
     behind which nothing follows. `gamma` is the discount, `lam` is lambda.
     """
-    _report(_bug_zoo.MENDED_SWEEP, function)
+    _report(_bug_hunt.MENDED_SWEEP, function)
 
 
 def mended_baseline(function: Function) -> None:
@@ -866,7 +867,7 @@ def mended_baseline(function: Function) -> None:
 
     `rewards` (G, k), k >= 2.
     """
-    _report(_bug_zoo.MENDED_BASELINE, function)
+    _report(_bug_hunt.MENDED_BASELINE, function)
 
 
 def mended_divergence(function: Function) -> None:
@@ -874,7 +875,7 @@ def mended_divergence(function: Function) -> None:
 
     `log_pi` and `log_ref` (N,) are the log-probabilities of N answers drawn from pi.
     """
-    _report(_bug_zoo.MENDED_DIVERGENCE, function)
+    _report(_bug_hunt.MENDED_DIVERGENCE, function)
 
 
 def first_step(function: Function) -> None:
@@ -883,4 +884,4 @@ def first_step(function: Function) -> None:
     `loss` is a function of chosen, rejected, chosen_0, rejected_0, each (N,), and beta, that returns the losses (N,).
     The slope is that in the chosen log-probability.
     """
-    _told("first_step", _bug_zoo.first_step(function), len(_bug_zoo.LOSSES))
+    _told("first_step", _bug_hunt.first_step(function), len(_bug_hunt.LOSSES))
