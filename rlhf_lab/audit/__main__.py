@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from rlhf_lab import audit
-from rlhf_lab.audit.functions import Trouble
+from rlhf_lab.audit.binding import Trouble
 from rlhf_lab.audit.report import Report
 
 PATIENCE = 120.0  # seconds until a function counts as one that never ends

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from rlhf_lab.audit.binding import Case, Misbehaved, Trouble
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
-from rlhf_lab.audit.functions import Case, Layout, Misbehaved, Subject, Trouble
+from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.recognition import TOLERANCE, conventions_of, gradient_told, likely, recognised, result_of, see
 from rlhf_lab.audit.report import Report, in_words, worst
 from rlhf_lab.audit.zoo import Bug

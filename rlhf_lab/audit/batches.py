@@ -8,8 +8,9 @@ from typing import Any
 
 import autograd.numpy as np
 
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Form, Function, Shown, by_name
-from rlhf_lab.audit.functions import Case, Input, Layout
+from rlhf_lab.audit.functions import Layout
 from rlhf_lab.numerics.autodiff import Array
 
 MASK = r"(\w+_)?masks?|valid|is_token|padding_mask_inverted"

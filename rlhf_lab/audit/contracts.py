@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import autograd.numpy as np
 
-from rlhf_lab.audit.functions import Case, Input, Layout, Subject, Trouble
+from rlhf_lab.audit.binding import Case, Input, Trouble
+from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.zoo import ZOO, Bug
 from rlhf_lab.numerics.autodiff import Array
 

@@ -11,8 +11,9 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, near, one_of
-from rlhf_lab.audit.functions import Case, Input, Layout, Subject
+from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.standards import RIGHTS, WAYS, bugs_of, rloo_whitened
 from rlhf_lab.audit.zoo import returns

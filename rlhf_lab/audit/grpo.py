@@ -13,8 +13,9 @@ from autograd.tracer import getval
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near, one_of, positive
-from rlhf_lab.audit.functions import Case, Input, Layout, Subject
+from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.policies import (
     RATIOS,
     answers,

@@ -12,8 +12,9 @@ from autograd.tracer import getval
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, one_of
-from rlhf_lab.audit.functions import Case, Input, Layout
+from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, Bug, policies
 from rlhf_lab.audit.zoo.kl import k1

@@ -8,8 +8,9 @@ from typing import Any
 import autograd.numpy as np
 
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Input, Trouble, bound, names
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown
-from rlhf_lab.audit.functions import Case, Input, Layout, Trouble, bound, names
+from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, loops
 from rlhf_lab.numerics.autodiff import Array

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
+from rlhf_lab.audit.binding import Input, meant
 from rlhf_lab.audit.contracts import Contract
-from rlhf_lab.audit.functions import Input, Layout, meant
+from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.libraries import written
 
 CHOSEN = "chosen|winn?er|winners|win|winning|preferred|accepted|pos|positive|good|better|best|yw|w|j"

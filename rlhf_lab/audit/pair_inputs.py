@@ -8,7 +8,8 @@ from functools import partial
 import autograd.numpy as np
 
 from rlhf_lab.audit import names
-from rlhf_lab.audit.functions import Case, Input, Layout, Subject
+from rlhf_lab.audit.binding import Case, Input
+from rlhf_lab.audit.functions import Layout, Subject
 
 FOUR = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
 USUAL = (0.1, 0.5, 0.2, 0.05, 0.01, 0.3, 1.0)  # weights that people write

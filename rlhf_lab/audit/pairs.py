@@ -11,8 +11,8 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import names
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, by_name, positive
-from rlhf_lab.audit.functions import Case
 from rlhf_lab.audit.pair_inputs import BETA, FOUR, FOUR_INPUTS, TAU, layouts, one
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, Bug, pairs

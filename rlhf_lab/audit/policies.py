@@ -11,8 +11,9 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, positive
-from rlhf_lab.audit.functions import Case, Input, Layout, Subject
+from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import policies
 from rlhf_lab.numerics.autodiff import Array

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import autograd.numpy as np
 from autograd import elementwise_grad
 
+from rlhf_lab.audit.binding import Case, Trouble
 from rlhf_lab.audit.contracts import Contract, Form, Right, Shown
-from rlhf_lab.audit.functions import Case, Subject, Trouble, told
+from rlhf_lab.audit.functions import Subject, told
 from rlhf_lab.audit.report import close, in_words
 from rlhf_lab.audit.zoo import Bug
 from rlhf_lab.numerics.autodiff import Array

@@ -8,8 +8,8 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import names
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near
-from rlhf_lab.audit.functions import Case, Input
 from rlhf_lab.audit.pairs import FORMS, moved_by, rows, singles
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import pairs

@@ -9,8 +9,9 @@ import autograd.numpy as np
 from autograd.tracer import getval
 
 from rlhf_lab.audit import names
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Form, Function, Shown, by_name
-from rlhf_lab.audit.functions import Case, Input, Layout
+from rlhf_lab.audit.functions import Layout
 from rlhf_lab.numerics.autodiff import Array
 
 IGNORED = -100  # a label that does not count

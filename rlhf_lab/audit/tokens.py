@@ -12,8 +12,9 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import names
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Trouble, bound
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, by_name
-from rlhf_lab.audit.functions import Case, Layout, Trouble, bound
+from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.text_cases import (
     AS_IT_IS,

@@ -12,8 +12,9 @@ from typing import Any
 import autograd.numpy as np
 
 from rlhf_lab.audit import batches
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Form, Function, Identity, Shown, by_name
-from rlhf_lab.audit.functions import Case, Input, Subject
+from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.zoo import returns
 from rlhf_lab.numerics.autodiff import Array
 

@@ -14,8 +14,9 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Input, names
 from rlhf_lab.audit.contracts import Contract, Right, by_name
-from rlhf_lab.audit.functions import Case, Input, Layout, names
+from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.traces import ANSWERS, EPISODES, NUMBERS, answer_cases, by_episode, forms, kept, trajectory_cases
 from rlhf_lab.audit.zoo import returns

@@ -11,8 +11,9 @@ import autograd.numpy as np
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
+from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, near
-from rlhf_lab.audit.functions import Case, Input, Layout
+from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
 from rlhf_lab.numerics.autodiff import Array
 

@@ -9,7 +9,8 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from rlhf_lab.audit.functions import Input, Layout, Misbehaved, Subject, Trouble, bound, meant, told
+from rlhf_lab.audit.binding import Input, Misbehaved, Trouble, bound, meant
+from rlhf_lab.audit.functions import Layout, Subject, told
 
 INPUTS = (
     Input("left", "l|first"),

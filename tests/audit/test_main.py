@@ -11,7 +11,7 @@ import pytest
 import rlhf_lab.__main__
 from rlhf_lab import audit
 from rlhf_lab.audit.__main__ import imported, main
-from rlhf_lab.audit.functions import Trouble
+from rlhf_lab.audit.binding import Trouble
 
 SOURCE = """
 from rlhf_lab.audit.zoo import pairs
