@@ -9,6 +9,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
+from rlhf_lab.audit import binding
 from rlhf_lab.audit.binding import Input, Misbehaved, Trouble, bound, meant
 from rlhf_lab.audit.functions import Layout, Subject, told
 
@@ -302,3 +303,9 @@ def test_a_case_is_told_with_its_numbers_or_its_shape():
     case = {"left": np.array([1.0, -2.5]), "right": np.zeros((5, 5)), "beta": 0.5}
     assert told(case) == "left = [ 1. , -2.5], right of shape (5, 5), beta = 0.5"
     assert told(case, {"beta"}) == "beta = 0.5"
+
+
+def test_strange_names_take_what_is_needed_before_what_a_function_may_do_without():
+    inputs = (binding.Input("a"), binding.Input("mask", absent=lambda subject, case: 1.0), binding.Input("b"))
+    assert binding.bound(lambda x, y: x, inputs) == [("x", "a"), ("y", "b")]
+    assert binding.bound(lambda x, y, z: x, inputs) == [("x", "a"), ("y", "b"), ("z", "mask")]
