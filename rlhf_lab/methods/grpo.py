@@ -13,7 +13,7 @@ from autograd.tracer import getval
 from numpy.random import Generator
 
 from rlhf_lab.methods import actor_critic
-from rlhf_lab.methods.group_losses import Mean, Surrogate, clipped, sequence_mean
+from rlhf_lab.methods.group_losses import Mean, Surrogate, clipped, expected_advantage, sequence_mean
 from rlhf_lab.methods.policy_gradient import Advantages, grpo_advantages, regularised_reward
 from rlhf_lab.methods.rollouts import Collect, Loss, Rollout, Task, described, rollout
 from rlhf_lab.models import lm
@@ -131,3 +131,42 @@ def _with_spread(batch: GroupBatch, reward: Array, prompts: int, answers: int) -
     chosen = np.reshape(order[..., None] * answers + np.arange(answers), (*order.shape[:-1], -1))
     tokens = {name: np.take_along_axis(getattr(batch, name), chosen[..., None], axis=-2) for name in TOKENS}
     return batch._replace(**tokens, advantage=np.take_along_axis(batch.advantage, chosen, axis=-1))
+
+
+def expected_loss(
+    task: Task,
+    model: lm.LanguageModel,
+    old: Params,
+    *,
+    answers: int,
+    advantages: Advantages = grpo_advantages,
+    surrogate: Surrogate = PUBLISHED,
+    mean: Mean = sequence_mean,
+) -> Callable[[Params], Array]:
+    """Return the mean of GRPO's loss over all groups that the policy `old` can write, a function of the parameters.
+
+    Exact, for rewards that are 0 or 1: over groups, the advantage of an answer depends on whether it is right and on
+    the chance of the others (eq-expected-advantage), and the loss of an answer is in proportion to its advantage. Its
+    gradient is the mean of the estimate that `grpo` makes of it. `mean` must treat answers one by one, as
+    `sequence_mean` and `by_constant` do. Raises `ValueError` for other rewards.
+    """
+    mdp = task.mdp
+    right = task.rewards
+    if not np.isin(right, (0.0, 1.0)).all():
+        raise ValueError("the rewards must be 0 or 1: a verifier says right or wrong")
+    log_old = task.log_pi(model, old)
+    chance = np.sum(np.exp(log_old) * right, axis=-1)
+    up, down = expected_advantage(advantages, chance, answers)
+    advantage = np.where(right == 1, up[:, None], down[:, None])
+    share = mdp.start[:, None] * np.exp(log_old) * right.size
+    all_answers = mdp.answers()
+    prompt = np.repeat(mdp.prompts, len(all_answers), axis=0)
+    response = np.tile(all_answers, (len(mdp.prompts), 1))
+    mask = lm.response_mask(response, mdp.eos)
+    tokens = lm.token_log_prob(model, old, prompt, response)
+
+    def loss(params: Params) -> Array:
+        log_pi = lm.token_log_prob(model, params, prompt, response)
+        return mean(surrogate(log_pi, tokens, np.ravel(share * advantage), mask), mask)
+
+    return loss
