@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import autograd.numpy as np
 from autograd.tracer import getval
-from scipy.stats import binom
 
 from rlhf_lab.methods import actor_critic
 from rlhf_lab.numerics import checks
@@ -143,28 +142,3 @@ def k3_with_ratio(log_ratio: Array, u: Array) -> Array:
     (eq-k3-ratio).
     """
     return u * (np.expm1(-log_ratio) + log_ratio)
-
-
-def expected_advantage(advantages: Callable[[Array], Array], p: Array, k: int) -> tuple[Array, Array]:
-    """E[A | the answer is right] and E[A | it is wrong], in groups of k with 0/1 rewards: (...) to two (...)
-    (eq-expected-advantage).
-
-    p is the chance that an answer is right; how many of the k - 1 others are follows the binomial. Raises `ValueError`
-    for groups of one.
-    """
-    if k < 2:
-        raise ValueError(f"a group has at least 2 answers; got {k}")
-    groups = np.tril(np.ones((k + 1, k)), -1)  # none right, one, ..., all k
-    a = advantages(groups)
-    others = binom.pmf(np.arange(k), k - 1, np.asarray(p)[..., None])
-    return np.sum(others * a[1:, 0], axis=-1), np.sum(others * a[:-1, -1], axis=-1)
-
-
-def difficulty_weight(advantages: Callable[[Array], Array], p: Array, k: int) -> Array:
-    """w(p) with E[gradient] = w grad p on fresh answers: what a prompt counts that is solved with chance p, (...)
-    (eq-difficulty-weight).
-
-    1 for RLOO, (k - 1) / k with the own answer in the mean; p strictly between 0 and 1.
-    """
-    up, down = expected_advantage(advantages, p, k)
-    return up - down

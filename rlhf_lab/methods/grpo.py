@@ -13,7 +13,8 @@ from autograd.tracer import getval
 from numpy.random import Generator
 
 from rlhf_lab.methods import actor_critic
-from rlhf_lab.methods.group_losses import Mean, Surrogate, clipped, expected_advantage, sequence_mean
+from rlhf_lab.methods.group_ends import expected_advantage
+from rlhf_lab.methods.group_losses import Mean, Surrogate, clipped, sequence_mean
 from rlhf_lab.methods.policy_gradient import Advantages, grpo_advantages, regularised_reward
 from rlhf_lab.methods.rollouts import Collect, Loss, Rollout, Task, described, rollout
 from rlhf_lab.models import lm
