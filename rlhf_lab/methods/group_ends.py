@@ -159,7 +159,7 @@ def _of_sum(policy: Callable[[Array], Array], f: Array, width: Array) -> Array:
     """The policy whose probabilities sum to 1: they fall in c."""
     low = np.min(f - width, axis=-1, keepdims=True)
     high = np.max(f + width, axis=-1, keepdims=True)
-    for _ in range(80):
+    for _ in range(60):
         middle = (low + high) / 2
         above = np.sum(np.exp(np.minimum(policy(middle), 300.0)), axis=-1, keepdims=True) > 1
         low, high = np.where(above, middle, low), np.where(above, high, middle)
@@ -168,7 +168,7 @@ def _of_sum(policy: Callable[[Array], Array], f: Array, width: Array) -> Array:
 
 def _crossings(function: Callable[[Array], Array]) -> list[tuple[float, bool]]:
     """All p in (0, 1) with F(p) = p that a fine grid separates, and whether F - p falls there."""
-    grid = expit(np.linspace(-12, 12, 193))
+    grid = expit(np.linspace(-12, 12, 65))
     gap = function(grid) - grid
     return [
         (float(brentq(lambda p: function(np.array([p]))[0] - p, *grid[i : i + 2], xtol=1e-14)), bool(gap[i] > 0))
