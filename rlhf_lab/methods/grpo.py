@@ -18,8 +18,9 @@ from rlhf_lab.methods.group_losses import Mean, Surrogate, clipped, sequence_mea
 from rlhf_lab.methods.policy_gradient import Advantages, grpo_advantages, regularised_reward
 from rlhf_lab.methods.rollouts import Collect, Loss, Rollout, Task, described, rollout
 from rlhf_lab.models import lm
+from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.numerics import checks, repeats
-from rlhf_lab.numerics.autodiff import Array, log_prob_of
+from rlhf_lab.numerics.autodiff import Array, embedding, log_prob_of
 from rlhf_lab.numerics.optim import Outcome, Params
 from rlhf_lab.numerics.weighted import masked
 
@@ -160,14 +161,20 @@ def expected_loss(
     up, down = expected_advantage(advantages, chance, answers)
     advantage = np.where(right == 1, up[:, None], down[:, None])
     share = mdp.start[:, None] * np.exp(log_old) * right.size
-    all_answers = mdp.answers()
-    prompt = np.repeat(mdp.prompts, len(all_answers), axis=0)
-    response = np.tile(all_answers, (len(mdp.prompts), 1))
+    response = np.tile(mdp.answers(), (len(mdp.prompts), 1))
     mask = lm.response_mask(response, mdp.eos)
-    tokens = lm.token_log_prob(model, old, prompt, response)
+    table = Tabular(mdp.vocab, mdp.horizon, tuple(map(tuple, mdp.prompts.tolist())), mdp.eos)
+    states = table.places(np.repeat(mdp.prompts, right.shape[1], axis=0), response)
+    where = states * mdp.vocab + response
+
+    def tokens(params: Params) -> Array:  # each state once, however many answers pass it
+        levels = lm.policy_levels(model, params, mdp.prompts, mdp.horizon)
+        found = embedding(np.reshape(np.concatenate(levels, axis=-2), (-1, 1)), where)
+        return np.reshape(found, where.shape) * mask
+
+    before = tokens(old)
 
     def loss(params: Params) -> Array:
-        log_pi = lm.token_log_prob(model, params, prompt, response)
-        return mean(surrogate(log_pi, tokens, np.ravel(share * advantage), mask), mask)
+        return mean(surrogate(tokens(params), before, np.ravel(share * advantage), mask), mask)
 
     return loss

@@ -1,0 +1,146 @@
+"""Answers that are no longer fresh, on sums with a verifier: directions, noise, runs with a lag, clips, and children.
+
+Every run writes 96 answers a round for 100 rounds and takes as many optimiser steps as the others of its table: one a
+round with a lag, four elsewhere. Step sizes were tuned for each row by the mean of p over the run, on seeds from 100 on.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from autograd import grad
+from numpy.random import Generator
+
+from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
+from rlhf_lab.methods import group_ends, group_losses, grpo, policy_gradient
+from rlhf_lab.methods.rollouts import Collect, Task, every, stack
+from rlhf_lab.models import lm
+from rlhf_lab.numerics import optim
+from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.weighted import expectation
+from rlhf_lab.worlds import sums
+
+ROUNDS, ANSWERS, PROMPTS = 100, 8, 12
+STEPS_BACK = (0, 1, 2, 4, 8, 12, 16, 24, 32)  # exact steps since the answers were written
+LAGS = (0, 1, 2, 4, 8, 16)  # rounds
+HIGHS = (0.05, 0.1, 0.2, 0.28, 0.4, 0.6, 1.0, 2.0, 5.0)
+WEIGHTS = {
+    "none": group_losses.no_correction,
+    "token": group_losses.token_ratio,
+    "answer": group_losses.answer_ratio,
+    "mean": group_losses.mean_ratio,
+}
+CAPPED = {
+    "truncated": lambda log_ratio, mask: group_losses.truncated(group_losses.answer_ratio(log_ratio, mask), 2.0),
+    "dropped": lambda log_ratio, mask: group_losses.dropped(group_losses.answer_ratio(log_ratio, mask), 2.0),
+}
+SUM = group_losses.by_constant(1.0)
+FOUR = {"epochs": 2, "minibatch": 48}  # steps a round
+CHILDREN: dict[str, dict[str, Any]] = {
+    "RLOO": {"advantages": policy_gradient.rloo_advantages, "mean": SUM},
+    "GRPO": {},
+    "Dr. GRPO": {"advantages": group_losses.mean_advantages, "mean": group_losses.by_constant(sums.HORIZON)},
+    "DAPO": {
+        "surrogate": group_losses.clipped(high=0.28),
+        "mean": group_losses.token_mean,
+        "dynamic": 2,
+        "prompts": PROMPTS // 2,
+        "epochs": 4,
+    },
+    "GSPO, 0.0003": {"surrogate": group_losses.clipped(group_losses.mean_ratio, 3e-4, 4e-4)},
+    "GSPO, 0.03": {"surrogate": group_losses.clipped(group_losses.mean_ratio, 0.03, 0.04)},
+    "CISPO": {"surrogate": group_losses.cispo(5.0), "mean": group_losses.token_mean},
+}
+STEP_SIZES: dict[str, float] = {}
+
+
+def task() -> Task:
+    """Return the sums with the honest verifier; the price is not used here."""
+    return Task(sums.mdp(), (sums.model(), sums.student()), 0.05)
+
+
+def look(world: Task, params: Params) -> dict[str, Array]:
+    """Return the chance to be right of each sum, (..., K), and the entropy, (...), exactly."""
+    log_pi = world.log_pi(world.reference[0], params)
+    return {"right": expectation(log_pi, world.rewards), "entropy": world.mean(lm.entropy(log_pi))}
+
+
+def run(seeds: Sequence[int], step_size: float, lag: int = 0, **settings: Any) -> Numbers:
+    """Return p of each sum after every tenth round (seeds, 10, K), and of the last round entropy and telemetry."""
+    world = task()
+    loss, collect = grpo.grpo(world, world.reference[0], **{"prompts": PROMPTS, "answers": ANSWERS} | settings)
+    params, history = optim.fit(
+        loss,
+        stack([world.reference[1]] * len(seeds)),
+        lagged(collect, lag),
+        rounds=ROUNDS,
+        optimizer=optim.adam(step_size),
+        rng=np.random.default_rng(seeds),
+        record=every(10, partial(look, world)),
+    )
+    looks = [record for record in history if "right" in record]
+    told = {name: np.mean([r[name] for r in history], axis=0) for name in ("clip_fraction", "degenerate")}
+    return {"right": np.stack([r["right"] for r in looks], axis=1), "entropy": looks[-1]["entropy"], **told}
+
+
+def lagged(collect: Collect, lag: int) -> Collect:
+    """Return a `collect` whose answers are written by the policy of `lag` rounds ago, or by the first."""
+    written: list[Params] = []
+
+    def stale(params: Params, rng: Generator) -> Iterable[Any]:
+        written.append(params)
+        return collect(written[max(0, len(written) - 1 - lag)], rng)
+
+    return stale
+
+
+def directions(seed: int) -> Numbers:
+    """Return, for each weight and number of steps back, the cosine of the mean estimate with the exact gradient, and
+    the noise over the signal of one from 96 answers; and the effective share of answers. The answers are those of a
+    policy that has come 4 x `seed` exact steps.
+    """
+    world = task()
+    model, params = world.reference
+    climb = grad(lambda params: -world.mean(expectation(world.log_pi(model, params), world.rewards)))
+    adam = optim.adam(0.03)
+    state, path = adam.init(params), [params]
+    for _ in range(4 * seed + STEPS_BACK[-1]):
+        params, state = adam.update(params, climb(params), state)
+        path.append(params)
+    old = path[4 * seed]
+    log_old = world.log_pi(model, old)
+    found: dict[str, list[Any]] = {f"{what}, {name}": [] for name in WEIGHTS for what in ("cosine", "noise")}
+    found["share"] = []
+    for steps in STEPS_BACK:
+        now = path[4 * seed + steps]
+        exact = climb(now)["rows"].ravel()
+        log_pi = world.log_pi(model, now)
+        found["share"].append(world.mean(1 / np.sum(np.exp(2 * log_pi - log_old), axis=-1)))
+        for name, weight in WEIGHTS.items():
+            settings = {
+                "answers": ANSWERS,
+                "advantages": policy_gradient.rloo_advantages,
+                "surrogate": group_losses.weighted_tokens(weight),
+                "mean": SUM,
+            }
+            mean = grad(grpo.expected_loss(world, model, old, **settings))(now)["rows"].ravel()
+            found[f"cosine, {name}"].append(mean @ exact / np.sqrt((mean @ mean) * (exact @ exact)))
+            loss, collect = grpo.grpo(world, model, prompts=PROMPTS, **settings)
+            batch = next(iter(collect(stack([old] * 100), np.random.default_rng([seed, steps]))))
+            drawn = grad(lambda params, batch=batch, loss=loss: np.sum(loss(params, batch).loss))(stack([now] * 100))
+            found[f"noise, {name}"].append(policy_gradient.noise_over_signal(drawn["rows"].reshape(100, -1)))
+    return {name: np.array([values]) for name, values in found.items()}
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """Return the settings of all runs."""
+    plain = {"advantages": policy_gradient.rloo_advantages, "mean": SUM}
+    late = {
+        f"lag {lag}, {name}": plain | {"surrogate": group_losses.weighted_tokens(weight), "lag": lag}
+        for lag in LAGS
+        for name, weight in (WEIGHTS | CAPPED).items()
+    }
+    clips = {f"high {high}": FOUR | {"epochs": 8, "surrogate": group_losses.clipped(high=high)} for high in HIGHS}
+    return late | clips | {name: FOUR | settings for name, settings in CHILDREN.items()}
