@@ -1,0 +1,200 @@
+"""GRPO's losses of tokens: what each weight is, what each surrogate pulls at, what each mean weighs."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad
+from hypothesis import given
+from hypothesis import strategies as st
+from small_models import HORIZON, MODELS, PROMPTS
+
+from rlhf_lab.methods import group_losses as losses
+from rlhf_lab.models import lm
+from rlhf_lab.numerics.autodiff import log_softmax
+
+STEP = np.log([[2.0, 0.5, 3.0], [0.8, 1.25, 7.0]])  # log-ratios; the last token of the second answer is padding
+MASK = np.array([[1.0, 1, 1], [1, 1, 0]])
+OLD = np.full((2, 3), -1.0)
+A = np.array([2.0, -1.0])
+WEIGHTS = {
+    losses.no_correction: np.ones((2, 3)),
+    losses.token_ratio: np.exp(STEP),
+    losses.answer_ratio: np.array([[3.0] * 3, [1.0] * 3]),
+    losses.mean_ratio: np.array([[3 ** (1 / 3)] * 3, [1.0] * 3]),
+}
+
+
+def slope(surrogate, advantage=A):
+    """The pull at log pi of each token that counts."""
+    loss = grad(lambda log_pi: anp.sum(surrogate(log_pi, OLD, advantage, MASK) * MASK))
+    return -loss(OLD + STEP * MASK) * MASK
+
+
+@pytest.mark.equation("eq-no-correction", "eq-token-ratio", "eq-answer-ratio", "eq-mean-ratio")
+def test_weights_on_ratios_written_by_hand():
+    for weight, expected in WEIGHTS.items():
+        np.testing.assert_allclose(weight(STEP, MASK) * MASK, expected * MASK, rtol=1e-14)
+    length = MASK.sum(-1, keepdims=True)
+    np.testing.assert_allclose(losses.mean_ratio(STEP, MASK) ** length, losses.answer_ratio(STEP, MASK), rtol=1e-14)
+
+
+@pytest.mark.equation("eq-weighted-tokens")
+def test_a_weighted_token_is_pulled_at_by_its_weight_and_advantage():
+    for weight, expected in WEIGHTS.items():
+        surrogate = losses.weighted_tokens(weight)
+        np.testing.assert_allclose(slope(surrogate), expected * A[:, None] * MASK, rtol=1e-13)
+        value = surrogate(OLD + STEP * MASK, OLD, A, MASK) * MASK
+        np.testing.assert_allclose(value, -expected * A[:, None] * MASK, rtol=1e-13)
+
+
+@pytest.mark.equation("eq-grpo-clip")
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_clip_stops_a_token_in_the_direction_of_its_advantage_only(weight, sign):
+    w, advantage = WEIGHTS[weight], sign * np.abs(A)
+    free = (w < 1.9) if sign > 0 else (w > 0.6)
+    surrogate = losses.clipped(weight, low=0.4, high=0.9)
+    np.testing.assert_allclose(slope(surrogate, advantage), w * advantage[:, None] * free * MASK, rtol=1e-13)
+    value = surrogate(OLD + STEP * MASK, OLD, advantage, MASK)
+    expected = -np.minimum(w * advantage[:, None], np.clip(w, 0.6, 1.9) * advantage[:, None])
+    np.testing.assert_allclose(value * MASK, expected * MASK, rtol=1e-13)
+
+
+@pytest.mark.equation("eq-cispo")
+def test_cispo_keeps_the_gradient_that_a_clip_takes_away():
+    surrogate = losses.cispo(1.5)
+    held = np.minimum(np.exp(STEP), 1.5)
+    np.testing.assert_allclose(slope(surrogate), held * A[:, None] * MASK, rtol=1e-13)
+    log_pi = OLD + STEP * MASK
+    np.testing.assert_allclose(surrogate(log_pi, OLD, A, MASK) * MASK, -held * A[:, None] * log_pi * MASK, rtol=1e-13)
+    assert (slope(losses.clipped(high=0.5))[0] == 0).sum() == 2, "which the clip drops"
+    np.testing.assert_allclose(
+        slope(losses.cispo(1.5, losses.mean_ratio)), np.minimum(WEIGHTS[losses.mean_ratio], 1.5) * A[:, None] * MASK
+    )
+
+
+@pytest.mark.equation("eq-truncated", "eq-dropped")
+def test_bounds_on_importance_weights():
+    w = np.array([0.1, 2.0, 2.0001, 50.0])
+    assert losses.truncated(w, 2.0).tolist() == [0.1, 2.0, 2.0, 2.0]
+    assert losses.dropped(w, 2.0).tolist() == [0.1, 2.0, 0.0, 0.0]
+
+
+@pytest.mark.equation("eq-sequence-mean", "eq-token-mean", "eq-constant-mean")
+def test_three_means_of_two_answers():
+    each = np.array([[1.0, 2, 6], [4, 8, np.nan]])
+    assert losses.sequence_mean(each, MASK) == pytest.approx((9 / 3 + 12 / 2) / 2)
+    assert losses.token_mean(each, MASK) == pytest.approx(21 / 5)
+    assert losses.by_constant(4)(each, MASK) == pytest.approx(21 / 4 / 2)
+
+
+def test_means_with_seeds_are_those_of_each_seed():
+    rng = np.random.default_rng(0)
+    each, mask = rng.normal(size=(3, 4, 5)), np.arange(5) < rng.integers(1, 6, size=(3, 4, 1))
+    for mean in (losses.sequence_mean, losses.token_mean, losses.by_constant(7)):
+        found = mean(each, mask)
+        np.testing.assert_allclose(found, [mean(each[s], mask[s]) for s in range(3)], rtol=1e-13)
+
+
+def test_on_fresh_answers_the_published_loss_is_zero_and_learns():
+    advantage = losses.mean_advantages(np.array([1.0, 0.0]))
+    surrogate = losses.clipped()
+
+    def loss(mean):
+        return lambda log_pi: mean(surrogate(log_pi, OLD, advantage, MASK), MASK)
+
+    assert loss(losses.sequence_mean)(OLD) == 0
+    assert loss(losses.token_mean)(OLD) == pytest.approx(-(0.5 * 3 - 0.5 * 2) / 5)
+    assert loss(losses.by_constant(3))(OLD) == pytest.approx(-(0.5 * 3 - 0.5 * 2) / 6)
+    np.testing.assert_allclose(
+        grad(loss(losses.sequence_mean))(OLD), -np.array([[0.5 / 3] * 3, [-0.5 / 2, -0.5 / 2, 0]]) / 2, rtol=1e-13
+    )
+
+
+@pytest.mark.equation("eq-mean-advantages")
+def test_advantages_less_the_mean_of_the_group():
+    f = np.array([[1.0, 0, 0, 1], [3, 1, 1, 1]])
+    assert losses.mean_advantages(f).tolist() == [[0.5, -0.5, -0.5, 0.5], [1.5, -0.5, -0.5, -0.5]]
+
+
+@pytest.mark.equation("eq-overlong")
+def test_too_long_is_charged_in_a_straight_line():
+    assert losses.overlong_penalty(np.arange(11), 10, 4).tolist() == [0.0] * 7 + [-0.25, -0.5, -0.75, -1.0]
+    assert losses.overlong_penalty(np.array([12]), 10, 4).tolist() == [-1.0]
+    assert losses.overlong_penalty(np.array([5]), 10, 10).tolist() == [-0.5]
+
+
+@pytest.mark.equation("eq-k3-ratio")
+def test_with_the_ratio_k3_has_the_gradient_of_the_other_direction():
+    rng = np.random.default_rng(3)
+    logits, log_ref = rng.normal(size=5), log_softmax(rng.normal(size=5))
+    old = np.exp(log_softmax(logits))
+
+    def mean(price):
+        def loss(z):
+            log_pi = log_softmax(z)
+            return anp.sum(old * price(log_pi - log_ref, anp.exp(log_pi - np.log(old))))
+
+        return grad(loss)(logits)
+
+    reverse = grad(lambda z: lm.kl(log_softmax(z), log_ref))(logits)
+    forward = grad(lambda z: lm.kl(log_ref, log_softmax(z)))(logits)
+    np.testing.assert_allclose(mean(losses.k3_with_ratio), reverse, atol=1e-14)
+    np.testing.assert_allclose(mean(lambda step, u: anp.expm1(-step) + step), forward, atol=1e-14)
+    assert losses.k3_with_ratio(np.log(2.0), 3.0) == pytest.approx(3 * (0.5 - 1 + np.log(2)))
+
+
+def test_importance_weights_of_answers_give_the_gradient_wherever_the_policy_is():
+    model, old = MODELS["tabular"]
+    now = {"logits": old["logits"] + np.random.default_rng(4).normal(size=old["logits"].shape)}
+    answers = lm.enumerate_responses(4, HORIZON, 3)
+    prompt, mask = np.repeat(PROMPTS[:1], len(answers), axis=0), lm.response_mask(answers, 3)
+    reward = np.random.default_rng(5).normal(size=len(answers))
+    log_old = lm.token_log_prob(model, old, prompt, answers)
+    share = np.exp(log_old.sum(-1)) * len(answers)
+
+    def mean(weight):
+        def loss(params):
+            log_pi = lm.token_log_prob(model, params, prompt, answers)
+            return losses.by_constant(1)(losses.weighted_tokens(weight)(log_pi, log_old, share * reward, mask), mask)
+
+        return grad(loss)(now)["logits"]
+
+    exact = grad(lambda params: -anp.sum(anp.exp(lm.log_prob(model, params, prompt, answers)) * reward))(now)["logits"]
+    np.testing.assert_allclose(mean(losses.answer_ratio), exact, atol=1e-12)
+    assert np.abs(mean(losses.token_ratio) - exact).max() > 0.01
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31))
+def test_padding_never_counts(n, t, seed):
+    rng = np.random.default_rng(seed)
+    mask = 1.0 * (np.arange(t + 1) < rng.integers(1, t + 1, size=(n, 1)))
+    log_old, step, advantage = -rng.random((n, t + 1)), rng.normal(size=(n, t + 1)), rng.normal(size=n)
+    spoiled = [np.where(mask == 1, x, bad) for x, bad in ((log_old + step, np.nan), (log_old, -np.inf))]
+    for weight in WEIGHTS:
+        with np.errstate(invalid="ignore"):
+            for surrogate in (losses.weighted_tokens(weight), losses.clipped(weight), losses.cispo(2.0, weight)):
+                for mean in (losses.sequence_mean, losses.token_mean, losses.by_constant(3)):
+                    clean = mean(surrogate(log_old + step, log_old, advantage, mask), mask)
+                    assert mean(surrogate(*spoiled, advantage, mask), mask) == pytest.approx(
+                        clean, rel=1e-12, abs=1e-12
+                    )
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: losses.clipped(low=0.0), r"clip_range is epsilon, in \(0, 1\)"),
+        (lambda: losses.clipped(low=1.0), r"clip_range is epsilon, in \(0, 1\)"),
+        (lambda: losses.clipped(high=0.0), "high must be finite and above 0"),
+        (lambda: losses.cispo(0.0), "cap must be finite and above 0"),
+        (lambda: losses.by_constant(0), "length must be finite and above 0"),
+        (lambda: losses.truncated(np.ones(2), 0.0), "cap must be finite and above 0"),
+        (lambda: losses.dropped(np.ones(2), -1.0), "cap must be finite and above 0"),
+        (lambda: losses.overlong_penalty(np.ones(2), 4, 5), "0 < buffer <= 4; got 5"),
+        (lambda: losses.overlong_penalty(np.ones(2), 4, 0), "0 < buffer <= 4; got 0"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_told_at_once(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
