@@ -6,6 +6,7 @@ round with a lag, 16 where clips are compared, four for the children. Step sizes
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,15 @@ CHILDREN: dict[str, dict[str, Any]] = {
     "GSPO, 0.03": {"surrogate": group_losses.clipped(group_losses.mean_ratio, 0.03, 0.04)},
     "CISPO": {"surrogate": group_losses.cispo(5.0), "mean": group_losses.token_mean},
 }
-STEP_SIZES: dict[str, float] = {}
+STEP_SIZE = 0.1  # where no other stands here
+OTHERS = {
+    0.02: ["high 0.28", "high 0.4", "high 0.6"],
+    0.05: ["high 0.2", "high 2.0", "high 5.0", "DAPO", "GSPO, 0.03", "CISPO", "lag 16, none"],
+    0.2: ["lag 1, none"]
+    + [f"lag {lag}, {name}" for lag in (2, 4) for name in (*WEIGHTS, *CAPPED)]
+    + [f"lag {lag}, {name}" for lag in (8, 16) for name in (*WEIGHTS, *CAPPED) if name != "none"],
+}
+STEP_SIZES = {name: size for size, names in OTHERS.items() for name in names}
 
 
 def task() -> Task:
@@ -119,7 +128,7 @@ def directions(seed: int) -> Numbers:
         log_pi = world.log_pi(model, now)
         found["share"].append(world.mean(1 / np.sum(np.exp(2 * log_pi - log_old), axis=-1)))
         for name, weight in WEIGHTS.items():
-            settings = {
+            settings: dict[str, Any] = {
                 "answers": ANSWERS,
                 "advantages": policy_gradient.rloo_advantages,
                 "surrogate": group_losses.weighted_tokens(weight),
