@@ -170,7 +170,7 @@ def test_the_exact_mean_is_that_of_many_batches():
     often = np.abs(drawn).max(0) < 5 * spread  # what few batches touch has no normal law
     error = spread[often] / seeds**0.5
     apart = (drawn.mean(0) - flat(grad(loss)(NOW)))[often] / error
-    assert often.sum() > 40
+    assert often.sum() > 30
     assert np.abs(apart).max() < 4
     assert 0.6 < apart.std() < 1.4
 
