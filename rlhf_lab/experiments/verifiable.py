@@ -77,7 +77,9 @@ def look(world: Task, params: Params) -> dict[str, Array]:
 
 
 def run(seeds: Sequence[int], step_size: float, lag: int = 0, **settings: Any) -> Numbers:
-    """Return p of each sum after every tenth round (seeds, 10, K), and of the last round entropy and telemetry."""
+    """Return the mean of p over the sums after every tenth round (seeds, 10), p of each sum at the end (seeds, K), the
+    entropy there, and means of telemetry over the run.
+    """
     world = task()
     loss, collect = grpo.grpo(world, world.reference[0], **{"prompts": PROMPTS, "answers": ANSWERS} | settings)
     _, history = optim.fit(
@@ -91,7 +93,8 @@ def run(seeds: Sequence[int], step_size: float, lag: int = 0, **settings: Any) -
     )
     looks = [record for record in history if "right" in record]
     told = {name: np.mean([r[name] for r in history], axis=0) for name in ("clip_fraction", "degenerate")}
-    return {"right": np.stack([r["right"] for r in looks], axis=1), "entropy": looks[-1]["entropy"], **told}
+    curve = np.stack([np.mean(r["right"], axis=-1) for r in looks], axis=1)
+    return {"right": curve, "last": looks[-1]["right"], "entropy": looks[-1]["entropy"], **told}
 
 
 def lagged(collect: Collect, lag: int) -> Collect:
