@@ -134,7 +134,7 @@ def overlong_penalty(length: Array, longest: float, buffer: float) -> Array:
     """0 up to `longest` - `buffer` tokens, then in a straight line to -1 at `longest` (eq-overlong). Yu et al. 2025."""
     if not 0 < buffer <= longest:
         raise ValueError(f"the buffer is a part of the longest answer: 0 < buffer <= {longest}; got {buffer}")
-    return -np.clip((np.asarray(length) - (longest - buffer)) / buffer, 0.0, 1.0)
+    return 0.0 - np.clip((np.asarray(length) - (longest - buffer)) / buffer, 0.0, 1.0)
 
 
 def k3_with_ratio(log_ratio: Array, u: Array) -> Array:
