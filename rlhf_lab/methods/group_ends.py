@@ -1,6 +1,7 @@
 """Where GRPO with verified answers comes to rest, and what is counted on the way: exact, for rewards of 0 and 1.
 
-Beside the chapter "Verifiable rewards"; functions stand in the order of its equations.
+Beside the chapters "Verifiable rewards" and "Answers that are no longer fresh"; functions stand in the order of their
+equations.
 
     p chance to be right    k answers to a prompt    A advantage    w(p) weight of a prompt    beta KL weight
     pi policy    pi_0 reference    |y| tokens of an answer, its end included
@@ -28,6 +29,14 @@ Levels = list[Array]
 Rest = Callable[[Array, Array, Array, float], Array]  # log pi_0, F, L and beta, to log pi, all (..., V)
 
 
+class End(NamedTuple):
+    """A point of rest: p, whether the flow comes back to it, and the policy, log pi of each answer (A,)."""
+
+    p: float
+    stable: bool
+    log_pi: Array
+
+
 def expected_advantage(advantages: Advantages, p: Array, k: int) -> tuple[Array, Array]:
     """E[A | the answer is right] and E[A | it is wrong] in groups of k, (...) to two (...) (eq-expected-advantage).
 
@@ -49,44 +58,6 @@ def difficulty_weight(advantages: Advantages, p: Array, k: int) -> Array:
     return right - wrong
 
 
-def pass_at_k(p: Array, k: int) -> Array:
-    """1 - (1 - p)^k, the chance that one of k answers is right, (...) (eq-pass-at-k). Chen et al. 2021."""
-    return 1 - (1 - checks.share("p", p)) ** checks.count("k", k, "the number of answers that are tried")
-
-
-def pass_estimate(right: Array, n: int, k: int) -> Array:
-    """1 - C(n - c, k) / C(n, k) from c right ones among n answers, unbiased for k <= n: (...) (eq-pass-estimate).
-
-    Chen et al. 2021. Raises `ValueError` unless 0 <= c <= n and 1 <= k <= n.
-    """
-    right = np.asarray(right)
-    if not 1 <= k <= n:
-        raise ValueError(f"pass@k is estimated from at least k answers: 1 <= k <= n; got k = {k} and n = {n}")
-    if np.any((right < 0) | (right > n)):
-        raise ValueError(f"of {n} answers between 0 and {n} are right; got {right[(right < 0) | (right > n)].flat[0]}")
-    left = n - right[..., None] - np.arange(k)
-    return 1 - np.prod(np.maximum(left, 0) / (n - np.arange(k)), axis=-1)
-
-
-def mixed_share(p: Array, k: int) -> Array:
-    """1 - p^k - (1 - p)^k, the share of groups that are neither all right nor all wrong (eq-mixed-share)."""
-    return 1 - np.power(checks.share("p", p), k) - np.power(1 - np.asarray(p), k)
-
-
-def effective_share(log_weight: Array) -> Array:
-    """(sum w)^2 / (N sum w^2) in (0, 1]: the share of N weighted answers (..., N) that counts (eq-effective-share)."""
-    w = np.exp(log_weight - np.max(log_weight, axis=-1, keepdims=True))
-    return np.sum(w, axis=-1) ** 2 / (w.shape[-1] * np.sum(w**2, axis=-1))
-
-
-class End(NamedTuple):
-    """A point of rest: p, whether the flow comes back to it, and the policy, log pi of each answer (A,)."""
-
-    p: float
-    stable: bool
-    log_pi: Array
-
-
 def answer_ends(log_pi_0: Array, right: Array, advantages: Advantages, k: int, beta: float) -> list[End]:
     """Points of rest with the divergence of whole answers as the price: logit p = logit p_0 + w(p) / beta
     (eq-answer-end).
@@ -102,6 +73,32 @@ def answer_ends(log_pi_0: Array, right: Array, advantages: Advantages, k: int, b
 
     crossings = _crossings(lambda p: expit(logit(p_0) + difficulty_weight(advantages, p, k) / beta))
     return [End(p, stable, policy(p)) for p, stable in crossings]
+
+
+def forward_rest(log_pi_0: Array, f: Array, length: Array, beta: float) -> Array:
+    """log pi of pi = beta L pi_0 / (beta L + c - F), c from the sum: k_3 in the loss (eq-forward-rest)."""
+
+    def policy(c: Array) -> Array:
+        left = beta * length + c - f
+        return log_pi_0 + np.log(beta * length) - np.log(np.where(left > 0, left, 1e-300))
+
+    return _of_sum(policy, f, beta * length)
+
+
+def reverse_rest(log_pi_0: Array, f: Array, length: Array, beta: float) -> Array:
+    """log pi of pi prop. to pi_0 exp((F - c) / (beta L)), c from the sum: k_3 times the ratio (eq-reverse-rest)."""
+    return _of_sum(lambda c: log_pi_0 + (f - c) / (beta * length), f, beta * length * 40)
+
+
+def _of_sum(policy: Callable[[Array], Array], f: Array, width: Array) -> Array:
+    """The policy whose probabilities sum to 1: they fall in c."""
+    low = np.min(f - width, axis=-1, keepdims=True)
+    high = np.max(f + width, axis=-1, keepdims=True)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = np.sum(np.exp(np.minimum(policy(middle), 300.0)), axis=-1, keepdims=True) > 1
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return policy(high)
 
 
 def token_ends(
@@ -140,32 +137,6 @@ def token_ends(
     return [End(p, stable, swept(np.array([p]))[0]) for p, stable in crossings]
 
 
-def reverse_rest(log_pi_0: Array, f: Array, length: Array, beta: float) -> Array:
-    """log pi of pi prop. to pi_0 exp((F - c) / (beta L)), c from the sum: k_3 times the ratio (eq-reverse-rest)."""
-    return _of_sum(lambda c: log_pi_0 + (f - c) / (beta * length), f, beta * length * 40)
-
-
-def forward_rest(log_pi_0: Array, f: Array, length: Array, beta: float) -> Array:
-    """log pi of pi = beta L pi_0 / (beta L + c - F), c from the sum: k_3 in the loss (eq-forward-rest)."""
-
-    def policy(c: Array) -> Array:
-        left = beta * length + c - f
-        return log_pi_0 + np.log(beta * length) - np.log(np.where(left > 0, left, 1e-300))
-
-    return _of_sum(policy, f, beta * length)
-
-
-def _of_sum(policy: Callable[[Array], Array], f: Array, width: Array) -> Array:
-    """The policy whose probabilities sum to 1: they fall in c."""
-    low = np.min(f - width, axis=-1, keepdims=True)
-    high = np.max(f + width, axis=-1, keepdims=True)
-    for _ in range(60):
-        middle = (low + high) / 2
-        above = np.sum(np.exp(np.minimum(policy(middle), 300.0)), axis=-1, keepdims=True) > 1
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return policy(high)
-
-
 def _crossings(function: Callable[[Array], Array]) -> list[tuple[float, bool]]:
     """All p in (0, 1) with F(p) = p that a fine grid separates, and whether F - p falls there."""
     grid = expit(np.linspace(-12, 12, 65))
@@ -174,3 +145,33 @@ def _crossings(function: Callable[[Array], Array]) -> list[tuple[float, bool]]:
         (float(brentq(lambda p: function(np.array([p]))[0] - p, *grid[i : i + 2], xtol=1e-14)), bool(gap[i] > 0))
         for i in np.flatnonzero(gap[:-1] * gap[1:] < 0)
     ]
+
+
+def pass_at_k(p: Array, k: int) -> Array:
+    """1 - (1 - p)^k, the chance that one of k answers is right, (...) (eq-pass-at-k). Chen et al. 2021."""
+    return 1 - (1 - checks.share("p", p)) ** checks.count("k", k, "the number of answers that are tried")
+
+
+def pass_estimate(right: Array, n: int, k: int) -> Array:
+    """1 - C(n - c, k) / C(n, k) from c right ones among n answers, unbiased for k <= n: (...) (eq-pass-estimate).
+
+    Chen et al. 2021. Raises `ValueError` unless 0 <= c <= n and 1 <= k <= n.
+    """
+    right = np.asarray(right)
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@k is estimated from at least k answers: 1 <= k <= n; got k = {k} and n = {n}")
+    if np.any((right < 0) | (right > n)):
+        raise ValueError(f"of {n} answers between 0 and {n} are right; got {right[(right < 0) | (right > n)].flat[0]}")
+    left = n - right[..., None] - np.arange(k)
+    return 1 - np.prod(np.maximum(left, 0) / (n - np.arange(k)), axis=-1)
+
+
+def effective_share(log_weight: Array) -> Array:
+    """(sum w)^2 / (N sum w^2) in (0, 1]: the share of N weighted answers (..., N) that counts (eq-effective-share)."""
+    w = np.exp(log_weight - np.max(log_weight, axis=-1, keepdims=True))
+    return np.sum(w, axis=-1) ** 2 / (w.shape[-1] * np.sum(w**2, axis=-1))
+
+
+def mixed_share(p: Array, k: int) -> Array:
+    """1 - p^k - (1 - p)^k, the share of groups that are neither all right nor all wrong (eq-mixed-share)."""
+    return 1 - np.power(checks.share("p", p), k) - np.power(1 - np.asarray(p), k)

@@ -1,6 +1,7 @@
 """The losses of GRPO and its children, token by token: ratios, clips, prices, and means over tokens.
 
-Beside the chapter "Verifiable rewards"; functions stand in the order of its equations.
+Beside the chapters "Verifiable rewards" and "Answers that are no longer fresh"; functions stand in the order of their
+equations.
 
     pi policy    pi_old the policy that wrote the answers    pi_0 reference    u_t = pi / pi_old of a token
     w what a token is weighted with    A advantage of an answer    epsilon clip range    |y| tokens of an answer
@@ -24,6 +25,52 @@ Surrogate = Callable[[Array, Array, Array, Array], Array]  # log_pi, log_old, ad
 Mean = Callable[[Array, Array], Array]  # a loss of each token and the mask, to one number
 
 
+def mean_advantages(f: Array) -> Array:
+    """A_i = f_i - mean of the group, own answer included, (..., G, k): Dr. GRPO (eq-mean-advantages)."""
+    return f - np.mean(f, axis=-1, keepdims=True)
+
+
+def sequence_mean(each: Array, mask: Array) -> Array:
+    """(1/N) sum_i (1/|y_i|) sum_t, the mean over the means of the answers: GRPO as published (eq-sequence-mean)."""
+    mask, each = kept(mask, each)
+    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+
+def token_mean(each: Array, mask: Array) -> Array:
+    """Sum over all tokens, by their number: every token of the batch weighs the same, as in DAPO (eq-token-mean)."""
+    mask, each = kept(mask, each)
+    return np.sum(each * mask, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
+
+
+def by_constant(length: float) -> Mean:
+    """Return (1 / (N L)) sum_i sum_t with a constant L, as in Dr. GRPO (eq-constant-mean). Liu et al. 2025."""
+    checks.positive("length", length)
+
+    def mean(each: Array, mask: Array) -> Array:
+        mask, each = kept(mask, each)
+        return np.mean(np.sum(each * mask, axis=-1), axis=-1) / length
+
+    return mean
+
+
+def k3_with_ratio(log_ratio: Array, u: Array) -> Array:
+    """u_t k_3(l_t), u_t = pi / pi_old: on fresh answers its gradient is that of KL(pi || pi_0) of each next token
+    (eq-k3-ratio).
+    """
+    return u * (np.expm1(-log_ratio) + log_ratio)
+
+
+def weighted_tokens(weight: Weight) -> Surrogate:
+    """Return the loss - w A of each token, whose gradient is - w A grad log pi(y_t | s_t) (eq-weighted-tokens)."""
+    return lambda log_pi, log_old, advantage, mask: -_lifted(log_pi, log_old, mask, weight) * advantage[..., None]
+
+
+def _lifted(log_pi: Array, log_old: Array, mask: Array, weight: Weight) -> Array:
+    """The weights as numbers, with the gradient w grad log pi(y_t | s_t) at each token."""
+    held = weight(getval(log_pi) - log_old, mask)
+    return held * np.exp(masked(log_pi - getval(log_pi), mask))
+
+
 def no_correction(log_ratio: Array, mask: Array) -> Array:
     """w = 1: the answers count as if the policy of now had written them (eq-no-correction)."""
     return np.ones(np.shape(log_ratio))
@@ -43,24 +90,29 @@ def answer_ratio(log_ratio: Array, mask: Array) -> Array:
 
 
 def mean_ratio(log_ratio: Array, mask: Array) -> Array:
-    """w = (pi(y | x) / pi_old(y | x))^(1 / |y|), for every token of the answer (eq-mean-ratio).
+    """w = (pi(y | x) / pi_old(y | x))^(1 / |y|), for every token of the answer (eq-gspo-ratio).
 
-    The ratio of GSPO, Zheng et al. 2025: the geometric mean of u_t.
+    The ratio of GSPO: the geometric mean of u_t. Zheng et al. 2025.
     """
     count = np.sum(mask, axis=-1, keepdims=True)
     return np.exp(np.sum(masked(log_ratio, mask), axis=-1, keepdims=True) / count) * np.ones(np.shape(log_ratio))
 
 
-def weighted_tokens(weight: Weight) -> Surrogate:
-    """Return the loss - w A of each token, whose gradient is - w A grad log pi(y_t | s_t) (eq-weighted-tokens)."""
-    return lambda log_pi, log_old, advantage, mask: -_lifted(log_pi, log_old, mask, weight) * advantage[..., None]
+def truncated(weight: Array, cap: float) -> Array:
+    """min(w, cap): importance weights with a bound, for a sampler that is not the trainer (eq-truncated)."""
+    return np.minimum(weight, checks.positive("cap", cap))
+
+
+def dropped(weight: Array, cap: float) -> Array:
+    """w where it is at most `cap`, else 0: what is too far off does not count at all (eq-dropped)."""
+    return np.where(weight <= checks.positive("cap", cap), weight, 0.0)
 
 
 def clipped(weight: Weight = token_ratio, low: float = 0.2, high: float = 0.2) -> Surrogate:
     """Return the loss - min(w A, clip(w, 1 - low, 1 + high) A) of each token (eq-grpo-clip).
 
-    Shao et al. 2024 with one epsilon; Yu et al. 2025 (DAPO, "clip-higher") with `high` above `low`; Zheng et al. 2025
-    (GSPO) with `mean_ratio`. Raises `ValueError` unless `low` is in (0, 1) and `high` above 0.
+    With one epsilon GRPO's, with `high` above `low` DAPO's "clip-higher", with `mean_ratio` GSPO's. Shao et al. 2024;
+    Yu et al. 2025; Zheng et al. 2025. Raises `ValueError` unless `low` is in (0, 1) and `high` above 0.
     """
     actor_critic.check_clip_range(low)
     checks.positive("high", high)
@@ -75,7 +127,7 @@ def clipped(weight: Weight = token_ratio, low: float = 0.2, high: float = 0.2) -
 def cispo(cap: float, weight: Weight = token_ratio) -> Surrogate:
     """Return the loss - min(w, cap) A log pi(y_t | s_t) of each token, w held constant (eq-cispo).
 
-    MiniMax 2025. Where the clip of (eq-grpo-clip) drops a token, this one keeps its gradient, with a smaller weight.
+    MiniMax 2025. Where `clipped` drops a token, this one keeps its gradient, with a smaller weight.
     """
     checks.positive("cap", cap)
 
@@ -86,59 +138,8 @@ def cispo(cap: float, weight: Weight = token_ratio) -> Surrogate:
     return loss
 
 
-def truncated(weight: Array, cap: float) -> Array:
-    """min(w, cap): importance weights with a bound, for a sampler that is not the trainer (eq-truncated)."""
-    return np.minimum(weight, checks.positive("cap", cap))
-
-
-def dropped(weight: Array, cap: float) -> Array:
-    """w where it is at most `cap`, else 0: what is too far off does not count at all (eq-dropped)."""
-    return np.where(weight <= checks.positive("cap", cap), weight, 0.0)
-
-
-def _lifted(log_pi: Array, log_old: Array, mask: Array, weight: Weight) -> Array:
-    """The weights as numbers, with the gradient w grad log pi(y_t | s_t) at each token."""
-    held = weight(getval(log_pi) - log_old, mask)
-    return held * np.exp(masked(log_pi - getval(log_pi), mask))
-
-
-def sequence_mean(each: Array, mask: Array) -> Array:
-    """(1/N) sum_i (1/|y_i|) sum_t, the mean over the means of the answers: GRPO as published (eq-sequence-mean)."""
-    mask, each = kept(mask, each)
-    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
-
-
-def token_mean(each: Array, mask: Array) -> Array:
-    """Sum over all tokens, by their number: every token of the batch weighs the same, as in DAPO (eq-token-mean)."""
-    mask, each = kept(mask, each)
-    return np.sum(each * mask, axis=(-1, -2)) / np.sum(mask, axis=(-1, -2))
-
-
-def by_constant(length: float) -> Mean:
-    """Return (1 / (N L)) sum_i sum_t with a constant L: Dr. GRPO, Liu et al. 2025 (eq-constant-mean)."""
-    checks.positive("length", length)
-
-    def mean(each: Array, mask: Array) -> Array:
-        mask, each = kept(mask, each)
-        return np.mean(np.sum(each * mask, axis=-1), axis=-1) / length
-
-    return mean
-
-
-def mean_advantages(f: Array) -> Array:
-    """A_i = f_i - mean of the group, own answer included, (..., G, k): Dr. GRPO (eq-mean-advantages)."""
-    return f - np.mean(f, axis=-1, keepdims=True)
-
-
 def overlong_penalty(length: Array, longest: float, buffer: float) -> Array:
     """0 up to `longest` - `buffer` tokens, then in a straight line to -1 at `longest` (eq-overlong). Yu et al. 2025."""
     if not 0 < buffer <= longest:
         raise ValueError(f"the buffer is a part of the longest answer: 0 < buffer <= {longest}; got {buffer}")
     return 0.0 - np.clip((np.asarray(length) - (longest - buffer)) / buffer, 0.0, 1.0)
-
-
-def k3_with_ratio(log_ratio: Array, u: Array) -> Array:
-    """u_t k_3(l_t), u_t = pi / pi_old: on fresh answers its gradient is that of KL(pi || pi_0) of each next token
-    (eq-k3-ratio).
-    """
-    return u * (np.expm1(-log_ratio) + log_ratio)

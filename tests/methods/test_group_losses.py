@@ -30,7 +30,7 @@ def slope(surrogate, advantage=A):
     return -loss(OLD + STEP * MASK) * MASK
 
 
-@pytest.mark.equation("eq-no-correction", "eq-token-ratio", "eq-answer-ratio", "eq-mean-ratio")
+@pytest.mark.equation("eq-no-correction", "eq-token-ratio", "eq-answer-ratio", "eq-gspo-ratio")
 def test_weights_on_ratios_written_by_hand():
     for weight, expected in WEIGHTS.items():
         np.testing.assert_allclose(weight(STEP, MASK) * MASK, expected * MASK, rtol=1e-14)
