@@ -7,9 +7,10 @@ import numpy as np
 
 from rlhf_lab.audit.binding import Case, Misbehaved, Trouble
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
-from rlhf_lab.audit.functions import Layout, Subject
+from rlhf_lab.audit.functions import Layout, Made, Subject
 from rlhf_lab.audit.recognition import TOLERANCE, conventions_of, gradient_told, likely, recognised, result_of, see
 from rlhf_lab.audit.report import Report, in_words, worst
+from rlhf_lab.audit.twists import rounded, twisted
 from rlhf_lab.audit.zoo import Bug
 
 
@@ -19,9 +20,10 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     `fixed` are inputs that the function does not take, because they are constants inside it.
     """
     found = []
+    made: Made = {}
     for contract in [contracts] if isinstance(contracts, Contract) else contracts:
         for layout in contract.layouts:
-            rank, report = _tried(contract, layout, function, fixed)
+            rank, report = _tried(contract, layout, function, fixed, made)
             if report.ok or (rank == 0 and not contract.patient):
                 return report
             broken = [state.startswith("BROKEN") for state in report.identities.values()]
@@ -32,14 +34,14 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
 
 
 def _tried(
-    contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any]
+    contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any], made: Made
 ) -> tuple[int, Report]:
     """Return a report, and how much is known by it: 0 for a bug of the zoo, 3 if the function cannot be audited."""
     name = getattr(function, "__name__", type(function).__name__)
     cases = [case | fixed for case in layout.cases(contract.cases)]
     inputs = layout.inputs or contract.inputs
     try:
-        subject = Subject(function, inputs, cases, layout)
+        subject = Subject(function, inputs, cases, layout, made)
         absent = [i for i in inputs if i.absent and i.name not in {*subject.given, *fixed}]
         known = list(subject.notes)
         for given in absent:
@@ -65,6 +67,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     match = recognised(contract, rights, bugs, seen, cases)
     if not match and (fitted := list(contract.fitted(Function(subject), cases))):
         match = recognised(contract, fitted, (), seen, cases)
+    match = match or twisted(contract, rights, seen, cases) or rounded(contract, rights, subject, seen, cases)
     if match and match.rough:
         seen = seen._replace(tolerance=TOLERANCE[32])
         conventions.append("equal to four digits: a small number in a denominator, or single precision inside")
@@ -90,8 +93,10 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
         smallest = f"Smallest input that shows it: {in_words(shown)}" if shown and not ok else ""
         return Report(contract.name, name, ok, verdict, words, smallest, where, states, tuple(conventions))
 
+    meant = [bug for i in found if found[i] for bug in bugs if bug.name == i.bug]
     if match and isinstance(match.candidate, Bug):
-        return 0, report(False, match.candidate.name, match.candidate.told, match.candidate.where)
+        bug = meant[0] if meant and not match.candidate.where else match.candidate  # what it does says more than how
+        return 0, report(False, bug.name, bug.told, bug.where)
     if match and not match.sloped:
         return 1, report(False, "wrong gradient", gradient_told(match, seen, cases))
     if not broken and (match or (asked and not contract.strict)):
@@ -100,7 +105,6 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
         return 3, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
     if not all(np.isfinite(values).all() for values in seen.values):
         return 2, report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
-    meant = [bug for i in found if found[i] for bug in bugs if bug.name == i.bug]
     if meant:
         return 2, report(False, meant[0].name, meant[0].told, meant[0].where)
     return 2, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")

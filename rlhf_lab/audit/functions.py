@@ -31,11 +31,14 @@ class Layout(NamedTuple):
     cases: Callable[[Sequence[Case]], Sequence[Case]] = list
 
 
+Made = dict[Any, Any]  # a function and its gradients, compiled as a whole: by how it is called
+
+
 class Subject:
     """A function as an audit sees it: from a case to an array of NumPy, with its gradient.
 
     `library` holds its arrays, `notes` are conventions that were met while it was called, `given` the names of the
-    inputs that it takes. Raises `Trouble` if it cannot be called with `cases`.
+    inputs that it takes, `made` what was compiled of it. Raises `Trouble` if it cannot be called with `cases`.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Subject:
         inputs: Sequence[Input],
         cases: Sequence[Case],
         layout: Layout = Layout(""),  # noqa: B008 (a constant)
+        made: Made | None = None,
     ) -> None:
         if not callable(function):
             raise Trouble(f"pass the function itself, not what it returns; this is a {type(function).__name__}")
@@ -54,14 +58,15 @@ class Subject:
         self.printed = ""
         self.several = False  # whether it returns more than one result
         self.mask: type = float
-        self.quick: Callable[..., Any] | None = None  # the same, compiled as a whole, where that is quicker
-        self.slopes: dict[tuple[int, ...], Callable[[list[Any]], list[Any]]] = {}
+        self.made = {} if made is None else made
+        self.quick: Callable[..., Any] | None = None
         errors: dict[str, BaseException] = {}
         tried: list[str] = []
         result: Any = None
         while new := [library for library in libraries(function) if library.name not in tried]:  # it may import one
             self.library: Library = new[0]
             tried.append(self.library.name)
+            self.quick = self.made.get(self._key(""))
             for self.bits, self.mask in ((64, float), (64, bool), (32, float), (32, bool)):
                 try:
                     result = self._raw(cases[0])
@@ -103,10 +108,19 @@ class Subject:
 
     def _quicken(self, case: Case, values: Array) -> None:
         """Compile the function as a whole, if what it returns for a case stays the same."""
-        if self.library.compiled:
-            self.quick = self.library.compiled(lambda *given: self._called(given))
+        if self.library.compiled and self._key("") not in self.made:
+            self.quick = self._made("", self.library.compiled)
             if not np.allclose(self(case), values, 1e-4, 1e-4, equal_nan=True):
-                self.quick = None
+                self.quick = self.made[self._key("")] = None
+
+    def _key(self, what: Any) -> tuple[Any, ...]:
+        return what, self.library.name, *self.places
+
+    def _made(self, what: Any, make: Callable[[Callable[..., Any]], Any]) -> Any:
+        key = self._key(what)
+        if key not in self.made:
+            self.made[key] = make(lambda *given: self._called(given))
+        return self.made[key]
 
     def _watched(self, case: Case) -> Array:
         """Return what the function returns. Raises `Trouble` if it has changed its inputs by then."""
@@ -217,9 +231,7 @@ class Subject:
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # autograd warns of a result that does not depend on an input
-                if spots not in self.slopes:
-                    self.slopes[spots] = self.library.gradient(lambda *given: self._called(given), spots)
-                found = self.slopes[spots](values)
+                found = self._made(spots, lambda call: self.library.gradient(call, spots))(values)
             arrays = [np.asarray(g, dtype=float) for g in found]
         except Exception as error:  # not written for differentiation
             raise Trouble(f"{self.library.name} cannot differentiate it: {type(error).__name__}") from None

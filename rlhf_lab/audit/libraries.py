@@ -110,14 +110,19 @@ def _torch(torch: Any) -> Library:
 
 def _first_that_works(ways: list[Callable[..., Any]]) -> Callable[..., Any]:
     """Return a function that stays with the first of several ways to call one that raises nothing."""
+    left = list(ways)
 
     def call(*values: Any) -> Any:
-        while len(ways) > 1:
+        for i, way in enumerate(left[:-1]):
             try:
-                return ways[0](*values)
+                found = way(*values)
             except Exception:  # it looks at numbers that are not there yet while it is compiled
-                ways.pop(0)
-        return ways[0](*values)
+                continue
+            del left[:i]
+            return found
+        found = left[-1](*values)  # raises if the function cannot take these values at all
+        del left[:-1]
+        return found
 
     return call
 

@@ -12,7 +12,7 @@ from rlhf_lab.audit.binding import Case, Input, Trouble, bound, names
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown
 from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
-from rlhf_lab.audit.zoo import ZOO, loops
+from rlhf_lab.audit.zoo import ZOO, Bug, loops
 from rlhf_lab.numerics.autodiff import Array
 
 RNG = r"(np_?|random_?)?(rng|generator|gen|random_state|key|prng|random|r)"
@@ -95,14 +95,14 @@ def _weights(function: Callable[..., Any], conventions: list[str]) -> list[Check
         conventions.append("not double or nothing: other weights of mean 1")
     half = np.array_equal(values, [0.0, 1.0])
     return [
+        ("no weight is negative", f"the smallest is {values[0]:.3g}" if values[0] < 0 else "", "negative weights"),
         ("members get weights of their own", "" if members else "all rows are equal", "same weights for all members"),
         ("pairs get weights of their own", "" if pairs else "each row holds one number", "one coin for the batch"),
         (
             "weights are 1 on average",
             f"their mean is {mean:.2f}" if off and (members and pairs) else "",
-            "single or nothing" if half else "",
+            "single or nothing" if half else "weights sum to 1" if np.allclose(every.sum(1), 1) else "",
         ),
-        ("no weight is negative", f"the smallest is {values[0]:.3g}" if values[0] < 0 else "", ""),
         ("another generator draws other weights", "five generators, the same weights" if same else "", "seeded inside"),
     ]
 
@@ -150,7 +150,10 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
     one = len(set(runs[0])) < 4
     all_same = all(run == runs[0] for run in runs)
     shared = [(i, j) for i in range(5) for j in range(i) if set(runs[i]) & set(runs[j])]
+    again = streams(0)
+    other = "" if again == runs[0] else "seed 0 gives other streams again"
     return [
+        ("the same seed is the same run", other, "run not repeatable"),
         (
             "workers draw their own numbers",
             "two workers draw the same numbers" if one else "",
@@ -162,7 +165,6 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
             f"seeds {shared[0][1]} and {shared[0][0]} have a stream in common" if shared and not all_same else "",
             "seeds of workers overlap" if not one else "one seed for all workers",
         ),
-        ("the same seed is the same run", "" if streams(0) == runs[0] else "seed 0 gives other streams again", ""),
     ]
 
 
@@ -206,9 +208,10 @@ def _labels(function: Callable[..., Any], conventions: list[str]) -> list[Check]
     other = int(np.sum(labels != _expert(states))) - of_student
     some = f"{of_student} of {len(states)} labels are the student's own" if of_student else ""
     strange = f"{other} labels are neither the expert's nor the student's" if other else ""
+    order = "labels of other states" if np.array_equal(np.sort(labels), np.sort(_expert(states))) else ""
     return [
         ("no label is the student's own", some, "labels of the student"),
-        ("every label is what the expert does in that state", strange, ""),
+        ("every label is what the expert does in that state", strange, order),
     ]
 
 
@@ -254,6 +257,11 @@ def _deviation(log_probs: Array, actions: Array) -> Array:
     return np.sqrt(loops.dril_cost(log_probs, actions))
 
 
+def _less_one(bug: Bug) -> Callable[..., Array]:
+    """A bug of the zoo whose variance divides by the number of members less 1."""
+    return lambda log_probs, actions: bug.function(log_probs, actions) * len(log_probs) / (len(log_probs) - 1)
+
+
 ACTIONS = Input("actions", r"(taken_?)?(actions?|acts?|a)")
 DRIL = Contract(
     "dril_cost",
@@ -273,6 +281,12 @@ DRIL = Contract(
     ),
     (),
     False,
+    bugs=tuple(
+        bug._replace(function=made)
+        for bug in ZOO
+        if bug.audit == "dril_cost"
+        for made in (bug.function, _less_one(bug))
+    ),
 )
 PROBS = r"(ensemble_?|member_?)?(p(rob(abilitie)?)?s?|pis?|policy_probs)"
 OF_PROBS = Layout(

@@ -113,6 +113,20 @@ def _far(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
             yield Shown(away, np.sum(loss(away)), max(0.0, -case["beta"] * far))
 
 
+def clipped(
+    right: Callable[..., Array], at: Callable[[float, Case], Case], loss: Function, cases: Sequence[Case]
+) -> Iterator[Shown]:
+    """A loss that looks at the margin, and not at how far it is on the wrong side."""
+    case = cases[0]
+    far, farther, less, more = (float(np.sum(loss(at(h, case)))) for h in (-40.0, -45.0, -0.1, 0.1))
+    if far == farther and less != more:
+        yield Shown(at(-45.0, case), np.array(farther), np.sum(by_name(right, at(-45.0, case))))
+
+
+def _at(margin: float, case: Case) -> Case:
+    return case | one(min(margin, 0.0), min(-margin, 0.0), 0.0, 0.0, case.get("beta", 0.0))
+
+
 def _key(key: Callable[..., Array], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in singles(cases):
         weight = {name: case[name] for name in ("beta", "tau") if name in case}
@@ -185,6 +199,7 @@ DPO = Contract(
         Identity("exchanging the answers changes it by beta h", _swapped),
         Identity("twice beta is twice the margin", partial(_weight_scales, "beta"), needs="beta"),
         Identity("a batch is made of its comparisons", partial(rows, FOUR)),
+        Identity("far margins still count", partial(clipped, pairs.dpo_loss, _at), bug="margin clipped"),
         Identity("finite at far margins", _far, caution=True),
         Identity("log(1 + exp(-beta h))", partial(_key, pairs.dpo_loss)),
     ),
@@ -212,6 +227,7 @@ IPO = Contract(
         Identity("the reference counts as much as the policy", _reference_counts),
         Identity("0 where the margin is 1 / (2 tau)", _at_target),
         Identity("a batch is made of its comparisons", partial(rows, FOUR)),
+        Identity("far margins still count", partial(clipped, pairs.ipo_loss, _at), bug="margin clipped in IPO"),
         Identity("(h - 1 / (2 tau))^2", partial(_key, pairs.ipo_loss)),
     ),
     FOUR[:2],

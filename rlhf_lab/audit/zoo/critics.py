@@ -82,6 +82,43 @@ def score_late(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: f
     return -beta * (log_pi - log_ref) * mask + score[..., None] * late
 
 
+def squared_after_the_mean(values: Array, returns: Array, mask: Array) -> Array:
+    """You average the errors first, and square their mean: errors of other signs cancel. Square each, and average
+    then."""
+    return masked_mean(values - returns, mask) ** 2 / 2
+
+
+def root_taken(values: Array, returns: Array, mask: Array) -> Array:
+    """You take the root of the mean square, so that the gradient does not fall as the error does. Leave the root
+    out."""
+    return np.sqrt(masked_mean((values - returns) ** 2, mask))
+
+
+def return_added(values: Array, returns: Array, mask: Array) -> Array:
+    """You add the return, so that values become minus what they should be. Subtract it."""
+    return masked_mean((values + returns) ** 2 / 2, mask)
+
+
+def score_with_the_first(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """You pay the score with the first token, before the answer is written: no later one hears of it. Pay it with the
+    last."""
+    first = np.concatenate([np.ones(mask[..., :1].shape), np.zeros(mask[..., 1:].shape)], axis=-1)
+    return -beta * (log_pi - log_ref) * mask + score[..., None] * first
+
+
+def kl_by_k2(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """You charge k2 with every token. In the reward, its gradient is not that of the divergence: charge the bare
+    log-ratio."""
+    last = mask - shifted(mask)
+    return -beta * (log_pi - log_ref) ** 2 / 2 * mask + score[..., None] * last
+
+
+def negative_left_out(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """You charge nothing where the log-ratio is negative, which charges more than the divergence. Leave its sign."""
+    last = mask - shifted(mask)
+    return -beta * np.maximum(log_pi - log_ref, 0.0) * mask + score[..., None] * last
+
+
 BUGS = (
     bug("critic fitted on padding", "value_loss", padding_in_value_loss, value_loss, "sec-ppo"),
     bug("error not squared", "value_loss", error_not_squared, value_loss, "sec-ppo"),
@@ -94,4 +131,10 @@ BUGS = (
     bug("score times beta", "token_rewards", score_weighted, token_rewards, "sec-ppo"),
     bug("padding charged", "token_rewards", kl_of_padding, token_rewards, "sec-ppo"),
     bug("score one token late", "token_rewards", score_late, token_rewards, "sec-ppo"),
+    bug("squared after the mean", "value_loss", squared_after_the_mean, value_loss, "sec-ppo"),
+    bug("root of the mean square", "value_loss", root_taken, value_loss, "sec-ppo"),
+    bug("return added", "value_loss", return_added, value_loss, "sec-ppo"),
+    bug("score with the first token", "token_rewards", score_with_the_first, token_rewards, "sec-ppo"),
+    bug("k2 charged", "token_rewards", kl_by_k2, token_rewards, "sec-policy-gradients"),
+    bug("negative charges left out", "token_rewards", negative_left_out, token_rewards, "sec-policy-gradients"),
 )

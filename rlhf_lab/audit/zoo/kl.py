@@ -40,9 +40,21 @@ def k2_in_reward(log_pi: Array, log_ref: Array) -> Array:
     return (getval(log_pi) - log_ref) ** 2 / 2
 
 
+def one_missing(log_pi: Array, log_ref: Array) -> Array:
+    """Your k3 lacks its -1, so that its mean is the divergence plus 1. Take exp(-l) - 1 + l."""
+    return np.exp(log_ref - log_pi) - (log_ref - log_pi)
+
+
+def negative_left_out(log_pi: Array, log_ref: Array) -> Array:
+    """You count no negative log-ratio, so that the mean is larger than the divergence. Leave the sign, or take k3."""
+    return np.maximum(log_pi - log_ref, 0.0)
+
+
 BUGS = (
     bug("k2 as a number", "kl_estimate", k2_as_number, k3, "sec-policy-gradients"),
     bug("half missing", "kl_estimate", half_missing, k2, "sec-policy-gradients"),
     bug("k3 in the reward", "kl_estimate", k3_in_reward, k1, "sec-policy-gradients"),
     bug("k2 in the reward", "kl_estimate", k2_in_reward, k1, "sec-policy-gradients"),
+    bug("1 missing in k3", "kl_estimate", one_missing, k3, "sec-policy-gradients"),
+    bug("negative log-ratios left out", "kl_estimate", negative_left_out, k3, "sec-policy-gradients"),
 )

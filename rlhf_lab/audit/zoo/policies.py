@@ -268,6 +268,74 @@ def kl_upside_down(
     return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
 
 
+def advantage_absolute(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You take the size of the advantage, so that bad answers are taught like good ones. Keep its sign."""
+    ratio, size = np.exp(log_pi - log_old), np.abs(advantage)
+    return -masked_mean(np.minimum(ratio, np.clip(ratio, 1 - clip_range, 1 + clip_range)) * size, mask)
+
+
+def log_clipped_near_one(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the log-ratio to 1 - epsilon and 1 + epsilon, where the ratio belongs: the log-ratio is near 0. Take the
+    exponential first."""
+    step = log_pi - log_old
+    held = np.exp(np.clip(step, 1 - clip_range, 1 + clip_range))
+    return -masked_mean(np.minimum(np.exp(step) * advantage, held * advantage), mask)
+
+
+def log_clipped_near_zero(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the log-ratio to -epsilon and epsilon, which is another range than 1 - epsilon to 1 + epsilon of the
+    ratio. Take the exponential first."""
+    step = log_pi - log_old
+    held = np.exp(np.clip(step, -clip_range, clip_range))
+    return -masked_mean(np.minimum(np.exp(step) * advantage, held * advantage), mask)
+
+
+def kl_by_minus_k1(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """Your divergence is minus the bare log-ratio. As a loss, its gradient is 0 on average, and nothing holds the
+    policy back. Use k3, or k2, or put the log-ratio into the reward."""
+    kl = log_ref - log_pi
+    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
+    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+
+def kl_by_distance(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """Your divergence is the absolute value of the log-ratio, whose gradient is that of no divergence. Use k3, or
+    k2."""
+    kl = np.abs(log_pi - log_ref)
+    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
+    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+
+def kl_by_square(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """Your k2 lacks its factor 1/2: the pull is twice that of the divergence, as if beta were doubled. Take l^2 / 2."""
+    kl = (log_pi - log_ref) ** 2
+    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
+    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+
+def kl_without_one(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """Your k3 lacks its -1: the gradient is right, and the loss is larger by beta. Take exp(-l) - 1 + l."""
+    kl = np.exp(log_ref - log_pi) - (log_ref - log_pi)
+    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
+    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+
 BUGS = (
     bug("sign turned", "ppo_loss", sign_turned, ppo_loss, "sec-ppo"),
     bug("max in place of min", "ppo_loss", max_for_min, ppo_loss, "sec-ppo"),
@@ -296,4 +364,11 @@ BUGS = (
     bug("clipped around zero", "ppo_loss", clipped_around_zero, ppo_loss, "sec-ppo"),
     bug("padding in the loss", "grpo_loss", padding_in_grpo, grpo_loss, "sec-policy-gradients"),
     bug("KL of the wrong pair", "grpo_loss", kl_upside_down, grpo_loss, "sec-policy-gradients"),
+    bug("size of the advantage", "ppo_loss", advantage_absolute, ppo_loss, "sec-ppo"),
+    bug("log-ratio clipped around 1", "ppo_loss", log_clipped_near_one, ppo_loss, "sec-ppo"),
+    bug("log-ratio clipped around 0", "ppo_loss", log_clipped_near_zero, ppo_loss, "sec-ppo"),
+    bug("minus k1 in the loss", "grpo_loss", kl_by_minus_k1, grpo_loss, "sec-policy-gradients"),
+    bug("absolute log-ratio in the loss", "grpo_loss", kl_by_distance, grpo_loss, "sec-policy-gradients"),
+    bug("k2 without its half", "grpo_loss", kl_by_square, grpo_loss, "sec-policy-gradients"),
+    bug("k3 without its 1", "grpo_loss", kl_without_one, grpo_loss, "sec-policy-gradients"),
 )
