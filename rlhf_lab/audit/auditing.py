@@ -10,7 +10,7 @@ from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
 from rlhf_lab.audit.functions import Layout, Made, Subject
 from rlhf_lab.audit.recognition import TOLERANCE, conventions_of, gradient_told, likely, recognised, result_of, see
 from rlhf_lab.audit.report import Report, in_words, worst
-from rlhf_lab.audit.twists import rounded, twisted
+from rlhf_lab.audit.twists import exchanged, rounded, twisted
 from rlhf_lab.audit.zoo import Bug
 
 
@@ -68,6 +68,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     if not match and (fitted := list(contract.fitted(Function(subject), cases))):
         match = recognised(contract, fitted, (), seen, cases)
     match = match or twisted(contract, rights, seen, cases) or rounded(contract, rights, subject, seen, cases)
+    match = match or exchanged(contract, rights, subject, seen, cases)
     if match and match.rough:
         seen = seen._replace(tolerance=TOLERANCE[32])
         conventions.append("equal to four digits: a small number in a denominator, or single precision inside")
@@ -96,7 +97,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     meant = [bug for i in found if found[i] for bug in bugs if bug.name == i.bug]
     if match and isinstance(match.candidate, Bug):
         bug = meant[0] if meant and not match.candidate.where else match.candidate  # what it does says more than how
-        return 0, report(False, bug.name, bug.told, bug.where)
+        return int(not match.candidate.where), report(False, bug.name, bug.told, bug.where)
     if match and not match.sloped:
         return 1, report(False, "wrong gradient", gradient_told(match, seen, cases))
     if not broken and (match or (asked and not contract.strict)):

@@ -101,7 +101,11 @@ def _weights(function: Callable[..., Any], conventions: list[str]) -> list[Check
         (
             "weights are 1 on average",
             f"their mean is {mean:.2f}" if off and (members and pairs) else "",
-            "single or nothing" if half else "weights sum to 1" if np.allclose(every.sum(1), 1) else "",
+            "single or nothing"
+            if half
+            else "weights sum to 1"
+            if np.allclose(every.sum(1), 1)
+            else "weights of another mean",
         ),
         ("another generator draws other weights", "five generators, the same weights" if same else "", "seeded inside"),
     ]

@@ -116,11 +116,20 @@ def _far(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
 def clipped(
     right: Callable[..., Array], at: Callable[[float, Case], Case], loss: Function, cases: Sequence[Case]
 ) -> Iterator[Shown]:
-    """A loss that looks at the margin, and not at how far it is on the wrong side."""
+    """A loss that does not look at how far a margin is on the wrong side, and has a slope up to there."""
     case = cases[0]
-    far, farther, less, more = (float(np.sum(loss(at(h, case)))) for h in (-40.0, -45.0, -0.1, 0.1))
-    if far == farther and less != more:
-        yield Shown(at(-45.0, case), np.array(farther), np.sum(by_name(right, at(-45.0, case))))
+
+    def cost(margin: float) -> float:
+        return float(np.sum(loss(at(margin, case))))
+
+    inside, end = 0.0, -40.0
+    if cost(end) != cost(-45.0) or cost(-0.1) == cost(0.1):
+        return
+    while inside - end > 1e-3:
+        middle = (inside + end) / 2
+        inside, end = (inside, middle) if cost(middle) == cost(-45.0) else (middle, end)
+    if abs(cost(end) - cost(end + 0.1)) > 1e-3 * abs(cost(0.1) - cost(-0.1)):
+        yield Shown(at(-45.0, case), np.array(cost(-45.0)), np.sum(by_name(right, at(-45.0, case))))
 
 
 def _at(margin: float, case: Case) -> Case:

@@ -128,6 +128,7 @@ BY_TOKEN = {
     "label that was read": texts.own_token,
     "first label lost": texts.first_token_lost,
     "logarithm missing in SFT": texts.probabilities,
+    "likeliest token in SFT": zoo.likeliest_token,
     "softmax twice in SFT": texts.softmax_twice,
     "softmax missing in SFT": zoo.softmax_missing,
     "softmax over positions in SFT": zoo.wrong_axis,

@@ -1,6 +1,9 @@
-"""What goes wrong in any function: the sign of its numbers is turned or lost, or they are rounded inside."""
+"""What goes wrong in any function: the sign of its numbers is turned or lost, they are rounded inside, or an input is
+something else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import autograd.numpy as np
 
@@ -20,6 +23,22 @@ ROUNDED = (
     "You compute in half precision, which holds two or three digits, and what you subtract is rounded before. Take "
     "differences, exponentials and means in single precision.",
 )
+
+CHANGES: dict[str, Callable[[Array], Array]] = {
+    "0": lambda x: 0.0 * x,
+    "minus {}": lambda x: -x,
+    "the size of {}": np.abs,
+    "the exponential of {}": np.exp,
+    "{} one place late": lambda x: np.concatenate([0.0 * x[..., :1], x[..., :-1]], axis=-1),
+    "{} one place early": lambda x: np.concatenate([x[..., 1:], 0.0 * x[..., :1]], axis=-1),
+}
+NUMBERS: dict[str, Callable[[float], float]] = {
+    "1": lambda x: 1.0,
+    "1 / {}": lambda x: 1 / x,
+    "the square of {}": lambda x: x**2,
+    "twice {}": lambda x: 2 * x,
+    "half of {}": lambda x: x / 2,
+}
 
 
 def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
@@ -62,3 +81,59 @@ def _moved(case: Case) -> Case:
         else value
         for name, value in case.items()
     }
+
+
+def exchanged(
+    contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
+) -> Match | None:
+    """Return which right function of other inputs one is: one of them changed, or in place of another."""
+    if contract.strict:
+        return None
+    for name, told, change in _exchanges(subject, cases[-1]):
+        forms = {_before(form, change): form for form in contract.forms}
+        match = recognised(contract._replace(forms=tuple(forms)), rights[:3], (), seen._replace(slopes=None), cases)
+        if match and match.factor == 1:
+            words = f"It is right but for its input {told}: there it uses {name}."
+            return _named(contract, match._replace(form=forms[match.form]), f"{name} in place of {told}", words)
+    return None
+
+
+def _exchanges(subject: Subject, case: Case) -> Iterator[tuple[str, str, Callable[[Case], Case]]]:
+    """Yield what stands in place of which input, and what that makes of a case."""
+    arrays = [n for n, x in case.items() if n not in ("mask", "ends") and np.ndim(x) and x.dtype.kind == "f"]
+    numbers = [n for n, x in case.items() if np.ndim(x) == 0 and n in subject.given]
+    for a in arrays:
+        for what, change in CHANGES.items():
+            yield what.format(_plain(a)), _plain(a), partial(_changed, [a], change)
+        yield f"the mean of {_plain(a)}", _plain(a), partial(_averaged, a)
+        others = [b for b in arrays if a != b and case[a].shape == case[b].shape]
+        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in others)
+    logs = [a for a in arrays if a.startswith("log_")]
+    if len(logs) > 1:
+        yield "exponentials", "logarithms", partial(_changed, logs, np.exp)
+    for a in numbers:
+        for what, turn in NUMBERS.items():
+            yield what.format(_plain(a)), _plain(a), partial(_changed, [a], turn)
+        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in numbers if a != b)
+
+
+def _changed(names: Sequence[str], change: Callable[[Any], Any], case: Case) -> Case:
+    return case | {name: change(case[name]) for name in names}
+
+
+def _averaged(name: str, case: Case) -> Case:
+    values = case[name]
+    mask = case["mask"] if np.shape(case.get("mask", 0.0)) == values.shape else np.ones(values.shape)
+    return case | {name: np.sum(values * mask) / np.sum(mask) * np.ones(values.shape)}
+
+
+def _replaced(name: str, by: str, case: Case) -> Case:
+    return case | {name: case[by]}
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _before(form: Form, change: Callable[[Case], Case]) -> Form:
+    return form._replace(call=lambda function, case: form.call(function, change(case)))

@@ -119,6 +119,20 @@ def negative_left_out(score: Array, log_pi: Array, log_ref: Array, mask: Array, 
     return -beta * np.maximum(log_pi - log_ref, 0.0) * mask + score[..., None] * last
 
 
+def old_value_left_out(values: Array, old_values: Array, returns: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the change of the value, and do not add the old value again. Add it."""
+    near = np.clip(values - old_values, -clip_range, clip_range)
+    return masked_mean(np.maximum((values - returns) ** 2, (near - returns) ** 2) / 2, mask)
+
+
+def charge_by_length(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """You divide the charges by the length of the answer, so that long answers may drift further. Charge each token in
+    full."""
+    last = mask - shifted(mask)
+    charge = -beta * (log_pi - log_ref) * mask / np.sum(mask, axis=-1, keepdims=True)
+    return charge + score[..., None] * last
+
+
 BUGS = (
     bug("critic fitted on padding", "value_loss", padding_in_value_loss, value_loss, "sec-ppo"),
     bug("error not squared", "value_loss", error_not_squared, value_loss, "sec-ppo"),
@@ -137,4 +151,6 @@ BUGS = (
     bug("score with the first token", "token_rewards", score_with_the_first, token_rewards, "sec-ppo"),
     bug("k2 charged", "token_rewards", kl_by_k2, token_rewards, "sec-policy-gradients"),
     bug("negative charges left out", "token_rewards", negative_left_out, token_rewards, "sec-policy-gradients"),
+    bug("old value left out", "value_loss", old_value_left_out, clipped_value_loss, "sec-ppo"),
+    bug("charge divided by the length", "token_rewards", charge_by_length, token_rewards, "sec-ppo"),
 )

@@ -125,6 +125,12 @@ def variance_of_all(log_probs: Array, actions: Array) -> Array:
     return np.mean(np.var(np.exp(log_probs), axis=0), axis=-1)
 
 
+def mean_not_one(rng: Generator, members: int, n: int) -> Array:
+    """Your weights are not 1 on average: the loss of each member has another size beside what is not weighted. Divide
+    by their mean."""
+    return 4.0 * rng.integers(2, size=(members, n))
+
+
 BUGS = (
     bug("one coin for the batch", "bootstrap_weights", one_coin, bootstrap_weights, "sec-ilhf-ensembles"),
     bug("same weights for all members", "bootstrap_weights", same_for_all, bootstrap_weights, "sec-ilhf-ensembles"),
@@ -143,4 +149,5 @@ BUGS = (
     bug("run not repeatable", "worker_rngs", not_repeatable, worker_rngs, "sec-online"),
     bug("labels of other states", "dagger_labels", labels_of_other_states, dagger_labels, "sec-imitation"),
     bug("variance of all actions", "dril_cost", variance_of_all, dril_cost, "sec-dril"),
+    bug("weights of another mean", "bootstrap_weights", mean_not_one, bootstrap_weights, "sec-ilhf-ensembles"),
 )

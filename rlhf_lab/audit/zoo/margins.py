@@ -186,6 +186,14 @@ def margin_clipped(
     return -log_sigmoid(beta * np.clip(h, -CLIP, CLIP))
 
 
+def exponential(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """Your loss is exp(-beta h), so that one mis-click outweighs all other pairs. Take -log sigmoid(beta h)."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return np.exp(-beta * h)
+
+
 BUGS = (
     bug("beta on the policy only", "dpo_loss", beta_on_policy, dpo_loss, "sec-dpo"),
     bug("beta on the chosen answer only", "dpo_loss", beta_on_chosen, dpo_loss, "sec-dpo"),
@@ -208,4 +216,5 @@ BUGS = (
     bug("2 beta", "dpo_loss", double_beta, dpo_loss, "sec-dpo"),
     bug("brackets missing", "dpo_loss", brackets_missing, dpo_loss, "sec-dpo"),
     bug("margin clipped", "dpo_loss", margin_clipped, dpo_loss, "sec-dpo"),
+    bug("exponential in place of logistic in DPO", "dpo_loss", exponential, dpo_loss, "sec-dpo"),
 )

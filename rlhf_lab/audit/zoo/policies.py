@@ -336,6 +336,13 @@ def kl_without_one(
     return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
 
 
+def ratio_of_logs(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You divide log-probabilities. The ratio is that of the probabilities: exp(log_pi - log_old)."""
+    ratio = log_pi / log_old
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
+
+
 BUGS = (
     bug("sign turned", "ppo_loss", sign_turned, ppo_loss, "sec-ppo"),
     bug("max in place of min", "ppo_loss", max_for_min, ppo_loss, "sec-ppo"),
@@ -371,4 +378,5 @@ BUGS = (
     bug("absolute log-ratio in the loss", "grpo_loss", kl_by_distance, grpo_loss, "sec-policy-gradients"),
     bug("k2 without its half", "grpo_loss", kl_by_square, grpo_loss, "sec-policy-gradients"),
     bug("k3 without its 1", "grpo_loss", kl_without_one, grpo_loss, "sec-policy-gradients"),
+    bug("ratio of logarithms", "ppo_loss", ratio_of_logs, ppo_loss, "sec-ppo"),
 )
