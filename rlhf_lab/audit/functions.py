@@ -3,18 +3,18 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rlhf_lab.audit.binding import Case, Input, Misbehaved, Trouble, bound
 from rlhf_lab.audit.libraries import Library, libraries, writes_autograd
+from rlhf_lab.audit.results import first
 from rlhf_lab.audit.words import raised, shown, told
 from rlhf_lab.numerics.autodiff import Array
 
 STEP = 1e-5  # of finite differences
-MAIN = ("loss", "losses", "log_probs", "logps", "advantages")  # what is read of several results
 
 
 class Layout(NamedTuple):
@@ -170,29 +170,11 @@ class Subject:
             warnings.simplefilter("ignore")
             result = self.function(*plain, **named)
         self.printed = self.printed or page.getvalue()
-        return self._one(result)
-
-    def _one(self, result: Any) -> Any:
-        """The result itself, or the first of several."""
-        fields = getattr(result, "__dict__", {}) if hasattr(result, "__dataclass_fields__") else {}
-        if hasattr(result, "_fields"):
-            fields = result._asdict()
-        if isinstance(result, Mapping) or any(name in fields for name in MAIN):
-            held = result if isinstance(result, Mapping) else fields
-            name = next((name for name in MAIN if name in held), next(iter(held), None))
+        value, note = first(result, self.library)
+        if note:
             self.several = True
-            kind = "a dictionary" if isinstance(result, Mapping) else type(result).__name__
-            self.note(f"returns {kind}, of which {name!r} is read")
-            return held.get(name)
-        if isinstance(result, list) and result and all(np.ndim(part) == 0 for part in result):
-            return self.library.stack(result)
-        if isinstance(result, list) and result and all(isinstance(part, list) for part in result):
-            return np.array(result, dtype=float) if len({len(part) for part in result}) == 1 else result
-        if isinstance(result, tuple | list) and result:
-            self.several = True
-            self.note(f"returns {len(result)} results, of which the first is read")
-            return result[0]
-        return result
+            self.note(note)
+        return value
 
     def _raw(self, case: Case) -> Any:
         return self._call(self._arguments(case)[1])

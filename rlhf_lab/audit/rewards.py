@@ -10,7 +10,8 @@ from rlhf_lab.audit import names
 from rlhf_lab.audit.auditing import audit
 from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near
-from rlhf_lab.audit.pairs import FORMS, clipped, moved_by, rows, singles
+from rlhf_lab.audit.pair_identities import clipped, moved_by, rows, singles
+from rlhf_lab.audit.pairs import FORMS
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import pairs
 from rlhf_lab.numerics.autodiff import Array
