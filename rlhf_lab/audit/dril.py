@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import autograd.numpy as np
@@ -42,16 +43,23 @@ def _cost_key(cost: Function, cases: Sequence[Case]) -> Any:
 
 
 def _unbiased(log_probs: Array, actions: Array) -> Array:
-    return loops.dril_cost(log_probs, actions) * len(log_probs) / (len(log_probs) - 1)
+    return _less_one(loops.dril_cost, log_probs, actions)
 
 
 def _deviation(log_probs: Array, actions: Array) -> Array:
     return np.sqrt(loops.dril_cost(log_probs, actions))
 
 
-def _less_one(bug: Bug) -> Callable[..., Array]:
-    """A bug of the zoo whose variance divides by the number of members less 1."""
-    return lambda log_probs, actions: bug.function(log_probs, actions) * len(log_probs) / (len(log_probs) - 1)
+def _bugs() -> tuple[Bug, ...]:
+    """The bugs of the zoo, and these where the variance divides by the number less 1, or where its root is taken."""
+    known = [bug for bug in ZOO if bug.audit == "dril_cost"]
+    less_one = [bug._replace(function=partial(_less_one, bug.function)) for bug in known]
+    rewarded = next(bug for bug in known if bug.function is loops.cost_rewarded)
+    return (*known, *less_one, rewarded._replace(function=lambda log_probs, actions: -_deviation(log_probs, actions)))
+
+
+def _less_one(cost: Callable[..., Array], log_probs: Array, actions: Array) -> Array:
+    return cost(log_probs, actions) * len(log_probs) / (len(log_probs) - 1)
 
 
 ACTIONS = Input("actions", r"(taken_?)?(actions?|acts?|a)")
@@ -75,15 +83,8 @@ DRIL = Contract(
     ),
     (),
     False,
-    bugs=tuple(
-        bug._replace(function=made)
-        for bug in ZOO
-        if bug.audit == "dril_cost"
-        for made in (bug.function, _less_one(bug))
-    ),
+    bugs=_bugs(),
 )
-
-
 PROBS = r"(ensemble_?|member_?)?(p(rob(abilitie)?)?s?|pis?|policy_probs)"
 
 
