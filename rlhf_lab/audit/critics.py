@@ -104,6 +104,13 @@ def _kept_by_clip(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(case, np.sum(loss(case)) / size, np.sum(one))
 
 
+def _flat_pairs(values: Array, returns: Array, mask: Array) -> Array:
+    """The error of every value against every return, where both are flat."""
+    flat = (*values.shape[:-2], values.shape[-2] * values.shape[-1])
+    errors = np.reshape(values, flat)[..., :, None] - np.reshape(returns, flat)[..., None, :]
+    return np.mean(errors**2, axis=(-1, -2)) / 2
+
+
 def _huber(values: Array, returns: Array, mask: Array) -> Array:
     size = np.abs(values - returns)
     return masked_mean(np.where(size < 1, size**2 / 2, size - 0.5), mask)
@@ -149,7 +156,10 @@ PLAIN_VALUE = Contract(
     batches.FORMS,
     (*CONSTANT, Identity("an error twice as large costs four times as much", _twice_as_far)),
     ("values",),
-    bugs=tuple(bug for bug in ZOO if bug.audit == "value_loss" and bug.right is returns.value_loss),
+    bugs=(
+        *(bug for bug in ZOO if bug.audit == "value_loss" and bug.right is returns.value_loss),
+        *(bug._replace(function=_flat_pairs) for bug in ZOO if bug.function is returns.every_return),
+    ),
 )
 CLIPPED_VALUE = Contract(
     "value_loss",

@@ -7,6 +7,7 @@ import pytest
 from rlhf_lab import audit
 from rlhf_lab.audit import charges, critics, whitening
 from rlhf_lab.audit.zoo import ZOO, returns
+from rlhf_lab.audit.zoo import charges as zoo
 from rlhf_lab.methods import actor_critic
 
 AUDITS = ("value_loss", "whiten", "token_rewards")
@@ -204,11 +205,11 @@ def by_loop(scores, pi_logprobs, ref_logprobs, attention_mask, kl_ctl):
 
 
 def single_precision(score, logp, logp_ref, mask, beta):
-    return returns.token_rewards(score, logp, logp_ref, mask, beta).astype(np.float32)
+    return zoo.token_rewards(score, logp, logp_ref, mask, beta).astype(np.float32)
 
 
 PAID = (
-    returns.token_rewards,
+    zoo.token_rewards,
     actor_critic.kl_rewards,
     place_by_index,
     one_answer,

@@ -11,7 +11,7 @@ import numpy as onp
 import pytest
 from autograd import grad
 
-from rlhf_lab.audit.zoo import ZOO, advantages, kl, loops, pairs, policies, returns, tokens
+from rlhf_lab.audit.zoo import ZOO, advantages, charges, grpo, kl, loops, pairs, policies, returns, tokens
 from rlhf_lab.methods import actor_critic, direct, policy_gradient
 from rlhf_lab.models import lm
 
@@ -62,13 +62,13 @@ INPUTS = {
     tokens.sft_loss: texts,
     tokens.log_probs_at: lambda rng, *lead: (*texts(rng, *lead), 0.7),
     policies.ppo_loss: lambda rng, *lead: (*ratios(rng, *lead), normal(rng, *lead, N, T), mask(rng, *lead, N, T), 0.2),
-    policies.grpo_loss: lambda rng, *lead: (
+    grpo.grpo_loss: lambda rng, *lead: (
         *ratios(rng, *lead), normal(rng, *lead, N, T), normal(rng, *lead, N), mask(rng, *lead, N, T), 0.2, 0.3,
     ),
-    policies.k3: lambda rng, *lead: (normal(rng, *lead, N), normal(rng, *lead, N)),
+    kl.k3: lambda rng, *lead: (normal(rng, *lead, N), normal(rng, *lead, N)),
     kl.k1: lambda rng, *lead: (normal(rng, *lead, N), normal(rng, *lead, N)),
-    policies.k2: lambda rng, *lead: (normal(rng, *lead, N), normal(rng, *lead, N)),
-    returns.token_rewards: lambda rng, *lead: (
+    kl.k2: lambda rng, *lead: (normal(rng, *lead, N), normal(rng, *lead, N)),
+    charges.token_rewards: lambda rng, *lead: (
         normal(rng, *lead, N), *ratios(rng, *lead), mask(rng, *lead, N, T), 0.3,
     ),
     returns.gae: lambda rng, *lead: (*ratios(rng, *lead), mask(rng, *lead, N, T), 0.9, 0.7),
@@ -184,23 +184,23 @@ def test_right_losses_of_policies_are_those_of_the_package_but_for_the_mean_over
     log_pi, log_old, advantage, weight, clip = given(policies.ppo_loss)
     found = policies.ppo_loss(log_pi, log_old, advantage, weight, clip) * weight.sum() / N
     onp.testing.assert_allclose(found, actor_critic.ppo_loss(log_pi, log_old, advantage, weight, clip))
-    log_pi, log_old, log_ref, advantage, weight, clip, beta = given(policies.grpo_loss)
+    log_pi, log_old, log_ref, advantage, weight, clip, beta = given(grpo.grpo_loss)
     by_hand = 0.0
     for row in range(N):
         one = slice(row, row + 1)
         single = weight[one], clip
         clipped = policies.ppo_loss(log_pi[one], log_old[one], advantage[one, None] + 0 * log_pi[one], *single)
-        kl = (policy_gradient.k3(log_pi[one] - log_ref[one]) * weight[one]).sum() / weight[one].sum()
-        by_hand += (clipped + beta * kl) / N
-    onp.testing.assert_allclose(policies.grpo_loss(log_pi, log_old, log_ref, advantage, weight, clip, beta), by_hand)
-    log_pi, log_ref = given(policies.k3)
-    onp.testing.assert_allclose(policies.k3(log_pi, log_ref), policy_gradient.k3(log_pi - log_ref))
-    onp.testing.assert_allclose(policies.k2(log_pi, log_ref), policy_gradient.k2(log_pi - log_ref))
+        divergence = (policy_gradient.k3(log_pi[one] - log_ref[one]) * weight[one]).sum() / weight[one].sum()
+        by_hand += (clipped + beta * divergence) / N
+    onp.testing.assert_allclose(grpo.grpo_loss(log_pi, log_old, log_ref, advantage, weight, clip, beta), by_hand)
+    log_pi, log_ref = given(kl.k3)
+    onp.testing.assert_allclose(kl.k3(log_pi, log_ref), policy_gradient.k3(log_pi - log_ref))
+    onp.testing.assert_allclose(kl.k2(log_pi, log_ref), policy_gradient.k2(log_pi - log_ref))
 
 
 def test_right_returns_are_those_of_the_package():
-    score, log_pi, log_ref, weight, beta = given(returns.token_rewards)
-    found = returns.token_rewards(score, log_pi, log_ref, weight, beta)
+    score, log_pi, log_ref, weight, beta = given(charges.token_rewards)
+    found = charges.token_rewards(score, log_pi, log_ref, weight, beta)
     onp.testing.assert_allclose(found, actor_critic.kl_rewards(score, log_pi, log_ref, weight, beta))
     onp.testing.assert_allclose(returns.gae(*given(returns.gae)), actor_critic.gae(*given(returns.gae)))
     (rewards,) = given(returns.rloo)
@@ -327,29 +327,29 @@ TWINS = {
     ),
     "advantage one token late": lambda p, o, a, m, e: policies.ppo_loss(p, o, rolled(a[:, ::-1])[:, ::-1], m, e),
     "mask ignored": lambda p, o, a, m, e: policies.ppo_loss(p, o, a, full(m), e),
-    "KL maximised": lambda p, o, r, a, m, e, b: policies.grpo_loss(p, o, r, a, m, e, -b),
-    "KL without its weight": lambda p, o, r, a, m, e, b: policies.grpo_loss(p, o, r, a, m, e, 1.0),
+    "KL maximised": lambda p, o, r, a, m, e, b: grpo.grpo_loss(p, o, r, a, m, e, -b),
+    "KL without its weight": lambda p, o, r, a, m, e, b: grpo.grpo_loss(p, o, r, a, m, e, 1.0),
     "k1 in the loss": lambda p, o, r, a, m, e, b: (
-        policies.grpo_loss(p, o, r, a, m, e, 0.0) + b * (((p - r) * m).sum(-1) / m.sum(-1)).mean()
+        grpo.grpo_loss(p, o, r, a, m, e, 0.0) + b * (((p - r) * m).sum(-1) / m.sum(-1)).mean()
     ),
-    "KL to the old policy": lambda p, o, r, a, m, e, b: policies.grpo_loss(p, o, o, a, m, e, b),
+    "KL to the old policy": lambda p, o, r, a, m, e, b: grpo.grpo_loss(p, o, o, a, m, e, b),
     "KL on padding": lambda p, o, r, a, m, e, b: (
-        policies.grpo_loss(p, o, r, a, m, e, 0.0) + b * (policies.k3(p, r).sum(-1) / m.sum(-1)).mean()
+        grpo.grpo_loss(p, o, r, a, m, e, 0.0) + b * (kl.k3(p, r).sum(-1) / m.sum(-1)).mean()
     ),
     "KL with its sign turned": lambda p, r: r - p,
     "absolute log-ratio": lambda p, r: onp.maximum(p - r, r - p),
-    "k3 upside down": lambda p, r: policies.k3(r, p),
+    "k3 upside down": lambda p, r: kl.k3(r, p),
     "weighted by the probability again": lambda p, r: p * onp.exp(p) - r * onp.exp(p),
     "k1 as a loss": lambda p, r: p - r,
-    "k3 as a loss": lambda p, r: policies.k3(p, r),
-    "KL paid for": lambda s, p, r, m, b: returns.token_rewards(s, p, r, m, -b),
-    "KL charged twice": lambda s, p, r, m, b: returns.token_rewards(s - b * ((p - r) * m).sum(-1), p, r, m, b),
-    "score on every token": lambda s, p, r, m, b: returns.token_rewards(0 * s, p - s[:, None] / b, r, m, b),
+    "k3 as a loss": lambda p, r: kl.k3(p, r),
+    "KL paid for": lambda s, p, r, m, b: charges.token_rewards(s, p, r, m, -b),
+    "KL charged twice": lambda s, p, r, m, b: charges.token_rewards(s - b * ((p - r) * m).sum(-1), p, r, m, b),
+    "score on every token": lambda s, p, r, m, b: charges.token_rewards(0 * s, p - s[:, None] / b, r, m, b),
     "score on padding": lambda s, p, r, m, b: (
-        returns.token_rewards(0 * s, p, r, m, b) + s[:, None] * (onp.arange(T) == T - 1)
+        charges.token_rewards(0 * s, p, r, m, b) + s[:, None] * (onp.arange(T) == T - 1)
     ),
     "score one token early": lambda s, p, r, m, b: (
-        returns.token_rewards(0 * s, p, r, m, b) + s[:, None] * rolled(ends(m))
+        charges.token_rewards(0 * s, p, r, m, b) + s[:, None] * rolled(ends(m))
     ),
     "value behind the end": lambda r, v, m, g, d: returns.gae(r + g * ends(m) * rolled(v), v, m, g, d),
     "errors of padding": lambda r, v, m, g, d: m * returns.gae(r - (1 - m) * v, v * m, full(m), g, d),

@@ -43,7 +43,7 @@ def test_most_of_the_zoo_is_trained_and_from_every_file_of_it():
     trained = {name for _, name in EVERY} - {study.HEALTHY}
     assert len(trained) >= 28
     assert {study.BUGS[name].function.__module__.rpartition(".")[2] for name in trained} == {
-        "pairs", "tokens", "policies", "returns", "loops",
+        "pairs", "tokens", "policies", "grpo", "charges", "returns", "kl", "loops",
     }  # fmt: skip
 
 

@@ -142,6 +142,11 @@ def prompt_in_mean(logits: Array, tokens: Array, mask: Array) -> Array:
     return -total / np.sum(1.0 * (np.cumsum(mask[..., ::-1], axis=-1) > 0), axis=(-1, -2))
 
 
+def likeliest_label(logits: Array, tokens: Array, mask: Array) -> Array:
+    """Your loss asks for the likeliest token of each place, not for that of the text. Pick the label."""
+    return mean_loss(np.max(log_softmax(logits[..., :-1, :]), axis=-1), mask[..., 1:])
+
+
 BUGS = (
     bug("mask left out", "log_probs", mask_ignored, log_probs, "sec-token-mdp"),
     bug("mask upside down", "log_probs", mask_upside_down, log_probs, "sec-token-mdp"),
@@ -166,4 +171,5 @@ BUGS = (
     bug("first label lost", "sft_loss", loss_without_first, sft_loss, "sec-pretraining"),
     bug("perplexity", "sft_loss", perplexity, sft_loss, "sec-pretraining"),
     bug("prompt in the mean", "sft_loss", prompt_in_mean, sft_loss, "sec-pretraining"),
+    bug("likeliest token in SFT", "sft_loss", likeliest_label, sft_loss, "sec-pretraining"),
 )
