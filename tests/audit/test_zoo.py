@@ -401,6 +401,21 @@ def test_what_a_bug_returns_is_its_right_function_of_something_else(bug):
         onp.testing.assert_allclose(bug.function(*args), TWINS[bug.name](*args), rtol=1e-9, atol=1e-12)
 
 
+def test_weights_that_sum_to_1_are_negative_or_of_another_mean_and_streams_of_no_seed():
+    draw = [
+        f(onp.random.default_rng(0), 40, 50) for f in (loops.sum_to_one, loops.negative_weights, loops.mean_not_one)
+    ]
+    onp.testing.assert_allclose(draw[0].sum(1), 1)
+    assert [sorted(set(weights.ravel())) for weights in draw[1:]] == [[-1.0, 3.0], [0.0, 4.0]]
+    assert draw[0].shape == draw[1].shape == draw[2].shape == (40, 50)
+    assert len({rng.random() for _ in range(2) for rng in loops.not_repeatable(3, 4)}) == 8
+    states = onp.arange(4)
+    assert loops.labels_of_other_states(states, lambda s: s + 9, lambda s: s).tolist() == [12, 9, 10, 11]
+    log_pi, action = given(loops.dril_cost)
+    by_action = [loops.dril_cost(log_pi, onp.full(N, a)) for a in range(V)]
+    onp.testing.assert_allclose(loops.variance_of_all(log_pi, action), onp.mean(by_action, axis=0))
+
+
 def test_what_bugs_of_chance_and_labels_draw():
     coins, same, single = (
         f(onp.random.default_rng(0), 40, 50) for f in (loops.one_coin, loops.same_for_all, loops.single_or_nothing)
