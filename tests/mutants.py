@@ -48,7 +48,7 @@ markers = ["equation"]
 [tool.mutmut]
 source_paths = ["rlhf_lab"]
 pytest_add_cli_args_test_selection = ["tests"]
-also_copy = ["tests", "book", "conftest.py"]
+also_copy = ["tests", "book", "notebooks", "conftest.py"]
 do_not_mutate = ["rlhf_lab/plots.py"]
 only_mutate = {only}
 """
@@ -76,6 +76,9 @@ def copy(folder: str, modules: Sequence[str] = ()) -> None:
     Path(folder, "book").mkdir()
     for name in PAGE:
         shutil.copy(ROOT / "book" / name, Path(folder, "book"))
+    Path(folder, "notebooks").mkdir()
+    for page in (ROOT / "notebooks").glob("*.md"):  # to which audits send their readers
+        shutil.copy(page, Path(folder, "notebooks"))
     shutil.copy(ROOT / "conftest.py", folder)
     only = [f"rlhf_lab/{path_of(module).as_posix()}" for module in modules]
     Path(folder, "pyproject.toml").write_text(SETTINGS.format(only=only))
