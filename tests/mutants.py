@@ -156,7 +156,7 @@ def lives(folder: str, name: str) -> bool:
 def passes(folder: str, module: str, more: dict[str, str]) -> bool:
     """Return whether the package in a folder passes the tests of a module, in a process of its own."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", str("tests" / tests_of(module))]
-    paths = environment() | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"} | more
+    paths = environment() | {"PYTHONPATH": folder, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | more
     try:
         return not subprocess.run(command, cwd=folder, env=paths, capture_output=True, timeout=PATIENCE).returncode
     except subprocess.TimeoutExpired:
@@ -173,7 +173,7 @@ def outside_functions(modules: list[str]) -> Iterator[Mutant]:
         source = path.read_text()
         path.write_text(changed)
         try:
-            return passes(folder, module, {})
+            return passes(folder, module, {"PYTHONDONTWRITEBYTECODE": "1"})
         finally:
             path.write_text(source)
             folders.put(folder)
