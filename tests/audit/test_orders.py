@@ -50,6 +50,7 @@ WRITTEN = [  # names of the inputs of a right function, in the order of its para
         "values old_values returns mask cliprange_value",
         "vpred values_old target_values valid clip_range_vf",
         "new_values values returns mask clip_coef",
+        "new_values values returns weights clip_coef",
     ),
     (
         "token_rewards",
