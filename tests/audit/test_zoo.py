@@ -12,7 +12,7 @@ import pytest
 from autograd import grad
 from zoo_inputs import INPUTS, N
 
-from rlhf_lab.audit.zoo import ZOO, charges, grpo, kl, loops, pairs, policies, returns, tokens
+from rlhf_lab.audit.zoo import ZOO, charges, grpo, kl, loops, pairs, policies, returns, squares, tokens
 from rlhf_lab.methods import actor_critic, direct, policy_gradient
 from rlhf_lab.models import lm
 
@@ -131,6 +131,7 @@ def test_right_losses_of_policies_are_those_of_the_package_but_for_the_mean_over
     log_pi, log_ref = given(kl.k3)
     onp.testing.assert_allclose(kl.k3(log_pi, log_ref), policy_gradient.k3(log_pi - log_ref))
     onp.testing.assert_allclose(kl.k2(log_pi, log_ref), policy_gradient.k2(log_pi - log_ref))
+    onp.testing.assert_allclose(kl.k1(log_pi, log_ref), log_pi - log_ref)
 
 
 def test_right_returns_are_those_of_the_package():
@@ -202,6 +203,8 @@ def test_bugs_that_hide_in_the_gradient():
     assert not onp.any(slopes(pairs.reference_not_frozen, *four, beta))
     chosen, rejected = slopes(pairs.reference_remade, *four, beta)
     onp.testing.assert_allclose([chosen, -rejected], -beta / 2)
+    chosen, rejected = slopes(squares.remade, *four, beta)
+    onp.testing.assert_allclose([chosen, -rejected], -1 / beta)
     log_pi, log_old, advantage, weight, clip = given(policies.ppo_loss)
     moved, old = slopes(policies.old_recomputed, log_pi, log_old, advantage, weight, clip)
     onp.testing.assert_allclose(moved, -advantage * weight / weight.sum())

@@ -14,9 +14,9 @@ def mask(rng, *shape):
 
 
 def texts(rng, *lead):
-    """Prompts of 2 tokens and more, answers of one and more, and padding of one and more."""
+    """Prompts of one token and more, answers of one and more, and padding of one and more."""
     place = onp.arange(9)
-    begin, end = rng.integers(2, 4, (*lead, N, 1)), rng.integers(5, 8, (*lead, N, 1))
+    begin, end = rng.integers(1, 4, (*lead, N, 1)), rng.integers(5, 8, (*lead, N, 1))
     return (
         rng.normal(size=(*lead, N, 9, V)),
         rng.integers(V, size=(*lead, N, 9)),
