@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
-from rlhf_lab.audit.zoo import kl, pairs, policies, returns, tokens
+from rlhf_lab.audit.zoo import pairs, policies, returns, tokens
 
 WRITTEN = [  # names of the inputs of a right function, in the order of its parameters
     (
@@ -25,7 +25,12 @@ WRITTEN = [  # names of the inputs of a right function, in the order of its para
         "scores_better scores_worse",
         "reward_preferred reward_dispreferred",
     ),
-    ("log_probs", tokens.log_probs_at, "logits input_ids completion_mask temperature", "lm_logits labels loss_mask temp"),
+    (
+        "log_probs",
+        tokens.log_probs_at,
+        "logits input_ids completion_mask temperature",
+        "lm_logits labels loss_mask temp",
+    ),
     ("sft_loss", tokens.sft_loss, "logits token_ids response_mask", "scores sequences answer_mask"),
     (
         "ppo_loss",
@@ -43,7 +48,13 @@ WRITTEN = [  # names of the inputs of a right function, in the order of its para
     ),
     ("kl_estimate", policies.k3, "logprobs ref_logprobs", "log_pi log_q"),
     ("gae", returns.gae, "rewards values response_mask gamma lam", "token_level_rewards vpreds mask discount lmbda"),
-    ("value_loss", returns.value_loss, "vpreds returns mask", "values b_returns response_mask", "newvalue targets masks"),
+    (
+        "value_loss",
+        returns.value_loss,
+        "vpreds returns mask",
+        "values b_returns response_mask",
+        "newvalue targets masks",
+    ),
     (
         "value_loss",
         returns.clipped_value_loss,

@@ -13,6 +13,7 @@ from autograd import grad
 from zoo_inputs import INPUTS, N
 
 from rlhf_lab.audit.zoo import ZOO, charges, grpo, kl, loops, pairs, policies, returns, squares, tokens
+from rlhf_lab.audit.zoo.seen import SEEN
 from rlhf_lab.methods import actor_critic, direct, policy_gradient
 from rlhf_lab.models import lm
 
@@ -64,6 +65,10 @@ def test_two_bugs_of_an_audit_differ_in_value_or_gradient():
     for one, other in itertools.combinations(ZOO, 2):
         if one.audit == other.audit and list(names(one.right)) == list(names(other.right)):
             assert not same(seen[one.name], seen[other.name]), (one.name, other.name)
+
+
+def test_what_curves_look_like_is_told_of_bugs_of_the_zoo():
+    assert {bug.name: bug.seen for bug in ZOO if bug.seen} == SEEN
 
 
 def test_the_zoo_is_large_and_each_bug_has_a_name_of_its_own():
