@@ -133,6 +133,52 @@ def from_starts(rewards, values, starts, last_value, last_end, gamma, lam):
     return swept(rewards, values, ends, last_value, gamma, lam)
 
 
+def by_model(policy, reference, beta):
+    return np.logaddexp(0, -beta * (policy - reference))
+
+
+def of_margin(margin, beta):
+    return np.logaddexp(0, -beta * margin)
+
+
+def by_place(policy, reference, chosen, rejected, beta):
+    ratio = policy - reference
+    return np.logaddexp(0, -beta * (ratio[chosen] - ratio[rejected]))
+
+
+RATIOS = [
+    (by_model, "pi_logratios ref_logratios beta", "takes the log-ratio of the answers under policy and reference"),
+    (by_model, "policy_ratio reference_ratio kl_coef", "takes the log-ratio of the answers under policy and reference"),
+    (
+        by_model,
+        "chosen_logratios rejected_logratios beta",
+        "takes the log-ratio of each answer between policy and reference",
+    ),
+    (by_model, "winner_rewards loser_rewards beta", "takes the log-ratio of each answer between policy and reference"),
+    (by_model, "chosen_ratio rejected_ratio beta", "takes the log-ratio of each answer between policy and reference"),
+    (of_margin, "margin beta", "takes the margin h"),
+    (of_margin, "log_ratio_diff kl_weight", "takes the margin h"),
+    (by_place, "pi_logps ref_logps yw_idxs yl_idxs beta", "takes all answers in one array, and their places"),
+    (
+        by_place,
+        "policy_logprobs pi_ref_logprobs chosen_index rejected_index beta",
+        "takes all answers in one array, and their places",
+    ),
+    (
+        by_place,
+        "model_logps reference_logps winner_y_indices loser_y_indices beta",
+        "takes all answers in one array, and their places",
+    ),
+]
+
+
+@pytest.mark.parametrize(("right", "names", "layout"), RATIOS, ids=[names for _, names, _ in RATIOS])
+def test_names_say_which_differences_are_handed_over(right, names, layout):
+    report = audit.dpo_loss(turned(right, names))
+    assert report.ok, str(report)
+    assert {text for text in report.conventions if "automatic" not in text} == {layout, "a loss for each comparison"}
+
+
 LAST = "flags mark the last step of an episode"
 FIRST = "flags mark the first step of an episode, and what comes after the last one"
 LONG = "values hold one more, behind the last step, (N, T + 1)"
