@@ -101,6 +101,27 @@ def test_a_clip_holds_in_a_loss_that_is_wrong_elsewhere_and_of_another_size():
     assert report.identities["a batch is made of its answers"].startswith("BROKEN")
 
 
+@pytest.mark.parametrize("clip", [0.05, 0.35, 2.0])
+def test_a_clip_range_inside_is_worked_out(clip):
+    report = audit.value_loss(lambda values, old_values, returns_, mask: returns.clipped_value_loss(
+        values, old_values, returns_, mask, clip))  # fmt: skip
+    told = f"no parameter for the clip range: {clip:.4g}, worked out from its values, is fixed inside it"
+    assert report.ok
+    assert set(report.conventions) >= {told, "the mean over all tokens"}
+
+
+def test_a_loss_that_costs_nothing_has_no_clip_range():
+    report = audit.value_loss(lambda values, old_values, returns, mask: 0.0 * values.sum())
+    assert not report.ok
+    assert not any("clip range" in told for told in report.conventions)
+
+
+def test_charges_of_padding_are_no_score_behind_the_end():
+    report = audit.token_rewards(zoo.kl_of_padding)
+    assert report.identities["no score behind the end"] == "holds"
+    assert report.identities["score and charge of every token"].startswith("BROKEN")
+
+
 def test_a_clip_range_may_be_told():
     assert audit.value_loss(openrlhf, clip_range=0.2)
     assert not audit.value_loss(openrlhf, clip_range=0.4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
-from rlhf_lab.audit.zoo import policies
+from rlhf_lab.audit.zoo import grpo
 
 ESTIMATES = {
     "k3": lambda d, u: np.exp(-d) - 1 + d,
@@ -33,10 +33,10 @@ def test_a_kl_weight_inside_is_worked_out_from_every_estimate(name, weight):
 
 def test_what_is_left_out_is_told():
     def fresh(log_pi, log_ref, advantages, mask, beta):
-        return policies.grpo_loss(log_pi, log_pi, log_ref, advantages, mask, 0.2, beta)
+        return grpo.grpo_loss(log_pi, log_pi, log_ref, advantages, mask, 0.2, beta)
 
     def free(log_pi, log_old, advantages, mask, epsilon):
-        return policies.grpo_loss(log_pi, log_old, log_pi, advantages, mask, epsilon, 0.0)
+        return grpo.grpo_loss(log_pi, log_old, log_pi, advantages, mask, epsilon, 0.0)
 
     told = "takes no old log-probabilities: right for one step on fresh answers, where they are those of now"
     assert told in audit.grpo_loss(fresh).conventions
@@ -49,6 +49,6 @@ def test_what_is_left_out_is_told():
 
 
 def test_another_aggregation_than_was_asked_for_is_told_in_words():
-    report = audit.grpo_loss(policies.grpo_loss, aggregation="token")
+    report = audit.grpo_loss(grpo.grpo_loss, aggregation="token")
     assert (report.ok, report.verdict) == (False, "another aggregation")
     assert report.told == "It is right, but aggregates otherwise: you asked for the mean over all tokens."

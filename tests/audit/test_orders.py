@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
-from rlhf_lab.audit.zoo import pairs, policies, returns, tokens
+from rlhf_lab.audit.zoo import charges, grpo, kl, pairs, policies, returns, tokens
 
 WRITTEN = [  # names of the inputs of a right function, in the order of its parameters
     (
@@ -42,11 +42,11 @@ WRITTEN = [  # names of the inputs of a right function, in the order of its para
     ),
     (
         "grpo_loss",
-        policies.grpo_loss,
+        grpo.grpo_loss,
         "per_token_logps old_per_token_logps ref_per_token_logps advantages completion_mask epsilon beta",
         "log_probs fixed_log_probs log_probs_ref adv masks ppo_clip_range kl_coef",
     ),
-    ("kl_estimate", policies.k3, "logprobs ref_logprobs", "log_pi log_q"),
+    ("kl_estimate", kl.k3, "logprobs ref_logprobs", "log_pi log_q"),
     ("gae", returns.gae, "rewards values response_mask gamma lam", "token_level_rewards vpreds mask discount lmbda"),
     (
         "value_loss",
@@ -65,7 +65,7 @@ WRITTEN = [  # names of the inputs of a right function, in the order of its para
     ),
     (
         "token_rewards",
-        returns.token_rewards,
+        charges.token_rewards,
         "scores logprobs ref_logprobs response_mask kl_coef",
         "rm_score log_probs log_probs_ref masks init_kl_coef",
         "final_reward lp lp_ref valid beta",

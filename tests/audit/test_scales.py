@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
-from rlhf_lab.audit.zoo import pairs, policies, returns, tokens
+from rlhf_lab.audit.zoo import grpo, pairs, policies, returns, tokens
 
 LOSSES = {
     pairs.dpo_loss: ("dpo_loss", ("a loss for each comparison",)),
@@ -14,7 +14,7 @@ LOSSES = {
     pairs.reward_model_loss: ("reward_model_loss", ("a loss for each comparison",)),
     tokens.sft_loss: ("sft_loss", ("the mean over all tokens",)),
     policies.ppo_loss: ("ppo_loss", ("the mean over all tokens",)),
-    policies.grpo_loss: (
+    grpo.grpo_loss: (
         "grpo_loss",
         (
             "KL by k3: its gradient is on average that of KL(pi_ref || pi) of each next token",
