@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
+from rlhf_lab.audit import binding
 from rlhf_lab.audit.zoo import charges, grpo, kl, pairs, policies, returns, tokens
 
 WRITTEN = [  # names of the inputs of a right function, in the order of its parameters
@@ -208,3 +209,19 @@ def test_names_say_what_flags_and_last_values_are(right, names, layout):
     assert report.ok, str(report)
     assert report.conventions == ((layout,) if layout else ())
     assert set(report.identities.values()) == {"holds"}
+
+
+def test_strange_names_without_a_default_come_before_those_with_one():
+    inputs = (binding.Input("a"), binding.Input("b"))
+    assert binding.bound(lambda *, p=1, q, r: q, inputs) == [("q", "a"), ("r", "b")]
+    assert binding.bound(lambda q=1, r=2, s=3: q, inputs) == [("q", "a"), ("r", "b")]
+
+
+def test_a_function_that_takes_something_else_is_told_what_it_should_take():
+    inputs = (binding.Input("a"), binding.Input("mask", absent=lambda subject, case: 1.0))
+    with pytest.raises(binding.Trouble) as trouble:
+        binding.bound(lambda x, y, z: x, inputs)
+    assert str(trouble.value) == (
+        "It takes (x, y, z); it is called with (a, mask?), by name or in this order. Wrap it in a function that takes "
+        "these."
+    )
