@@ -105,7 +105,7 @@ def test_what_cannot_be_audited_is_1_and_told_in_words(folder, capsys, where, to
 
 
 def test_an_option_of_words_is_read_as_words(folder, capsys):
-    grpo = "from rlhf_lab.audit.zoo.policies import grpo_loss"
+    grpo = "from rlhf_lab.audit.zoo.grpo import grpo_loss"
     (folder / "group.py").write_text(grpo)
     assert main(["grpo_loss", "group.py:grpo_loss", "--aggregation", "sequence"]) == 0
     assert main(["grpo_loss", "group.py:grpo_loss", "--aggregation", "token"]) == 1

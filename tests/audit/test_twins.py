@@ -318,6 +318,58 @@ TWINS = {
     ),
     "mean left in": lambda a, m: a / (onp.std(kept(a, m)) + 1e-8) * m,
     "deviation missing": lambda a, m: (a - onp.mean(kept(a, m))) * m,
+    "next value not discounted": lambda r, v, m, g, d: returns.gae(r + (1 - g) * rolled(v * m), v, m, g, d),
+    "both values discounted": lambda r, v, m, g, d: returns.gae(r + (1 - g) * v, v, m, g, d),
+    "next value subtracted": lambda r, v, m, g, d: returns.gae(r - 2 * g * rolled(v * m), v, m, g, d),
+    "value added": lambda r, v, m, g, d: returns.gae(r + 2 * v, v, m, g, d),
+    "values the wrong way round": lambda r, v, m, g, d: returns.gae(r, -v, m, g, d),
+    "means of groups tiled": lambda f: (
+        (f - onp.tile(f.mean(1), K).reshape(f.shape)) / (onp.tile(f.std(1), K).reshape(f.shape) + 1e-4)
+    ),
+    "multiplied by the deviation": lambda a, m: (a - onp.mean(kept(a, m))) * onp.std(kept(a, m)) * m,
+    "scaled to the range": lambda a, m: (a - onp.min(kept(a, m))) / (onp.ptp(kept(a, m)) + 1e-8) * m,
+    "squared after the mean": lambda v, g, m: onp.mean(kept(v - g, m)) ** 2 / 2,
+    "root of the mean square": lambda v, g, m: onp.sqrt(2 * returns.value_loss(v, g, m)),
+    "return added": lambda v, g, m: returns.value_loss(v, -g, m),
+    "score with the first token": lambda s, p, r, m, b: (
+        charges.token_rewards(0 * s, p, r, m, b) + s[:, None] * (onp.arange(T) == 0)
+    ),
+    "k2 charged": lambda s, p, r, m, b: charges.token_rewards(s, kl.k2(p, r), 0, m, b),
+    "negative charges left out": lambda s, p, r, m, b: charges.token_rewards(s, onp.maximum(p, r), r, m, b),
+    "1 missing in k3": lambda p, r: kl.k3(p, r) + 1,
+    "negative log-ratios left out": lambda p, r: onp.where(p > r, p - r, 0),
+    "variance of all actions": lambda p, a: onp.var(onp.exp(p), axis=0).mean(-1),
+    "brackets missing": lambda c, r, c0, r0, b: pairs.dpo_loss(c, r, c0, -r0, b),
+    "margin clipped": lambda c, r, c0, r0, b: pairs.dpo_loss(onp.clip(c - c0 - r + r0, -2, 2), 0, 0, 0, b),
+    "brackets missing in IPO": lambda c, r, c0, r0, t: pairs.ipo_loss(c, r, c0, -r0, t),
+    "margin clipped in IPO": lambda c, r, c0, r0, t: pairs.ipo_loss(onp.clip(c - c0 - r + r0, -2, 2), 0, 0, 0, t),
+    "difference clipped": lambda c, r: pairs.reward_model_loss(onp.clip(c - r, -1, 1), 0),
+    "size of the advantage": lambda p, o, a, m, e: policies.ppo_loss(p, o, onp.abs(a), m, e),
+    "log-ratio clipped around 1": lambda p, o, a, m, e: (
+        -policies.masked_mean(onp.exp(onp.where(a > 0, onp.minimum(p - o, 1 + e), onp.maximum(p - o, 1 - e))) * a, m)
+    ),
+    "log-ratio clipped around 0": lambda p, o, a, m, e: (
+        -policies.masked_mean(onp.exp(onp.where(a > 0, onp.minimum(p - o, e), onp.maximum(p - o, -e))) * a, m)
+    ),
+    "minus k1 in the loss": lambda p, o, r, a, m, e, b: TWINS["k1 in the loss"](p, o, r, a, m, e, -b),
+    "absolute log-ratio in the loss": lambda p, o, r, a, m, e, b: (
+        grpo.grpo_loss(p, o, r, a, m, e, 0.0) + b * ((onp.abs(p - r) * m).sum(-1) / m.sum(-1)).mean()
+    ),
+    "k2 without its half": lambda p, o, r, a, m, e, b: (
+        grpo.grpo_loss(p, o, r, a, m, e, 0.0) + 2 * b * ((kl.k2(p, r) * m).sum(-1) / m.sum(-1)).mean()
+    ),
+    "k3 without its 1": lambda p, o, r, a, m, e, b: grpo.grpo_loss(p, o, r, a, m, e, b) + b,
+    "charge divided by the length": lambda s, p, r, m, b: charges.token_rewards(
+        s, p / m.sum(-1, keepdims=True), r / m.sum(-1, keepdims=True), m, b
+    ),
+    "exponential in place of logistic in DPO": lambda c, r, c0, r0, b: onp.exp(b * (r - r0)) / onp.exp(b * (c - c0)),
+    "likeliest token in SFT": lambda z, y, m: tokens.sft_loss(z, onp.roll(z.argmax(-1), 1, axis=-1), m),
+    "old value left out": lambda v, o, g, m, e: policies.masked_mean(
+        onp.maximum(onp.abs(v - g), onp.abs(onp.clip(v - o, -e, e) - g)) ** 2 / 2, m
+    ),
+    "ratio of logarithms": lambda p, o, a, m, e: (
+        -policies.masked_mean(onp.where(a > 0, onp.minimum(p / o, 1 + e), onp.maximum(p / o, 1 - e)) * a, m)
+    ),
 }
 
 

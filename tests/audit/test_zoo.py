@@ -191,7 +191,16 @@ def test_what_bugs_of_chance_and_labels_draw():
     first, second = ([rng.random() for rng in loops.seeds_overlap(seed, 3)] for seed in (0, 1))
     assert first[1:] == second[:2]
     assert first[0] not in second
+    sums, signed = (f(onp.random.default_rng(0), 40, 50) for f in (loops.sum_to_one, loops.negative_weights))
+    onp.testing.assert_allclose(sums.sum(1), 1)
+    assert sums.min() > 0
+    assert set(onp.unique(signed)) == {-1.0, 3.0}
+    assert abs(signed.mean() - 1) < 4 * 2 / onp.sqrt(signed.size)
+    assert sums.shape == signed.shape == (40, 50)
+    one, other = ([rng.random() for rng in loops.not_repeatable(3, 4)] for _ in range(2))
+    assert len({*one, *other}) == 8
     states = onp.arange(4)
+    assert loops.labels_of_other_states(states, lambda s: s + 9, lambda s: s + 1).tolist() == [12, 9, 10, 11]
     assert loops.labels_of_the_student(states, lambda s: s + 9, lambda s: s + 1).tolist() == [1, 2, 3, 4]
     assert loops.dagger_labels(states, lambda s: s + 9, lambda s: s + 1).tolist() == [9, 10, 11, 12]
 
