@@ -184,6 +184,7 @@ LAST = "flags mark the last step of an episode"
 FIRST = "flags mark the first step of an episode, and what comes after the last one"
 LONG = "values hold one more, behind the last step, (N, T + 1)"
 FLAGS = [
+    (returns.gae, "rewards values mask gamma lam", ""),
     (swept, "rewards values dones last_value gamma lam", LAST),
     (swept, "r_t state_values terminated next_value gamma tau", LAST),
     (swept, "rews vf is_terminal v_next discount lmbda", LAST),
