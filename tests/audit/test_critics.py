@@ -54,6 +54,14 @@ def with_gradient(values, returns, mask):
     return 0.5 * anp.sum(((values - returns) * mask) ** 2) / anp.sum(mask)
 
 
+def of_tokens(values, returns, mask):
+    return (values - returns) ** 2 / 2
+
+
+def of_tokens_with_mask(values, returns, mask):
+    return mask * (values - returns) ** 2 / 2
+
+
 VALUE = {
     mse: "2 times the loss: a matter of the step size",
     cleanrl: "the mean over all tokens",
@@ -62,6 +70,8 @@ VALUE = {
     openrlhf: "no parameter for the clip range: 0.2, worked out from its values, is fixed inside it",
     huber: "the error is squared only where it is below 1 (Huber)",
     with_gradient: "the mean over all tokens",
+    of_tokens: "a loss for each token, not masked yet: do that where you average",
+    of_tokens_with_mask: "a loss for each token, 0 on padding",
     returns.clipped_value_loss: "the mean over all tokens",
     actor_critic.value_loss: "the sum over tokens, and the mean over answers",
     actor_critic.clipped_value_loss: "the sum over tokens, and the mean over answers",
@@ -74,6 +84,42 @@ def test_right_losses_of_critics_pass(function):
     assert report.ok, str(report)
     assert VALUE[function] in report.conventions
     assert set(report.identities.values()) == {"holds"}
+
+
+def test_half_of_the_square_is_the_loss_and_the_square_twice_that():
+    assert "2 times the loss: a matter of the step size" in audit.value_loss(sb3).conventions
+    assert "2 times the loss: a matter of the step size" in audit.value_loss(openrlhf).conventions
+
+
+def test_a_clip_holds_in_a_loss_that_is_wrong_elsewhere_and_of_another_size():
+    def with_more_answers(values, old_values, returns_, mask, clip_range):
+        return 2 * returns.clipped_value_loss(values, old_values, returns_, mask, clip_range) + len(values) - 1
+
+    report = audit.value_loss(with_more_answers)
+    assert report.verdict == "wrong"
+    assert report.identities["the larger of the two errors"] == "holds"
+    assert report.identities["a batch is made of its answers"].startswith("BROKEN")
+
+
+@pytest.mark.parametrize("clip", [0.05, 0.35, 2.0])
+def test_a_clip_range_inside_is_worked_out(clip):
+    report = audit.value_loss(lambda values, old_values, returns_, mask: returns.clipped_value_loss(
+        values, old_values, returns_, mask, clip))  # fmt: skip
+    told = f"no parameter for the clip range: {clip:.4g}, worked out from its values, is fixed inside it"
+    assert report.ok
+    assert set(report.conventions) >= {told, "the mean over all tokens"}
+
+
+def test_a_loss_that_costs_nothing_has_no_clip_range():
+    report = audit.value_loss(lambda values, old_values, returns, mask: 0.0 * values.sum())
+    assert not report.ok
+    assert not any("clip range" in told for told in report.conventions)
+
+
+def test_charges_of_padding_are_no_score_behind_the_end():
+    report = audit.token_rewards(zoo.kl_of_padding)
+    assert report.identities["no score behind the end"] == "holds"
+    assert report.identities["score and charge of every token"].startswith("BROKEN")
 
 
 def test_a_clip_range_may_be_told():
@@ -298,8 +344,10 @@ def test_rewards_that_are_wrong_in_another_way(function, name):
     assert audit.token_rewards(function).verdict == name
 
 
-def test_a_weight_may_be_told():
-    assert audit.token_rewards(fixed, beta=0.05)
+def test_a_weight_inside_is_worked_out_or_told():
+    told = "no parameter for the KL weight: 0.05, worked out from its values, is fixed inside it"
+    assert told in audit.token_rewards(fixed).conventions
+    assert audit.token_rewards(fixed, beta=0.05).conventions == ()
     assert not audit.token_rewards(fixed, beta=0.1)
 
 
