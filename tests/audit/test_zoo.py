@@ -10,9 +10,9 @@ import autograd.numpy as np
 import numpy as onp
 import pytest
 from autograd import grad
-from zoo_inputs import INPUTS, N, V
+from zoo_inputs import INPUTS, K, N, V
 
-from rlhf_lab.audit.zoo import ZOO, charges, grpo, kl, loops, pairs, policies, returns, squares, tokens
+from rlhf_lab.audit.zoo import ZOO, advantages, charges, grpo, kl, loops, pairs, policies, returns, squares, tokens
 from rlhf_lab.audit.zoo.seen import SEEN
 from rlhf_lab.methods import actor_critic, direct, policy_gradient
 from rlhf_lab.models import lm
@@ -146,6 +146,7 @@ def test_right_returns_are_those_of_the_package():
     onp.testing.assert_allclose(returns.gae(*given(returns.gae)), actor_critic.gae(*given(returns.gae)))
     (rewards,) = given(returns.rloo)
     onp.testing.assert_allclose(returns.rloo(rewards), policy_gradient.rloo_advantages(rewards), atol=1e-15)
+    onp.testing.assert_allclose(advantages.dr_grpo(rewards), returns.rloo(rewards) * (K - 1) / K, atol=1e-15)
     deviations = rewards[1:].std(-1, keepdims=True) + 1e-4
     right = (rewards[1:] - rewards[1:].mean(-1, keepdims=True)) / deviations
     onp.testing.assert_allclose(returns.grpo(rewards)[1:], right)
@@ -212,8 +213,24 @@ def test_what_bugs_of_chance_and_labels_draw():
     assert set(onp.unique(signed)) == {-1.0, 3.0}
     assert abs(signed.mean() - 1) < 4 * 2 / onp.sqrt(signed.size)
     assert sums.shape == signed.shape == (40, 50)
-    one, other = ([rng.random() for rng in loops.not_repeatable(3, 4)] for _ in range(2))
-    assert len({*one, *other}) == 8
+    seeded, again = (loops.seeded_inside(onp.random.default_rng(seed), 40, 50) for seed in (0, 1))
+    onp.testing.assert_array_equal(seeded, again)
+    assert set(onp.unique(seeded)) == {0.0, 2.0}
+    assert set(onp.unique(loops.mean_not_one(onp.random.default_rng(0), 40, 50))) == {0.0, 4.0}
+    right, other, fixed, again, one, two = (
+        [rng.random() for rng in f(seed, 4)]
+        for f, seed in (
+            (loops.worker_rngs, 3),
+            (loops.worker_rngs, 3),
+            (loops.seed_ignored, 3),
+            (loops.seed_ignored, 4),
+            (loops.not_repeatable, 3),
+            (loops.not_repeatable, 3),
+        )
+    )
+    assert right == other
+    assert fixed == again
+    assert len({*right, *fixed, *one, *two}) == 16
     states = onp.arange(4)
     assert loops.labels_of_other_states(states, lambda s: s + 9, lambda s: s + 1).tolist() == [12, 9, 10, 11]
     assert loops.labels_of_the_student(states, lambda s: s + 9, lambda s: s + 1).tolist() == [1, 2, 3, 4]
