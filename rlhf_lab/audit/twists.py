@@ -91,8 +91,9 @@ def exchanged(
         return None
     for name, told, change in _exchanges(subject, cases[-1]):
         forms = {_before(form, change): form for form in contract.forms}
-        match = recognised(contract._replace(forms=tuple(forms)), rights[:3], (), seen._replace(slopes=None), cases)
-        if match and match.factor == 1:
+        as_it_is = contract._replace(forms=tuple(forms), loss=False)  # without any factor
+        match = recognised(as_it_is, rights[:3], (), seen._replace(slopes=None), cases)
+        if match:
             words = f"It is right but for its input {told}: there it uses {name}."
             return _named(contract, match._replace(form=forms[match.form]), f"{name} in place of {told}", words)
     return None
@@ -100,14 +101,15 @@ def exchanged(
 
 def _exchanges(subject: Subject, case: Case) -> Iterator[tuple[str, str, Callable[[Case], Case]]]:
     """Yield what stands in place of which input, and what that makes of a case."""
-    arrays = [n for n, x in case.items() if n not in ("mask", "ends") and np.ndim(x) and x.dtype.kind == "f"]
+    others = ("mask", "ends", "last_value")  # what is wrong with these has names
+    arrays = [n for n, x in case.items() if n not in others and np.ndim(x) and x.dtype.kind == "f"]
     numbers = [n for n, x in case.items() if np.ndim(x) == 0 and n in subject.given]
     for a in arrays:
         for what, change in CHANGES.items():
             yield what.format(_plain(a)), _plain(a), partial(_changed, [a], change)
         yield f"the mean of {_plain(a)}", _plain(a), partial(_averaged, a)
-        others = [b for b in arrays if a != b and case[a].shape == case[b].shape]
-        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in others)
+        alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
+        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
     logs = [a for a in arrays if a.startswith("log_")]
     if len(logs) > 1:
         yield "exponentials", "logarithms", partial(_changed, logs, np.exp)

@@ -199,6 +199,52 @@ def with_padding(x, mask):
     return all_numbers(x) * mask
 
 
+def own(ddof, eps, change):
+    """A change of what is whitened, with another way to count and another small number."""
+
+    def whitened(x, mask):
+        seen = x[mask > 0]
+        return change(x, seen.mean(), seen.std(ddof=ddof), eps) * mask
+
+    return whitened
+
+
+WAYS = [(0, 1e-6), (1, 1e-8), (1, 1e-4), (1, 0.0)]
+CHANGES = {
+    "whitened by the variance": lambda x, mean, std, eps: (x - mean) / (std**2 + eps),
+    "mean left in": lambda x, mean, std, eps: x / (std + eps),
+    "multiplied by the deviation": lambda x, mean, std, eps: (x - mean) * (std + eps),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize(("ddof", "eps"), WAYS)
+def test_bugs_of_whitening_have_names_whatever_the_count_and_the_small_number(name, ddof, eps):
+    assert audit.whiten(own(ddof, eps, CHANGES[name])).verdict == name
+
+
+@pytest.mark.parametrize(("ddof", "eps"), WAYS[:3])  # an answer of one token has no deviation
+def test_whitening_over_one_axis_has_a_name_whatever_the_count(ddof, eps):
+    def over(axis):
+        def whitened(x, mask):
+            count = mask.sum(axis, keepdims=True)
+            mean = (x * mask).sum(axis, keepdims=True) / np.maximum(count, 1)
+            variance = ((x - mean) ** 2 * mask).sum(axis, keepdims=True) / np.maximum(count - ddof, 1)
+            return (x - mean) / (np.sqrt(variance) + eps) * mask
+
+        return whitened
+
+    assert audit.whiten(over(1)).verdict == "whitened in a batch of one"
+    assert audit.whiten(over(0)).verdict == "whitened place by place"
+
+
+def test_every_value_against_every_return_has_a_name_where_both_are_flat():
+    def flat(values, returns):
+        return np.square(values.reshape(-1, 1) - returns.reshape(-1)).mean()
+
+    assert audit.value_loss(flat).verdict == "every return for every value"
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
     [
