@@ -12,6 +12,7 @@ import difflib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 KILLED = {"killed", "timeout", "segfault", "suspicious"}
 LEVEL = "module level"  # stands for a function's name where there is none
 WORKERS = 2
-PATIENCE = 300  # seconds that the tests of a module may take
+PATIENCE = 900  # seconds that the tests of a module may take
 FAMILIES = ("audit",)  # rooms whose tests mirror families of modules: each module is tested by those of the room
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
@@ -154,13 +155,19 @@ def lives(folder: str, name: str) -> bool:
 
 
 def passes(folder: str, module: str, more: dict[str, str]) -> bool:
-    """Return whether the package in a folder passes the tests of a module, in a process of its own."""
+    """Return whether the package in a folder passes the tests of a module, in a process of its own.
+
+    A process that was stopped from outside says nothing about a mutant, and ends the run.
+    """
     command = [sys.executable, "-m", "pytest", "-x", "-q", str("tests" / tests_of(module))]
     paths = environment() | {"PYTHONPATH": folder, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | more
     try:
-        return not subprocess.run(command, cwd=folder, env=paths, capture_output=True, timeout=PATIENCE).returncode
+        code = subprocess.run(command, cwd=folder, env=paths, capture_output=True, timeout=PATIENCE).returncode
     except subprocess.TimeoutExpired:
         return False
+    if code == -signal.SIGKILL:
+        raise RuntimeError(f"the tests of {module} were killed from outside")
+    return not code
 
 
 def outside_functions(modules: list[str]) -> Iterator[Mutant]:

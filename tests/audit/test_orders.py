@@ -1,12 +1,13 @@
 """Parameters are known by their names: turned round, and with the names that people give them, they take the same."""
 
+import re
 from inspect import Parameter, Signature
 
 import numpy as np
 import pytest
 
 from rlhf_lab import audit
-from rlhf_lab.audit import binding
+from rlhf_lab.audit import batches, binding, names
 from rlhf_lab.audit.zoo import charges, grpo, kl, pairs, policies, returns, tokens
 
 WRITTEN = [  # names of the inputs of a right function, in the order of its parameters
@@ -226,3 +227,21 @@ def test_a_function_that_takes_something_else_is_told_what_it_should_take():
         "It takes (x, y, z); it is called with (a, mask?), by name or in this order. Wrap it in a function that takes "
         "these."
     )
+
+
+def test_a_name_is_words_joined_by_underscores_of_which_one_is_needed():
+    pattern = names.spelled("chosen|win", also="log|reward")
+    for name, fits in {
+        "chosen": True, "win": True, "log_win": True, "chosen_reward": True, "reward_log_chosen": True,
+        "log": False, "chosenlog": False, "chosen_other": False, "": False,
+    }.items():  # fmt: skip
+        assert bool(re.fullmatch(pattern, name)) == fits, name
+
+
+@pytest.mark.parametrize("plain", ["logprobs", "log_p", "lp", "log_probabilities", "per_token_logps"])
+def test_plain_log_probabilities_are_those_of_the_policy(plain):
+    assert re.fullmatch(batches.POLICY, plain)
+    for pattern, who in ((batches.OLD, "old"), (batches.REFERENCE, "ref")):
+        assert not re.fullmatch(pattern, plain)
+        assert re.fullmatch(pattern, f"{who}_{plain.removeprefix('per_token_')}")
+        assert not re.fullmatch(batches.POLICY, f"{who}_{plain}")

@@ -207,16 +207,9 @@ def test_what_bugs_of_chance_and_labels_draw():
     first, second = ([rng.random() for rng in loops.seeds_overlap(seed, 3)] for seed in (0, 1))
     assert first[1:] == second[:2]
     assert first[0] not in second
-    sums, signed = (f(onp.random.default_rng(0), 40, 50) for f in (loops.sum_to_one, loops.negative_weights))
-    onp.testing.assert_allclose(sums.sum(1), 1)
-    assert sums.min() > 0
-    assert set(onp.unique(signed)) == {-1.0, 3.0}
-    assert abs(signed.mean() - 1) < 4 * 2 / onp.sqrt(signed.size)
-    assert sums.shape == signed.shape == (40, 50)
     seeded, again = (loops.seeded_inside(onp.random.default_rng(seed), 40, 50) for seed in (0, 1))
     onp.testing.assert_array_equal(seeded, again)
     assert set(onp.unique(seeded)) == {0.0, 2.0}
-    assert set(onp.unique(loops.mean_not_one(onp.random.default_rng(0), 40, 50))) == {0.0, 4.0}
     right, other, fixed, again, one, two = (
         [rng.random() for rng in f(seed, 4)]
         for f, seed in (
@@ -232,7 +225,6 @@ def test_what_bugs_of_chance_and_labels_draw():
     assert fixed == again
     assert len({*right, *fixed, *one, *two}) == 16
     states = onp.arange(4)
-    assert loops.labels_of_other_states(states, lambda s: s + 9, lambda s: s + 1).tolist() == [12, 9, 10, 11]
     assert loops.labels_of_the_student(states, lambda s: s + 9, lambda s: s + 1).tolist() == [1, 2, 3, 4]
     assert loops.dagger_labels(states, lambda s: s + 9, lambda s: s + 1).tolist() == [9, 10, 11, 12]
 
