@@ -44,10 +44,12 @@ def test_weights_on_ratios_written_by_hand():
 
 
 @pytest.mark.equation("eq-no-correction", "eq-token-ratio", "eq-answer-ratio", "eq-mean-ratio")
-def test_on_fresh_answers_every_weight_is_exactly_one():
+def test_on_fresh_answers_every_weight_is_exactly_one_and_what_stands_behind_the_end_is_not_looked_at():
     log_pi = np.log(np.random.default_rng(1).random((2, 3)))
     for weight in WEIGHTS:
-        assert weight(log_pi - log_pi, MASK).tolist() == [[1.0] * 3] * 2
+        for behind in (0.0, np.nan, np.inf):
+            log_ratio = np.where(MASK == 1, log_pi - log_pi, behind)
+            assert weight(log_ratio, MASK).tolist() == [[1.0] * 3] * 2
 
 
 @pytest.mark.equation("eq-weighted-tokens", "eq-grpo-clip", "eq-cispo")

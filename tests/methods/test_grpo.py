@@ -76,6 +76,17 @@ def test_the_loss_is_the_mean_of_the_surrogate_and_the_price():
     assert loss(NOW, batch).loss == pytest.approx(np.sum(each * batch.mask) / batch.mask.sum())
 
 
+def test_what_the_policy_would_say_behind_the_end_does_not_matter():
+    task, model = tasks.task(), tasks.MODEL
+    loss, (batch,) = batches(tasks.REFERENCE, task=task, model=model, price=group_losses.k3_with_ratio)
+    ended = batch.rows(np.flatnonzero(batch.mask[:, 1] == 0))  # what pads them is looked up as if it were a 1
+    assert len(ended.prompt) > 0
+    never = tasks.REFERENCE["logits"].copy()
+    never[:, 2, 2] = -1e4
+    slopes = [grad(lambda p: loss(p, ended).loss)({"logits": z})["logits"] for z in (tasks.REFERENCE["logits"], never)]
+    np.testing.assert_array_equal(*slopes)
+
+
 def test_a_price_in_the_reward_is_paid_before_advantages_are_taken():
     _, (batch,) = batches(NOW, in_reward=True, **RLOO)
     seen = rollout(WORLD, MODEL, NOW, 6, np.random.default_rng(0), 4)
