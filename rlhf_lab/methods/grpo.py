@@ -75,13 +75,15 @@ def grpo(
     The history of `fit` gets the diagnostics `approximate_kl` and `clip_fraction` (share of weights outside 1 +- 0.2),
     `entropy`, `length`, `reward`, `reward_deviation` (the mean of those of the groups) and `degenerate` (the share of
     groups in which all answers earn the same, before any are left out). Raises `ValueError` if a setting is not one
-    that can be meant.
+    that can be meant. A ratio that overflows stops `fit` with a `FloatingPointError`.
     """
     task.same_language("policy", model)
     prompts = checks.count("prompts", prompts, "a number of texts to draw")
+    answers = checks.count("answers", answers, "a number of texts to draw")
     dynamic = checks.count("dynamic", dynamic, "how many times more prompts are drawn than kept")
     epochs = checks.count("epochs", epochs, "how often to go through the answers")
-    size = checks.count("minibatch", minibatch or prompts * answers, "the number of answers in a batch")
+    whole = prompts * answers
+    size = whole if minibatch is None else checks.count("minibatch", minibatch, "the number of answers in a batch")
     if price is not None and in_reward:
         raise ValueError("a price in the reward and one in the loss would charge the divergence twice: choose one")
 
@@ -91,8 +93,8 @@ def grpo(
         if dynamic > 1:
             batch = _with_spread(batch, seen.reward, prompts, answers)
         for _ in range(epochs):
-            order = rng.permutation(prompts * answers)
-            for first in range(0, len(order), size):
+            order = rng.permutation(whole)
+            for first in range(0, whole, size):
                 yield batch.rows(order[first : first + size])
 
     def loss(params: Params, batch: GroupBatch) -> Outcome:
@@ -150,12 +152,13 @@ def expected_loss(
     Exact, for rewards that are 0 or 1: over groups, the advantage of an answer depends on whether it is right and on
     the chance of the others (eq-expected-advantage), and the loss of an answer is in proportion to its advantage. Its
     gradient is the mean of the estimate that `grpo` makes of it. `mean` must treat answers one by one, as
-    `sequence_mean` and `by_constant` do. Raises `ValueError` for other rewards.
+    `sequence_mean` and `by_constant` do. Raises `ValueError` for other rewards and another mean.
     """
     mdp = task.mdp
     right = task.rewards
     if not np.isin(right, (0.0, 1.0)).all():
         raise ValueError("the rewards must be 0 or 1: a verifier says right or wrong")
+    _check_one_by_one(mean)
     log_old = task.log_pi(model, old)
     chance = np.sum(np.exp(log_old) * right, axis=-1)
     up, down = expected_advantage(advantages, chance, answers)
@@ -178,3 +181,13 @@ def expected_loss(
         return mean(surrogate(tokens(params), before, np.ravel(share * advantage), mask), mask)
 
     return loss
+
+
+def _check_one_by_one(mean: Mean) -> None:
+    each, mask = np.array([[1.0, 1.0], [0.0, 0.0]]), np.array([[1.0, 1.0], [1.0, 0.0]])
+    alone = [mean(each[i : i + 1], mask[i : i + 1]) for i in (0, 1)]
+    if not np.isclose(mean(each, mask), np.mean(alone)):
+        raise ValueError(
+            "the mean must treat answers one by one, as sequence_mean and by_constant(L) do: in a mean over all tokens "
+            "of a batch, what an answer counts depends on the lengths of the others"
+        )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from autograd import grad
 from autograd.tracer import getval
+from scipy.stats import hypergeom
 
 from rlhf_lab.methods import end_points, group_ends, group_losses, policy_gradient
 from rlhf_lab.models import lm
@@ -62,8 +63,9 @@ def test_weights_in_closed_form():
     for k in (4, 8, 64):
         lowest = math.sqrt(k - 1) * math.sqrt((k - 1) / k)
         assert group_ends.difficulty_weight(DEVIATION, 1e-9, k) == pytest.approx(lowest, rel=1e-6)
-    large = group_ends.difficulty_weight(DEVIATION, P[1:], 2000)
-    np.testing.assert_allclose(large, 1 / np.sqrt(P[1:] * (1 - P[1:])), rtol=0.01)
+    for k, near in ((512, 0.02), (2000, 0.01)):
+        large = group_ends.difficulty_weight(DEVIATION, P[1:], k)
+        np.testing.assert_allclose(large, 1 / np.sqrt(P[1:] * (1 - P[1:])), rtol=near)
 
 
 @pytest.mark.equation("eq-pass-at-k", "eq-pass-estimate")
@@ -74,6 +76,7 @@ def test_pass_at_k_and_its_estimate():
             verdicts = [True] * c + [False] * (n - c)
             picks = [any(pick) for pick in itertools.combinations(verdicts, k)]
             assert group_ends.pass_estimate(np.array(c), n, k) == pytest.approx(np.mean(picks), abs=1e-14)
+            assert group_ends.pass_estimate(np.array(c), n, k) == pytest.approx(hypergeom.sf(0, n, c, k), abs=1e-12)
         counts = np.arange(n + 1)
         law = [math.comb(n, c) * 0.3**c * 0.7 ** (n - c) for c in counts]
         assert law @ group_ends.pass_estimate(counts, n, k) == pytest.approx(1 - 0.7**k), "no bias"

@@ -1,16 +1,19 @@
 """GRPO's losses of tokens: what each weight is, what each surrogate pulls at, what each mean weighs."""
 
+from functools import partial
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad
+from autograd import grad, value_and_grad
+from autograd.test_util import check_grads
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import HORIZON, MODELS, PROMPTS
 
 from rlhf_lab.methods import group_losses as losses
 from rlhf_lab.models import lm
-from rlhf_lab.numerics.autodiff import log_softmax
+from rlhf_lab.numerics.autodiff import log_prob_of, log_softmax
 
 STEP = np.log([[2.0, 0.5, 3.0], [0.8, 1.25, 7.0]])  # log-ratios; the last token of the second answer is padding
 MASK = np.array([[1.0, 1, 1], [1, 1, 0]])
@@ -22,6 +25,8 @@ WEIGHTS = {
     losses.answer_ratio: np.array([[3.0] * 3, [1.0] * 3]),
     losses.mean_ratio: np.array([[3 ** (1 / 3)] * 3, [1.0] * 3]),
 }
+MEANS = [losses.sequence_mean, losses.token_mean, losses.by_constant(7)]
+SURROGATES = [make(w) for w in WEIGHTS for make in (losses.weighted_tokens, losses.clipped, partial(losses.cispo, 1.0))]
 
 
 def slope(surrogate, advantage=A):
@@ -36,6 +41,85 @@ def test_weights_on_ratios_written_by_hand():
         np.testing.assert_allclose(weight(STEP, MASK) * MASK, expected * MASK, rtol=1e-14)
     length = MASK.sum(-1, keepdims=True)
     np.testing.assert_allclose(losses.mean_ratio(STEP, MASK) ** length, losses.answer_ratio(STEP, MASK), rtol=1e-14)
+
+
+@pytest.mark.equation("eq-no-correction", "eq-token-ratio", "eq-answer-ratio", "eq-mean-ratio")
+def test_on_fresh_answers_every_weight_is_exactly_one_and_what_stands_behind_the_end_is_not_looked_at():
+    log_pi = np.log(np.random.default_rng(1).random((2, 3)))
+    for weight in WEIGHTS:
+        for behind in (0.0, np.nan, np.inf):
+            log_ratio = np.where(MASK == 1, log_pi - log_pi, behind)
+            assert weight(log_ratio, MASK).tolist() == [[1.0] * 3] * 2
+
+
+@pytest.mark.equation("eq-weighted-tokens", "eq-grpo-clip", "eq-cispo")
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31))
+def test_every_surrogate_pulls_at_every_token_as_its_formula_says(seeds, n, t, seed):
+    rng = np.random.default_rng(seed)
+    mask = 1.0 * (np.arange(t) < rng.integers(1, t + 1, size=(seeds, n, 1)))
+    log_old, step, advantage = -rng.random((seeds, n, t)), rng.normal(size=(seeds, n, t)), rng.normal(size=(seeds, n))
+    u, total, a = np.exp(step), np.exp(np.sum(step * mask, -1, keepdims=True)), advantage[..., None]
+    weights = {
+        losses.no_correction: 1.0,
+        losses.token_ratio: u,
+        losses.answer_ratio: total,
+        losses.mean_ratio: total ** (1 / mask.sum(-1, keepdims=True)),
+    }
+    for weight, w in weights.items():
+        pulls = {
+            losses.weighted_tokens(weight): w * a,
+            losses.clipped(weight, 0.3, 0.6): np.where(a > 0, w < 1.6, w > 0.7) * w * a,
+            losses.cispo(1.3, weight): np.minimum(w, 1.3) * a,
+        }
+        for surrogate, pull in pulls.items():
+            found = grad(lambda x, s=surrogate: -anp.sum(s(x, log_old, advantage, mask) * mask))(log_old + step)
+            np.testing.assert_allclose(found, pull * mask, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("weight", [losses.token_ratio, losses.mean_ratio])
+@pytest.mark.parametrize("mean", MEANS)
+def test_with_ratios_and_their_mean_the_gradient_is_the_slope_of_the_value(weight, mean):
+    for surrogate in (losses.weighted_tokens(weight), losses.clipped(weight, 0.4, 0.9)):
+        check_grads(lambda x, s=surrogate: mean(s(x, OLD, A, MASK), MASK), modes=["rev"], order=1)(OLD + STEP * MASK)
+
+
+def test_with_the_ratio_of_answers_the_slope_of_the_value_is_the_gradient_times_the_length():
+    def of_answer(log_pi):  # the value as it stands, with a w that moves
+        return losses.answer_ratio(log_pi - OLD, MASK) * -A[:, None]
+
+    surrogate = losses.weighted_tokens(losses.answer_ratio)
+    slope_of_value = grad(lambda x: losses.by_constant(1)(of_answer(x), MASK))(OLD + STEP * MASK)
+    pull = grad(lambda x: losses.by_constant(1)(surrogate(x, OLD, A, MASK), MASK))(OLD + STEP * MASK)
+    np.testing.assert_allclose(slope_of_value, pull * MASK.sum(-1, keepdims=True), rtol=1e-13)
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_logits_of_ten_thousand_on_fresh_answers(surrogate, size):
+    logits = size * np.eye(3)[np.array([[0, 1, 2], [2, 1, 0]])]  # log pi of what is said is 0 or below -9,000
+    said = np.array([[0, 1, 0], [2, 0, 0]])
+    old = log_prob_of(logits, said)
+    pull = grad(lambda z: losses.sequence_mean(-A[:, None] * log_prob_of(z, said), MASK))(logits)
+    found = grad(lambda z: losses.sequence_mean(surrogate(log_prob_of(z, said), old, A, MASK), MASK))(logits)
+    np.testing.assert_allclose(found, pull, rtol=1e-13)
+    assert np.abs(found).max() > 0.1
+
+
+@pytest.mark.parametrize("weight", [losses.token_ratio, losses.answer_ratio, losses.mean_ratio])
+def test_ratios_that_vanish_and_a_cap_on_those_that_overflow(weight):
+    def found(surrogate, step):
+        return value_and_grad(lambda x: losses.token_mean(surrogate(x, OLD, A, MASK), MASK))(OLD + step)
+
+    for surrogate in (losses.weighted_tokens(weight), losses.cispo(2.0, weight)):
+        value, slope = found(surrogate, -1e4)
+        assert value == 0
+        assert slope.tolist() == [[0.0] * 3] * 2
+    value, slope = found(losses.clipped(weight, low=0.4), -1e4)  # 2 of 5 tokens have A = -1 and keep their price
+    assert value == pytest.approx(0.6 * 2 / 5)
+    assert slope.tolist() == [[0.0] * 3] * 2
+    with np.errstate(over="ignore"):
+        _, slope = found(losses.cispo(2.0, weight), 1e4)
+    np.testing.assert_allclose(slope, -2.0 * A[:, None] * MASK / 5, rtol=1e-13)
 
 
 @pytest.mark.equation("eq-weighted-tokens")
@@ -91,7 +175,7 @@ def test_three_means_of_two_answers():
 def test_means_with_seeds_are_those_of_each_seed():
     rng = np.random.default_rng(0)
     each, mask = rng.normal(size=(3, 4, 5)), np.arange(5) < rng.integers(1, 6, size=(3, 4, 1))
-    for mean in (losses.sequence_mean, losses.token_mean, losses.by_constant(7)):
+    for mean in MEANS:
         found = mean(each, mask)
         np.testing.assert_allclose(found, [mean(each[s], mask[s]) for s in range(3)], rtol=1e-13)
 
@@ -165,20 +249,22 @@ def test_importance_weights_of_answers_give_the_gradient_wherever_the_policy_is(
     assert np.abs(mean(losses.token_ratio) - exact).max() > 0.01
 
 
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31))
-def test_padding_never_counts(n, t, seed):
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31), st.sampled_from(MEANS), st.sampled_from(SURROGATES))
+def test_padding_never_counts(n, t, seed, mean, surrogate):
     rng = np.random.default_rng(seed)
     mask = 1.0 * (np.arange(t + 1) < rng.integers(1, t + 1, size=(n, 1)))
     log_old, step, advantage = -rng.random((n, t + 1)), rng.normal(size=(n, t + 1)), rng.normal(size=n)
-    spoiled = [np.where(mask == 1, x, bad) for x, bad in ((log_old + step, np.nan), (log_old, -np.inf))]
-    for weight in WEIGHTS:
+
+    def found(log_pi, old):
+        return value_and_grad(lambda x: mean(surrogate(x, old, advantage, mask), mask))(log_pi)
+
+    clean, expected = found(log_old + step, log_old)
+    for bad, worse in ((np.nan, -np.inf), (-np.inf, np.nan), (np.inf, 0.0)):
         with np.errstate(invalid="ignore"):
-            for surrogate in (losses.weighted_tokens(weight), losses.clipped(weight), losses.cispo(2.0, weight)):
-                for mean in (losses.sequence_mean, losses.token_mean, losses.by_constant(3)):
-                    clean = mean(surrogate(log_old + step, log_old, advantage, mask), mask)
-                    assert mean(surrogate(*spoiled, advantage, mask), mask) == pytest.approx(
-                        clean, rel=1e-12, abs=1e-12
-                    )
+            value, slope = found(np.where(mask == 1, log_old + step, bad), np.where(mask == 1, log_old, worse))
+        assert value == pytest.approx(clean, rel=1e-12, abs=1e-12)
+        np.testing.assert_allclose(slope[mask == 1], expected[mask == 1], rtol=1e-11, atol=1e-13)
+        assert slope[mask == 0].tolist() == [0.0] * int((mask == 0).sum())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 import tasks
-from autograd import grad
+from autograd import grad, value_and_grad
 
 from rlhf_lab.methods import actor_critic, group_losses, grpo, policy_gradient
 from rlhf_lab.methods.rollouts import Task, rollout, stack
@@ -12,6 +12,7 @@ from rlhf_lab.models import lm
 from rlhf_lab.numerics import optim
 from rlhf_lab.numerics.weighted import expectation
 from rlhf_lab.worlds import sums
+from rlhf_lab.worlds.token_mdp import TokenMDP
 
 WORLD = Task(sums.mdp(), (sums.model(), sums.student()), 0.05)
 MODEL, STUDENT = WORLD.reference
@@ -51,6 +52,9 @@ def test_epochs_and_minibatches_go_through_every_answer_as_often_as_they_say():
         again = np.sort(np.concatenate([batch.log_old.sum(1) for batch in found[first : first + 3]]))
         assert again.tolist() == once.tolist()
     assert found[0].log_old.tolist() != found[3].log_old.tolist(), "in another order"
+    _, ragged = batches(minibatch=9)
+    assert [len(batch.prompt) for batch in ragged] == [9, 9, 6], "the rest comes last"
+    assert np.sort(np.concatenate([batch.log_old.sum(1) for batch in ragged])).tolist() == once.tolist()
 
 
 def test_later_steps_of_a_batch_tell_how_far_the_policy_has_moved():
@@ -70,6 +74,17 @@ def test_the_loss_is_the_mean_of_the_surrogate_and_the_price():
     each = group_losses.clipped()(log_pi, batch.log_old, batch.advantage, batch.mask)
     each = each + 0.05 * price(log_pi - batch.log_pi_0, np.exp(log_pi - batch.log_old))
     assert loss(NOW, batch).loss == pytest.approx(np.sum(each * batch.mask) / batch.mask.sum())
+
+
+def test_what_the_policy_would_say_behind_the_end_does_not_matter():
+    task, model = tasks.task(), tasks.MODEL
+    loss, (batch,) = batches(tasks.REFERENCE, task=task, model=model, price=group_losses.k3_with_ratio)
+    ended = batch.rows(np.flatnonzero(batch.mask[:, 1] == 0))  # what pads them is looked up as if it were a 1
+    assert len(ended.prompt) > 0
+    never = tasks.REFERENCE["logits"].copy()
+    never[:, 2, 2] = -1e4
+    slopes = [grad(lambda p: loss(p, ended).loss)({"logits": z})["logits"] for z in (tasks.REFERENCE["logits"], never)]
+    np.testing.assert_array_equal(*slopes)
 
 
 def test_a_price_in_the_reward_is_paid_before_advantages_are_taken():
@@ -160,6 +175,37 @@ def test_with_the_ratio_of_answers_it_is_so_for_stale_ones():
     assert np.abs(wrong - exact(NOW)).max() > 1e-3
 
 
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("surrogate", [group_losses.clipped(low=0.1), group_losses.cispo(1.2)])
+@pytest.mark.parametrize("advantages", [policy_gradient.grpo_advantages, group_losses.mean_advantages])
+def test_the_exact_mean_is_that_over_every_group_written_out(advantages, surrogate, k):
+    right, model, old, now = 1.0 * (tasks.REWARDS > 0), tasks.MODEL, tasks.REFERENCE, tasks.POLICY
+
+    def verdict(prompt, response):
+        return right[prompt[..., 0], lm.answer_index(response, 3, 2)]
+
+    task = Task(TokenMDP(tasks.PROMPTS, tasks.START, verdict, 3, 2, 2), (model, old), 0.1)
+    groups = tasks.samples(k)  # (7^k, k)
+    answers, chance = tasks.ANSWERS[groups], np.exp(tasks.log_pi(old))[:, groups].prod(-1)
+    mask = lm.response_mask(answers, 2)
+
+    def slow(params):
+        total = 0.0
+        for x in (0, 1):
+            prompt = np.full((*groups.shape, 1), x)
+            log_pi, log_old = (lm.token_log_prob(model, p, prompt, answers) for p in (params, old))
+            each = surrogate(log_pi, log_old, advantages(right[x][groups]), mask)
+            total = total + tasks.START[x] * anp.sum(chance[x] * group_losses.sequence_mean(each, mask))
+        return total
+
+    fast = grpo.expected_loss(task, model, old, answers=k, advantages=advantages, surrogate=surrogate)
+    value, slope = value_and_grad(fast)(now)
+    expected, pull = value_and_grad(slow)(now)
+    assert value == pytest.approx(expected, abs=1e-12)
+    np.testing.assert_allclose(slope["logits"], pull["logits"], atol=1e-12)
+    assert np.abs(pull["logits"]).max() > 0.01
+
+
 def test_the_exact_mean_is_that_of_many_batches():
     loss = grpo.expected_loss(WORLD, MODEL, STUDENT, answers=4)
     seeds = 400
@@ -179,9 +225,11 @@ def test_the_exact_mean_is_that_of_many_batches():
     ("settings", "words"),
     [
         ({"answers": 1}, "a group needs at least 2 answers"),
+        ({"answers": 0}, "answers is a number of texts to draw"),
         ({"prompts": 0}, "prompts is a number of texts to draw"),
         ({"dynamic": 0}, "dynamic is how many times more prompts are drawn than kept"),
         ({"epochs": 0}, "epochs is how often to go through the answers"),
+        ({"minibatch": 0}, "minibatch is the number of answers in a batch"),
         ({"minibatch": 0.5}, "minibatch is the number of answers in a batch"),
         ({"price": group_losses.k3_with_ratio, "in_reward": True}, "would charge the divergence twice: choose one"),
     ],
@@ -197,16 +245,26 @@ def test_other_languages_and_other_rewards_are_told():
     half = Task(sums.mdp(lambda prompt, response: np.full(response.shape[:-1], 0.5)), WORLD.reference, 0.05)
     with pytest.raises(ValueError, match="the rewards must be 0 or 1: a verifier says right or wrong"):
         grpo.expected_loss(half, MODEL, STUDENT, answers=4)
+    with pytest.raises(ValueError, match="the mean must treat answers one by one"):
+        grpo.expected_loss(WORLD, MODEL, STUDENT, answers=4, mean=group_losses.token_mean)
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
-def test_a_ratio_that_overflows_stops_the_run_with_a_word():
-    weight = group_losses.weighted_tokens(group_losses.token_ratio)
-    loss, collect = grpo.grpo(WORLD, MODEL, prompts=12, answers=8, surrogate=weight)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"surrogate": group_losses.weighted_tokens(group_losses.token_ratio)}, "the loss became"),
+        # where the clip holds the value, the slope of what it hides is 0 times infinity
+        ({"advantages": np.ones_like}, r"the gradient in params\['rows'\] has"),
+        ({"surrogate": group_losses.cispo(2.0), "price": group_losses.k3_with_ratio}, "the loss became"),
+    ],
+)
+def test_a_ratio_that_overflows_stops_the_run_with_a_word(settings, words):
+    loss, collect = grpo.grpo(WORLD, MODEL, prompts=12, answers=8, **settings)
 
     def far(params, rng):
         for batch in collect(params, rng):
             yield batch._replace(log_old=batch.log_old - 800 * batch.mask)
 
-    with pytest.raises(FloatingPointError, match=r"the loss became .* in round 0 of 1"):
-        optim.fit(loss, STUDENT, far, rounds=1, optimizer=optim.adam(0.1), rng=np.random.default_rng(0))
+    options = {"rounds": 1, "optimizer": optim.adam(0.1), "rng": np.random.default_rng(0)}
+    with pytest.raises(FloatingPointError, match=rf"{words}.* in round 0 of 1"):
+        optim.fit(loss, STUDENT, far, **options)

@@ -4,12 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlhf_lab.models import lm
 from rlhf_lab.numerics.weighted import expectation
 from rlhf_lab.worlds import sums
 
 ANSWERS = sums.mdp().answers()
+ALL = np.array([(a % 4, a // 4, b % 4, b // 4) for a in range(4, 16) for b in range(a, 16)])
 
 
 def as_read(answer):
@@ -27,12 +30,13 @@ def numbers(prompt):
     return 4 * b + a, 4 * d + c
 
 
-@pytest.mark.parametrize("prompts", [sums.PROMPTS, sums.HELD_OUT], ids=["training", "held out"])
-def test_verifiers_agree_with_a_slow_reading_of_every_answer(prompts):
-    honest, last = sums.mdp(prompts=prompts).answer_rewards(), sums.mdp(sums.last_digit, prompts).answer_rewards()
-    for row, prompt in enumerate(prompts):
+def test_verifiers_agree_with_a_slow_reading_of_every_answer_to_every_sum():
+    assert len(ALL) == 78
+    assert len(ANSWERS) == 1 + 5 + 25 + 125 + 625 + 3125
+    digits = [[token for token in as_read(answer) if token < 4] for answer in ANSWERS]
+    honest, last = (sums.mdp(verifier, ALL).answer_rewards() for verifier in (sums.honest, sums.last_digit))
+    for row, prompt in enumerate(ALL):
         wanted = base_four(sum(numbers(prompt)))
-        digits = [[token for token in as_read(answer) if token < 4] for answer in ANSWERS]
         assert honest[row].tolist() == [float(d == wanted) for d in digits]
         assert last[row].tolist() == [float(d[-1:] == wanted[-1:]) for d in digits]
     assert (last >= honest).all()
@@ -44,11 +48,24 @@ def test_prompts_are_four_of_each_difficulty_and_no_sum_stands_twice():
     assert len(set(both)) == 24
     for prompts in (sums.PROMPTS, sums.HELD_OUT):
         assert sums.carries(prompts).tolist() == [0] * 4 + [1] * 4 + [2] * 4
-        for prompt, level in zip(prompts, sums.carries(prompts), strict=True):
-            (a, b), (c, d) = (divmod(n, 4)[::-1] for n in numbers(prompt))
-            assert level == (a + c >= 4) + (b + d + (a + c >= 4) >= 4)
-            assert sums.total(prompt) == sum(numbers(prompt))
-            assert min(numbers(prompt)) >= 4, "two digits each"
+
+
+def test_carries_and_totals_of_every_sum():
+    for prompt, level, total in zip(ALL, sums.carries(ALL), sums.total(ALL), strict=True):
+        (a, b), (c, d) = (divmod(n, 4)[::-1] for n in numbers(prompt))
+        assert level == (a + c >= 4) + (b + d + (a + c >= 4) >= 4)
+        assert total == sum(numbers(prompt))
+    chosen = {tuple(prompt) for prompt in np.concatenate([sums.PROMPTS, sums.HELD_OUT]).tolist()}
+    assert chosen <= {tuple(prompt) for prompt in ALL.tolist()}, "two digits each"
+
+
+@given(st.lists(st.integers(0, 4), max_size=5), st.integers(0, 5), st.integers(0, 77))
+def test_a_mark_more_changes_no_verdict(answer, where, row):
+    marked = [*answer[:where], sums.MARK, *answer[where:], sums.EOS]
+    plain = np.array([[*answer, sums.EOS, sums.EOS]])
+    for verifier in (sums.honest, sums.last_digit):
+        verdict = verifier(ALL[row : row + 1], plain)
+        assert verifier(ALL[row : row + 1], np.array([marked])).tolist() == verdict.tolist()
 
 
 def test_a_question_and_an_answer_as_they_are_read():
@@ -64,6 +81,7 @@ def test_the_student_is_better_at_sums_that_do_not_carry():
     assert np.exp(log_pi).sum(-1) == pytest.approx(1)
     right = expectation(log_pi, sums.mdp().answer_rewards())
     none, one, two = right.reshape(3, 4)
+    assert [round(each.mean(), 2) for each in (none, one, two)] == [0.57, 0.09, 0.02]
     assert none.min() > 0.5
     assert 0.05 < one.min() <= one.max() < 0.15
     assert two.max() < 0.03
@@ -76,9 +94,9 @@ def test_the_student_is_better_at_sums_that_do_not_carry():
 
 
 def test_the_rows_of_a_state_are_its_column_its_mark_and_how_far_it_is():
-    model = sums.model()
-    rows = model.rows.reshape(12, -1, 3)
-    for prompt, found in zip(sums.PROMPTS, rows, strict=True):
+    prompts = np.concatenate([sums.PROMPTS, sums.HELD_OUT])
+    rows = sums.model(prompts).rows.reshape(24, -1, 3)
+    for prompt, found in zip(prompts, rows, strict=True):
         a, b, c, d = (int(x) for x in prompt)
         columns = [a + c, b + d]
         state = 0
