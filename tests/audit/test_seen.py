@@ -105,6 +105,7 @@ RANGES = {
     "probabilities, not logs": (0, 1, TEXTS),
     "minus the log-probabilities": (0, np.inf, TEXTS),
     "logarithm missing in SFT": (-1, 0, TEXTS),
+    "weighted by the probability in SFT": (0, exp(-1), TEXTS),
     "softmax twice in SFT": (LEAST, np.inf, LOUD),
     "perplexity": (1, np.inf, LOUD),
     "scaled to the range": (0, 1, given(returns.whiten)),

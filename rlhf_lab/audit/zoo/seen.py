@@ -140,6 +140,7 @@ SEEN = {
     "first token lost": "not trained; log-probabilities a little high from the first step",
     "label that was read": "not trained; loss falls to 0, far below the entropy of the texts",
     "logarithm missing in SFT": "not trained; loss between -1 and 0",
+    "weighted by the probability in SFT": "not trained; loss never above 1 / e",
     "softmax twice in SFT": "not trained; loss never below log(V - 1 + e) - 1",
     "softmax missing in SFT": "not trained; loss falls below 0 without end",
     "softmax over positions in SFT": "not trained; probabilities of the next token do not add up to 1",
