@@ -1,6 +1,7 @@
 """Losses of reward models and of supervised fine-tuning pass their audits as trainers compute them.
 
-TRL's own collator, fused head and `compute_loss` run; a stand-in for the network hands them rewards, or logits.
+TRL's own collator, fused head and `compute_loss` run; a stand-in for the network hands them rewards, or logits. What
+the trainer makes of texts is looked at with a small network and a tokenizer of words.
 """
 
 from collections import defaultdict
@@ -11,14 +12,18 @@ import numpy as np
 import pytest
 import torch
 from audited import check_right
-from transformers import LlamaConfig
+from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.trainer_pt_utils import LabelSmoother
+from trl import SFTConfig
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from rlhf_lab import audit
+from rlhf_lab.audit.zoo import tokens
 
 pytestmark = pytest.mark.peer
 
@@ -133,3 +138,56 @@ def test_dft_is_told_as_what_it_is():
     report = audit.sft_loss(sft("dft"))
     assert report.verdict == "weighted by the probability in SFT"
     assert "that is DFT" in report.told
+
+
+def test_what_is_handed_over_wrongly_is_named():
+    assert audit.sft_loss(lambda logits, labels: sft()(logits, labels.roll(-1, 1))).verdict == "labels shifted twice"
+    exchanged = lambda chosen_rewards, rejected_rewards: reward_model()(rejected_rewards, chosen_rewards)  # noqa: E731
+    assert audit.reward_model_loss(exchanged).verdict == "rewards swapped"
+
+
+WORDS = ["<pad>", "<eos>", "<unk>", "user", "says", "what", "is", "it", "a", "cat"]
+TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'user' %}user {{ message['content'] }} says "
+    "{% else %}{% generation %}{{ message['content'] }} <eos>{% endgeneration %}{% endif %}{% endfor %}"
+)
+SPLIT = [{"prompt": "what is it", "completion": " a cat"}, {"prompt": "what", "completion": " it is a cat"}]
+SPOKEN = [
+    {"messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"][1:]}]}
+    for row in SPLIT
+]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers", "ignore::UserWarning:torch.utils.data")
+@pytest.mark.parametrize(
+    ("rows", "options", "counted"),
+    [
+        (SPLIT, {}, ["a cat <eos>", "it is a cat <eos>"]),
+        (SPLIT, {"completion_only_loss": False}, ["what is it a cat <eos>", "what it is a cat <eos>"]),
+        (SPOKEN, {"assistant_only_loss": True}, ["a cat <eos>", "it is a cat <eos>"]),
+    ],
+    ids=["completion", "all", "assistant"],
+)
+def test_what_a_trainer_makes_of_texts_counts_the_answer_with_its_end(rows, options, counted, tmp_path):
+    tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = SFTTrainer(
+        LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(WORDS), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2
+            )
+        ),
+        SFTConfig(tmp_path, use_cpu=True, bf16=False, report_to="none", per_device_train_batch_size=2, **options),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", chat_template=TEMPLATE
+        ),
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    ids, mask = batch["input_ids"].numpy(), 1.0 * (batch["labels"] != -100).numpy()
+    found = [" ".join(WORDS[k] for k in row[marks > 0]) for row, marks in zip(ids, mask, strict=True)]
+    assert sorted(found) == sorted(counted)
+    with torch.no_grad():
+        logits = trainer.model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits.double().numpy()
+    loss = trainer.compute_loss(trainer.model, dict(batch)).item()
+    assert loss == pytest.approx(tokens.sft_loss(logits, ids, mask), rel=1e-5)
