@@ -165,6 +165,14 @@ def test_standard_errors_are_those_of_pairs_and_their_number_is_asked_for():
         assert study.strays(far, healthy).all() == (seen == 1)
 
 
+@pytest.mark.parametrize("loop", study.LOOPS)
+def test_one_seed_and_one_point_are_enough(loop, monkeypatch):
+    for module in (world, experts):
+        monkeypatch.setattr(module, "POINTS", (1,))
+    found = study.runs(loop)[study.HEALTHY]((0,))
+    assert {value.shape for value in found.values()} == {(1, 1)}
+
+
 def test_rounds_that_are_looked_at_are_counted_from_one():
     record = world.at((1, 3), lambda params: {"seen": params})
     assert [record(params) for params in "abc"] == [{"seen": "a"}, {}, {"seen": "c"}]
