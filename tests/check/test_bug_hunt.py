@@ -129,6 +129,18 @@ def test_the_loss_of_each_answer_by_itself_begins_at_2_log_2_and_has_the_right_g
         assert found == pytest.approx(slope, abs=1e-5)
 
 
+def test_a_text_with_padding_and_an_answer_that_is_shorter_are_no_special_cases():
+    log_pi, tokens, full = np.zeros((1, 2, 2)), np.zeros((1, 3), dtype=int), np.array([[0.0, 1.0, 1.0]])
+    padded = np.array([[0.0, 1.0, 0.0]])
+    traits = bug_hunt.MENDED_MASK.traits
+    assert traits(log_pi, tokens, full) == {"no text has padding": True}
+    assert traits(log_pi, tokens, padded) == {"no text has padding": False}
+    assert traits(log_pi, tokens, np.array([[1.0, 0.0, 1.0]])) == {"no text has padding": True}
+    traits = bug_hunt.MENDED_SWEEP.traits
+    assert traits(full, full, np.ones((1, 3)), 1.0, 1.0) == {"all answers are equally long": True}
+    assert traits(full, full, padded[:, 1:], 1.0, 1.0) == {"all answers are equally long": False}
+
+
 def test_cases_of_mended_functions_come_in_all_sizes_too():
     cases = {
         name: diagnosis.draw_cases(getattr(bug_hunt, name.upper()))
