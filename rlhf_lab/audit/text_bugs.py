@@ -79,6 +79,7 @@ BY_TOKEN = {
     "label that was read": texts.own_token,
     "first label lost": texts.first_token_lost,
     "logarithm missing in SFT": texts.probabilities,
+    "weighted by the probability in SFT": texts.weighted,
     "likeliest token in SFT": zoo.likeliest_token,
     "softmax twice in SFT": texts.softmax_twice,
     "softmax missing in SFT": zoo.softmax_missing,

@@ -272,6 +272,9 @@ TWINS = {
     "labels shifted the wrong way": lambda z, y, m: tokens.sft_loss(z[:, ::-1], y[:, ::-1], m[:, ::-1]),
     "label that was read": lambda z, y, m: tokens.sft_loss(z, onp.roll(y, 1, axis=-1), m),
     "logarithm missing in SFT": lambda z, y, m: -TWINS["probabilities, not logs"](z, y, m).sum() / m.sum(),
+    "weighted by the probability in SFT": lambda z, y, m: (
+        -sum(p * onp.log(p) for p in kept(TWINS["probabilities, not logs"](z, y, m), m[:, 1:])) / m.sum()
+    ),
     "softmax twice in SFT": lambda z, y, m: tokens.sft_loss(softmax(z), y, m),
     "softmax missing in SFT": lambda z, y, m: -TWINS["softmax missing"](z, y, m).sum() / m.sum(),
     "softmax over positions in SFT": lambda z, y, m: -TWINS["softmax over positions"](z, y, m).sum() / m.sum(),
