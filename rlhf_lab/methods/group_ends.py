@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit, logsumexp
 from scipy.stats import binom
 
 from rlhf_lab.methods import end_points
@@ -63,16 +63,20 @@ def answer_ends(log_pi_0: Array, right: Array, advantages: Advantages, k: int, b
     (eq-answer-end).
 
     Each is the reference, tilted towards right answers (A,). With RLOO it is the Gibbs policy. If advantages are
-    divided by a deviation there may be several; p = 1 is one where w(p) (1 - p) does not go to 0 too slowly, and is
-    never listed.
+    divided by a deviation there may be several, some of them next to p = 1, which itself is none: w(1) is finite.
+    Raises `ValueError` if the reference is never right, or always.
     """
-    p_0 = float(np.exp(log_pi_0) @ right)
+    first = _odds(log_pi_0, right)
+    if not np.isfinite(first):
+        raise ValueError("the reference must be right sometimes, and sometimes wrong: nothing else can be learned from")
 
-    def policy(p: float) -> Array:
-        return end_points.tilt(log_pi_0, right * difficulty_weight(advantages, np.array(p), k), beta)
+    def pull(z: Array) -> Array:
+        return difficulty_weight(advantages, expit(z), k) / beta
 
-    crossings = _crossings(lambda p: expit(logit(p_0) + difficulty_weight(advantages, p, k) / beta))
-    return [End(p, stable, policy(p)) for p, stable in crossings]
+    return [
+        End(float(expit(z)), stable, end_points.tilt(log_pi_0, right * pull(np.array(z)), 1.0))
+        for z, stable in _crossings(lambda z: first + pull(z))
+    ]
 
 
 def forward_rest(log_pi_0: Array, f: Array, length: Array, beta: float) -> Array:
@@ -133,16 +137,25 @@ def token_ends(
             behind = expectation(found[0], f), expectation(found[0], size)
         return lm.answers_of_levels(found, words)
 
-    crossings = _crossings(lambda p: np.exp(swept(p)) @ right)
-    return [End(p, stable, swept(np.array([p]))[0]) for p, stable in crossings]
+    crossings = _crossings(lambda z: _odds(swept(expit(z)), right))
+    return [End(float(expit(z)), stable, swept(expit(np.array([z])))[0]) for z, stable in crossings]
 
 
-def _crossings(function: Callable[[Array], Array]) -> list[tuple[float, bool]]:
-    """All p in (0, 1) with F(p) = p that a fine grid separates, and whether F - p falls there."""
-    grid = expit(np.linspace(-12, 12, 65))
-    gap = function(grid) - grid
+def _odds(log_pi: Array, right: Array) -> Array:
+    """log P(right) - log P(wrong), exact however near to 0 or 1 that is."""
+    return np.asarray(logsumexp(log_pi, b=right, axis=-1) - logsumexp(log_pi, b=1 - right, axis=-1))
+
+
+def _crossings(odds: Callable[[Array], Array]) -> list[tuple[float, bool]]:
+    """All z with F(z) = z that a fine grid separates, F from and to log-odds, and whether F - z falls there.
+
+    F is bounded, so that its points of rest lie between its least and its greatest value, however near p is to 1.
+    """
+    reach = odds(np.linspace(-40, 40, 33))
+    grid = np.linspace(np.min(reach) - 1, np.max(reach) + 1, 97)
+    gap = odds(grid) - grid
     return [
-        (float(brentq(lambda p: function(np.array([p]))[0] - p, *grid[i : i + 2], xtol=1e-14)), bool(gap[i] > 0))
+        (float(brentq(lambda z: odds(np.array([z]))[0] - z, *grid[i : i + 2], xtol=1e-13)), bool(gap[i] > 0))
         for i in np.flatnonzero(gap[:-1] * gap[1:] < 0)
     ]
 
@@ -160,18 +173,26 @@ def pass_estimate(right: Array, n: int, k: int) -> Array:
     right = np.asarray(right)
     if not 1 <= k <= n:
         raise ValueError(f"pass@k is estimated from at least k answers: 1 <= k <= n; got k = {k} and n = {n}")
-    if np.any((right < 0) | (right > n)):
-        raise ValueError(f"of {n} answers between 0 and {n} are right; got {right[(right < 0) | (right > n)].flat[0]}")
+    wrong = ~((right >= 0) & (right <= n) & (right == np.round(right)))
+    if wrong.any():
+        raise ValueError(f"of {n} answers between 0 and {n} are right, a whole number; got {right[wrong].flat[0]}")
     left = n - right[..., None] - np.arange(k)
     return 1 - np.prod(np.maximum(left, 0) / (n - np.arange(k)), axis=-1)
 
 
 def effective_share(log_weight: Array) -> Array:
-    """(sum w)^2 / (N sum w^2) in (0, 1]: the share of N weighted answers (..., N) that counts (eq-effective-share)."""
-    w = np.exp(log_weight - np.max(log_weight, axis=-1, keepdims=True))
+    """(sum w)^2 / (N sum w^2) in (0, 1]: the share of N weighted answers (..., N) that counts (eq-effective-share).
+
+    Raises `ValueError` if a log-weight is NaN or infinite, or if all weights are 0.
+    """
+    most = np.max(log_weight, axis=-1, keepdims=True)
+    if not np.isfinite(most).all():
+        raise ValueError("log-weights must hold no NaN and no infinity, and one at least that is not -inf")
+    w = np.exp(log_weight - most)
     return np.sum(w, axis=-1) ** 2 / (w.shape[-1] * np.sum(w**2, axis=-1))
 
 
 def mixed_share(p: Array, k: int) -> Array:
     """1 - p^k - (1 - p)^k, the share of groups that are neither all right nor all wrong (eq-mixed-share)."""
-    return 1 - np.power(checks.share("p", p), k) - np.power(1 - np.asarray(p), k)
+    with np.errstate(divide="ignore"):
+        return -np.expm1(k * np.log1p(-np.asarray(checks.share("p", p)))) - np.power(p, k)

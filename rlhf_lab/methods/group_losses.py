@@ -16,6 +16,7 @@ import autograd.numpy as np
 from autograd.tracer import getval
 
 from rlhf_lab.methods import actor_critic
+from rlhf_lab.methods.policy_gradient import group_size
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.weighted import kept, masked
@@ -26,7 +27,11 @@ Mean = Callable[[Array, Array], Array]  # a loss of each token and the mask, to 
 
 
 def mean_advantages(f: Array) -> Array:
-    """A_i = f_i - mean of the group, own answer included, (..., G, k): Dr. GRPO (eq-mean-advantages)."""
+    """A_i = f_i - mean of the group, own answer included, (..., G, k): Dr. GRPO (eq-mean-advantages).
+
+    Raises `ValueError` for groups of one.
+    """
+    group_size(f)
     return f - np.mean(f, axis=-1, keepdims=True)
 
 

@@ -174,6 +174,30 @@ def test_with_the_divergence_of_answers_as_the_price():
         assert np.exp(end.log_pi[0]) == pytest.approx(end.p, abs=1e-6)
 
 
+@pytest.mark.parametrize(("k", "beta", "odds"), [(64, 0.2, 35), (8, 0.1, 20)])
+def test_ends_next_to_1_are_found(k, beta, odds):
+    (end,) = group_ends.answer_ends(np.log([0.02, 0.98]), np.array([1.0, 0.0]), DEVIATION, k, beta)
+    assert end.stable
+    found = end.log_pi[0] - end.log_pi[1]
+    assert found > odds
+    weight = group_ends.difficulty_weight(DEVIATION, np.array(1.0), k)
+    assert found == pytest.approx(math.log(0.02 / 0.98) + weight / beta, rel=1e-6)
+
+
+def test_every_flow_has_an_end_and_stable_ones_are_one_more():
+    for k in (4, 16, 64):
+        for beta in (0.05, 0.45, 0.7, 2.0):
+            ends = group_ends.answer_ends(LOG_PI_0, RIGHT, DEVIATION, k, beta)
+            assert sum(end.stable for end in ends) == 1 + sum(not end.stable for end in ends)
+            assert [end.stable for end in ends[::2]] == [True] * len(ends[::2])
+
+
+def test_a_share_of_mixed_groups_keeps_its_digits():
+    for p in (1e-12, 1e-300):
+        assert group_ends.mixed_share(p, 8) == pytest.approx(8 * p, rel=1e-9)
+    assert group_ends.mixed_share(np.array([0.0, 1.0]), 4).tolist() == [0, 0]
+
+
 def test_a_tilt_towards_right_answers_raises_every_pass_at_k():
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -194,8 +218,12 @@ def test_a_tilt_towards_right_answers_raises_every_pass_at_k():
         (lambda: group_ends.mixed_share(P + 1, 4), r"p must lie in \[0, 1\]"),
         (lambda: group_ends.pass_estimate(np.array([1]), 4, 5), "got k = 5 and n = 4"),
         (lambda: group_ends.pass_estimate(np.array([1]), 4, 0), "got k = 0 and n = 4"),
-        (lambda: group_ends.pass_estimate(np.array([1, 5]), 4, 2), "of 4 answers between 0 and 4 are right; got 5"),
-        (lambda: group_ends.pass_estimate(np.array([-1]), 4, 2), "of 4 answers between 0 and 4 are right; got -1"),
+        (lambda: group_ends.pass_estimate(np.array([1, 5]), 4, 2), "of 4 answers between 0 and 4 are right, .*; got 5"),
+        (lambda: group_ends.pass_estimate(np.array([-1]), 4, 2), "of 4 answers between 0 and 4 are right, .*; got -1"),
+        (lambda: group_ends.pass_estimate(np.array([0.5]), 4, 2), "a whole number; got 0.5"),
+        (lambda: group_ends.effective_share(np.array([0.0, np.nan])), "log-weights must hold no NaN"),
+        (lambda: group_ends.effective_share(np.array([-np.inf, -np.inf])), "one at least that is not -inf"),
+        (lambda: group_ends.answer_ends(LOG_PI_0, np.zeros(31), RLOO, 8, 0.2), "right sometimes, and sometimes wrong"),
     ],
 )
 def test_bad_input_is_told(call, words):

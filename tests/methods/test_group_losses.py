@@ -284,3 +284,8 @@ def test_padding_never_counts(n, t, seed, mean, surrogate):
 def test_settings_that_cannot_be_meant_are_told_at_once(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_a_group_of_one_has_no_mean_of_others():
+    with pytest.raises(ValueError, match="a group needs at least 2 answers"):
+        losses.mean_advantages(np.ones((3, 1)))

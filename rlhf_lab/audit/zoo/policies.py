@@ -57,7 +57,7 @@ def clipped_above(log_pi: Array, log_old: Array, advantage: Array, mask: Array, 
 def ratio_too_small(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
     """You take the smaller of ratio and clipped ratio, and multiply then. For bad tokens that is the wrong one, and
     they are pushed down without end. Multiply both by the advantage first, and take the smaller product."""
-    ratio = np.exp((log_pi - log_old) * mask)
+    ratio = np.exp(log_pi - log_old)
     smaller = np.minimum(ratio, np.clip(ratio, 1 - clip_range, 1 + clip_range))
     return -masked_mean(smaller * advantage, mask)
 
