@@ -8,7 +8,7 @@ os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this envi
 
 
 def pytest_configure(config):
-    """Let kernels start soon, and once more if one died at once: its ports were free when chosen, and taken soon after."""
+    """Let kernels start soon, and once more if one died at once: its ports were free when chosen, and taken then."""
     if getattr(config.option, "nbval", False):
         from nbval import kernel
 
