@@ -62,7 +62,7 @@ def reinforce(seeds: Seeds, advantages: Function = returns.rloo) -> Numbers:
         seen = rollout(task, NETWORK, params, PROMPTS, rng, ANSWERS)
         f = seen.reward - BETA * np.sum(seen.log_pi - seen.log_pi_0, axis=-1)
         grouped = by_groups(f)
-        equal = np.mean(np.ptp(grouped, axis=-1) == 0, axis=-1)
+        equal = np.mean(np.ptp(grouped, axis=-1) < 1e-9, axis=-1)  # but for rounding
         yield seen, np.reshape(advantages(grouped), f.shape), watched(seen) | {"equal groups": equal}
 
     def loss(params: Params, batch: Any) -> Outcome:
