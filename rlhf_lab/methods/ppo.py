@@ -24,7 +24,10 @@ from rlhf_lab.numerics.weighted import masked
 
 
 class TokenBatch(NamedTuple):
-    """Answers and what PPO knows of their tokens: integers (..., N, P) and (..., N, T), all others (..., N, T)."""
+    """Answers and what PPO knows of their tokens: integers (..., N, P) and (..., N, T), all others (..., N, T).
+
+    `told` holds the numbers (...) of all answers of the round.
+    """
 
     prompt: Array
     response: Array
@@ -33,10 +36,12 @@ class TokenBatch(NamedTuple):
     value_old: Array
     advantage: Array
     returns: Array
+    told: dict[str, Array]
 
     def rows(self, chosen: Array) -> "TokenBatch":
         """Return some of the N answers."""
-        return TokenBatch(*(np.take(column, chosen, axis=-2) for column in self))
+        columns = (name for name in self._fields if name != "told")
+        return self._replace(**{name: np.take(getattr(self, name), chosen, axis=-2) for name in columns})
 
 
 def advantages_of(critic: Critic, params: Params, seen: Rollout, beta: Array, gamma: float, lam: float) -> TokenBatch:
@@ -45,7 +50,8 @@ def advantages_of(critic: Critic, params: Params, seen: Rollout, beta: Array, ga
     rewards = actor_critic.kl_rewards(seen.reward, seen.log_pi, seen.log_pi_0, seen.mask, beta)
     advantage = actor_critic.gae(rewards, values, seen.mask, gamma, lam)
     returns = advantage + masked(values, seen.mask)
-    return TokenBatch(seen.prompt, seen.response, seen.mask, seen.log_pi, values, advantage, returns)
+    told = telemetry.of_rewards(seen.reward)
+    return TokenBatch(seen.prompt, seen.response, seen.mask, seen.log_pi, values, advantage, returns, told)
 
 
 def a2c(
@@ -55,7 +61,7 @@ def a2c(
 
     Each round draws `prompts` answers. The loss is that of the policy plus `value_weight` c_V times that of the value
     (eq-weighted-loss). With lambda = 1 it is REINFORCE with a learned baseline. The history of `fit` gets the
-    diagnostics `explained_variance`, `entropy` and `length`.
+    diagnostics `explained_variance`, `entropy` and `length`, and `reward` and `reward_deviation` of the answers.
     """
     task.same_language("policy", critic.language)
     prompts = _settings(prompts, gamma, lam, value_weight)
@@ -88,7 +94,7 @@ def _judge(critic: Critic, params: Params, batch: TokenBatch) -> tuple[Array, Ar
 
 
 def _diagnostics(batch: TokenBatch) -> dict[str, Array]:
-    return telemetry.of_answers(batch.log_old, batch.value_old, batch.returns, batch.mask)
+    return telemetry.of_answers(batch.log_old, batch.value_old, batch.returns, batch.mask) | batch.told
 
 
 def ppo(
@@ -117,9 +123,9 @@ def ppo(
 
     A seed whose policy is found, on a minibatch, more than `target_kl` nats per token away from the one that wrote the
     answers stops until the next round. With `control`, the pair that is returned remembers the price: take a fresh one
-    for each run. The history of `fit` gets the diagnostics `approximate_kl` and `clip_fraction`, and three of policy
-    and critic as they were when the answers were written: `explained_variance`, `entropy` and `length`. Raises
-    `ValueError` if a setting is not one that can be meant.
+    for each run. The history of `fit` gets the diagnostics `approximate_kl` and `clip_fraction`, three of policy and
+    critic as they were when the answers were written, `explained_variance`, `entropy` and `length`, and `reward` and
+    `reward_deviation` of all answers of the round. Raises `ValueError` if a setting is not one that can be meant.
     """
     task.same_language("policy", critic.language)
     prompts = _settings(prompts, gamma, lam, value_weight)

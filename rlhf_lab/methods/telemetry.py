@@ -1,4 +1,4 @@
-"""What is watched while PPO runs and no optimum is known: five numbers of a batch, and the curves of a run.
+"""What is watched while PPO runs and no optimum is known: seven numbers of a round, and the curves of a run.
 
     pi_old the policy that wrote the answers    u_t = pi / pi_old    epsilon clip range    G_t return    V(s_t) value
 
@@ -15,6 +15,15 @@ from rlhf_lab.methods.rollouts import described
 from rlhf_lab.numerics.autodiff import Array
 
 TOLD = ("approximate_kl", "clip_fraction", "explained_variance", "entropy", "length")
+EARNED = ("reward", "reward_deviation")
+
+
+def of_rewards(reward: Array) -> dict[str, Array]:
+    """Return what the rewards (..., N) of a round tell, numbers (...): `reward`, their mean, and `reward_deviation`.
+
+    The deviation is that of all N answers, over all prompts. Where it is 0, no answer is better than another.
+    """
+    return {"reward": np.mean(reward, axis=-1), "reward_deviation": np.std(reward, axis=-1)}
 
 
 def of_answers(log_old: Array, value_old: Array, returns: Array, mask: Array) -> dict[str, Array]:

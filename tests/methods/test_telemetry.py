@@ -30,6 +30,12 @@ def test_a_policy_that_has_not_moved_tells_zero():
     assert telemetry.of_step(LOG_OLD, LOG_OLD, MASK, 0.2) == {"approximate_kl": 0, "clip_fraction": 0}
 
 
+def test_of_rewards_by_hand():
+    told = telemetry.of_rewards(np.array([[1.0, 3.0, 5.0, 7.0], [2.0, 2.0, 2.0, 2.0]]))
+    assert told["reward"].tolist() == [4, 2]
+    assert told["reward_deviation"].tolist() == [5**0.5, 0], "the mean square is 21 and 4**2 is 16"
+
+
 def test_curves_are_what_the_history_of_a_run_tells():
     task, start = pretrained()
     loss, collect = ppo.ppo(task, CRITIC, prompts=8, minibatch=8, epochs=2)
@@ -42,7 +48,7 @@ def test_curves_are_what_the_history_of_a_run_tells():
     for index, record in enumerate(history):
         for name, curve in found.items():
             np.testing.assert_array_equal(curve[index], record[name])
-    assert list(telemetry.curves(history, ["loss"])) == ["loss"]
+    assert list(telemetry.curves(history, ["loss", *telemetry.EARNED])) == ["loss", "reward", "reward_deviation"]
 
 
 def test_histories_without_curves_are_told():
