@@ -12,7 +12,7 @@ import autograd.numpy as np
 from autograd.tracer import getval
 from numpy.random import Generator
 
-from rlhf_lab.methods import actor_critic
+from rlhf_lab.methods import telemetry
 from rlhf_lab.methods.group_ends import expected_advantage
 from rlhf_lab.methods.group_losses import Mean, Surrogate, clipped, sequence_mean
 from rlhf_lab.methods.policy_gradient import Advantages, grpo_advantages, regularised_reward
@@ -105,11 +105,7 @@ def grpo(
         if price is not None:
             u = np.exp(log_pi - batch.log_old)
             each = each + task.beta * price(log_pi - batch.log_pi_0, u)
-        now = getval(log_pi)
-        moved = {
-            "approximate_kl": actor_critic.approximate_kl(now, batch.log_old, batch.mask),
-            "clip_fraction": actor_critic.clip_fraction(now, batch.log_old, batch.mask, 0.2),
-        }
+        moved = telemetry.of_step(getval(log_pi), batch.log_old, batch.mask, 0.2)
         return Outcome(mean(each, batch.mask), batch.told | moved)
 
     return loss, collect
