@@ -1,7 +1,7 @@
 """A tabular model whose states share rows, so that what is learned at one state changes what is said at others."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
 
 import autograd.numpy as np
 import numpy as onp
@@ -70,6 +70,5 @@ class Tied:
         return cache, np.reshape(found, (*found.shape[:-2], self.vocab))
 
     def _sums(self, params: Params, places: Array) -> Array:
-        rows: Any = self.rows[places]
-        found = embedding(params["rows"], np.reshape(rows, (*rows.shape[:-2], -1)))
-        return np.sum(np.reshape(found, (*found.shape[:-2], *rows.shape[-2:], self.vocab)), axis=-2)
+        rows = np.moveaxis(self.rows[places], -1, 0)
+        return reduce(np.add, [embedding(params["rows"], own) for own in rows])
