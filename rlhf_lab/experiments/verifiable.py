@@ -1,8 +1,9 @@
-"""Answers that are no longer fresh, on sums with a verifier: directions, noise, runs with a lag, clips, and children.
+"""Sums with a verifier: answers that are no longer fresh, clips, children of GRPO, and a bonus for entropy.
 
 Every run writes 96 answers a round for 100 rounds and takes as many optimiser steps as the others of its table: one a
-round with a lag, 16 where clips are compared, four for the children. Step sizes were tuned for each row, on seeds from
-100 on, by the mean over the run of the chance to be right; where clips are compared it is one for all.
+round with a lag and with a bonus, 16 where clips are compared, four for the children. Step sizes were tuned for each
+row, on seeds from 100 on, by the mean over the run of the chance to be right; where clips or bonuses are compared it is
+one for all.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,17 +16,19 @@ from numpy.random import Generator
 
 from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
 from rlhf_lab.methods import group_losses, grpo, policy_gradient
-from rlhf_lab.methods.rollouts import Collect, Task, every, stack
+from rlhf_lab.methods.rollouts import Collect, Loss, Task, every, stack
 from rlhf_lab.models import lm
+from rlhf_lab.models.lm import LanguageModel
 from rlhf_lab.numerics import optim
 from rlhf_lab.numerics.autodiff import Array
-from rlhf_lab.numerics.optim import Params
+from rlhf_lab.numerics.optim import Outcome, Params, outcome
 from rlhf_lab.numerics.weighted import expectation
 from rlhf_lab.worlds import sums
 
 ROUNDS, ANSWERS, PROMPTS = 100, 8, 12
 STEPS_BACK = (1, 2, 4, 8, 12, 16, 24, 32)  # exact steps since the answers were written
-LAGS = (1, 2, 4, 8, 16)  # rounds
+LAGS = (1, 2, 3, 4, 6, 8, 12, 16)  # rounds
+BONUSES = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1)  # what a nat of entropy is paid
 HIGHS = (0.05, 0.1, 0.2, 0.28, 0.5, 1.0, 2.0, 5.0)
 WEIGHTS = {
     "none": group_losses.no_correction,
@@ -57,17 +60,16 @@ CHILDREN: dict[str, dict[str, Any]] = {
 STEP_SIZE = 0.1  # where no other stands here
 OTHERS = {
     0.02: [f"high {high}" for high in HIGHS],
-    0.05: ["DAPO", "GSPO, 0.03", "CISPO", "lag 16, none"],
-    0.2: ["lag 1, none"]
-    + [f"lag {lag}, {name}" for lag in (2, 4) for name in (*WEIGHTS, *CAPPED)]
-    + [f"lag {lag}, {name}" for lag in (8, 16) for name in (*WEIGHTS, *CAPPED) if name != "none"],
+    0.05: ["DAPO", "GSPO, 0.03", "CISPO", "lag 12, none", "lag 16, none"],
+    0.2: [f"lag {lag}, none" for lag in (1, 2, 4)]
+    + [f"lag {lag}, {name}" for lag in LAGS[1:] for name in (*WEIGHTS, *CAPPED) if name != "none"],
 }
 STEP_SIZES = {name: size for size, names in OTHERS.items() for name in names}
 
 
-def task() -> Task:
+def task(prompts: Array = sums.PROMPTS) -> Task:
     """Return the sums with the honest verifier; the price is not used here."""
-    return Task(sums.mdp(), (sums.model(), sums.student()), 0.05)
+    return Task(sums.mdp(prompts=prompts), (sums.model(prompts), sums.student()), 0.05)
 
 
 def look(world: Task, params: Params) -> dict[str, Array]:
@@ -82,19 +84,41 @@ def run(seeds: Sequence[int], step_size: float, lag: int = 0, **settings: Any) -
     """
     world = task()
     loss, collect = grpo.grpo(world, world.reference[0], **{"prompts": PROMPTS, "answers": ANSWERS} | settings)
-    _, history = optim.fit(
-        loss,
-        stack([world.reference[1]] * len(seeds)),
-        lagged(collect, lag),
-        rounds=ROUNDS,
-        optimizer=optim.adam(step_size),
-        rng=np.random.default_rng(seeds),
-        record=every(10, partial(look, world)),
-    )
+    _, history = _fit(seeds, step_size, loss, lagged(collect, lag), record=every(10, partial(look, world)))
     looks = [record for record in history if "right" in record]
     told = {name: np.mean([r[name] for r in history], axis=0) for name in ("clip_fraction", "degenerate")}
     curve = np.stack([np.mean(r["right"], axis=-1) for r in looks], axis=1)
     return {"right": curve, "last": looks[-1]["right"], "entropy": looks[-1]["entropy"], **told}
+
+
+def _fit(seeds: Sequence[int], step_size: float, *pair: Any, **settings: Any) -> tuple[Params, list[dict[str, Any]]]:
+    rng, start = np.random.default_rng(seeds), stack([sums.student()] * len(seeds))
+    loss, collect = pair
+    return optim.fit(loss, start, collect, rounds=ROUNDS, optimizer=optim.adam(step_size), rng=rng, **settings)
+
+
+def with_bonus(loss: Loss, model: LanguageModel, weight: float) -> Loss:
+    """Return a loss of GRPO, less `weight` times the mean over answers of the entropy of their tokens
+    (eq-entropy-bonus).
+    """
+
+    def less(params: Params, batch: Any) -> Outcome:
+        found, logits = outcome(loss(params, batch)), model.logits(params, batch.prompt, batch.response)
+        paid = np.mean(policy_gradient.token_entropy(logits, batch.mask), axis=-1)
+        return found._replace(loss=found.loss - weight * paid)
+
+    return less
+
+
+def bonus(seeds: Sequence[int], weight: float) -> Numbers:
+    """Return where GRPO with a bonus ends: the chance to be right of each sum of the training, `last`, and of the
+    others, `held_out`, both (seeds, K), and the entropy (seeds,).
+    """
+    world = task()
+    loss, collect = grpo.grpo(world, world.reference[0], prompts=PROMPTS, answers=ANSWERS)
+    params, _ = _fit(seeds, STEP_SIZE, with_bonus(loss, world.reference[0], weight), collect)
+    own, others = look(world, params), look(task(sums.HELD_OUT), params)
+    return {"last": own["right"], "entropy": own["entropy"], "held_out": others["right"]}
 
 
 def lagged(collect: Collect, lag: int) -> Collect:
@@ -108,39 +132,48 @@ def lagged(collect: Collect, lag: int) -> Collect:
     return stale
 
 
-def directions(seed: int) -> Numbers:
+def climb(world: Task, params: Params) -> Params:
+    """Return the exact gradient of minus the chance to be right."""
+    model = world.reference[0]
+    found: Params = grad(lambda now: -world.mean(expectation(world.log_pi(model, now), world.rewards)))(params)
+    return found
+
+
+def path(steps: int) -> list[Params]:
+    """Return the student, and where exact steps lead it."""
+    world, adam = task(), optim.adam(0.03)
+    found = [world.reference[1]]
+    state = adam.init(found[0])
+    for _ in range(steps):
+        params, state = adam.update(found[-1], climb(world, found[-1]), state)
+        found.append(params)
+    return found
+
+
+def directions(way: list[Params], seed: int) -> Numbers:
     """Return, for each weight and number of steps back, the cosine of the mean estimate with the exact gradient, and
     the noise over the signal of one from 96 answers; and the effective share of answers. The answers are those of a
-    policy that has come 4 x `seed` exact steps.
+    policy that has come 4 x `seed` exact steps of the `way`.
     """
-    world = task()
-    model, params = world.reference
-    climb = grad(lambda params: -world.mean(expectation(world.log_pi(model, params), world.rewards)))
-    adam = optim.adam(0.03)
-    state, path = adam.init(params), [params]
-    for _ in range(4 * seed + STEPS_BACK[-1]):
-        params, state = adam.update(params, climb(params), state)
-        path.append(params)
-    old = path[4 * seed]
+    world, old = task(), way[4 * seed]
+    model = world.reference[0]
     log_old = world.log_pi(model, old)
+    plain: dict[str, Any] = {"answers": ANSWERS, "advantages": policy_gradient.rloo_advantages, "mean": SUM}
+    kinds = {name: plain | {"surrogate": group_losses.weighted_tokens(weight)} for name, weight in WEIGHTS.items()}
+    means = {name: grad(grpo.expected_loss(world, model, old, **kind)) for name, kind in kinds.items()}
+    losses = {name: grpo.grpo(world, model, prompts=PROMPTS, **kind)[0] for name, kind in kinds.items()}
+    _, collect = grpo.grpo(world, model, prompts=PROMPTS, **plain)
     found: dict[str, list[Any]] = {f"{what}, {name}": [] for name in WEIGHTS for what in ("cosine", "noise")}
     found["share"] = []
     for steps in STEPS_BACK:
-        now = path[4 * seed + steps]
-        exact = climb(now)["rows"].ravel()
+        now = way[4 * seed + steps]
+        exact = climb(world, now)["rows"].ravel()
         log_pi = world.log_pi(model, now)
         found["share"].append(world.mean(1 / np.sum(np.exp(2 * log_pi - log_old), axis=-1)))
-        for name, weight in WEIGHTS.items():
-            settings: dict[str, Any] = {
-                "answers": ANSWERS,
-                "advantages": policy_gradient.rloo_advantages,
-                "surrogate": group_losses.weighted_tokens(weight),
-                "mean": SUM,
-            }
-            mean = grad(grpo.expected_loss(world, model, old, **settings))(now)["rows"].ravel()
+        (batch,) = collect(stack([old] * 100), np.random.default_rng([seed, steps]))
+        for name, loss in losses.items():
+            mean = means[name](now)["rows"].ravel()
             found[f"cosine, {name}"].append(mean @ exact / np.sqrt((mean @ mean) * (exact @ exact)))
-            loss, collect = grpo.grpo(world, model, prompts=PROMPTS, **settings)
-            batch = next(iter(collect(stack([old] * 100), np.random.default_rng([seed, steps]))))
             drawn = grad(lambda params, batch=batch, loss=loss: np.sum(loss(params, batch).loss))(stack([now] * 100))
             found[f"noise, {name}"].append(policy_gradient.noise_over_signal(drawn["rows"].reshape(100, -1)))
     return {name: np.array([values]) for name, values in found.items()}
@@ -160,9 +193,11 @@ def rows() -> dict[str, dict[str, Any]]:
 
 def study(seeds: Sequence[int]) -> Numbers:
     """Return what all runs found, and the directions from one starting point a seed."""
-    points = [directions(seed) for seed in seeds]
+    way = path(4 * max(seeds) + STEPS_BACK[-1])
+    points = [directions(way, seed) for seed in seeds]
     return {
         "runs": {name: run(seeds, STEP_SIZES.get(name, STEP_SIZE), **settings) for name, settings in rows().items()},
+        "bonus": {str(weight): bonus(seeds, weight) for weight in BONUSES},
         "directions": {name: np.concatenate([point[name] for point in points]) for name in points[0]},
     }
 

@@ -28,7 +28,7 @@ def test_what_is_stored_has_all_rows_and_ten_seeds():
 
 
 def test_the_directions_of_one_starting_point_made_anew_are_the_stored_ones():
-    made = verifiable.directions(0)
+    made = verifiable.directions(verifiable.path(verifiable.STEPS_BACK[-1]), 0)
     for name, values in made.items():
         np.testing.assert_allclose(values[0], STORED["directions"][name][0], rtol=1e-5, err_msg=name)
 
@@ -59,7 +59,7 @@ def test_a_look_is_exact():
 
 def test_on_fresh_answers_every_weight_points_along_the_gradient(monkeypatch):
     monkeypatch.setattr(verifiable, "STEPS_BACK", (0,))
-    found = verifiable.directions(0)
+    found = verifiable.directions(verifiable.path(0), 0)
     for name in verifiable.WEIGHTS:
         assert found[f"cosine, {name}"] == pytest.approx(1)
     assert found["share"] == pytest.approx(1)
