@@ -6,6 +6,9 @@ from autograd import grad
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments import verifiable
+from rlhf_lab.methods import grpo
+from rlhf_lab.methods.rollouts import stack
+from rlhf_lab.numerics.autodiff import log_softmax
 from rlhf_lab.numerics.weighted import expectation
 from rlhf_lab.worlds import sums
 
@@ -25,6 +28,16 @@ def test_what_is_stored_has_all_rows_and_ten_seeds():
         np.testing.assert_allclose(run["last"].mean(1), run["right"][:, -1], rtol=1e-5)
     assert {value.shape for value in STORED["directions"].values()} == {(10, len(verifiable.STEPS_BACK))}
     assert set(verifiable.STEP_SIZES) <= set(verifiable.rows()), "a step size for a row that is not there"
+    assert list(STORED["bonus"]) == [str(weight) for weight in verifiable.BONUSES]
+    for run in STORED["bonus"].values():
+        shapes = {name: value.shape for name, value in run.items()}
+        assert shapes == {"last": (10, 12), "entropy": (10,), "held_out": (10, 12)}
+
+
+def test_every_curve_has_eight_points():
+    for points in (verifiable.STEPS_BACK, verifiable.LAGS, verifiable.HIGHS, verifiable.BONUSES):
+        assert len(set(points)) >= 8
+        assert list(points) == sorted(points)
 
 
 def test_the_directions_of_one_starting_point_made_anew_are_the_stored_ones():
@@ -38,6 +51,45 @@ def test_a_run_made_anew_is_the_stored_one():
     made = verifiable.run(range(10), verifiable.STEP_SIZES[name], **verifiable.rows()[name])
     for key, values in made.items():
         np.testing.assert_allclose(values, STORED["runs"][name][key], rtol=1e-5, atol=1e-9, err_msg=key)
+
+
+def test_runs_with_a_bonus_made_anew_are_the_stored_ones():
+    weight = verifiable.BONUSES[4]
+    for key, values in verifiable.bonus(range(10), weight).items():
+        np.testing.assert_allclose(values, STORED["bonus"][str(weight)][key], rtol=1e-5, atol=1e-9, err_msg=key)
+
+
+@pytest.mark.equation("eq-entropy-bonus")
+def test_a_bonus_pays_for_the_entropy_of_every_next_token():
+    world = verifiable.task()
+    model, student = world.reference
+    loss, collect = grpo.grpo(world, model, prompts=3, answers=4)
+    (batch,) = collect(stack([student] * 2), np.random.default_rng(0))
+    moved = {"rows": student["rows"] + np.random.default_rng(1).normal(size=(2, *student["rows"].shape)) / 3}
+    plain, paid = loss(moved, batch), verifiable.with_bonus(loss, model, 0.7)(moved, batch)
+    log_pi = log_softmax(model.logits(moved, batch.prompt, batch.response))
+    entropy = -np.sum(np.exp(log_pi) * log_pi, axis=-1)
+    assert paid.loss == pytest.approx(plain.loss - 0.7 * np.mean(np.sum(entropy * batch.mask, axis=-1), axis=-1))
+    for name, values in plain.diagnostics.items():
+        assert paid.diagnostics[name].tolist() == values.tolist()
+
+
+def test_the_way_follows_the_exact_gradient_from_the_student():
+    world, way = verifiable.task(), verifiable.path(3)
+
+    def right(params):
+        return float(world.mean(verifiable.look(world, params)["right"]))
+
+    assert len(way) == 4
+    assert way[0]["rows"].tolist() == sums.student()["rows"].tolist()
+    chances = [right(params) for params in way]
+    assert chances == sorted(chances), "each step raises the chance to be right"
+    slope, row = verifiable.climb(world, way[1])["rows"], (2 * 3, 3)
+    shift = np.zeros(slope.shape)
+    shift[row] = 1e-5
+    up, down = (right({"rows": way[1]["rows"] + sign * shift}) for sign in (1, -1))
+    assert slope[row] == pytest.approx(-(up - down) / 2e-5, rel=1e-6)
+    assert np.abs(way[1]["rows"] - way[0]["rows"]).max() == pytest.approx(0.03, rel=1e-4), "Adam's first step"
 
 
 @pytest.mark.parametrize("lag", [0, 1, 3])
