@@ -86,18 +86,19 @@ def forward_rest(log_pi_0: Array, f: Array, length: Array, beta: float) -> Array
         left = beta * length + c - f
         return log_pi_0 + np.log(beta * length) - np.log(np.where(left > 0, left, 1e-300))
 
-    return _of_sum(policy, f, beta * length)
+    return _of_sum(policy, f)
 
 
 def reverse_rest(log_pi_0: Array, f: Array, length: Array, beta: float) -> Array:
     """log pi of pi prop. to pi_0 exp((F - c) / (beta L)), c from the sum: k_3 times the ratio (eq-reverse-rest)."""
-    return _of_sum(lambda c: log_pi_0 + (f - c) / (beta * length), f, beta * length * 40)
+    return _of_sum(lambda c: log_pi_0 + (f - c) / (beta * length), f)
 
 
-def _of_sum(policy: Callable[[Array], Array], f: Array, width: Array) -> Array:
-    """The policy whose probabilities sum to 1: they fall in c."""
-    low = np.min(f - width, axis=-1, keepdims=True)
-    high = np.max(f + width, axis=-1, keepdims=True)
+def _of_sum(policy: Callable[[Array], Array], f: Array) -> Array:
+    """The policy whose probabilities sum to 1. They fall in c: none is above pi_0 at the largest F, none below it at
+    the smallest.
+    """
+    low, high = np.min(f, axis=-1, keepdims=True), np.max(f, axis=-1, keepdims=True)
     for _ in range(60):
         middle = (low + high) / 2
         above = np.sum(np.exp(np.minimum(policy(middle), 300.0)), axis=-1, keepdims=True) > 1
@@ -131,8 +132,8 @@ def token_ends(
         for t in reversed(range(horizon)):
             f, size = value[t].copy(), weight[t].copy()
             if found:
-                f[..., :words] += behind[0].reshape(*f.shape[:-1], words)
-                size[..., :words] += behind[1].reshape(*f.shape[:-1], words)
+                f[..., :words] = behind[0].reshape(*f.shape[:-1], words)
+                size[..., :words] = behind[1].reshape(*f.shape[:-1], words)
             found.insert(0, rest(levels[t], f, size, beta))
             behind = expectation(found[0], f), expectation(found[0], size)
         return lm.answers_of_levels(found, words)
@@ -154,9 +155,10 @@ def _crossings(odds: Callable[[Array], Array]) -> list[tuple[float, bool]]:
     reach = odds(np.linspace(-40, 40, 33))
     grid = np.linspace(np.min(reach) - 1, np.max(reach) + 1, 97)
     gap = odds(grid) - grid
+    above = gap > 0  # and not the sign, which is 0 where the grid meets a point of rest
     return [
-        (float(brentq(lambda z: odds(np.array([z]))[0] - z, *grid[i : i + 2], xtol=1e-13)), bool(gap[i] > 0))
-        for i in np.flatnonzero(gap[:-1] * gap[1:] < 0)
+        (float(brentq(lambda z: odds(np.array([z]))[0] - z, *grid[i : i + 2], xtol=1e-13)), bool(above[i]))
+        for i in np.flatnonzero(above[:-1] != above[1:])
     ]
 
 

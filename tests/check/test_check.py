@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from answers_pretraining import kl
 from answers_token_mdp import length, log_prob, masked
-from exercises import EXERCISES, SOLUTIONS, WRONG, remembering
+from exercises import EXERCISES, SOLUTIONS, WRONG, memoised, remembering
 
 from rlhf_lab import check
 from rlhf_lab.check import diagnosis, pretraining, token_mdp
@@ -29,7 +29,7 @@ def remembered(name):
     return remembering(EXERCISES[name])
 
 
-@cache
+@memoised
 def drawn(name):
     exercise = remembered(name)
     cases = diagnosis.draw_cases(exercise)

@@ -83,6 +83,20 @@ def test_pass_at_k_and_its_estimate():
     assert np.isfinite(group_ends.pass_estimate(np.array([0, 3, 10_000]), 10_000, 5_000)).all()
 
 
+@pytest.mark.equation("eq-forward-rest", "eq-reverse-rest")
+@pytest.mark.parametrize("rest", [group_ends.forward_rest, group_ends.reverse_rest])
+def test_a_rest_sums_to_1_in_every_state_and_states_do_not_touch_each_other(rest):
+    rng = np.random.default_rng(7)
+    log_pi_0, length = log_softmax(rng.normal(size=(3, 4))), rng.uniform(0.2, 1, size=(3, 4))
+    f = rng.normal(size=(3, 4)) * np.array([[1e-3], [1.0], [1e3]])
+    found = rest(log_pi_0, f, length, 0.3)
+    assert np.exp(found).sum(-1) == pytest.approx(1, rel=1e-9)
+    for state in range(3):
+        alone = rest(*(each[state : state + 1] for each in (log_pi_0, f, length)), 0.3)
+        assert alone.tolist() == found[state : state + 1].tolist()
+    np.testing.assert_allclose(rest(log_pi_0, 0 * f + 2, length, 0.3), log_pi_0, rtol=1e-13)
+
+
 @pytest.mark.equation("eq-mixed-share")
 def test_the_share_of_groups_with_spread():
     for k in (2, 3, 5):
@@ -97,7 +111,9 @@ def test_the_effective_share():
     assert group_ends.effective_share(np.zeros(7)) == pytest.approx(1)
     assert group_ends.effective_share(np.array([1000.0, 0, 0, 0])) == pytest.approx(0.25)
     w = np.array([[1.0, 2, 3], [5, 5, 0.5]])
-    np.testing.assert_allclose(group_ends.effective_share(np.log(w)), w.sum(1) ** 2 / 3 / (w**2).sum(1))
+    expected = w.sum(1) ** 2 / 3 / (w**2).sum(1)
+    np.testing.assert_allclose(group_ends.effective_share(np.log(w)), expected)
+    np.testing.assert_allclose(group_ends.effective_share(np.log(w) + np.array([[2000], [0]])), expected)
     log_old, log_pi = log_softmax(RNG.normal(size=6)), log_softmax(RNG.normal(size=6))
     drawn = np.random.default_rng(0).choice(6, size=200_000, p=np.exp(log_old))
     exact = 1 / np.sum(np.exp(2 * log_pi - log_old))
@@ -146,6 +162,7 @@ def test_the_gradient_of_the_loss_vanishes_at_its_end(name, k, beta, price, by_l
         assert np.exp(end.log_pi).sum() == pytest.approx(1, abs=1e-10)
         assert np.exp(end.log_pi) @ RIGHT == pytest.approx(end.p, abs=1e-10)
         assert slope(end.log_pi, ADVANTAGES[name], k, beta, PRICED[price], by_length) < 1e-9
+        assert end.stable is (len(ends) == 1)
         assert slope(end.log_pi, ADVANTAGES[name], k, beta, PRICED[price], not by_length) > 1e-4
     assert slope(LOG_PI_0, ADVANTAGES[name], k, beta, PRICED[price], by_length) > 1e-3
 
@@ -161,6 +178,17 @@ def test_summed_tokens_without_deviation_end_where_the_sweeps_of_the_other_chapt
         np.testing.assert_allclose(end.log_pi, expected, atol=1e-8)
 
 
+@pytest.mark.parametrize("by_length", [False, True])
+def test_of_answers_of_one_token_both_prices_are_those_of_answers(by_length):
+    log_pi_0, right = log_softmax(np.array([0.3, -1.0, 0.5])), np.array([0.0, 1.0, 0.0])  # the end, and two words
+    levels = [log_pi_0[None, None, [1, 2, 0]]]
+    (token,) = group_ends.token_ends(levels, right, RLOO, 8, 0.2, group_ends.reverse_rest, by_length=by_length)
+    (answer,) = group_ends.answer_ends(log_pi_0, right, RLOO, 8, 0.2)
+    np.testing.assert_allclose(token.log_pi, answer.log_pi, atol=1e-9)
+    (token,) = group_ends.token_ends(levels, right, RLOO, 8, 0.2, group_ends.forward_rest, by_length=by_length)
+    np.testing.assert_allclose(token.log_pi, end_points.forward_price(log_pi_0, right, 0.2), atol=1e-8)
+
+
 @pytest.mark.equation("eq-answer-end")
 def test_with_the_divergence_of_answers_as_the_price():
     (end,) = group_ends.answer_ends(LOG_PI_0, RIGHT, RLOO, 8, 0.2)
@@ -172,6 +200,13 @@ def test_with_the_divergence_of_answers_as_the_price():
         weight = group_ends.difficulty_weight(DEVIATION, end.p, 64)
         assert math.log(end.p / (1 - end.p)) == pytest.approx(math.log(0.02 / 0.98) + weight / 0.5, abs=1e-6)
         assert np.exp(end.log_pi[0]) == pytest.approx(end.p, abs=1e-6)
+
+
+@pytest.mark.parametrize(("flow", "stable"), [(lambda z: 0 * z + 2.0, True), (lambda z: np.clip(3 * z, -9, 9), False)])
+def test_an_end_on_a_point_of_the_grid_is_found_once(flow, stable):
+    found = group_ends._crossings(flow)
+    middle = [(z, kind) for z, kind in found if abs(z - (2 if stable else 0)) < 1e-9]
+    assert [kind for _, kind in middle] == [stable]
 
 
 @pytest.mark.parametrize(("k", "beta", "odds"), [(64, 0.2, 35), (8, 0.1, 20)])
@@ -221,9 +256,12 @@ def test_a_tilt_towards_right_answers_raises_every_pass_at_k():
         (lambda: group_ends.pass_estimate(np.array([1, 5]), 4, 2), "of 4 answers between 0 and 4 are right, .*; got 5"),
         (lambda: group_ends.pass_estimate(np.array([-1]), 4, 2), "of 4 answers between 0 and 4 are right, .*; got -1"),
         (lambda: group_ends.pass_estimate(np.array([0.5]), 4, 2), "a whole number; got 0.5"),
-        (lambda: group_ends.effective_share(np.array([0.0, np.nan])), "log-weights must hold no NaN"),
-        (lambda: group_ends.effective_share(np.array([-np.inf, -np.inf])), "one at least that is not -inf"),
-        (lambda: group_ends.answer_ends(LOG_PI_0, np.zeros(31), RLOO, 8, 0.2), "right sometimes, and sometimes wrong"),
+        (lambda: group_ends.effective_share(np.array([0.0, np.nan])), "^log-weights must hold no NaN"),
+        (lambda: group_ends.effective_share(np.array([-np.inf, -np.inf])), "one at least that is not -inf$"),
+        (
+            lambda: group_ends.answer_ends(LOG_PI_0, np.zeros(31), RLOO, 8, 0.2),
+            "^the reference must be right sometimes, and sometimes wrong: nothing else can be learned from$",
+        ),
     ],
 )
 def test_bad_input_is_told(call, words):

@@ -144,6 +144,12 @@ def test_a_clip_stops_a_token_in_the_direction_of_its_advantage_only(weight, sig
     np.testing.assert_allclose(value * MASK, expected * MASK, rtol=1e-13)
 
 
+def test_without_other_bounds_a_clip_is_at_a_fifth_on_both_sides():
+    moved = np.log([[1.19, 1.21, 0.5], [0.81, 0.79, 1.0]])
+    pull = grad(lambda x: -anp.sum(losses.clipped()(x, OLD, np.array([1.0, -1.0]), MASK) * MASK))(OLD + moved)
+    np.testing.assert_allclose(pull, [[1.19, 0, 0.5], [-0.81, 0, 0]], rtol=1e-13)
+
+
 @pytest.mark.equation("eq-cispo")
 def test_cispo_keeps_the_gradient_that_a_clip_takes_away():
     surrogate = losses.cispo(1.5)
@@ -175,7 +181,7 @@ def test_three_means_of_two_answers():
 def test_means_with_seeds_are_those_of_each_seed():
     rng = np.random.default_rng(0)
     each, mask = rng.normal(size=(3, 4, 5)), np.arange(5) < rng.integers(1, 6, size=(3, 4, 1))
-    for mean in MEANS:
+    for mean in (losses.sequence_mean, losses.token_mean, losses.by_constant(7)):
         found = mean(each, mask)
         np.testing.assert_allclose(found, [mean(each[s], mask[s]) for s in range(3)], rtol=1e-13)
 
@@ -206,6 +212,7 @@ def test_too_long_is_charged_in_a_straight_line():
     assert losses.overlong_penalty(np.arange(11), 10, 4).tolist() == [0.0] * 7 + [-0.25, -0.5, -0.75, -1.0]
     assert losses.overlong_penalty(np.array([12]), 10, 4).tolist() == [-1.0]
     assert losses.overlong_penalty(np.array([5]), 10, 10).tolist() == [-0.5]
+    assert losses.overlong_penalty(np.array([9, 9.75, 10]), 10, 0.5).tolist() == [0.0, -0.5, -1.0]
 
 
 @pytest.mark.equation("eq-k3-ratio")

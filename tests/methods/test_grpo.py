@@ -44,6 +44,28 @@ def test_a_batch_holds_the_answers_of_the_rollout_with_their_advantages():
     assert told["approximate_kl"] == told["clip_fraction"] == 0
 
 
+def test_each_seed_has_its_own_answers_advantages_and_diagnostics():
+    params = stack([STUDENT, NOW, STUDENT])
+    loss, (batch,) = batches(params)
+    seen = rollout(WORLD, MODEL, params, 6, np.random.default_rng(0), 4)
+    groups = seen.reward.reshape(3, 6, 4)
+    advantage = policy_gradient.grpo_advantages(groups).reshape(3, 24)
+    assert np.sort(batch.advantage).tolist() == np.sort(advantage).tolist(), "no price, however far the policy is"
+    told = loss(params, batch).diagnostics
+    expected = {
+        "reward": groups.mean((1, 2)),
+        "reward_deviation": groups.std(2).mean(1),
+        "degenerate": (groups.min(2) == groups.max(2)).mean(1),
+        "entropy": -seen.log_pi.sum(2).mean(1),
+        "length": seen.mask.sum(2).mean(1),
+        "approximate_kl": np.zeros(3),
+        "clip_fraction": np.zeros(3),
+    }
+    assert set(told) == set(expected)
+    for name, values in expected.items():
+        assert told[name] == pytest.approx(values), name
+
+
 def test_epochs_and_minibatches_go_through_every_answer_as_often_as_they_say():
     _, found = batches(epochs=3, minibatch=8)
     assert [len(batch.prompt) for batch in found] == [8] * 9
@@ -95,18 +117,30 @@ def test_a_price_in_the_reward_is_paid_before_advantages_are_taken():
     np.testing.assert_allclose(np.sort(batch.advantage), np.sort(expected), rtol=1e-12)
 
 
-def test_dynamic_sampling_keeps_groups_with_spread_and_fills_up_with_others():
+@pytest.mark.parametrize("dynamic", [2, 4])
+def test_dynamic_sampling_keeps_groups_with_spread_and_fills_up_with_others(dynamic):
     for seeds in (None, 3):
         params = STUDENT if seeds is None else stack([STUDENT] * seeds)
-        _, (batch,) = batches(params, prompts=5, dynamic=4)
-        seen = rollout(WORLD, MODEL, params, 20, np.random.default_rng(0), 4)
-        reward = np.reshape(seen.reward, (*seen.reward.shape[:-1], 20, 4))
+        _, (batch,) = batches(params, prompts=5, dynamic=dynamic)
+        seen = rollout(WORLD, MODEL, params, 5 * dynamic, np.random.default_rng(0), 4)
+        reward = np.reshape(seen.reward, (*seen.reward.shape[:-1], 5 * dynamic, 4))
         mixed = (reward.min(-1) < reward.max(-1)).sum(-1)
         spread = (np.abs(batch.advantage) > 0).sum(-1)
         assert batch.advantage.shape == (*np.shape(mixed), 20)
         assert np.array_equal(spread, np.minimum(mixed, 5) * 4)
     _, (few,) = batches(prompts=5, dynamic=1)
     assert (np.abs(few.advantage) > 0).sum() < 20, "without it, some say nothing"
+
+
+def test_dynamic_sampling_keeps_the_first_groups_with_spread():
+    _, (batch,) = batches(prompts=20, dynamic=4)
+    seen = rollout(WORLD, MODEL, STUDENT, 80, np.random.default_rng(0), 4)
+    mixed = np.flatnonzero(np.ptp(seen.reward.reshape(80, 4), axis=1) > 0)
+    assert len(mixed) > 20
+    kept = seen.log_pi.reshape(80, 4, -1)[mixed[:20]].sum((1, 2))
+    assert np.sort(batch.log_old.sum(1)).sum() == pytest.approx(kept.sum())
+    first = np.sort(seen.response.reshape(80, -1)[mixed[:20]].reshape(80, -1), axis=0)
+    assert np.sort(batch.response, axis=0).tolist() == first.tolist()
 
 
 def test_groups_in_which_all_earn_the_same_leave_the_policy_alone():
@@ -231,7 +265,7 @@ def test_the_exact_mean_is_that_of_many_batches():
         ({"epochs": 0}, "epochs is how often to go through the answers"),
         ({"minibatch": 0}, "minibatch is the number of answers in a batch"),
         ({"minibatch": 0.5}, "minibatch is the number of answers in a batch"),
-        ({"price": group_losses.k3_with_ratio, "in_reward": True}, "would charge the divergence twice: choose one"),
+        ({"price": group_losses.k3_with_ratio, "in_reward": True}, "twice: choose one$"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_told(settings, words):
@@ -243,9 +277,13 @@ def test_other_languages_and_other_rewards_are_told():
     with pytest.raises(ValueError, match="the policy has 3 tokens"):
         grpo.grpo(WORLD, tasks.MODEL, prompts=2, answers=2)
     half = Task(sums.mdp(lambda prompt, response: np.full(response.shape[:-1], 0.5)), WORLD.reference, 0.05)
-    with pytest.raises(ValueError, match="the rewards must be 0 or 1: a verifier says right or wrong"):
+    with pytest.raises(ValueError, match=r"^the rewards must be 0 or 1: a verifier says right or wrong$"):
         grpo.expected_loss(half, MODEL, STUDENT, answers=4)
-    with pytest.raises(ValueError, match="the mean must treat answers one by one"):
+    words = (
+        r"^the mean must treat answers one by one, as sequence_mean and by_constant\(L\) do: in a mean over all tokens "
+        "of a batch, what an answer counts depends on the lengths of the others$"
+    )
+    with pytest.raises(ValueError, match=words):
         grpo.expected_loss(WORLD, MODEL, STUDENT, answers=4, mean=group_losses.token_mean)
 
 

@@ -23,6 +23,14 @@ def test_with_a_row_of_its_own_for_each_state_it_is_the_table():
     assert lm.answer_log_probs(own, {"rows": logits.reshape(6, 3)}, PROMPTS, 2).tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("rows", [ROWS.tolist(), ROWS.astype(np.uint8)])
+def test_rows_of_every_kind_of_whole_number_become_indices(rows):
+    model = Tied(TABLE, rows)
+    assert (model.rows.dtype, model.rows.tolist()) == (np.intp, ROWS.tolist())
+    found = lm.answer_log_probs(model, PARAMS, PROMPTS, 2)
+    assert found.tolist() == lm.answer_log_probs(MODEL, PARAMS, PROMPTS, 2).tolist()
+
+
 @pytest.mark.equation("eq-tied")
 def test_the_logits_of_a_state_are_the_sum_of_its_rows():
     table = {"logits": np.array([PARAMS["rows"][own].sum(0) for own in ROWS]).reshape(2, 3, 3)}

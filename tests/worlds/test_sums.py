@@ -55,6 +55,10 @@ def test_carries_and_totals_of_every_sum():
         (a, b), (c, d) = (divmod(n, 4)[::-1] for n in numbers(prompt))
         assert level == (a + c >= 4) + (b + d + (a + c >= 4) >= 4)
         assert total == sum(numbers(prompt))
+    for function in (sums.carries, sums.total):
+        found = function(ALL.reshape(6, 13, 4))
+        assert (found.shape, found.dtype.kind) == ((6, 13), "i")
+        assert found.ravel().tolist() == function(ALL).tolist(), "whatever axes stand before"
     chosen = {tuple(prompt) for prompt in np.concatenate([sums.PROMPTS, sums.HELD_OUT]).tolist()}
     assert chosen <= {tuple(prompt) for prompt in ALL.tolist()}, "two digits each"
 
@@ -123,7 +127,12 @@ def test_the_student_says_what_its_rows_say():
     marks = rows[16:32, sums.MARK].reshape(8, 2)
     assert (marks[:, 1] == -4).all(), "hardly two marks in a row"
     assert marks[4:7, 0].min() > marks[3, 0] > marks[:3, 0].max() > marks[7, 0]
+    assert len(set(marks[:3, 0])) == len(set(marks[4:7, 0])) == 1, "a column that cannot carry is like any other"
     stops = rows[32:, sums.EOS].reshape(4, 2)
+    assert stops[0].tolist() == [-3, -3] == marks[[7, 7], 0].tolist(), "an answer begins with a digit"
+    assert stops[3].tolist() == [5, 5], "three digits are enough"
+    carried = rows[15, :4] - np.log(np.sum(np.exp(rows[15, :4])))  # behind the mark of the last column stands a 1
+    assert carried[1] == pytest.approx(-np.log(1 + 3 * np.exp(-4.5)))
     assert stops[2, 0] - stops[2, 1] == 3, "no stop behind the mark of the last column"
     assert (np.diff(stops[:, 0]) > 0).all()
     assert (rows[:16, 4:] == 0).all()
