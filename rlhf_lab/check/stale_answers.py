@@ -57,7 +57,7 @@ def _pulls(ratio: Array, advantage: Array, low: float, high: float) -> Array:
 
 def _pulls_case(rng: Generator) -> Case:
     count = int(rng.integers(4, 9))
-    ratio = rng.choice([0.5, 0.7, 0.75, 0.85, 0.95, 1.05, 1.15, 1.25, 1.35, 1.6], size=count)
+    ratio = rng.choice([0.5, 0.7, 0.75, 0.81, 0.85, 0.95, 1.05, 1.15, 1.25, 1.32, 1.35, 1.45, 1.6], size=count)
     advantage = rng.choice([-1, 1], size=count) * rng.integers(2, 25, size=count) / 10
     return ratio, advantage, float(rng.choice([0.1, 0.2])), float(rng.choice([0.28, 0.3, 0.4]))
 
@@ -82,6 +82,19 @@ def _pulls_mistakes(ratio: Array, advantage: Array, low: float, high: float) -> 
         ),
         "You ask whether the ratio is above or below 1; the bounds are 1 - low and 1 + high.": np.where(
             advantage > 0, ratio < 1, ratio > 1
+        )
+        * ratio
+        * advantage,
+        "You hold the log-ratio within the bounds; they are bounds of the ratio, 1 - low and 1 + high.": np.where(
+            advantage > 0, np.log(ratio) < high, np.log(ratio) > -low
+        )
+        * ratio
+        * advantage,
+        "You return what a token earns, min(w A, clip(w) A); asked is its slope, which is 0 where the clip holds.": (
+            np.minimum(ratio * advantage, np.clip(ratio, 1 - low, 1 + high) * advantage)
+        ),
+        "You stop tokens that moved against their advantage; those that moved with it have gone far enough.": _free(
+            ratio, -advantage, low, high
         )
         * ratio
         * advantage,
@@ -120,6 +133,12 @@ def _gspo_loss_mistakes(log_pi: Array, log_old: Array, advantage: Array, mask: A
         "Your ratio is upside down: it is pi / pi_old.": of(-step / count),
         "The sign is flipped: a loss goes down when good answers become likelier.": -of(step / count),
         "You forgot to clip.": -(w * advantage).mean(),
+        "You forgot the minimum: where w A is the smaller of the two, it counts.": -(
+            np.clip(w, 1 - epsilon, 1 + epsilon) * advantage
+        ).mean(),
+        "You take the mean over tokens, so that long answers count more; it is a mean over answers.": (
+            -(np.minimum(w * advantage, np.clip(w, 1 - epsilon, 1 + epsilon) * advantage) * count).sum() / count.sum()
+        ),
         "You take the mean of the tokens' ratios; it is their geometric mean.": -np.minimum(
             _mean_of_ratios(log_pi, log_old, mask) * advantage,
             np.clip(_mean_of_ratios(log_pi, log_old, mask), 1 - epsilon, 1 + epsilon) * advantage,

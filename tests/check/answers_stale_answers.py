@@ -63,6 +63,11 @@ def answers(of, join=statistics.fmean, score=surrogate):
 gspo_loss = answers(lambda steps, row: math.exp(statistics.fmean(steps)))
 
 
+def by_length(log_pi, log_old, advantage, mask, e):
+    each = answers(lambda steps, row: math.exp(statistics.fmean(steps)), np.array)(log_pi, log_old, advantage, mask, e)
+    return sum(loss * keep.sum() for loss, keep in zip(each, mask, strict=True)) / mask.sum()
+
+
 def token_by_token(log_pi, log_old, advantage, mask, e):
     found = []
     for now, before, a, keep in zip(log_pi, log_old, advantage, mask, strict=True):
@@ -98,6 +103,15 @@ WRONG = {
             each(lambda u, a, low, high: u * a if (u < 1 if a > 0 else u > 1) else 0.0),
             "You ask whether the ratio is above or below 1; the bounds",
         ),
+        (
+            each(lambda u, a, low, high: u * a if (math.log(u) < high if a > 0 else math.log(u) > -low) else 0.0),
+            "You hold the log-ratio within the bounds; they are",
+        ),
+        (
+            each(lambda u, a, low, high: min(u * a, clip(u, 1 - low, 1 + high) * a)),
+            "You return what a token earns, min",
+        ),
+        (each(lambda u, a, low, high: -pull(u, -a, low, high)), "You stop tokens that moved against their advantage;"),
     ],
     "gspo_loss": [
         (answers(lambda steps, row: math.exp(sum(steps))), "You forgot the root: the log-ratio"),
@@ -112,6 +126,13 @@ WRONG = {
             answers(lambda steps, row: math.exp(statistics.fmean(steps)), score=lambda w, a, e: -w * a),
             "You forgot to clip.",
         ),
+        (
+            answers(
+                lambda steps, row: math.exp(statistics.fmean(steps)), score=lambda w, a, e: -clip(w, 1 - e, 1 + e) * a
+            ),
+            "You forgot the minimum: where w A is the smaller",
+        ),
+        (by_length, "You take the mean over tokens, so that long answers count more"),
         (
             answers(lambda steps, row: statistics.fmean(math.exp(s) for s in steps)),
             "You take the mean of the tokens' ratios; it",
