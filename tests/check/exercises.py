@@ -19,11 +19,8 @@ for path in sorted(Path(__file__).parent.glob("answers_*.py")):
 
 
 def token(case):
-    """What tells a case from others, in this process: a fork, with a mutant in it, must not remember its parent's."""
     parts = (part for value in case for part in diagnosis._parts(value))
-    return os.getpid(), *(
-        part.tobytes() + bytes(part.shape) if isinstance(part, np.ndarray) else part for part in parts
-    )
+    return tuple(part.tobytes() + bytes(part.shape) if isinstance(part, np.ndarray) else part for part in parts)
 
 
 def memoised(function):
@@ -31,6 +28,8 @@ def memoised(function):
 
     @wraps(function)
     def again(*case):
+        if "MUTANT_UNDER_TEST" in os.environ:  # which tests call a function is counted, and forks hold other versions
+            return function(*case)
         known = token(case)
         if known not in found:
             found[known] = function(*case)

@@ -92,6 +92,23 @@ def test_the_way_follows_the_exact_gradient_from_the_student():
     assert np.abs(way[1]["rows"] - way[0]["rows"]).max() == pytest.approx(0.03, rel=1e-4), "Adam's first step"
 
 
+def test_the_study_joins_every_row_with_its_step_size_every_bonus_and_a_starting_point_a_seed(monkeypatch):
+    def point(way, seed):
+        return {"seed": np.array([[seed, way[-1]]])}
+
+    monkeypatch.setattr(verifiable, "run", lambda seeds, step_size, **settings: (list(seeds), step_size, set(settings)))
+    monkeypatch.setattr(verifiable, "bonus", lambda seeds, weight: (list(seeds), weight))
+    monkeypatch.setattr(verifiable, "path", lambda steps: list(range(steps + 1)))
+    monkeypatch.setattr(verifiable, "directions", point)
+    found = verifiable.study([2, 5])
+    assert set(found) == {"runs", "bonus", "directions"}
+    assert found["runs"] == {
+        name: ([2, 5], verifiable.STEP_SIZES.get(name, 0.1), set(row)) for name, row in verifiable.rows().items()
+    }
+    assert found["bonus"] == {str(weight): ([2, 5], weight) for weight in verifiable.BONUSES}
+    assert found["directions"]["seed"].tolist() == [[2, 52], [5, 52]], "no step more than the last seed needs"
+
+
 @pytest.mark.parametrize("lag", [0, 1, 3])
 def test_answers_are_written_by_the_policy_of_some_rounds_ago(lag):
     written = []
