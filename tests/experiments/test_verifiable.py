@@ -53,6 +53,13 @@ def test_a_run_made_anew_is_the_stored_one():
         np.testing.assert_allclose(values, STORED["runs"][name][key], rtol=1e-5, atol=1e-9, err_msg=key)
 
 
+def test_the_beginning_of_every_run_made_anew_is_the_stored_one(monkeypatch):
+    monkeypatch.setattr(verifiable, "ROUNDS", 10)
+    for name, settings in verifiable.rows().items():
+        made = verifiable.run(range(10), verifiable.STEP_SIZES.get(name, verifiable.STEP_SIZE), **settings)
+        np.testing.assert_allclose(made["right"][:, 0], STORED["runs"][name]["right"][:, 0], rtol=1e-5, err_msg=name)
+
+
 def test_runs_with_a_bonus_made_anew_are_the_stored_ones():
     weight = verifiable.BONUSES[4]
     for key, values in verifiable.bonus(range(10), weight).items():
