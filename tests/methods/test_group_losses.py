@@ -43,7 +43,7 @@ def test_weights_on_ratios_written_by_hand():
     np.testing.assert_allclose(losses.mean_ratio(STEP, MASK) ** length, losses.answer_ratio(STEP, MASK), rtol=1e-14)
 
 
-@pytest.mark.equation("eq-no-correction", "eq-token-ratio", "eq-answer-ratio", "eq-mean-ratio")
+@pytest.mark.equation("eq-no-correction", "eq-token-ratio", "eq-answer-ratio", "eq-gspo-ratio")
 def test_on_fresh_answers_every_weight_is_exactly_one_and_what_stands_behind_the_end_is_not_looked_at():
     log_pi = np.log(np.random.default_rng(1).random((2, 3)))
     for weight in WEIGHTS:
