@@ -6,7 +6,7 @@ from autograd import grad
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments import verifiable
-from rlhf_lab.methods import grpo
+from rlhf_lab.methods import group_losses, grpo
 from rlhf_lab.methods.rollouts import stack
 from rlhf_lab.numerics.autodiff import log_softmax
 from rlhf_lab.numerics.weighted import expectation
@@ -58,6 +58,12 @@ def test_the_beginning_of_every_run_made_anew_is_the_stored_one(monkeypatch):
     for name, settings in verifiable.rows().items():
         made = verifiable.run(range(10), verifiable.STEP_SIZES.get(name, verifiable.STEP_SIZE), **settings)
         np.testing.assert_allclose(made["right"][:, 0], STORED["runs"][name]["right"][:, 0], rtol=1e-5, err_msg=name)
+
+
+def test_no_ratio_reaches_the_cap_of_cispo_so_that_it_has_no_brake():
+    settings = verifiable.rows()["CISPO"] | {"surrogate": group_losses.cispo(1e9)}
+    made = verifiable.run(range(10), verifiable.STEP_SIZES["CISPO"], **settings)
+    np.testing.assert_allclose(made["right"], STORED["runs"]["CISPO"]["right"], rtol=1e-5)
 
 
 def test_runs_with_a_bonus_made_anew_are_the_stored_ones():
