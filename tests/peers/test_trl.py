@@ -13,7 +13,7 @@ import torch
 from autograd import value_and_grad
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf_lab.methods import direct, self_play
+from rlhf_lab.methods import direct, margins, self_play
 
 pytestmark = pytest.mark.peer
 BETA, FLIP = 0.3, 0.1
@@ -22,8 +22,8 @@ GIVEN = -np.random.default_rng(0).gamma(2.0, 2.0, size=(4, COUNT))  # as in `dir
 
 LOSSES = {
     "sigmoid": lambda h: direct.dpo(h, BETA),
-    "hinge": lambda h: direct.slic(h, BETA),
-    "robust": lambda h: direct.robust_dpo(h, BETA, FLIP),
+    "hinge": lambda h: margins.slic(h, BETA),
+    "robust": lambda h: margins.robust_dpo(h, BETA, FLIP),
 }
 
 
@@ -101,7 +101,7 @@ def test_losses_of_the_margin(name, tokens):
 
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_ipo_of_answers_of_one_length_is_the_same_but_for_a_factor(tokens):
-    value, grads = of_margin(lambda h: direct.ipo(h, BETA / tokens))
+    value, grads = of_margin(lambda h: margins.ipo(h, BETA / tokens))
     expected, slopes, _ = trl("ipo", tokens)
     assert value == pytest.approx(tokens**2 * expected, abs=1e-6)
     assert grads == pytest.approx(tokens**2 * slopes, abs=1e-6)
@@ -134,7 +134,7 @@ def test_the_sft_term_is_a_mean_over_tokens_there(tokens):
 def test_noise_contrastive_alignment():
     def loss(chosen, rejected):
         both = anp.stack([chosen - GIVEN[2], rejected - GIVEN[3]], axis=-1)
-        return direct.nca(both, np.array([1.0, 0.0]), BETA)
+        return margins.nca(both, np.array([1.0, 0.0]), BETA)
 
     value, grads = ours(loss)
     expected, slopes, _ = trl("nca_pair")
@@ -185,7 +185,7 @@ def trl_online(loss_type, first_wins):
     return loss.item(), np.take_along_axis(policy.grad.numpy().reshape(2, COUNT), place, 0)
 
 
-@pytest.mark.parametrize(("loss_type", "loss"), [("sigmoid", direct.dpo), ("ipo", direct.ipo)])
+@pytest.mark.parametrize(("loss_type", "loss"), [("sigmoid", direct.dpo), ("ipo", margins.ipo)])
 def test_online_dpo_is_the_same_loss_on_answers_of_its_own(loss_type, loss):
     value, grads = of_margin(lambda h: loss(h, BETA))
     expected, slopes = trl_online(loss_type, np.arange(COUNT) % 2 == 0)
