@@ -30,6 +30,7 @@ from rlhf_lab.check import reward_from_behaviour as _reward_from_behaviour
 from rlhf_lab.check import reward_modeling as _reward_modeling
 from rlhf_lab.check import soft_values as _soft_values
 from rlhf_lab.check import token_mdp as _token_mdp
+from rlhf_lab.check import unpaired as _unpaired
 from rlhf_lab.check.diagnosis import CASES, Exercise, Function, diagnose
 
 
@@ -351,6 +352,24 @@ def robust_loss(function: Function) -> None:
     `h` (N,) are margins, `beta` > 0 the weight of the KL term, and `flip` < 1/2 the share of flipped labels.
     """
     _report(_preference_losses.ROBUST_LOSS, function)
+
+
+def simpo_policy(function: Function) -> None:
+    """Check f(reward, length, beta): log pi of each answer where SimPO without gamma ends, shape (A,).
+
+    One prompt: `reward` (A,) are the Bradley-Terry rewards of its answers, `length` (A,) their numbers of tokens,
+    `beta` > 0 the scale of the loss. The probabilities sum to 1. Rewards can be large.
+    """
+    _report(_unpaired.SIMPO_POLICY, function)
+
+
+def kto_loss(function: Function) -> None:
+    """Check f(u, desirable, z_ref, beta): the KTO loss of each answer, weights of 1, shape (N,).
+
+    `u` (N,) are log-ratios to the reference, `desirable` (N,) is 1 or 0, `z_ref` a number, and `beta` > 0. Log-ratios
+    can be large.
+    """
+    _report(_unpaired.KTO_LOSS, function)
 
 
 def reinforce_gradient(function: Function) -> None:
