@@ -20,6 +20,9 @@ LOCKED := $(PIP) --no-deps --no-compile
 NEW_ENOUGH := import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make PYTHON=python3.12')
 OLDEST := import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else 'The lowest versions are those for Python 3.11; ' + sys.executable + ' is ' + sys.version.split()[0] + '. Name another one: make lowest PYTHON=python3.11')
 
+# What LOCKED installs is not compiled, so Python must be able to keep what it compiles, or each process does it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: $(BROKEN) help setup lab book browser pdf test notebooks lint serve bench peers lowest mutants lock clean
 
 help:

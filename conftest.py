@@ -8,9 +8,11 @@ os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this envi
 
 
 def pytest_configure(config):
-    """Start a kernel once more if it died at once: its ports were free when they were chosen, and taken soon after."""
+    """Let kernels start soon, and once more if one died at once: its ports were free when chosen, and taken then."""
     if getattr(config.option, "nbval", False):
         from nbval import kernel
+
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each kernel would compile all that it imports: 2 seconds
 
         start = kernel.start_new_kernel
 

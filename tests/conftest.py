@@ -11,7 +11,10 @@ settings.register_profile("still", deadline=None, derandomize=True, database=Non
 settings.load_profile("still")
 
 
-@pytest.fixture(params=["tabular", "tabular, no eos", "recurrent", "recurrent, no eos", "token process"])
+NAMES = ("tabular", "tabular, no eos", "tied", "tied, no eos", "recurrent", "recurrent, no eos", "token process")
+
+
+@pytest.fixture(params=NAMES)
 def policy(request):
     """A model, its parameters, and three prompts in its vocabulary."""
     from small_models import MODELS, PROMPTS

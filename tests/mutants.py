@@ -2,14 +2,17 @@
 
 A copy of the package is changed in one place at a time by mutmut, and the tests that touch the place are run. mutmut
 leaves alone what stands outside functions and inside decorated ones (constants, tables, defaults, properties): these
-are changed here, with mutmut's own operators, and each module's own tests are run. At least 95% of the mutants must be
-killed, and each that survives must stand in `mutants.toml` with the reason why it changes nothing that matters.
+are changed here, with mutmut's own operators, and each module's own tests are run. It also changes nothing of what runs
+while the package is imported, for it switches a mutant on later: these get a second run, in a process of their own. At
+least 95% of the mutants must be killed, and each that survives must stand in `mutants.toml` with the reason why it
+changes nothing that matters.
 """
 
 import difflib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,11 +32,21 @@ ROOT = Path(__file__).parents[1]
 KILLED = {"killed", "timeout", "segfault", "suspicious"}
 LEVEL = "module level"  # stands for a function's name where there is none
 WORKERS = 2
+PATIENCE = 900  # seconds that the tests of a module may take
+FAMILIES = ("audit",)  # rooms whose tests mirror families of modules: each module is tested by those of the room
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
 OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "install", "mutants_list", "plain")
 OTHER_TESTS += ("plots", "project", "sources", "walk")
 PAGE = ("scoreboard.py", "scoreboard.md")  # of the book: what it says is made by a module, and tested
+AT_IMPORT = """
+import importlib, sys
+sys.path.insert(0, "mutants")
+from mutmut.state import state
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*state()._stats)
+"""
 SETTINGS = """
 [project]
 name = "rlhf_lab"
@@ -48,7 +61,7 @@ markers = ["equation"]
 [tool.mutmut]
 source_paths = ["rlhf_lab"]
 pytest_add_cli_args_test_selection = ["tests"]
-also_copy = ["tests", "book", "conftest.py"]
+also_copy = ["tests", "book", "notebooks", "conftest.py"]
 do_not_mutate = ["rlhf_lab/plots.py"]
 only_mutate = {only}
 """
@@ -76,6 +89,9 @@ def copy(folder: str, modules: Sequence[str] = ()) -> None:
     Path(folder, "book").mkdir()
     for name in PAGE:
         shutil.copy(ROOT / "book" / name, Path(folder, "book"))
+    Path(folder, "notebooks").mkdir()
+    for page in (ROOT / "notebooks").glob("*.md"):  # to which audits send their readers
+        shutil.copy(page, Path(folder, "notebooks"))
     shutil.copy(ROOT / "conftest.py", folder)
     only = [f"rlhf_lab/{path_of(module).as_posix()}" for module in modules]
     Path(folder, "pyproject.toml").write_text(SETTINGS.format(only=only))
@@ -95,6 +111,8 @@ def path_of(module: str) -> Path:
 def tests_of(module: str) -> Path:
     """Return the path of a module's own tests below `tests`; those of a folder stand inside it."""
     *rooms, name = module.split(".")
+    if module.startswith(FAMILIES):
+        return Path(module.split(".")[0])
     return Path(*rooms, *([name] if path_of(module).name == "__init__.py" else []), f"test_{name}.py")
 
 
@@ -103,15 +121,53 @@ Mutant = tuple[str, str, bool, str, str]  # module, function, whether it was kil
 
 def inside_functions(modules: list[str]) -> Iterator[Mutant]:
     """Yield every mutant that mutmut makes of the modules (of all if none are named)."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
         copy(folder, modules)
         mutmut(folder, "run", "--max-children", str(WORKERS))
         listed = re.findall(r"^\s*(rlhf_lab\.\S+): (.+)$", mutmut(folder, "results", "--all", "true"), re.MULTILINE)
+        early = at_import(folder, sorted({name.rpartition(".")[0] for name, _ in listed}))
+        again = [name for name, status in listed if status not in KILLED and _function(name) in early]
+        alive = dict(zip(again, pool.map(lambda name: lives(folder, name), again), strict=True))
         for name, status in listed:
-            module, _, mutant = name.removeprefix("rlhf_lab.").rpartition(".")
-            diff = "" if status in KILLED else mutmut(folder, "show", name)
+            module, _, function = _function(name).removeprefix("rlhf_lab.").rpartition(".")
+            killed = status in KILLED or not alive.get(name, True)
+            diff = "" if killed else mutmut(folder, "show", name)
             out, put = (_lines(diff.splitlines(), sign) for sign in "-+")
-            yield module, re.sub(r"__mutmut_\d+$", "", mutant), status in KILLED, out, put
+            yield module, function, killed, out, put
+
+
+def _function(name: str) -> str:
+    return re.sub(r"__mutmut_\d+$", "", name)
+
+
+def at_import(folder: str, modules: list[str]) -> set[str]:
+    """Return the functions that run while modules of the package are imported, by the names that mutmut gives them."""
+    command = [sys.executable, "-c", AT_IMPORT, *(module for module in modules if not module.endswith("__main__"))]
+    counting = environment() | {"MUTANT_UNDER_TEST": "stats"}
+    done = subprocess.run(command, cwd=folder, env=counting, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def lives(folder: str, name: str) -> bool:
+    """Return whether a mutant survives the tests of its module where it is switched on before anything is imported."""
+    module = name.removeprefix("rlhf_lab.").rpartition(".")[0]
+    return passes(str(Path(folder, "mutants")), module, {"MUTANT_UNDER_TEST": name})
+
+
+def passes(folder: str, module: str, more: dict[str, str]) -> bool:
+    """Return whether the package in a folder passes the tests of a module, in a process of its own.
+
+    A process that was stopped from outside says nothing about a mutant, and ends the run.
+    """
+    command = [sys.executable, "-m", "pytest", "-x", "-q", str("tests" / tests_of(module))]
+    paths = environment() | {"PYTHONPATH": folder, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | more
+    try:
+        code = subprocess.run(command, cwd=folder, env=paths, capture_output=True, timeout=PATIENCE).returncode
+    except subprocess.TimeoutExpired:
+        return False
+    if code == -signal.SIGKILL:
+        raise RuntimeError(f"the tests of {module} were killed from outside")
+    return not code
 
 
 def outside_functions(modules: list[str]) -> Iterator[Mutant]:
@@ -123,12 +179,8 @@ def outside_functions(modules: list[str]) -> Iterator[Mutant]:
         path = Path(folder, "rlhf_lab", path_of(module))
         source = path.read_text()
         path.write_text(changed)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", str("tests" / tests_of(module))]
-        paths = environment() | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         try:
-            return not subprocess.run(command, cwd=folder, env=paths, capture_output=True, timeout=60).returncode
-        except subprocess.TimeoutExpired:
-            return False
+            return passes(folder, module, {"PYTHONDONTWRITEBYTECODE": "1"})
         finally:
             path.write_text(source)
             folders.put(folder)

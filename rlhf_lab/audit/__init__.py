@@ -7,12 +7,13 @@ JAX. Sum or mean, the sign, a constant factor and the like are conventions: they
 
 from rlhf_lab.audit.charges import token_rewards
 from rlhf_lab.audit.critics import value_loss
+from rlhf_lab.audit.dril import dril_cost
 from rlhf_lab.audit.groups import advantages
 from rlhf_lab.audit.grpo import grpo_loss
 from rlhf_lab.audit.kl import kl_estimate
-from rlhf_lab.audit.loops import bootstrap_weights, dagger_labels, dril_cost, worker_rngs
+from rlhf_lab.audit.loops import bootstrap_weights, dagger_labels, worker_rngs
 from rlhf_lab.audit.pairs import dpo_loss, ipo_loss
-from rlhf_lab.audit.policies import ppo_loss
+from rlhf_lab.audit.ppo import ppo_loss
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.rewards import reward_model_loss
 from rlhf_lab.audit.tokens import log_probs, sft_loss

@@ -46,18 +46,7 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab.audit") -> int:
     """Audit one function and print the report. Returns 0 if it is right, else 1."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Hear what is wrong with a loss. The exit code is 0 if nothing is, else 1.",
-    )
-    audits = parser.add_subparsers(dest="audit", required=True, metavar="AUDIT")
-    for name, function in audit.AUDITS.items():
-        words = inspect.getdoc(function) or ""
-        one = audits.add_parser(name, help=words.splitlines()[0], description=words)
-        one.add_argument("function", metavar="FUNCTION", help="module:function, or path/to/file.py:function")
-        one.add_argument("--json", action="store_true", help="print the report as JSON")
-        for option, kind in _options(function).items():
-            one.add_argument(f"--{option}", type=kind, help="see above")
+    parser = _parser(prog)
     given = parser.parse_args(arguments)
     options = {key: value for key, value in vars(given).items() if key not in ("audit", "function", "json")}
     chosen = {key: value for key, value in options.items() if value is not None}
@@ -70,6 +59,22 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab
         parser.error(str(error))
     print(json.dumps(report.as_dict(), indent=2) if given.json else report)
     return 0 if report.ok else 1
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Hear what is wrong with a loss. The exit code is 0 if nothing is, else 1.",
+    )
+    audits = parser.add_subparsers(dest="audit", required=True, metavar="AUDIT")
+    for name, function in audit.AUDITS.items():
+        words = inspect.getdoc(function) or ""
+        one = audits.add_parser(name, help=words.splitlines()[0], description=words)
+        one.add_argument("function", metavar="FUNCTION", help="module:function, or path/to/file.py:function")
+        one.add_argument("--json", action="store_true", help="print the report as JSON")
+        for option, kind in _options(function).items():
+            one.add_argument(f"--{option}", type=kind, help="see above")
+    return parser
 
 
 def _options(function: Callable[..., Report]) -> dict[str, Callable[[str], Any]]:

@@ -7,9 +7,10 @@ import numpy as np
 
 from rlhf_lab.audit.binding import Case, Misbehaved, Trouble
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
-from rlhf_lab.audit.functions import Layout, Subject
+from rlhf_lab.audit.functions import Layout, Made, Subject
 from rlhf_lab.audit.recognition import TOLERANCE, conventions_of, gradient_told, likely, recognised, result_of, see
 from rlhf_lab.audit.report import Report, in_words, worst
+from rlhf_lab.audit.twists import exchanged, rounded, twisted
 from rlhf_lab.audit.zoo import Bug
 
 
@@ -19,27 +20,28 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     `fixed` are inputs that the function does not take, because they are constants inside it.
     """
     found = []
+    made: Made = {}
     for contract in [contracts] if isinstance(contracts, Contract) else contracts:
         for layout in contract.layouts:
-            rank, report = _tried(contract, layout, function, fixed)
+            rank, report = _tried(contract, layout, function, fixed, made)
             if report.ok or (rank == 0 and not contract.patient):
                 return report
             broken = [state.startswith("BROKEN") for state in report.identities.values()]
-            found.append((rank, float(np.mean(broken or [True])), report))
+            found.append((rank, rank > 2 and float(np.mean(broken or [True])), report))
             if rank == 0:
                 break
     return min(found, key=lambda each: each[:2])[2]
 
 
 def _tried(
-    contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any]
+    contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any], made: Made
 ) -> tuple[int, Report]:
-    """Return a report, and how much is known by it: 0 for a bug of the zoo, 3 if the function cannot be audited."""
+    """Return a report, and how much is known by it: 0 for a bug of the zoo, 4 if it cannot be audited."""
     name = getattr(function, "__name__", type(function).__name__)
     cases = [case | fixed for case in layout.cases(contract.cases)]
     inputs = layout.inputs or contract.inputs
     try:
-        subject = Subject(function, inputs, cases, layout)
+        subject = Subject(function, inputs, cases, layout, made)
         absent = [i for i in inputs if i.absent and i.name not in {*subject.given, *fixed}]
         known = list(subject.notes)
         for given in absent:
@@ -53,7 +55,7 @@ def _tried(
                     rank, report = second, other
         return rank, report
     except Trouble as trouble:
-        rank = 1 if isinstance(trouble, Misbehaved) else 3
+        rank = 1 if isinstance(trouble, Misbehaved) else 4
         return rank, Report(contract.name, name, False, "not audited", str(trouble))
 
 
@@ -65,16 +67,21 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     match = recognised(contract, rights, bugs, seen, cases)
     if not match and (fitted := list(contract.fitted(Function(subject), cases))):
         match = recognised(contract, fitted, (), seen, cases)
-    if match and match.rough:
-        seen = seen._replace(tolerance=TOLERANCE[32])
-        conventions.append("equal to four digits: a small number in a denominator, or single precision inside")
+    match = match or twisted(contract, rights, seen, cases) or rounded(contract, rights, subject, seen, cases)
+    match = match or exchanged(contract, rights, subject, seen, cases)
     form = match.form if match else likely(contract, rights, seen, cases)
     plain = Function(subject, match.factor, match.shift) if match else Function(subject)
     key = match.candidate if match and isinstance(match.candidate, Right) else rights[0]
     usual = contract.general or key == contract.rights[0]
     asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given} and not form.opaque]
-    with np.errstate(all="ignore"):
-        found = {i: _looked(i, plain, cases, seen.tolerance) for i in asked}
+    found = _all_looked(asked, plain, cases, TOLERANCE[32] if match and match.rough else seen.tolerance)
+    if match and isinstance(match.candidate, Right) and any(found[i] for i in asked if not i.caution):
+        coarse = _all_looked(asked, plain, cases, TOLERANCE[32])  # numbers may be nearer than differences of them
+        if not any(coarse[i] for i in asked if not i.caution):
+            match, found = match._replace(rough=True), coarse
+    if match and match.rough:
+        seen = seen._replace(tolerance=max(seen.tolerance, TOLERANCE[32]))
+        conventions.append("equal to four digits: a small number in a denominator, or single precision inside")
     states = {i.name: _state(i, shown) for i, shown in found.items()}
     broken = [shown for i, shown in found.items() if shown and not i.caution]
     gaps = [Shown(case, plain(case), result_of(key, form, case)) for case in cases]
@@ -91,19 +98,27 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
         return Report(contract.name, name, ok, verdict, words, smallest, where, states, tuple(conventions))
 
     if match and isinstance(match.candidate, Bug):
-        return 0, report(False, match.candidate.name, match.candidate.told, match.candidate.where)
+        bug = match.candidate
+        return 0 if bug.where else 2, report(False, bug.name, bug.told, bug.where)
     if match and not match.sloped:
         return 1, report(False, "wrong gradient", gradient_told(match, seen, cases))
     if not broken and (match or (asked and not contract.strict)):
         return 0, report(True, "right", "")
     if contract.strict:
-        return 3, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
+        return 4, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
     if not all(np.isfinite(values).all() for values in seen.values):
-        return 2, report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
+        return 3, report(False, "not finite", "It returns NaN or infinity for inputs that have a finite answer.")
     meant = [bug for i in found if found[i] for bug in bugs if bug.name == i.bug]
     if meant:
-        return 2, report(False, meant[0].name, meant[0].told, meant[0].where)
-    return 2, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
+        return 3, report(False, meant[0].name, meant[0].told, meant[0].where)
+    return 3, report(False, "wrong", f"It should return {contract.result}. The zoo does not know this bug.")
+
+
+def _all_looked(
+    identities: list[Identity], loss: Function, cases: list[Case], tolerance: tuple[float, float]
+) -> dict[Identity, Shown | str | None]:
+    with np.errstate(all="ignore"):
+        return {identity: _looked(identity, loss, cases, tolerance) for identity in identities}
 
 
 def _looked(

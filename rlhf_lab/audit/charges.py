@@ -14,6 +14,7 @@ from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, positive
 from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.report import Report
+from rlhf_lab.audit.zoo import charges as zoo
 from rlhf_lab.audit.zoo import returns
 
 SCORE = r"(rm_|reward_?|final_|sequence_|seq_|r_)?(scores?|rewards?|r|rm)(_scores?)?"
@@ -73,7 +74,7 @@ def _charged(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
 
 def _score_key(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in cases:
-        yield Shown(case, rewards(case), returns.token_rewards(**case))
+        yield Shown(case, rewards(case), zoo.token_rewards(**case))
 
 
 TOKEN_REWARDS = Contract(
@@ -86,7 +87,7 @@ TOKEN_REWARDS = Contract(
         Input("beta", batches.WEIGHT, _weight),
     ),
     "-beta log pi / pi_ref of each token, and the score of the answer with its last token",
-    (Right("", returns.token_rewards),),
+    (Right("", zoo.token_rewards),),
     _score_cases(),
     (Form(""),),
     (

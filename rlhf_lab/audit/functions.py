@@ -2,20 +2,19 @@
 
 import contextlib
 import io
-import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rlhf_lab.audit.binding import Case, Input, Misbehaved, Trouble, bound
 from rlhf_lab.audit.libraries import Library, libraries, writes_autograd
+from rlhf_lab.audit.results import first
+from rlhf_lab.audit.words import raised, shown, told
 from rlhf_lab.numerics.autodiff import Array
 
 STEP = 1e-5  # of finite differences
-MAIN = ("loss", "losses", "log_probs", "logps", "advantages")  # what is read of several results
-VISIBLE = 24  # numbers of an array that are shown
 
 
 class Layout(NamedTuple):
@@ -32,11 +31,14 @@ class Layout(NamedTuple):
     cases: Callable[[Sequence[Case]], Sequence[Case]] = list
 
 
+Made = dict[Any, Any]  # a function and its gradients, compiled as a whole: by how it is called
+
+
 class Subject:
     """A function as an audit sees it: from a case to an array of NumPy, with its gradient.
 
     `library` holds its arrays, `notes` are conventions that were met while it was called, `given` the names of the
-    inputs that it takes. Raises `Trouble` if it cannot be called with `cases`.
+    inputs that it takes, `made` what was compiled of it. Raises `Trouble` if it cannot be called with `cases`.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Subject:
         inputs: Sequence[Input],
         cases: Sequence[Case],
         layout: Layout = Layout(""),  # noqa: B008 (a constant)
+        made: Made | None = None,
     ) -> None:
         if not callable(function):
             raise Trouble(f"pass the function itself, not what it returns; this is a {type(function).__name__}")
@@ -55,12 +58,15 @@ class Subject:
         self.printed = ""
         self.several = False  # whether it returns more than one result
         self.mask: type = float
+        self.made = {} if made is None else made
+        self.quick: Callable[..., Any] | None = None
         errors: dict[str, BaseException] = {}
         tried: list[str] = []
         result: Any = None
         while new := [library for library in libraries(function) if library.name not in tried]:  # it may import one
             self.library: Library = new[0]
             tried.append(self.library.name)
+            self.quick = self.made.get(self._key(""))
             for self.bits, self.mask in ((64, float), (64, bool), (32, float), (32, bool)):
                 try:
                     result = self._raw(cases[0])
@@ -77,12 +83,12 @@ class Subject:
         if result is not None or not errors:
             bare = isinstance(result, float) and tried[0] != "NumPy"
             more = " A number of Python carries no gradient: return the tensor." if bare else ""
-            raise Trouble(f"It returns {type(result).__name__}, not numbers in an array: {_shown(result)}.{more}")
+            raise Trouble(f"It returns {type(result).__name__}, not numbers in an array: {shown(result)}.{more}")
         first = next(iter(errors))
-        raise Trouble(_raised(errors[first], f"arrays of {first}"))
+        raise Trouble(raised(errors[first], f"arrays of {first}"))
 
     def _meet(self, cases: Sequence[Case]) -> None:
-        """Call the function with every case, twice, and note what it does besides."""
+        """Call the function with every case, twice, and note what it does besides; compiled, it does that at first."""
         for case in cases:
             state = _global_state()
             values = self._watched(case)
@@ -95,8 +101,26 @@ class Subject:
                 )
             if drew:
                 self.note("draws from NumPy's global generator, though the result does not depend on it")
+            if case is cases[0]:
+                self._quicken(case, values)
         if self.printed:
             self.note(f"prints while it runs ({self.printed.strip().splitlines()[0][:40]!r})")
+
+    def _quicken(self, case: Case, values: Array) -> None:
+        """Compile the function as a whole, if what it returns for a case stays the same."""
+        if self.library.compiled and self._key("") not in self.made:
+            self.quick = self._made("", self.library.compiled)
+            if not np.allclose(self(case), values, 1e-4, 1e-4, equal_nan=True):
+                self.quick = self.made[self._key("")] = None
+
+    def _key(self, what: Any) -> tuple[Any, ...]:
+        return what, self.library.name, *self.places
+
+    def _made(self, what: Any, make: Callable[[Callable[..., Any]], Any]) -> Any:
+        key = self._key(what)
+        if key not in self.made:
+            self.made[key] = make(lambda *given: self._called(given))
+        return self.made[key]
 
     def _watched(self, case: Case) -> Array:
         """Return what the function returns. Raises `Trouble` if it has changed its inputs by then."""
@@ -135,6 +159,9 @@ class Subject:
         return names, values
 
     def _call(self, values: Sequence[Any]) -> Any:
+        return self.quick(*values) if self.quick else self._called(values)
+
+    def _called(self, values: Sequence[Any]) -> Any:
         keys = [key for key, _ in self.places]
         plain = [value for key, value in zip(keys, values, strict=True) if key is None]
         named = {key: value for key, value in zip(keys, values, strict=True) if key is not None}
@@ -143,29 +170,11 @@ class Subject:
             warnings.simplefilter("ignore")
             result = self.function(*plain, **named)
         self.printed = self.printed or page.getvalue()
-        return self._one(result)
-
-    def _one(self, result: Any) -> Any:
-        """The result itself, or the first of several."""
-        fields = getattr(result, "__dict__", {}) if hasattr(result, "__dataclass_fields__") else {}
-        if hasattr(result, "_fields"):
-            fields = result._asdict()
-        if isinstance(result, Mapping) or any(name in fields for name in MAIN):
-            held = result if isinstance(result, Mapping) else fields
-            name = next((name for name in MAIN if name in held), next(iter(held), None))
+        value, note = first(result, self.library)
+        if note:
             self.several = True
-            kind = "a dictionary" if isinstance(result, Mapping) else type(result).__name__
-            self.note(f"returns {kind}, of which {name!r} is read")
-            return held.get(name)
-        if isinstance(result, list) and result and all(np.ndim(part) == 0 for part in result):
-            return self.library.stack(result)
-        if isinstance(result, list) and result and all(isinstance(part, list) for part in result):
-            return np.array(result, dtype=float) if len({len(part) for part in result}) == 1 else result
-        if isinstance(result, tuple | list) and result:
-            self.several = True
-            self.note(f"returns {len(result)} results, of which the first is read")
-            return result[0]
-        return result
+            self.note(note)
+        return value
 
     def _raw(self, case: Case) -> Any:
         return self._call(self._arguments(case)[1])
@@ -178,13 +187,13 @@ class Subject:
         try:
             raw = self._call(handed)
         except (Exception, SystemExit) as error:  # whatever a stranger's function may raise
-            raise Trouble(_raised(error, told(case, self.given))) from None
+            raise Trouble(raised(error, told(case, self.given))) from None
         try:
             values = np.asarray(self.library.numbers(raw))
         except Exception:  # None, words, a list of lists of different lengths
             values = np.asarray(None)
         if values.dtype.kind not in "biuf":
-            raise Trouble(f"It returns {type(raw).__name__}, not numbers in an array: {_shown(raw)}.")
+            raise Trouble(f"It returns {type(raw).__name__}, not numbers in an array: {shown(raw)}.")
         self.digits = min(self.digits, 64 if values.dtype.kind in "biu" else _bits(raw, values))
         try:
             return self.layout.back(values.astype(float), case)
@@ -200,18 +209,11 @@ class Subject:
             raise Trouble("it is written for NumPy without autograd")
         all_names, values = self._arguments(case)
         wanted = [name for name in names if name in all_names]
-        spots = [all_names.index(name) for name in wanted]
-
-        def of(*changed: Any) -> Any:
-            mixed = list(values)
-            for spot, value in zip(spots, changed, strict=True):
-                mixed[spot] = value
-            return self._call(mixed)
-
+        spots = tuple(all_names.index(name) for name in wanted)
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # autograd warns of a result that does not depend on an input
-                found = self.library.gradient(of, [values[spot] for spot in spots])
+                found = self._made(spots, lambda call: self.library.gradient(call, spots))(values)
             arrays = [np.asarray(g, dtype=float) for g in found]
         except Exception as error:  # not written for differentiation
             raise Trouble(f"{self.library.name} cannot differentiate it: {type(error).__name__}") from None
@@ -242,28 +244,3 @@ def _global_state() -> tuple[bytes, int]:
 
 def _bits(raw: Any, values: Array) -> int:
     return 16 if "16" in str(getattr(raw, "dtype", "")) else values.dtype.itemsize * 8
-
-
-def told(case: Case, names: set[str] | None = None) -> str:
-    """Return a case in words: every input with its numbers, or with its shape if they are many."""
-    parts = []
-    for name, value in case.items():
-        if names is None or name in names:
-            array = np.asarray(value)
-            text = np.array2string(array, separator=", ", threshold=50, max_line_width=10_000).replace("\n", "")
-            parts.append(
-                f"{name} = {re.sub(r' +', ' ', text)}" if array.size <= VISIBLE else f"{name} of shape {array.shape}"
-            )
-    return ", ".join(parts)
-
-
-def _raised(error: BaseException, given: str) -> str:
-    first = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-    if re.search(r"(?<![a-z])(cuda|nvidia|hip|mps|xpu|gpus?)(?![a-z])", str(error), re.IGNORECASE):
-        return f"It wants a GPU ({first}): leave tensors on the device on which they come."
-    return f"It raises {first}, with {given}."
-
-
-def _shown(value: Any) -> str:
-    text = repr(value).splitlines()
-    return (text[0] if text else "nothing")[:60]

@@ -106,7 +106,7 @@ IDENTITIES = {
         BALANCED,
         EQUAL,
         ALONE,
-        Identity("better rewards, larger advantages", _better, bug="group advantage turned round"),
+        Identity("better rewards, larger advantages", _better),
         Identity("any size of rewards gives the same", _any_size),
     ),
     "dr_grpo": (CONSTANT, BALANCED, EQUAL, ALONE, Identity(TWICE, _twice, bug="deviation kept")),

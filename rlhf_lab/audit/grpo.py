@@ -30,7 +30,8 @@ from rlhf_lab.audit.policies import (
     upper,
 )
 from rlhf_lab.audit.report import Report
-from rlhf_lab.audit.zoo import ZOO, Bug, policies
+from rlhf_lab.audit.zoo import ZOO, Bug
+from rlhf_lab.audit.zoo import grpo as zoo
 from rlhf_lab.numerics.autodiff import Array
 
 
@@ -128,7 +129,7 @@ def _composed(bug: Bug) -> Bug:
         kl = np.sum(_k3(log_pi - log_ref, log_pi) * mask, axis=-1) / np.sum(mask, axis=-1)
         return np.mean(bug.function(*rows, clip_range) + beta * kl, axis=-1)
 
-    return bug._replace(audit="grpo_loss", function=loss, right=policies.grpo_loss)
+    return bug._replace(audit="grpo_loss", function=loss, right=zoo.grpo_loss)
 
 
 def _kl_near(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:

@@ -10,6 +10,9 @@ import numpy as np
 from autograd import elementwise_grad
 from autograd.numpy import array as stacked
 
+Spots = tuple[int, ...]
+Slope = Callable[[list[Any]], list[Any]]
+
 
 class Library(NamedTuple):
     """Arrays of NumPy, PyTorch or JAX."""
@@ -19,7 +22,8 @@ class Library(NamedTuple):
     holds: Callable[[Any], bool]
     numbers: Callable[[Any], Any]
     stack: Callable[[list[Any]], Any]  # of numbers
-    gradient: Callable[[Callable[..., Any], list[Any]], list[Any]]  # of the sum of what comes out, in each of a list
+    gradient: Callable[[Callable[..., Any], Spots], Slope]  # of the sum of what comes out, in some of what goes in
+    compiled: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None  # the same function, where it is quicker
 
 
 def libraries(function: Callable[..., Any]) -> list[Library]:
@@ -71,11 +75,11 @@ def _homes(function: Callable[..., Any], depth: int) -> set[str]:
     return found.union(*(_homes(value, depth - 1) for value in deeper))
 
 
-def _autograd(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
-    return [
-        elementwise_grad(lambda x, k=k: function(*inputs[:k], x, *inputs[k + 1 :]))(value)
-        for k, value in enumerate(inputs)
-    ]
+def _autograd(function: Callable[..., Any], spots: Spots) -> Slope:
+    def slope(values: list[Any]) -> list[Any]:
+        return [elementwise_grad(lambda x, k=k: function(*values[:k], x, *values[k + 1 :]))(values[k]) for k in spots]
+
+    return slope
 
 
 def _plain(value: Any) -> bool:
@@ -86,13 +90,16 @@ NUMPY = Library("NumPy", np.array, _plain, np.asarray, stacked, _autograd)
 
 
 def _torch(torch: Any) -> Library:
-    def gradient(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
-        leaves = [value.clone().requires_grad_(True) for value in inputs]
-        result = function(*leaves)
-        if not result.requires_grad:
-            return [np.zeros(np.shape(value)) for value in inputs]
-        found = torch.autograd.grad(result.sum(), leaves, allow_unused=True)
-        return [np.zeros(np.shape(x)) if g is None else g.numpy() for x, g in zip(inputs, found, strict=True)]
+    def gradient(function: Callable[..., Any], spots: Spots) -> Slope:
+        def slope(values: list[Any]) -> list[Any]:
+            values = [v.clone().requires_grad_(True) if k in spots else v for k, v in enumerate(values)]
+            leaves, result = [values[k] for k in spots], function(*values)
+            if not result.requires_grad:
+                return [np.zeros(np.shape(value)) for value in leaves]
+            found = torch.autograd.grad(result.sum(), leaves, allow_unused=True)
+            return [np.zeros(np.shape(x)) if g is None else g.numpy() for x, g in zip(leaves, found, strict=True)]
+
+        return slope
 
     def numbers(value: Any) -> Any:
         value = value.detach().cpu()
@@ -101,9 +108,41 @@ def _torch(torch: Any) -> Library:
     return Library("PyTorch", torch.tensor, lambda x: isinstance(x, torch.Tensor), numbers, torch.stack, gradient)
 
 
-def _jax(jax: Any) -> Library:
-    def gradient(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
-        found = jax.grad(lambda values: function(*values).sum())(inputs)
-        return [np.asarray(g) for g in found]
+def _first_that_works(ways: list[Callable[..., Any]]) -> Callable[..., Any]:
+    """Return a function that stays with the first of several ways to call one that raises nothing."""
+    left = list(ways)
 
-    return Library("JAX", jax.numpy.asarray, lambda x: isinstance(x, jax.Array), np.asarray, jax.numpy.stack, gradient)
+    def call(*values: Any) -> Any:
+        for i, way in enumerate(left[:-1]):
+            try:
+                found = way(*values)
+            except Exception:  # it looks at numbers that are not there yet while it is compiled
+                continue
+            del left[:i]
+            return found
+        found = left[-1](*values)  # raises if the function cannot take these values at all
+        del left[:-1]
+        return found
+
+    return call
+
+
+def _jax(jax: Any) -> Library:
+    """As a whole a function is compiled once for each shape; by itself, each of its steps is."""
+
+    exact = {"xla_allow_excess_precision": False, "xla_backend_optimization_level": 0}  # rounding is to be seen
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        def for_numbers(*values: Any) -> Any:  # a function may ask whether beta is 0
+            numbers = tuple(k for k, value in enumerate(values) if not np.ndim(value))
+            return jax.jit(function, static_argnums=numbers, compiler_options=exact)(*values)
+
+        return _first_that_works([jax.jit(function, compiler_options=exact), for_numbers, function])
+
+    def gradient(function: Callable[..., Any], spots: Spots) -> Slope:
+        slope = compiled(jax.grad(lambda *values: function(*values).sum(), spots))
+        return lambda values: [np.asarray(g) for g in slope(*values)]
+
+    return Library(
+        "JAX", jax.numpy.asarray, lambda x: isinstance(x, jax.Array), np.asarray, jax.numpy.stack, gradient, compiled
+    )

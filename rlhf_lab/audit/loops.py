@@ -1,18 +1,14 @@
-"""Audits of chance, labels and costs in the loops around a loss: what these functions do, tried out."""
+"""Audits of chance and labels in the loops around a loss: what these functions do, tried out."""
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import autograd.numpy as np
 
-from rlhf_lab.audit.auditing import audit
-from rlhf_lab.audit.binding import Case, Input, Trouble, bound, names
-from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown
-from rlhf_lab.audit.functions import Layout
+from rlhf_lab.audit.binding import Input, Trouble, bound
 from rlhf_lab.audit.report import Report
-from rlhf_lab.audit.zoo import ZOO, loops
+from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.numerics.autodiff import Array
 
 RNG = r"(np_?|random_?)?(rng|generator|gen|random_state|key|prng|random|r)"
@@ -95,14 +91,18 @@ def _weights(function: Callable[..., Any], conventions: list[str]) -> list[Check
         conventions.append("not double or nothing: other weights of mean 1")
     half = np.array_equal(values, [0.0, 1.0])
     return [
+        ("no weight is negative", f"the smallest is {values[0]:.3g}" if values[0] < 0 else "", "negative weights"),
         ("members get weights of their own", "" if members else "all rows are equal", "same weights for all members"),
         ("pairs get weights of their own", "" if pairs else "each row holds one number", "one coin for the batch"),
         (
             "weights are 1 on average",
             f"their mean is {mean:.2f}" if off and (members and pairs) else "",
-            "single or nothing" if half else "",
+            "single or nothing"
+            if half
+            else "weights sum to 1"
+            if np.allclose(every.sum(1), 1)
+            else "weights of another mean",
         ),
-        ("no weight is negative", f"the smallest is {values[0]:.3g}" if values[0] < 0 else "", ""),
         ("another generator draws other weights", "five generators, the same weights" if same else "", "seeded inside"),
     ]
 
@@ -150,7 +150,10 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
     one = len(set(runs[0])) < 4
     all_same = all(run == runs[0] for run in runs)
     shared = [(i, j) for i in range(5) for j in range(i) if set(runs[i]) & set(runs[j])]
+    again = streams(0)
+    other = "" if again == runs[0] else "seed 0 gives other streams again"
     return [
+        ("the same seed is the same run", other, "run not repeatable"),
         (
             "workers draw their own numbers",
             "two workers draw the same numbers" if one else "",
@@ -162,7 +165,6 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
             f"seeds {shared[0][1]} and {shared[0][0]} have a stream in common" if shared and not all_same else "",
             "seeds of workers overlap" if not one else "one seed for all workers",
         ),
-        ("the same seed is the same run", "" if streams(0) == runs[0] else "seed 0 gives other streams again", ""),
     ]
 
 
@@ -206,9 +208,10 @@ def _labels(function: Callable[..., Any], conventions: list[str]) -> list[Check]
     other = int(np.sum(labels != _expert(states))) - of_student
     some = f"{of_student} of {len(states)} labels are the student's own" if of_student else ""
     strange = f"{other} labels are neither the expert's nor the student's" if other else ""
+    order = "labels of other states" if np.array_equal(np.sort(labels), np.sort(_expert(states))) else ""
     return [
         ("no label is the student's own", some, "labels of the student"),
-        ("every label is what the expert does in that state", strange, ""),
+        ("every label is what the expert does in that state", strange, order),
     ]
 
 
@@ -218,71 +221,3 @@ def dagger_labels(function: Callable[..., Any]) -> Report:
     `states` are those that the student came to; `expert` and `student` are functions from states to actions.
     """
     return _report("dagger_labels", function, partial(_labels, function))
-
-
-def _ensembles() -> tuple[Case, ...]:
-    rng = np.random.default_rng(0)
-    found = []
-    for members, n, actions in ((2, 1, 2), (3, 1, 3), (3, 2, 4), (4, 5, 3)):
-        logits = rng.integers(-15, 16, (members, n, actions)) / 10
-        log_probs = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
-        found.append({"log_probs": log_probs, "actions": rng.integers(actions, size=n)})
-    return tuple(found)
-
-
-def _agreed(cost: Function, cases: Sequence[Case]) -> Any:
-    for case in cases:
-        same = case | {"log_probs": case["log_probs"][:1] + 0 * case["log_probs"]}
-        yield Shown(same, cost(same), np.zeros(len(case["actions"])))
-
-
-def _not_negative(cost: Function, cases: Sequence[Case]) -> Any:
-    for case in cases:
-        yield Shown(case, cost(case), np.maximum(cost(case), 0.0))
-
-
-def _cost_key(cost: Function, cases: Sequence[Case]) -> Any:
-    for case in cases:
-        yield Shown(case, cost(case), loops.dril_cost(**case))
-
-
-def _unbiased(log_probs: Array, actions: Array) -> Array:
-    return loops.dril_cost(log_probs, actions) * len(log_probs) / (len(log_probs) - 1)
-
-
-def _deviation(log_probs: Array, actions: Array) -> Array:
-    return np.sqrt(loops.dril_cost(log_probs, actions))
-
-
-ACTIONS = Input("actions", r"(taken_?)?(actions?|acts?|a)")
-DRIL = Contract(
-    "dril_cost",
-    (Input("log_probs", r"(ensemble_?|member_?)?(log_?p(rob)?s?|logits|log_pi)"), ACTIONS),
-    "the variance over members of pi_k(a | s), of the action that was taken",
-    (
-        Right("", loops.dril_cost),
-        Right("the variance divides by the number of members less 1", _unbiased),
-        Right("the deviation in place of the variance: its root", _deviation),
-    ),
-    _ensembles(),
-    (Form("a cost for each state"), Form("the mean over states", lambda v, c: np.mean(v), opaque=True)),
-    (
-        Identity("0 where the members agree", _agreed),
-        Identity("never negative", _not_negative, bug="disagreement rewarded"),
-        Identity("the variance over members of pi_k(a | s)", _cost_key),
-    ),
-    (),
-    False,
-)
-PROBS = r"(ensemble_?|member_?)?(p(rob(abilitie)?)?s?|pis?|policy_probs)"
-OF_PROBS = Layout(
-    "takes probabilities, not their logarithms",
-    lambda case: case | {"probs": np.exp(case["log_probs"])},
-    inputs=(Input("probs", PROBS), ACTIONS),
-)
-
-
-def dril_cost(function: Callable[..., Any]) -> Report:
-    """Audit the cost of DRIL: `function(log_probs, actions)`, from (members, N, A) and (N,): a cost for each state."""
-    known = DRIL._replace(layouts=(OF_PROBS,)) if any(re.fullmatch(PROBS, name) for name in names(function)) else DRIL
-    return audit(known, function)

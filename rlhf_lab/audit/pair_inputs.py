@@ -64,8 +64,7 @@ def layouts(weight: Input) -> tuple[Layout, ...]:
         }
         return case | both | {"chosen_places": np.arange(n), "rejected_places": np.arange(n, 2 * n)}
 
-    ratio = "ratio|ratios|logratio|logratios|rewards?|" + names.LOGS
-    spelled = partial(names.spelled, also=ratio)
+    spelled = partial(names.spelled, also=names.LOGS)
     index = partial(names.spelled, "idxs|idx|index|indices|inds", also="y")
     return (
         Layout(

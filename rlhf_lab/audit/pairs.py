@@ -12,8 +12,22 @@ import autograd.numpy as np
 from rlhf_lab.audit import names
 from rlhf_lab.audit.auditing import audit
 from rlhf_lab.audit.binding import Case
-from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, by_name, positive
-from rlhf_lab.audit.pair_inputs import BETA, FOUR, FOUR_INPUTS, TAU, layouts, one
+from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, by_name, positive
+from rlhf_lab.audit.pair_identities import (
+    at_reference,
+    at_target,
+    clipped,
+    far_margins,
+    margin_of,
+    only_the_margin,
+    reference_counts,
+    rows,
+    singly,
+    swapped,
+    weight_scales,
+    with_margin,
+)
+from rlhf_lab.audit.pair_inputs import BETA, FOUR, FOUR_INPUTS, TAU, layouts
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, Bug, pairs
 from rlhf_lab.numerics.autodiff import Array
@@ -33,92 +47,6 @@ EACH = Form("a loss for each comparison", lambda values, case: values)
 FORMS = (MEAN, SUM, EACH)
 
 
-def singles(cases: Sequence[Case]) -> list[Case]:
-    """Return the cases of one comparison."""
-    return [case for case in cases if np.size(next(iter(case.values()))) == 1]
-
-
-def moved_by(case: Case, **by: float) -> Case:
-    """Return a case with something added to some inputs."""
-    return case | {name: case[name] + step for name, step in by.items()}
-
-
-def _margin(case: Case) -> Array:
-    return np.sum(
-        case["policy_chosen"] - case["reference_chosen"] - (case["policy_rejected"] - case["reference_rejected"])
-    )
-
-
-def _at_reference(value: Callable[[Case], float], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in singles(cases):
-        same = case | {f"policy_{y}": case[f"reference_{y}"] for y in ("chosen", "rejected")}
-        yield Shown(same, np.sum(loss(same)), value(same))
-
-
-def _only_the_margin(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in singles(cases):
-        for who in ("policy", "reference"):
-            moved = moved_by(case, **{f"{who}_chosen": -0.7, f"{who}_rejected": -0.7})
-            yield Shown(moved, np.sum(loss(moved)), np.sum(loss(case)))
-
-
-def _reference_counts(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in singles(cases):
-        for which in ("chosen", "rejected"):
-            yield Shown(
-                moved_by(case, **{f"reference_{which}": -0.8}),
-                np.sum(loss(moved_by(case, **{f"reference_{which}": -0.8}))),
-                np.sum(loss(moved_by(case, **{f"policy_{which}": 0.8}))),
-            )
-
-
-def _swapped(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in singles(cases):
-        other = {
-            "policy_chosen": case["policy_rejected"],
-            "policy_rejected": case["policy_chosen"],
-            "reference_chosen": case["reference_rejected"],
-            "reference_rejected": case["reference_chosen"],
-        }
-        found = np.sum(loss(case)) - np.sum(loss(case | other))
-        yield Shown(case, found, -case["beta"] * _margin(case))
-
-
-def _weight_scales(weight: str, loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in singles(cases):
-        other = case | {name: case[name] / 2 for name in FOUR} | {weight: 2 * case[weight]}
-        yield Shown(other, np.sum(loss(other)), np.sum(loss(case)))
-
-
-def _at_target(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in singles(cases):
-        there = case | {"policy_chosen": case["policy_chosen"] + 0.5 / case["tau"] - _margin(case)}
-        yield Shown(there, np.sum(loss(there)), np.zeros(()))
-
-
-def rows(names: Sequence[str], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    """The loss of a batch is made of the losses of its comparisons, by mean or sum."""
-    for case in cases:
-        size = np.size(case[names[0]])
-        rows = [case | {name: case[name][i : i + 1] for name in names} for i in range(size)]
-        each, found = np.array([np.sum(loss(row)) for row in rows]), np.asarray(loss(case))
-        wholes = [each] if found.shape == each.shape else [np.mean(each), np.sum(each)]
-        yield Shown(case, found, min(wholes, key=lambda whole: float(np.max(np.abs(whole - found)))))
-
-
-def _far(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in singles(cases)[:1]:
-        for far in (-2000.0, 2000.0):
-            away = one(min(far, 0.0), min(-far, 0.0), 0.0, 0.0, case["beta"])
-            yield Shown(away, np.sum(loss(away)), max(0.0, -case["beta"] * far))
-
-
-def _key(key: Callable[..., Array], loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
-    for case in singles(cases):
-        weight = {name: case[name] for name in ("beta", "tau") if name in case}
-        yield Shown(case, np.sum(loss(case)), np.sum(key(*(case[name] for name in FOUR), **weight)))
-
-
 def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right | Bug]:
     """Label smoothing, labels that are robust to flips, and SFT terms: c beta h and a log pi(y_w) beside the loss."""
     rows = [
@@ -127,7 +55,7 @@ def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right | Bug]:
     found = np.array([np.sum(loss(row)) for row in rows])
     parts = [
         [np.sum(by_name(pairs.dpo_loss, row)) for row in rows],
-        [row["beta"] * _margin(row) for row in rows],
+        [row["beta"] * margin_of(row) for row in rows],
         [-np.sum(row["policy_chosen"]) for row in rows],
     ]
     if not np.isfinite(found).all():
@@ -179,14 +107,15 @@ DPO = Contract(
     _cases("beta"),
     FORMS,
     (
-        Identity("log 2 where the policy is the reference", partial(_at_reference, lambda case: float(np.log(2)))),
-        Identity("only the margin matters", _only_the_margin),
-        Identity("the reference counts as much as the policy", _reference_counts),
-        Identity("exchanging the answers changes it by beta h", _swapped),
-        Identity("twice beta is twice the margin", partial(_weight_scales, "beta"), needs="beta"),
+        Identity("log 2 where the policy is the reference", partial(at_reference, lambda case: float(np.log(2)))),
+        Identity("only the margin matters", only_the_margin),
+        Identity("the reference counts as much as the policy", reference_counts),
+        Identity("exchanging the answers changes it by beta h", swapped),
+        Identity("twice beta is twice the margin", partial(weight_scales, "beta"), needs="beta"),
         Identity("a batch is made of its comparisons", partial(rows, FOUR)),
-        Identity("finite at far margins", _far, caution=True),
-        Identity("log(1 + exp(-beta h))", partial(_key, pairs.dpo_loss)),
+        Identity("far margins still count", partial(clipped, pairs.dpo_loss, with_margin), bug="margin clipped"),
+        Identity("finite at far margins", far_margins, caution=True),
+        Identity("log(1 + exp(-beta h))", partial(singly, pairs.dpo_loss)),
     ),
     FOUR[:2],
     fitted=_fitted,
@@ -206,13 +135,14 @@ IPO = Contract(
     (
         Identity(
             "1 / (2 tau)^2 where the policy is the reference",
-            partial(_at_reference, lambda case: 0.25 / case["tau"] ** 2),
+            partial(at_reference, lambda case: 0.25 / case["tau"] ** 2),
         ),
-        Identity("only the margin matters", _only_the_margin),
-        Identity("the reference counts as much as the policy", _reference_counts),
-        Identity("0 where the margin is 1 / (2 tau)", _at_target),
+        Identity("only the margin matters", only_the_margin),
+        Identity("the reference counts as much as the policy", reference_counts),
+        Identity("0 where the margin is 1 / (2 tau)", at_target),
         Identity("a batch is made of its comparisons", partial(rows, FOUR)),
-        Identity("(h - 1 / (2 tau))^2", partial(_key, pairs.ipo_loss)),
+        Identity("far margins still count", partial(clipped, pairs.ipo_loss, with_margin), bug="margin clipped in IPO"),
+        Identity("(h - 1 / (2 tau))^2", partial(singly, pairs.ipo_loss)),
     ),
     FOUR[:2],
 )

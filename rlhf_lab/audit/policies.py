@@ -1,21 +1,17 @@
-"""The audit of PPO's clipped loss, and what it shares with that of GRPO.
+"""What audits of the losses of PPO and GRPO share: cases, numbers that are fixed inside, identities.
 
 u ratio pi / pi_old of a token    A advantage    epsilon clip range
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import autograd.numpy as np
 
 from rlhf_lab.audit import batches
-from rlhf_lab.audit.auditing import audit
-from rlhf_lab.audit.binding import Case, Input
-from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, positive
-from rlhf_lab.audit.functions import Layout, Subject
-from rlhf_lab.audit.report import Report
-from rlhf_lab.audit.zoo import policies
+from rlhf_lab.audit.binding import Case
+from rlhf_lab.audit.contracts import Function, Identity, Right, Shown
+from rlhf_lab.audit.functions import Subject
 from rlhf_lab.numerics.autodiff import Array
 
 STEPS = ((0.1, 0.4), (0.5, 0.7), (-0.5, 0.9), (0.6, -0.8), (-0.6, -1.1), (-0.1, -0.3), (0.15, 0.6))  # log u, A
@@ -199,40 +195,3 @@ RATIOS = (
     Identity("clipped where the ratio went too far", partial(_clipped, _too_far), needs="log_old"),
     Identity("-u A where it went the wrong way", partial(_clipped, _wrong_way), needs="log_old"),
 )
-PPO_RIGHTS = (Right("", policies.ppo_loss),)
-PPO = Contract(
-    "ppo_loss",
-    (
-        Input("log_pi", batches.POLICY),
-        Input("log_old", batches.OLD),
-        Input("advantage", batches.ADVANTAGE),
-        batches.mask_of("log_pi"),
-        Input("clip_range", batches.CLIP, fixed_clip),
-        Input("clip_high", batches.CLIP_HIGH, upper),
-    ),
-    "-min(u A, clip(u, 1 - epsilon, 1 + epsilon) A), for each token, averaged or added up",
-    PPO_RIGHTS,
-    cases_of(grpo=False),
-    batches.FORMS,
-    (
-        *RATIOS,
-        Identity("an answer is made of its tokens", tokens),
-        Identity("a batch is made of its answers", answers),
-        Identity("padding changes nothing", padding, needs="mask", bug="mask ignored"),
-        Identity("-min(u A, clip(u) A)", partial(key, PPO_RIGHTS)),
-    ),
-    ("log_pi",),
-    general=True,
-    layouts=(Layout(""), *batches.one_for_each_answer("advantage")),
-)
-
-
-def ppo_loss(function: Callable[..., Any], *, clip_range: float | None = None) -> Report:
-    """Audit PPO's clipped loss: `function(log_pi, log_old, advantage, mask, clip_range)`.
-
-    Arrays (N, T) over the tokens of answers, or one number for each of a batch; `mask` is 1 where a token counts, and
-    may be left out. It may return a loss for each token, or their mean or sum. Parameters are read by name
-    (`old_logprobs`, say) or taken in this order; `clip_range` may be fixed inside: it is then worked out, or tell it
-    here. Advantages are taken as they come: whiten them outside of the function.
-    """
-    return audit(PPO, function, **positive(clip_range=clip_range))

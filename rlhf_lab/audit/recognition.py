@@ -13,8 +13,9 @@ from autograd import elementwise_grad
 
 from rlhf_lab.audit.binding import Case, Trouble
 from rlhf_lab.audit.contracts import Contract, Form, Right, Shown
-from rlhf_lab.audit.functions import Subject, told
+from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.report import close, in_words
+from rlhf_lab.audit.words import told
 from rlhf_lab.audit.zoo import Bug
 from rlhf_lab.numerics.autodiff import Array
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_lab.audit.contracts import Shown
-from rlhf_lab.audit.functions import told
+from rlhf_lab.audit.words import told
 from rlhf_lab.numerics.autodiff import Array
 
 PAGES = {  # of the book's sections

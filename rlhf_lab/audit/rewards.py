@@ -10,7 +10,8 @@ from rlhf_lab.audit import names
 from rlhf_lab.audit.auditing import audit
 from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near
-from rlhf_lab.audit.pairs import FORMS, moved_by, rows, singles
+from rlhf_lab.audit.pair_identities import clipped, moved_by, rows, singles
+from rlhf_lab.audit.pairs import FORMS
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import pairs
 from rlhf_lab.numerics.autodiff import Array
@@ -45,6 +46,10 @@ def _reward_key(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in FAR:
         wanted = np.sum(pairs.reward_model_loss(*(case[name] for name in REWARDS)))
         yield Shown(case, near(np.sum(loss(case)), wanted), wanted)
+
+
+def _at(difference: float, case: Case) -> Case:
+    return dict(zip(REWARDS, (np.array([difference]), np.zeros(1)), strict=True))
 
 
 def _reward_cases() -> tuple[Case, ...]:
@@ -105,6 +110,11 @@ REWARD_MODEL = Contract(
         Identity("a constant in all rewards cancels", _constants_cancel),
         Identity("exchanging the answers changes it by their difference", _rewards_exchanged),
         Identity("a batch is made of its comparisons", partial(rows, REWARDS)),
+        Identity(
+            "far differences still count",
+            partial(clipped, pairs.reward_model_loss, _at),
+            bug="difference clipped",
+        ),
         Identity("-log sigmoid of the difference", _reward_key),
     ),
     REWARDS,

@@ -55,6 +55,15 @@ def _cut(rewards: Array, ddof: int, eps: float, axes: tuple[int, ...]) -> Array:
     return standardised(rewards.reshape(k, groups), axes, axes, ddof, eps).reshape(groups, k)
 
 
+def _tiled(rewards: Array, ddof: int, eps: float) -> Array:
+    groups, k = rewards.shape
+    whose = np.arange(groups * k).reshape(groups, k) % groups
+    mean = np.mean(rewards, axis=-1)
+    with np.errstate(all="ignore"):
+        deviation = np.sqrt(np.sum((rewards - mean[:, None]) ** 2, axis=-1) / (k - ddof)) + eps
+    return (rewards - mean[whose]) / deviation[whose]
+
+
 GROUP, BATCH, PROMPTS = (-1,), (-2, -1), (-2,)
 DIVIDES = ("k", "k - 1")
 WAYS = [(ddof, eps) for eps in EPS for ddof in (0, 1)]
@@ -119,6 +128,7 @@ VARIANTS: dict[str, Callable[[Array, int, float], Array]] = {
     "deviation kept": lambda r, ddof, eps: standardised(r, GROUP, GROUP, ddof, eps),
     "spread of zero": _no_zero,
     "divided by the spread of others": _by_others,
+    "means of groups tiled": lambda r, ddof, eps: _tiled(r, ddof, eps),
     "groups cut the wrong way": lambda r, ddof, eps: _cut(r, ddof, eps, PROMPTS),
     "groups cut the wrong way ": lambda r, ddof, eps: _cut(r, ddof, eps, GROUP),
 }

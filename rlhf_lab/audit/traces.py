@@ -97,10 +97,20 @@ def trajectory_cases() -> tuple[Case, ...]:
     return tuple(found)
 
 
+def _closed(function: Callable[..., Any], case: Case) -> Array:
+    """Call with the reward of the last step that makes its advantage 0, where that depends on it."""
+    rewards = case["rewards"]
+    tried = [case | {"rewards": np.append(rewards[:, :-1], [[reward]], axis=1)} for reward in (0.0, 1.0)]
+    none, one = (float(by_name(function, each)[0, -1]) for each in tried)
+    if one == none:
+        return by_name(function, case)
+    return by_name(function, case | {"rewards": np.append(rewards[:, :-1], [[none / (none - one)]], axis=1)})
+
+
 def by_episode(function: Callable[..., Any], case: Case) -> Array:
     """Call with each episode as an answer whose mask ends with it, and with all that comes behind it as padding.
 
-    The last value is one more step, whose reward it is: its own TD error is 0.
+    The last value is that of one more step, with the reward that makes its own advantage 0: for TD errors, the value.
     """
     found = np.zeros(case["rewards"].shape)
     for n, row in enumerate(case["ends"]):
@@ -111,7 +121,7 @@ def by_episode(function: Callable[..., Any], case: Case) -> Array:
             end = begin + int(after[0]) + 1 if len(after) else steps
             mask = 1.0 * (np.arange(steps + 1) < (end if len(after) else steps + 1))[None, begin:]
             one = {"rewards": rewards[None, begin:], "values": values[None, begin:], "mask": mask}
-            found[n, begin:end] = by_name(function, case | one)[0, : end - begin]
+            found[n, begin:end] = _closed(function, case | one)[0, : end - begin]
             begin = end
     return found
 
@@ -195,7 +205,8 @@ def _last(gae: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in cases:
         if case["rewards"].shape == (1, 1) and not case["ends"].any():
             moved = case | {"last_value": case["last_value"] + 1}
-            yield Shown(moved, gae(moved), case["rewards"] + case["gamma"] * moved["last_value"] - case["values"])
+            more = gae(moved) - gae(case)
+            yield Shown(moved, more, more if np.any(more) else case["gamma"] * np.ones(more.shape))
 
 
 def _key(right: Callable[..., Array], gae: Function, cases: Sequence[Case]) -> Iterator[Shown]:

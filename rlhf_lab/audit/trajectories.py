@@ -33,10 +33,9 @@ Step = Callable[[Case], Case]
 
 
 def _each_row(cases: Sequence[Case]) -> list[Case]:
-    rows = [
+    return [
         {k: v[i : i + 1] if np.ndim(v) else v for k, v in c.items()} for c in cases for i in range(len(c["rewards"]))
     ]
-    return sorted(rows, key=lambda case: np.size(case["rewards"]))
 
 
 def _flat(case: Case) -> Case:
@@ -120,7 +119,6 @@ def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
                 ANSWERS,
                 (),
                 False,
-                general=True,
                 layouts=layouts,
             )
         )
@@ -173,7 +171,6 @@ def _episodic(rights: tuple[Right, ...], result: str, layouts: tuple[Layout, ...
         EPISODES,
         (),
         False,
-        general=True,
         layouts=layouts,
     )
 

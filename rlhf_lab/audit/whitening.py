@@ -15,6 +15,8 @@ from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, near
 from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
+from rlhf_lab.audit.standards import WAYS
+from rlhf_lab.audit.zoo import ZOO, Bug
 from rlhf_lab.numerics.autodiff import Array
 
 ADVANTAGE = batches.ADVANTAGE + "|x|values|xs|rewards|scores"
@@ -34,6 +36,43 @@ def _whitened(advantage: Array, mask: Array, ddof: int, eps: float, *, under: bo
     variance = np.sum((advantage - mean) ** 2 * mask) / max(count - ddof, 1)
     scale = np.sqrt(variance + eps) if under else np.sqrt(variance) + eps
     return ((advantage - mean) / scale + back * mean) * mask
+
+
+def _standard(advantage: Array, mask: Array, axis: int | None, ddof: int, eps: float) -> tuple[Array, Array, Array]:
+    """The mean, the variance and the deviation over an axis of what counts."""
+    count = np.sum(mask, axis=axis, keepdims=True)
+    mean = np.sum(advantage * mask, axis=axis, keepdims=True) / np.maximum(count, 1)
+    variance = np.sum((advantage - mean) ** 2 * mask, axis=axis, keepdims=True) / np.maximum(count - ddof, 1)
+    return mean, variance, np.sqrt(variance) + eps
+
+
+VARIANTS: dict[str, Callable[..., Array]] = {
+    "whitened by the variance": lambda a, m, ddof, eps: (
+        (a - _standard(a, m, None, ddof, eps)[0]) / (_standard(a, m, None, ddof, eps)[1] + eps) * m
+    ),
+    "mean left in": lambda a, m, ddof, eps: a / _standard(a, m, None, ddof, eps)[2] * m,
+    "multiplied by the deviation": lambda a, m, ddof, eps: (
+        (a - _standard(a, m, None, ddof, eps)[0]) * _standard(a, m, None, ddof, eps)[2] * m
+    ),
+    "whitened in a batch of one": lambda a, m, ddof, eps: (
+        (a - _standard(a, m, -1, ddof, eps)[0]) / _standard(a, m, -1, ddof, eps)[2] * m
+    ),
+    "whitened place by place": lambda a, m, ddof, eps: (
+        (a - _standard(a, m, -2, ddof, eps)[0]) / _standard(a, m, -2, ddof, eps)[2] * m
+    ),
+}
+
+
+def _bugs() -> tuple[Bug, ...]:
+    """The bugs of the zoo, and these with every small number and either way to count."""
+    known = [bug for bug in ZOO if bug.audit == "whiten"]
+    more = [
+        bug._replace(function=partial(VARIANTS[bug.name], ddof=ddof, eps=eps))
+        for bug in known
+        if bug.name in VARIANTS
+        for ddof, eps in WAYS
+    ]
+    return (*known, *more)
 
 
 def _by(function: Callable[..., Any], case: Case) -> Array:
@@ -114,6 +153,7 @@ WHITEN = Contract(
     (),
     False,
     general=True,
+    bugs=_bugs(),
     layouts=(
         Layout("", back=_masked),
         Layout(

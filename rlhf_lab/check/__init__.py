@@ -29,8 +29,10 @@ from rlhf_lab.check import resets as _resets
 from rlhf_lab.check import reward_from_behaviour as _reward_from_behaviour
 from rlhf_lab.check import reward_modeling as _reward_modeling
 from rlhf_lab.check import soft_values as _soft_values
+from rlhf_lab.check import stale_answers as _stale_answers
 from rlhf_lab.check import token_mdp as _token_mdp
 from rlhf_lab.check import unpaired as _unpaired
+from rlhf_lab.check import verifiable as _verifiable
 from rlhf_lab.check.diagnosis import CASES, Exercise, Function, diagnose
 
 
@@ -835,6 +837,67 @@ def zoo_dpo_runs(function: Function) -> None:
     The names are those of the zoo, as the tables of the chapter have them.
     """
     _name_runs(_bug_zoo.DPO_RUNS, function)
+
+
+def prompt_weight(function: Function) -> None:
+    """Check f(p, k, c): what a prompt weighs if advantages are cut off at c from above, shape (P,).
+
+    `p` (P,) are chances to be right, `k` is the number of answers in a group. The advantage of an answer is its reward
+    less the mean of its group, and at most `c`.
+    """
+    _report(_verifiable.PROMPT_WEIGHT, function)
+
+
+def three_means(function: Function) -> None:
+    """Check f(each, mask, constant): losses of tokens as one number, by three means, shape (3,).
+
+    `each` (N, T) are losses, `mask` (N, T) is 0 behind the end of an answer. In this order: the mean over answers of
+    their means, the mean over all tokens, and the mean over answers of their sums, divided by `constant`.
+    """
+    _report(_verifiable.THREE_MEANS, function)
+
+
+def pass_estimate(function: Function) -> None:
+    """Check f(right, n, k): pass@k without bias, the mean over prompts, shape ().
+
+    `right` (P,) says how many of the `n` answers to each prompt are right, and `k` is at most `n`.
+    """
+    _report(_verifiable.PASS_ESTIMATE, function)
+
+
+def crossing(function: Function) -> None:
+    """Check f(before, after): the first k from which the student passes more often than the trained model, shape ().
+
+    `before` (P,) and `after` (P,) are the chances that an answer to each prompt is right. It is the smallest k, from 1
+    to 1000, at which pass@k of `before`, a mean over prompts, is above that of `after`; -1 if there is none.
+    """
+    _report(_verifiable.CROSSING, function)
+
+
+def effective_share(function: Function) -> None:
+    """Check f(log_pi, log_old): the effective share of weighted answers, (sum w)^2 / (N sum w^2), shape ().
+
+    `log_pi` (N,) are the log-probabilities of N answers now, `log_old` (N,) when they were written; w = pi / pi_old.
+    """
+    _report(_stale_answers.EFFECTIVE_SHARE, function)
+
+
+def pulls(function: Function) -> None:
+    """Check f(ratio, advantage, low, high): how hard the clipped loss pulls at each token, shape (N,).
+
+    `ratio` (N,) are w = pi / pi_old of N tokens and `advantage` (N,) their advantages; the bounds are 1 - `low` and 1 +
+    `high`. The pull is what stands before grad log pi in minus the gradient of the loss.
+    """
+    _report(_stale_answers.PULLS, function)
+
+
+def gspo_loss(function: Function) -> None:
+    """Check f(log_pi, log_old, advantage, mask, epsilon): the clipped loss of GSPO, the mean over answers, shape ().
+
+    `log_pi` and `log_old` (N, T) are log-probabilities of tokens, `mask` (N, T) is 0 behind the end, `advantage` (N,)
+    belongs to answers. Each answer has one ratio, the geometric mean of those of its tokens, clipped to 1 +- `epsilon`.
+    """
+    _report(_stale_answers.GSPO_LOSS, function)
 
 
 def zoo_ppo_runs(function: Function) -> None:

@@ -125,9 +125,9 @@ def _answer(exercise: Exercise, function: Function, case: Case, several: bool) -
     except Exception as error:
         raised = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         return f"{_with(exercise, case)} it raises {raised}"
-    for name, now, before in zip(_names(exercise), map(_parts, given), map(_parts, case), strict=True):
+    for index, (now, before) in enumerate(zip(map(_parts, given), map(_parts, case), strict=True)):
         if len(now) != len(before) or not all(map(np.array_equal, now, before)):
-            return f"It changes its input {name}: work on a copy."
+            return f"It changes its input {_names(exercise)[index]}: work on a copy."
     try:
         return None if answer is None else _arrays(list(answer) if several else [answer])
     except (TypeError, ValueError):
@@ -162,8 +162,9 @@ def _passes(exercise: Exercise, function: Function, case: Case) -> bool:
 def _where(exercise: Exercise, cases: list[Case], right: list[bool]) -> str:
     if not any(right):
         return ""
-    for words in exercise.traits(*cases[0]):
-        true = [bool(exercise.traits(*case)[words]) for case in cases]
+    traits = [exercise.traits(*case) for case in cases]
+    for words in traits[0]:
+        true = [bool(held[words]) for held in traits]
         if right == true or right == [not t for t in true]:
             return f"It is right {'only' if right == true else 'except'} where {words}. "
     return f"It is right in {sum(right)} of {len(right)} cases. "

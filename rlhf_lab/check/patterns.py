@@ -30,9 +30,12 @@ RELATIONS: dict[str, Callable[[Array], Array]] = {
 
 def close(a: Array, b: Array, rtol: float = 1e-8, atol: float = 1e-10) -> bool:
     """Return whether two arrays of the same shape agree: np.allclose, without what it costs to look at tiny arrays."""
+    equal = a == b
+    if equal.all():
+        return True
     with np.errstate(invalid="ignore"):
         near = np.abs(a - b) <= atol + rtol * np.abs(b)
-    return bool(((a == b) | (near & np.isfinite(b))).all())
+    return bool((equal | (near & np.isfinite(b))).all())
 
 
 def same(answer: list[Array], key: list[Array]) -> bool:

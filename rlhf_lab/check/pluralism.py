@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
+from scipy.optimize import brentq
 
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths
 from rlhf_lab.feedback import clusters
@@ -72,16 +73,12 @@ def _lead(log_pi_0: Array, rewards: Array, weight: float, beta: float) -> Array:
 
 
 def _weight(log_pi_0: Array, rewards: Array, beta: float) -> Array:
-    """Halve the interval of weights until both get the same, or one side of it is reached."""
-    low, high = 0.0, 1.0
-    if _lead(log_pi_0, rewards, low, beta) >= 0:
+    """Return the weight at which both get the same, or the side of the interval that is closest to it."""
+    if _lead(log_pi_0, rewards, 0.0, beta) >= 0:
         return np.array(0.0)
-    if _lead(log_pi_0, rewards, high, beta) <= 0:
+    if _lead(log_pi_0, rewards, 1.0, beta) <= 0:
         return np.array(1.0)
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _lead(log_pi_0, rewards, middle, beta) > 0 else (middle, high)
-    return np.array((low + high) / 2)
+    return np.array(brentq(lambda weight: _lead(log_pi_0, rewards, weight, beta), 0.0, 1.0, xtol=1e-15))
 
 
 def _worst_mistakes(log_pi_0: Array, rewards: Array, beta: float) -> dict[str, Any]:

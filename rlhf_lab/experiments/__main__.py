@@ -22,6 +22,7 @@ from rlhf_lab.experiments import (
     runner,
     segments,
     soft_values,
+    verifiable,
 )
 from rlhf_lab.experiments.bug_zoo import study as bug_zoo
 from rlhf_lab.experiments.dpo import fall, networks
@@ -46,6 +47,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     "pluralism": (pluralism.STUDY, 20, "when annotators can be sorted into groups, and whom that helps"),
     "objectives": (objectives.STUDY, 10, "soups of networks beside the Pareto front, and what a gate learns"),
     "frontier": (frontier.STUDY, 10, "what a nat buys: RLOO at four prices, RAFT and RRHF"),
+    "verifiable": (verifiable.STUDY, 10, "GRPO and its children on answers that are no longer fresh"),
     "bug_zoo": (bug_zoo.STUDY, 20, "what each bug of the zoo looks like in training, and what it does"),
 }
 DPO = {"online": dpo_online.STUDY, "prior": dpo_online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}

@@ -82,7 +82,7 @@ def rloo_advantages(f: Array) -> Array:
     Kool et al. 2019; Ahmadian et al. 2024. The others know nothing of y_i, so the estimate has no bias. Raises
     `ValueError` for groups of one.
     """
-    k = _group(f)
+    k = group_size(f)
     return k / (k - 1) * (f - np.mean(f, axis=-1, keepdims=True))
 
 
@@ -92,7 +92,7 @@ def grpo_advantages(f: Array, eps: float = 1e-4) -> Array:
     Shao et al. 2024. The deviation is that of a sample, with k - 1. In a group whose answers earn the same it is 0.
     Raises `ValueError` for groups of one.
     """
-    _group(f)
+    group_size(f)
     return standardised(f, np.mean(f, axis=-1, keepdims=True), np.std(f, axis=-1, ddof=1, keepdims=True), eps)
 
 
@@ -121,7 +121,8 @@ def noise_over_signal(estimates: Array) -> float:
     return float(variance / (np.sum(mean**2) - variance / n))
 
 
-def _group(f: Array) -> int:
+def group_size(f: Array) -> int:
+    """Return k of rewards in groups (..., G, k). Raises `ValueError` for groups of one."""
     if f.shape[-1] < 2:
         raise ValueError("a group needs at least 2 answers to each prompt: pass answers=2 or more")
     return int(f.shape[-1])

@@ -76,17 +76,28 @@ class Tabular:
     def start(self, params: Params, prompt: Array) -> tuple[Place, Array]:
         """Look the prompt up: return where the reader stands and the logits (..., N, V) of the first token."""
         rows = self.row(prompt)
-        return self._at(params, rows, 0, np.zeros_like(rows))
+        return self._at(params, (rows, 0, np.zeros_like(rows)))
 
     def step(self, params: Params, cache: Place, token: Array) -> tuple[Place, Array]:
         """Read one more token (..., N): return the new place and the logits (..., N, V) of the next."""
-        rows, length, prefix = cache
-        return self._at(params, rows, length + 1, prefix * self.words + np.minimum(token, self.words - 1))
+        return self._at(params, self.next_place(cache, token))
 
     def repeat(self, cache: Place, times: int) -> Place:
         """Return the places with each one `times` times in a row."""
         rows, length, prefix = cache
         return np.repeat(rows, times, axis=-1), length, np.repeat(prefix, times, axis=-1)
+
+    def next_place(self, cache: Place, token: Array) -> Place:
+        """Return where the reader stands after one more token (..., N)."""
+        rows, length, prefix = cache
+        return rows, length + 1, prefix * self.words + np.minimum(token, self.words - 1)
+
+    def state(self, cache: Place) -> Array:
+        """Return which of the K S states that is, (..., N). Raises `ValueError` behind the last token."""
+        rows, length, prefix = cache
+        if length >= self.horizon:
+            raise ValueError(f"the table holds answers of {self.horizon} tokens and has no row behind the last of them")
+        return rows * self.states + self._offset(length) + prefix
 
     def row(self, prompt: Array) -> Array:
         """Return which of the prompts (N, P) stands where in the table, (N,). Raises if one is not there."""
@@ -100,12 +111,9 @@ class Tabular:
             raise ValueError(f"prompt {unknown} is not in the table, which knows {len(known)} prompts")
         return match.argmax(-1)
 
-    def _at(self, params: Params, rows: Array, length: int, prefix: Array) -> tuple[Place, Array]:
-        if length >= self.horizon:
-            raise ValueError(f"the table holds answers of {self.horizon} tokens and has no row behind the last of them")
-        where = (rows * self.states + self._offset(length) + prefix)[..., None]
-        found = self.look_up(params["logits"], where)
-        return (rows, length, prefix), np.reshape(found, (*found.shape[:-2], self.vocab))
+    def _at(self, params: Params, cache: Place) -> tuple[Place, Array]:
+        found = self.look_up(params["logits"], self.state(cache)[..., None])
+        return cache, np.reshape(found, (*found.shape[:-2], self.vocab))
 
     def _offset(self, length: int) -> int:
         return sum(self.words**t for t in range(length))

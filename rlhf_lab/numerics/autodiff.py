@@ -173,7 +173,7 @@ def _from_planes(planes: Array, logits: Array) -> Array:
 
 def _log_softmax(logits: Array) -> Array:
     """Return `logits - log(sum(exp(logits)))` along the last axis, without overflow."""
-    wide = logits.shape[-1] >= WIDE
+    wide = logits.ndim == 1 or logits.shape[-1] >= WIDE
     axis, planes = (-1, logits) if wide else (0, _planes(logits))
     planes = np.array(planes, dtype=np.result_type(logits, np.float32), order="C")
     planes -= planes.max(axis=axis, keepdims=True)

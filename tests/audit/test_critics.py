@@ -7,6 +7,7 @@ import pytest
 from rlhf_lab import audit
 from rlhf_lab.audit import charges, critics, whitening
 from rlhf_lab.audit.zoo import ZOO, returns
+from rlhf_lab.audit.zoo import charges as zoo
 from rlhf_lab.methods import actor_critic
 
 AUDITS = ("value_loss", "whiten", "token_rewards")
@@ -53,6 +54,14 @@ def with_gradient(values, returns, mask):
     return 0.5 * anp.sum(((values - returns) * mask) ** 2) / anp.sum(mask)
 
 
+def of_tokens(values, returns, mask):
+    return (values - returns) ** 2 / 2
+
+
+def of_tokens_with_mask(values, returns, mask):
+    return mask * (values - returns) ** 2 / 2
+
+
 VALUE = {
     mse: "2 times the loss: a matter of the step size",
     cleanrl: "the mean over all tokens",
@@ -61,6 +70,8 @@ VALUE = {
     openrlhf: "no parameter for the clip range: 0.2, worked out from its values, is fixed inside it",
     huber: "the error is squared only where it is below 1 (Huber)",
     with_gradient: "the mean over all tokens",
+    of_tokens: "a loss for each token, not masked yet: do that where you average",
+    of_tokens_with_mask: "a loss for each token, 0 on padding",
     returns.clipped_value_loss: "the mean over all tokens",
     actor_critic.value_loss: "the sum over tokens, and the mean over answers",
     actor_critic.clipped_value_loss: "the sum over tokens, and the mean over answers",
@@ -73,6 +84,42 @@ def test_right_losses_of_critics_pass(function):
     assert report.ok, str(report)
     assert VALUE[function] in report.conventions
     assert set(report.identities.values()) == {"holds"}
+
+
+def test_half_of_the_square_is_the_loss_and_the_square_twice_that():
+    assert "2 times the loss: a matter of the step size" in audit.value_loss(sb3).conventions
+    assert "2 times the loss: a matter of the step size" in audit.value_loss(openrlhf).conventions
+
+
+def test_a_clip_holds_in_a_loss_that_is_wrong_elsewhere_and_of_another_size():
+    def with_more_answers(values, old_values, returns_, mask, clip_range):
+        return 2 * returns.clipped_value_loss(values, old_values, returns_, mask, clip_range) + len(values) - 1
+
+    report = audit.value_loss(with_more_answers)
+    assert report.verdict == "wrong"
+    assert report.identities["the larger of the two errors"] == "holds"
+    assert report.identities["a batch is made of its answers"].startswith("BROKEN")
+
+
+@pytest.mark.parametrize("clip", [0.05, 0.35, 2.0])
+def test_a_clip_range_inside_is_worked_out(clip):
+    report = audit.value_loss(lambda values, old_values, returns_, mask: returns.clipped_value_loss(
+        values, old_values, returns_, mask, clip))  # fmt: skip
+    told = f"no parameter for the clip range: {clip:.4g}, worked out from its values, is fixed inside it"
+    assert report.ok
+    assert set(report.conventions) >= {told, "the mean over all tokens"}
+
+
+def test_a_loss_that_costs_nothing_has_no_clip_range():
+    report = audit.value_loss(lambda values, old_values, returns, mask: 0.0 * values.sum())
+    assert not report.ok
+    assert not any("clip range" in told for told in report.conventions)
+
+
+def test_charges_of_padding_are_no_score_behind_the_end():
+    report = audit.token_rewards(zoo.kl_of_padding)
+    assert report.identities["no score behind the end"] == "holds"
+    assert report.identities["score and charge of every token"].startswith("BROKEN")
 
 
 def test_a_clip_range_may_be_told():
@@ -152,6 +199,52 @@ def with_padding(x, mask):
     return all_numbers(x) * mask
 
 
+def own(ddof, eps, change):
+    """A change of what is whitened, with another way to count and another small number."""
+
+    def whitened(x, mask):
+        seen = x[mask > 0]
+        return change(x, seen.mean(), seen.std(ddof=ddof), eps) * mask
+
+    return whitened
+
+
+WAYS = [(0, 1e-6), (1, 1e-8), (1, 1e-4), (1, 0.0)]
+CHANGES = {
+    "whitened by the variance": lambda x, mean, std, eps: (x - mean) / (std**2 + eps),
+    "mean left in": lambda x, mean, std, eps: x / (std + eps),
+    "multiplied by the deviation": lambda x, mean, std, eps: (x - mean) * (std + eps),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize(("ddof", "eps"), WAYS)
+def test_bugs_of_whitening_have_names_whatever_the_count_and_the_small_number(name, ddof, eps):
+    assert audit.whiten(own(ddof, eps, CHANGES[name])).verdict == name
+
+
+@pytest.mark.parametrize(("ddof", "eps"), WAYS[:3])  # an answer of one token has no deviation
+def test_whitening_over_one_axis_has_a_name_whatever_the_count(ddof, eps):
+    def over(axis):
+        def whitened(x, mask):
+            count = mask.sum(axis, keepdims=True)
+            mean = (x * mask).sum(axis, keepdims=True) / np.maximum(count, 1)
+            variance = ((x - mean) ** 2 * mask).sum(axis, keepdims=True) / np.maximum(count - ddof, 1)
+            return (x - mean) / (np.sqrt(variance) + eps) * mask
+
+        return whitened
+
+    assert audit.whiten(over(1)).verdict == "whitened in a batch of one"
+    assert audit.whiten(over(0)).verdict == "whitened place by place"
+
+
+def test_every_value_against_every_return_has_a_name_where_both_are_flat():
+    def flat(values, returns):
+        return np.square(values.reshape(-1, 1) - returns.reshape(-1)).mean()
+
+    assert audit.value_loss(flat).verdict == "every return for every value"
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
     [
@@ -204,11 +297,11 @@ def by_loop(scores, pi_logprobs, ref_logprobs, attention_mask, kl_ctl):
 
 
 def single_precision(score, logp, logp_ref, mask, beta):
-    return returns.token_rewards(score, logp, logp_ref, mask, beta).astype(np.float32)
+    return zoo.token_rewards(score, logp, logp_ref, mask, beta).astype(np.float32)
 
 
 PAID = (
-    returns.token_rewards,
+    zoo.token_rewards,
     actor_critic.kl_rewards,
     place_by_index,
     one_answer,
@@ -251,8 +344,10 @@ def test_rewards_that_are_wrong_in_another_way(function, name):
     assert audit.token_rewards(function).verdict == name
 
 
-def test_a_weight_may_be_told():
-    assert audit.token_rewards(fixed, beta=0.05)
+def test_a_weight_inside_is_worked_out_or_told():
+    told = "no parameter for the KL weight: 0.05, worked out from its values, is fixed inside it"
+    assert told in audit.token_rewards(fixed).conventions
+    assert audit.token_rewards(fixed, beta=0.05).conventions == ()
     assert not audit.token_rewards(fixed, beta=0.1)
 
 

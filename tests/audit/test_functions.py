@@ -11,7 +11,8 @@ import pytest
 
 from rlhf_lab.audit import binding
 from rlhf_lab.audit.binding import Input, Misbehaved, Trouble, bound, meant
-from rlhf_lab.audit.functions import Layout, Subject, told
+from rlhf_lab.audit.functions import Layout, Subject
+from rlhf_lab.audit.words import told
 
 INPUTS = (
     Input("left", "l|first"),

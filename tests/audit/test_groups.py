@@ -142,6 +142,12 @@ def other_wrong_cut(rewards, num_generations):
     return (centred(rows) / (rows.std(1, keepdims=True) + 1e-6)).ravel()
 
 
+def tiled(rewards, num_generations):
+    rows = rewards.reshape(-1, num_generations)
+    mean, std = np.tile(rows.mean(1), num_generations), np.tile(rows.std(1, ddof=1), num_generations)
+    return (rewards - mean) / (std + 1e-4)
+
+
 def rloo_with_itself(rewards, k):
     return centred(rewards.reshape(-1, k)).ravel()
 
@@ -158,6 +164,7 @@ def turned(rewards):
         (batch_deviation, "deviation of the batch"),
         (wrong_cut, "groups cut the wrong way"),
         (other_wrong_cut, "groups cut the wrong way"),
+        (tiled, "means of groups tiled"),
         (rloo_with_itself, "own sample in the baseline"),
         (turned, "group advantage turned round"),
     ],

@@ -7,13 +7,12 @@ from autograd import grad
 from autograd.tracer import getval
 
 from rlhf_lab import audit
-from rlhf_lab.audit import kl
+from rlhf_lab.audit import divergences, kl
 from rlhf_lab.audit.zoo import ZOO
-from rlhf_lab.audit.zoo import kl as more
-from rlhf_lab.audit.zoo import policies as zoo
+from rlhf_lab.audit.zoo import kl as zoo
 from rlhf_lab.methods import policy_gradient
 
-USES = {zoo.k3: "number", zoo.k2: "loss", more.k1: "reward"}
+USES = {zoo.k3: "number", zoo.k2: "loss", zoo.k1: "reward"}
 BUGS = [bug for bug in ZOO if bug.audit == "kl_estimate"]
 
 
@@ -94,26 +93,26 @@ def test_its_key_is_the_gradient_of_the_package(estimator, in_reward):
     """Samples of pi, each as often as pi says: the surrogate's gradient passes where the audit says so."""
     verdict = audit.kl_estimate(lambda lp, ref: estimator(lp - ref), use="reward" if in_reward else "loss").ok
     right = []
-    for chances in kl.TENTHS:
-        case, which = kl.enumerated(*chances)
+    for chances in divergences.TENTHS:
+        case, which = divergences.enumerated(*chances)
         slope = grad(policy_gradient.surrogate, 1)(estimator, case["log_pi"], case["log_ref"], in_reward=in_reward)
         pi = onp.array(chances[0]) / 10
         logits = onp.bincount(which, slope) - pi * slope.sum()
-        right.append(onp.allclose(logits, kl.divergence(case, which)[1]))
+        right.append(onp.allclose(logits, divergences.divergence(case, which)[1]))
     assert all(right) == verdict
     assert verdict == (estimator is (policy_gradient.k1 if in_reward else policy_gradient.k2))
 
 
-@pytest.mark.parametrize("chances", kl.TENTHS)
+@pytest.mark.parametrize("chances", divergences.TENTHS)
 def test_the_divergence_is_the_sum_of_the_book(chances):
-    case, which = kl.enumerated(*chances)
+    case, which = divergences.enumerated(*chances)
     pi, ref = (onp.array(each) / 10 for each in chances)
 
     def of(logits):
         log_pi = logits - np.log(np.sum(np.exp(logits)))
         return np.sum(np.exp(log_pi) * (log_pi - np.log(ref)))
 
-    value, slope = kl.divergence(case, which)
+    value, slope = divergences.divergence(case, which)
     assert value == pytest.approx(of(onp.log(pi)))
     assert slope == pytest.approx(grad(of)(onp.log(pi)))
 

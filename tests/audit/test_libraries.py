@@ -27,12 +27,15 @@ def test_numpy_makes_reads_and_differentiates():
     assert NUMPY.numbers([1, 2]).tolist() == [1, 2]
     assert NUMPY.stack([1.0, 2.0]).tolist() == [1.0, 2.0]
     left, right = np.array([1.0, 2.0]), np.array([3.0, 5.0])
-    slopes = NUMPY.gradient(lambda a, b: anp.sum(a**2 * b), [left, right])
+    slopes = NUMPY.gradient(lambda a, b: anp.sum(a**2 * b), (0, 1))([left, right])
     np.testing.assert_allclose(slopes, [2 * left * right, left**2])
+    (slope,) = NUMPY.gradient(lambda a, b: anp.sum(a**2 * b), (1,))([left, right])
+    np.testing.assert_allclose(slope, left**2)
+    assert NUMPY.compiled is None
 
 
 def test_a_list_of_numbers_keeps_its_gradient():
-    (slope,) = NUMPY.gradient(lambda x: NUMPY.stack([x[0] ** 2, 3 * x[1]]), [np.array([2.0, 5.0])])
+    (slope,) = NUMPY.gradient(lambda x: NUMPY.stack([x[0] ** 2, 3 * x[1]]), (0,))([np.array([2.0, 5.0])])
     np.testing.assert_allclose(slope, [4.0, 3.0])
 
 

@@ -99,7 +99,29 @@ def test_what_cannot_be_audited_is_1_and_told_in_words(folder, capsys, where, to
     assert out.startswith(f"dpo_loss({where}): not audited\n  {told}")
     assert "Traceback" not in out + err
     assert main(["dpo_loss", where, "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["told"].startswith(told)
+    report = json.loads(capsys.readouterr().out)
+    assert report["told"].startswith(told)
+    assert report["ok"] is False
+
+
+def test_an_option_of_words_is_read_as_words(folder, capsys):
+    grpo = "from rlhf_lab.audit.zoo.grpo import grpo_loss"
+    (folder / "group.py").write_text(grpo)
+    assert main(["grpo_loss", "group.py:grpo_loss", "--aggregation", "sequence"]) == 0
+    assert main(["grpo_loss", "group.py:grpo_loss", "--aggregation", "token"]) == 1
+    assert "another aggregation" in capsys.readouterr().out
+
+
+def test_the_last_colon_parts_file_and_function(folder):
+    (folder / "c:").mkdir()
+    (folder / "c:" / "losses.py").write_text("def right():\n    return 4")
+    assert imported("c:/losses.py:right")() == 4
+
+
+def test_functions_that_a_module_has_are_named_eight_at_most_and_none_of_its_own(folder):
+    (folder / "many.py").write_text("def _own(): ...\n" + "".join(f"def f{k}(): ...\n" for k in range(10)))
+    with pytest.raises(Trouble, match=r"it has f0, f1, f2, f3, f4, f5, f6, f7$"):
+        imported("many.py:f10")
 
 
 def test_an_interrupt_is_no_trouble_of_a_module(folder):
@@ -127,8 +149,9 @@ def test_audits_are_listed_with_a_line_each(capsys):
     told = capsys.readouterr().out
     assert "The exit code is 0 if nothing is, else 1." in told
     assert all(f"\n    {name}" in told for name in audit.AUDITS)
-    with pytest.raises(SystemExit, match=r"^2$"):
-        main(["no_loss", "losses:right"])
+    for nothing in ([], ["no_loss", "losses:right"]):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main(nothing)
 
 
 def test_it_is_a_command_of_the_package(folder):

@@ -6,8 +6,9 @@ import pytest
 from autograd.tracer import getval
 
 from rlhf_lab import audit
-from rlhf_lab.audit import grpo, policies
+from rlhf_lab.audit import grpo, ppo
 from rlhf_lab.audit.zoo import ZOO
+from rlhf_lab.audit.zoo import grpo as zoo_grpo
 from rlhf_lab.audit.zoo import policies as zoo
 
 PPO = [bug for bug in ZOO if bug.audit == "ppo_loss" and bug.name != "sign turned"]
@@ -190,7 +191,7 @@ RIGHT_GRPO = {
     "fresh": (fresh, "takes no old log-probabilities"),
     "without KL": (without_kl, "takes no reference: no KL term in this loss"),
     "GSPO": (gspo, "a geometric mean (GSPO)"),
-    "fixed": (lambda lp, old, ref, a, m: zoo.grpo_loss(lp, old, ref, a, m, 0.2, 0.04), "KL weight: 0.04"),
+    "fixed": (lambda lp, old, ref, a, m: zoo_grpo.grpo_loss(lp, old, ref, a, m, 0.2, 0.04), "KL weight: 0.04"),
 }
 
 
@@ -210,7 +211,7 @@ def test_an_aggregation_can_be_asked_for(add, wanted):
     assert report.ok == (add.__name__ == wanted)
     assert report.verdict == ("right" if report.ok else "another aggregation")
     with pytest.raises(ValueError, match="aggregation is one of token, sequence, constant; got 'mean'"):
-        audit.grpo_loss(zoo.grpo_loss, aggregation="mean")
+        audit.grpo_loss(zoo_grpo.grpo_loss, aggregation="mean")
 
 
 @pytest.mark.parametrize("bug", [b for b in PPO if b.name not in ("mask ignored", "clipped after the mean")])
@@ -227,11 +228,11 @@ def test_every_identity_is_broken_by_something():
     strange = [lambda p, o, a, m, e: zoo.ppo_loss(p, o, a, m, e) ** 2, lambda p, o, a, m, e: anp.sum((p - o) * a * m)]
     seen = [audit.ppo_loss(f).identities for f in [bug.function for bug in PPO] + strange]
     broken = {name for states in seen for name, state in states.items() if state != "holds"}
-    assert broken == {identity.name for identity in policies.PPO.identities}
-    strange = [lambda p, o, r, a, m, e, b: zoo.grpo_loss(p, o, r, a, m, e, b) ** 2]
+    assert broken == {identity.name for identity in ppo.PPO.identities}
+    strange = [lambda p, o, r, a, m, e, b: zoo_grpo.grpo_loss(p, o, r, a, m, e, b) ** 2]
     names = ("KL maximised", "padding in the loss", "max in place of min", "ratio of rounded numbers")
     composed = [bug.function for bug in grpo.GRPO.known() if bug.name in (*names, "advantage one token late")]
-    composed.append(lambda p, o, r, a, m, e, b: zoo.grpo_loss(p, o, r, a[..., ::-1], m, e, b))
+    composed.append(lambda p, o, r, a, m, e, b: zoo_grpo.grpo_loss(p, o, r, a[..., ::-1], m, e, b))
     seen = [audit.grpo_loss(f).identities for f in composed + strange]
     broken = {name for states in seen for name, state in states.items() if state != "holds"}
     assert broken == {identity.name for identity in grpo.GRPO.identities}

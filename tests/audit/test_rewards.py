@@ -43,6 +43,9 @@ def optional_margin(chosen_rewards, rejected_rewards, margin=None):
         (lambda chosen, rejected: -0.9 * log_expit(chosen - rejected) - 0.1 * log_expit(rejected - chosen), [
             "label smoothing of 0.1"
         ]),
+        (lambda chosen, rejected: -1.4 * log_expit(chosen - rejected) - 0.6 * log_expit(rejected - chosen), [
+            "label smoothing of 0.3", "2 times the loss: a matter of the step size"
+        ]),
         (lambda chosen, rejected: np.mean(-log_expit(chosen - rejected) + 0.01 * (chosen + rejected) ** 2), [
             "0.01 times the squared sum of the rewards keeps them centred"
         ]),
@@ -62,10 +65,40 @@ def test_a_bug_that_nobody_knows_is_told_by_what_breaks():
     assert report.identities["a batch is made of its comparisons"] == "holds"
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda chosen, rejected: np.maximum(0, rejected - chosen) ** 2,
+        lambda chosen, rejected: np.maximum(0, rejected - chosen) ** 2 - 1,
+        lambda chosen, rejected: -0.4 * log_expit(chosen - rejected) - 0.6 * log_expit(rejected - chosen),
+    ],
+)
+def test_what_costs_nothing_at_a_tie_or_trusts_the_wrong_label_has_no_margin_and_no_smoothing(wrong):
+    report = audit.reward_model_loss(wrong)
+    assert (report.ok, report.verdict) == (False, "wrong")
+    assert not any("margin" in told or "smoothing" in told for told in report.conventions)
+
+
+def test_a_margin_and_a_unit_are_the_only_conventions_of_a_loss_that_has_these():
+    report = audit.reward_model_loss(lambda r_w, r_l: np.logaddexp(0, 1 - 2 * (r_w - r_l)))
+    assert set(report.conventions) == {
+        "rewards are multiplied by 2, which only changes their unit; a margin of 1 is asked for",
+        "a loss for each comparison",
+        "not written for automatic differentiation: only its numbers are judged",
+    }
+
+
+def test_a_loss_that_is_not_finite_is_told():
+    report = audit.reward_model_loss(lambda chosen, rejected: np.log(chosen) - rejected)
+    assert (report.ok, report.verdict) == (False, "not finite")
+    assert report.told == "It returns NaN or infinity for inputs that have a finite answer."
+
+
 @pytest.mark.parametrize("far", [3.0, 5.0, 7.0])
-def test_a_difference_that_is_cut_off_is_wrong(far):
+def test_a_difference_that_is_cut_off_has_a_name(far):
     def cut(chosen, rejected):
         return np.logaddexp(0, -np.clip(chosen - rejected, -far, far)).mean()
 
     report = audit.reward_model_loss(cut)
-    assert (report.ok, report.verdict) == (False, "wrong")
+    assert (report.ok, report.verdict) == (False, "difference clipped")
+    assert report.identities["far differences still count"].startswith("BROKEN: with chosen_rewards = [-45.]")

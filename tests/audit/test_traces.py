@@ -153,6 +153,42 @@ def test_bugs_at_the_ends_of_episodes(change, name):
     assert audit.gae(wrong).verdict == name
 
 
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (lambda r, v, after, g: r + after - v, "next value not discounted"),
+        (lambda r, v, after, g: r + g * (after - v), "both values discounted"),
+        (lambda r, v, after, g: r - g * after - v, "next value subtracted"),
+        (lambda r, v, after, g: r + g * after + v, "value added"),
+        (lambda r, v, after, g: r - g * after + v, "values the wrong way round"),
+        (lambda r, v, after, g: r + g * after, "value not subtracted"),
+        (lambda r, v, after, g: r - v, "next value missing"),
+    ],
+)
+@pytest.mark.parametrize("cut", [True, False])
+def test_bugs_of_td_errors_have_names_where_trajectories_hold_episodes(error, name, cut):
+    def wrong(rewards, values, dones, last_value, gamma, lam):
+        advantages, last = np.zeros(len(rewards)), 0.0
+        for t in reversed(range(len(rewards))):
+            after = last_value if t == len(rewards) - 1 else values[t + 1]
+            last = error(rewards[t], values[t], after * (1 - dones[t]), gamma) + gamma * lam * (1 - dones[t]) * last
+            advantages[t] = last
+        return advantages
+
+    def without_ends(rewards, values, last_value, gamma, lam):
+        return wrong(rewards, values, 0 * rewards, last_value, gamma, lam)
+
+    assert audit.gae(wrong if cut else without_ends).verdict == name
+
+
+@pytest.mark.parametrize(("change", "verdict"), [(np.negative, "minus the right numbers"), (np.abs, "sign lost")])
+def test_signs_that_are_turned_or_lost_where_trajectories_hold_episodes(change, verdict):
+    found = audit.gae(lambda rewards, values, dones, last_value, gamma, lam: change(with_dones(
+        rewards, values, dones, last_value, gamma, lam
+    )))  # fmt: skip
+    assert found.verdict == verdict
+
+
 def test_bugs_in_other_layouts():
     def forward(rewards, values, dones, next_value, next_done, gamma, gae_lambda):
         found, last = np.zeros_like(rewards), 0

@@ -84,6 +84,8 @@ def test_the_loss_of_the_exercise_has_beta_twice():
         (lambda loss: loss(1.0), "It raises TypeError: "),
         (lambda loss: np.array([stepped()(loss)]), "It returns ndarray, not True or False: bool(...) makes one of"),
         (lambda loss: float(stepped()(loss)), "It returns float, not True or False: bool(...) makes one of a single"),
+        (lambda loss: loss(*np.full((4, 1), -2.0), 3.0) if stepped()(loss) else 1.0, "It returns ndarray, not True or"),
+        (lambda loss: 1.0 if stepped()(loss) else False, "It returns float, not True or False: bool(...) makes one of"),
         (lambda loss: stepped()(loss) or None, "It returns NoneType, not True or False: bool(...) makes one of a"),
         (lambda loss: True, "It returns True for every loss, right or wrong."),
         (lambda loss: False, "It returns False for every loss, right or wrong."),
@@ -113,6 +115,30 @@ def test_each_loss_alone_is_told_if_it_is_judged_wrongly(loss):
     value = loss(*point)
     wrong = lambda given: stepped()(given) ^ bool(np.array_equal(given(*point), value))  # noqa: E731
     assert bug_hunt.first_step(wrong) == f"It returns {sentence}"
+
+
+def test_the_loss_of_each_answer_by_itself_begins_at_2_log_2_and_has_the_right_gradient():
+    begins = "True for a loss that begins at 2 log 2, with the right gradient. Look at the loss, too."
+    loss, beta, step = bug_hunt.LOSSES[begins], 0.3, 1e-6
+    chosen, rejected = np.array([-3.0, -1.0]), np.array([-2.0, -4.0])
+    assert loss(chosen, rejected, chosen, rejected, beta) == pytest.approx(2 * math.log(2))
+    for place, slope in ((0, -beta / 2), (1, beta / 2)):
+        moved = [chosen, rejected]
+        moved[place] = moved[place] + step
+        found = (loss(*moved, chosen, rejected, beta) - 2 * math.log(2)) / step
+        assert found == pytest.approx(slope, abs=1e-5)
+
+
+def test_a_text_with_padding_and_an_answer_that_is_shorter_are_no_special_cases():
+    log_pi, tokens, full = np.zeros((1, 2, 2)), np.zeros((1, 3), dtype=int), np.array([[0.0, 1.0, 1.0]])
+    padded = np.array([[0.0, 1.0, 0.0]])
+    traits = bug_hunt.MENDED_MASK.traits
+    assert traits(log_pi, tokens, full) == {"no text has padding": True}
+    assert traits(log_pi, tokens, padded) == {"no text has padding": False}
+    assert traits(log_pi, tokens, np.array([[1.0, 0.0, 1.0]])) == {"no text has padding": True}
+    traits = bug_hunt.MENDED_SWEEP.traits
+    assert traits(full, full, np.ones((1, 3)), 1.0, 1.0) == {"all answers are equally long": True}
+    assert traits(full, full, padded[:, 1:], 1.0, 1.0) == {"all answers are equally long": False}
 
 
 def test_cases_of_mended_functions_come_in_all_sizes_too():

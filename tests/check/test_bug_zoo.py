@@ -117,7 +117,8 @@ def test_a_function_that_raises_is_told(capsys):
     message = "It raises KeyError: 'x'. It is called without arguments."
     assert told("zoo_dpo_runs", lambda: {}["x"], capsys) == f"zoo_dpo_runs: not yet. {message}"
     assert "raises StopIteration. It is called" in told("zoo_dpo_runs", lambda: next(iter([])), capsys)
-    assert "\n" not in told("zoo_dpo_runs", two_lines, capsys)
+    message = "zoo_dpo_runs: not yet. It raises ValueError: one. It is called without arguments."
+    assert told("zoo_dpo_runs", two_lines, capsys) == message
 
 
 def test_the_clues_of_dpo_are_true():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from answers_pretraining import kl
 from answers_token_mdp import length, log_prob, masked
-from exercises import EXERCISES, SOLUTIONS, WRONG
+from exercises import EXERCISES, SOLUTIONS, WRONG, remembering
 
 from rlhf_lab import check
 from rlhf_lab.check import diagnosis, pretraining, token_mdp
@@ -25,8 +25,13 @@ every_mistake = pytest.mark.parametrize(("name", "k"), [(name, k) for name in WR
 
 
 @cache
+def remembered(name):
+    return remembering(EXERCISES[name])
+
+
+@cache
 def drawn(name):
-    exercise = EXERCISES[name]
+    exercise = remembered(name)
     cases = diagnosis.draw_cases(exercise)
     return exercise, cases, [exercise.mistakes(*case) for case in cases]
 
@@ -57,7 +62,7 @@ def test_the_starter_is_not_yet_right(name, capsys):
 @every_mistake
 def test_a_typical_mistake_is_named(name, k):
     wrong, sentence = WRONG[name][k]
-    assert diagnosis.diagnose(EXERCISES[name], wrong).startswith(sentence)
+    assert diagnosis.diagnose(remembered(name), wrong).startswith(sentence)
 
 
 @every_exercise

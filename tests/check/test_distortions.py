@@ -2,12 +2,11 @@
 
 import ast
 import re
-from functools import wraps
 
 import numpy as np
 import pytest
 from autograd.tracer import new_box
-from exercises import EXERCISES
+from exercises import EXERCISES, remembering
 
 from rlhf_lab.check import diagnosis, patterns
 
@@ -123,24 +122,6 @@ FUNCTIONS = {
 }
 
 
-def token(case):
-    parts = (part for value in case for part in diagnosis._parts(value))
-    return tuple(part.tobytes() + bytes(part.shape) if isinstance(part, np.ndarray) else part for part in parts)
-
-
-def memoised(function):
-    found = {}
-
-    @wraps(function)
-    def again(*case):
-        known = token(case)
-        if known not in found:
-            found[known] = function(*case)
-        return found[known]
-
-    return again
-
-
 def distorted(key, change):
     def function(*case):
         result = key(*case)
@@ -191,8 +172,7 @@ def is_true(message, exercise, function):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_checker_refuses_what_is_distorted_and_says_what_is_so(name, monkeypatch):
     monkeypatch.setattr(diagnosis, "CASES", CASES)
-    plain = EXERCISES[name]
-    exercise = plain._replace(key=memoised(plain.key), mistakes=memoised(plain.mistakes))
+    exercise = remembering(EXERCISES[name])
     cases = diagnosis.draw_cases(exercise)
     own = tuple(exercise.mistakes(*cases[0]))
     with np.errstate(all="ignore"):

@@ -16,6 +16,7 @@ from rlhf_lab.worlds.phrase_world import EOS, PROMPTS
 
 EVERY = [(loop, name) for loop in study.LOOPS for name in study.runs(loop)]
 SHORT = (1, 2)
+KEPT = experiments.stored("bug zoo")
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def short(monkeypatch):
 
 
 @pytest.mark.parametrize(("loop", "name"), EVERY)
-def test_each_run_takes_the_function_of_its_bug_and_is_finite(loop, name, short):
+def test_each_run_takes_the_function_of_its_bug(loop, name):
     run = study.runs(loop)[name]
     if name != study.HEALTHY:
         assert study.BUGS[name].function in run.keywords.values()
@@ -34,16 +35,22 @@ def test_each_run_takes_the_function_of_its_bug_and_is_finite(loop, name, short)
         given = inspect.signature(right).parameters[part].default
         bug = study.BUGS[name]
         assert given is bug.right or (given, bug.right) == (tokens.log_probs, tokens.answer_log_probs)
-    found = run((0, 1))
-    assert {value.shape for value in found.values()} == {(2, 2)}
-    assert all(np.isfinite(value).all() for value in found.values())
+
+
+@pytest.mark.parametrize(("loop", "name"), EVERY)
+def test_the_beginning_of_a_stored_run_comes_out_again(loop, name, short):
+    found, kept = study.rounded(study.runs(loop)[name](tuple(range(10)))), KEPT[loop][name]
+    assert found.keys() == kept.keys()
+    for curve, value in found.items():
+        assert value == pytest.approx(kept[curve][:10, :2], rel=2e-3, abs=1e-6), curve
+        assert np.isfinite(value).all()
 
 
 def test_most_of_the_zoo_is_trained_and_from_every_file_of_it():
     trained = {name for _, name in EVERY} - {study.HEALTHY}
     assert len(trained) >= 28
     assert {study.BUGS[name].function.__module__.rpartition(".")[2] for name in trained} == {
-        "pairs", "tokens", "policies", "returns", "loops",
+        "pairs", "tokens", "policies", "grpo", "charges", "returns", "kl", "loops",
     }  # fmt: skip
 
 
@@ -127,12 +134,55 @@ def test_four_digits_are_kept():
     assert study.rounded({"a": np.array([[1.23456, -0.00012345678]])})["a"].tolist() == [[1.235, -0.0001235]]
 
 
+def test_the_study_is_every_run_of_every_loop_with_four_digits(short, monkeypatch):
+    monkeypatch.setattr(study, "LOOPS", {loop: study.LOOPS[loop] for loop in ("DAgger", "DRIL")})
+    found = study.study([0, 1])
+    assert {loop: list(runs) for loop, runs in found.items()} == {
+        "DAgger": ["healthy", "labels of the student"],
+        "DRIL": ["healthy", "disagreement rewarded", "variance over actions"],
+    }
+    for loop, runs in found.items():
+        for name, run in runs.items():
+            for curve, value in run.items():
+                kept = KEPT[loop][name][curve][:2, :2]
+                assert value == pytest.approx(kept, rel=2e-3, abs=1e-6), (loop, name, curve)
+
+
+def test_standard_errors_are_those_of_pairs_and_their_number_is_asked_for():
+    """Differences 0, 1, 2 and 3 have the mean 1.5 and the deviation sqrt(5 / 3), so the mean is 2.32 errors from 0."""
+    broken = np.repeat(np.arange(4.0)[:, None], len(world.POINTS), axis=1)
+    healthy, ratio = 0 * broken, 1.5 / (5 / 3 / 4) ** 0.5
+    for errors, seen in ((ratio - 0.01, 1.0), (ratio + 0.01, np.inf)):
+        assert study.strays(broken, healthy, errors).all() == (seen == 1)
+        assert study.first(broken, healthy, errors) == seen
+        run = {"loss": broken, "gap": broken}
+        assert study.hides(run, dict.fromkeys(run, healthy), errors) == ("loss", seen, seen)
+    for scale, seen in ((3.1, 1.0), (2.9, np.inf)):
+        far = broken - 1.5 + scale * 1.5 / ratio
+        run = {"loss": far, "gap": far}
+        assert study.first(far, healthy) == seen
+        assert study.hides(run, dict.fromkeys(run, healthy)) == ("loss", seen, seen)
+        assert study.strays(far, healthy).all() == (seen == 1)
+
+
+@pytest.mark.parametrize("loop", study.LOOPS)
+def test_one_seed_and_one_point_are_enough(loop, monkeypatch):
+    for module in (world, experts):
+        monkeypatch.setattr(module, "POINTS", (1,))
+    found = study.runs(loop)[study.HEALTHY]((0,))
+    assert {value.shape for value in found.values()} == {(1, 1)}
+
+
+def test_rounds_that_are_looked_at_are_counted_from_one():
+    record = world.at((1, 3), lambda params: {"seen": params})
+    assert [record(params) for params in "abc"] == [{"seen": "a"}, {}, {"seen": "c"}]
+
+
 def test_a_stored_run_comes_out_again():
-    kept = experiments.stored("bug zoo")
-    assert {(loop, name) for loop, runs in kept.items() for name in runs} == set(EVERY)
-    assert {value.shape for runs in kept.values() for run in runs.values() for value in run.values()} == {
+    assert {(loop, name) for loop, runs in KEPT.items() for name in runs} == set(EVERY)
+    assert {value.shape for runs in KEPT.values() for run in runs.values() for value in run.values()} == {
         (20, len(world.POINTS))
     }
     again = study.rounded(study.runs("SFT")["healthy"](tuple(range(10))))
     for name, value in again.items():
-        assert value == pytest.approx(kept["SFT"]["healthy"][name][:10], rel=2e-3, abs=1e-6), name
+        assert value == pytest.approx(KEPT["SFT"]["healthy"][name][:10], rel=2e-3, abs=1e-6), name

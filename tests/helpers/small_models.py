@@ -4,6 +4,7 @@ import numpy as np
 
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.models.tabular import Tabular
+from rlhf_lab.models.tied import Tied
 from rlhf_lab.worlds.token_process import TokenProcess
 
 PROMPTS = np.array([[0, 1], [1, 1], [2, 0]])
@@ -13,6 +14,13 @@ HORIZON = 3
 def tabular(eos):
     model = Tabular(4, HORIZON, tuple(map(tuple, PROMPTS.tolist())), eos)
     return model, {"logits": np.random.default_rng(0).normal(size=(3, model.states, 4))}
+
+
+def tied(eos):
+    table, _ = tabular(eos)
+    rng = np.random.default_rng(4)
+    model = Tied(table, rng.integers([0, 5], [5, 9], size=(3 * table.states, 2)))  # one of 5 rows and one of 4
+    return model, {"rows": rng.normal(size=(9, 4)) / 2**0.5}
 
 
 def recurrent(eos):
@@ -29,6 +37,8 @@ def process():
 MODELS = {
     "tabular": tabular(3),
     "tabular, no eos": tabular(None),
+    "tied": tied(3),
+    "tied, no eos": tied(None),
     "recurrent": recurrent(3),
     "recurrent, no eos": recurrent(None),
     "token process": process(),

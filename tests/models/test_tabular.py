@@ -8,7 +8,7 @@ from rlhf_lab.models import lm
 from rlhf_lab.models.tabular import Tabular
 
 
-@pytest.mark.parametrize("name", ["recurrent", "recurrent, no eos"])
+@pytest.mark.parametrize("name", ["recurrent", "recurrent, no eos", "tied", "tied, no eos"])
 def test_a_table_holds_any_other_model_exactly(name):
     model, params = MODELS[name]
     table = Tabular(4, HORIZON, tuple(map(tuple, PROMPTS.tolist())), model.eos)

@@ -1,4 +1,4 @@
-"""The functions of TRL and Stable-Baselines3 pass their audits, and where they deviate it is named as what it is.
+"""The losses of TRL's trainers of policies pass their audits, and where they deviate it is named as what it is.
 
 The trainers' own methods compute the losses; a stand-in for the model hands them the log-probabilities.
 """
@@ -6,11 +6,8 @@ The trainers' own methods compute the losses; a stand-in for the model hands the
 from collections import defaultdict
 from types import SimpleNamespace
 
-import gymnasium
-import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.buffers import RolloutBuffer
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_trainer import RLOOTrainer
 
@@ -93,28 +90,3 @@ def test_the_loss_of_rloo_is_that_of_ppo_for_whole_answers():
 
     report = audit.ppo_loss(loss)
     assert report.ok, str(report)
-
-
-def test_advantages_of_rollouts_of_stable_baselines3():
-    def gae(rewards, values, episode_starts, last_values, next_dones, gamma, lam):
-        one = gymnasium.spaces.Discrete(2)
-        steps, rows = rewards.shape
-        buffer = RolloutBuffer(steps, one, one, device="cpu", gae_lambda=lam, gamma=gamma, n_envs=rows)
-        buffer.rewards, buffer.values, buffer.episode_starts = rewards, values, episode_starts
-        buffer.advantages = np.zeros((steps, rows))
-        buffer.compute_returns_and_advantage(torch.tensor(last_values), next_dones)
-        return buffer.advantages
-
-    report = audit.gae(gae)
-    assert report.ok, str(report)
-    assert any(told.startswith("time comes first, (T, N)") for told in report.conventions)
-
-
-def test_the_value_loss_of_stable_baselines3_is_told():
-    def loss(values, old_values, returns, clip_range_vf):
-        values_pred = old_values + torch.clamp(values - old_values, -clip_range_vf, clip_range_vf)
-        return torch.nn.functional.mse_loss(returns, values_pred)
-
-    report = audit.value_loss(loss)
-    assert report.ok, str(report)
-    assert "the error of the clipped value alone, as in Stable-Baselines3" in report.conventions

@@ -2,7 +2,9 @@
 
 from rlhf_lab.audit.zoo import (
     advantages,
+    charges,
     critics,
+    grpo,
     kl,
     loops,
     margins,
@@ -20,7 +22,9 @@ ZOO: tuple[Bug, ...] = (
     *pairs.BUGS,
     *tokens.BUGS,
     *policies.BUGS,
+    *grpo.BUGS,
     *returns.BUGS,
+    *charges.BUGS,
     *loops.BUGS,
     *margins.BUGS,
     *squares.BUGS,

@@ -138,6 +138,61 @@ def deviation_missing(advantage: Array, mask: Array) -> Array:
     return (advantage - np.sum(advantage * mask, axis=(-1, -2), keepdims=True) / count) * mask
 
 
+def next_not_discounted(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
+    """Your TD error does not discount the next value. It is r_t + gamma V_(t+1) - V_t."""
+    delta = (rewards + shifted(values * mask) - values) * mask
+    return swept(delta, gamma * lam) * mask
+
+
+def both_discounted(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
+    """Your TD error discounts both values, as where a bracket is wrong. It is r_t + gamma V_(t+1) - V_t."""
+    delta = (rewards + gamma * (shifted(values * mask) - values)) * mask
+    return swept(delta, gamma * lam) * mask
+
+
+def next_subtracted(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
+    """Your TD error subtracts the next value. Add it: r_t + gamma V_(t+1) - V_t."""
+    delta = (rewards - gamma * shifted(values * mask) - values) * mask
+    return swept(delta, gamma * lam) * mask
+
+
+def value_added(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
+    """Your TD error adds the value of the token itself. Subtract it: r_t + gamma V_(t+1) - V_t."""
+    delta = (rewards + gamma * shifted(values * mask) + values) * mask
+    return swept(delta, gamma * lam) * mask
+
+
+def values_turned(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
+    """Your TD error has the values the wrong way round. It is r_t + gamma V_(t+1) - V_t."""
+    delta = (rewards - gamma * shifted(values * mask) + values) * mask
+    return swept(delta, gamma * lam) * mask
+
+
+def groups_tiled(rewards: Array) -> Array:
+    """You repeat the means of the groups as a whole, 1 2 3 1 2 3, where the answers of a group stand together: 1 1 2 2
+    3 3. Repeat each by itself, as repeat_interleave does."""
+    groups, k = rewards.shape[-2:]
+    whose = np.arange(groups * k).reshape(groups, k) % groups
+    mean, deviation = np.mean(rewards, axis=-1), np.sqrt(np.var(rewards, axis=-1))
+    return (rewards - mean[..., whose]) / (deviation[..., whose] + EPS)
+
+
+def deviation_multiplied(advantage: Array, mask: Array) -> Array:
+    """You multiply by the deviation. Divide by it."""
+    count = np.sum(mask, axis=(-1, -2), keepdims=True)
+    mean = np.sum(advantage * mask, axis=(-1, -2), keepdims=True) / count
+    variance = np.sum((advantage - mean) ** 2 * mask, axis=(-1, -2), keepdims=True) / count
+    return (advantage - mean) * np.sqrt(variance) * mask
+
+
+def scaled_to_the_range(advantage: Array, mask: Array) -> Array:
+    """You scale to the range from 0 to 1: no advantage is negative, and the extremes set the size. Subtract the mean,
+    and divide by the standard deviation."""
+    low = np.min(np.where(mask > 0, advantage, np.inf), axis=(-1, -2), keepdims=True)
+    high = np.max(np.where(mask > 0, advantage, -np.inf), axis=(-1, -2), keepdims=True)
+    return (advantage - low) / (high - low + 1e-8) * mask
+
+
 BUGS = (
     bug("ends ignored", "gae", ends_ignored, gae, "sec-policy-gradients"),
     bug("value not subtracted", "gae", value_not_subtracted, gae, "sec-policy-gradients"),
@@ -157,4 +212,12 @@ BUGS = (
     bug("mean left in", "whiten", mean_left_in, whiten, "sec-ppo"),
     bug("deviation missing", "whiten", deviation_missing, whiten, "sec-ppo"),
     bug("groups cut the wrong way", "advantages", cut_the_wrong_way, grpo, "sec-policy-gradients"),
+    bug("next value not discounted", "gae", next_not_discounted, gae, "sec-policy-gradients"),
+    bug("both values discounted", "gae", both_discounted, gae, "sec-policy-gradients"),
+    bug("next value subtracted", "gae", next_subtracted, gae, "sec-policy-gradients"),
+    bug("value added", "gae", value_added, gae, "sec-policy-gradients"),
+    bug("values the wrong way round", "gae", values_turned, gae, "sec-policy-gradients"),
+    bug("means of groups tiled", "advantages", groups_tiled, grpo, "sec-policy-gradients"),
+    bug("multiplied by the deviation", "whiten", deviation_multiplied, whiten, "sec-ppo"),
+    bug("scaled to the range", "whiten", scaled_to_the_range, whiten, "sec-ppo"),
 )

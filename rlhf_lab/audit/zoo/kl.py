@@ -1,4 +1,4 @@
-"""More ways in which estimates of KL(pi || pi_ref) go wrong, by what they are used for.
+"""Estimates of KL(pi || pi_ref), by what they are used for, and how they go wrong.
 
 l log-ratio log pi / pi_ref of samples of pi, (..., N)
 """
@@ -7,8 +7,49 @@ import autograd.numpy as np
 from autograd.tracer import getval
 
 from rlhf_lab.audit.zoo.bug import bug
-from rlhf_lab.audit.zoo.policies import k2, k3
 from rlhf_lab.numerics.autodiff import Array
+
+
+def k3(log_pi: Array, log_ref: Array) -> Array:
+    """exp(-l) - 1 + l >= 0, whose mean over samples of pi is KL(pi || pi_ref): right as a number."""
+    return np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
+
+
+def k2(log_pi: Array, log_ref: Array) -> Array:
+    """l^2 / 2, whose gradient is on average over samples of pi that of KL(pi || pi_ref): right as a loss."""
+    return (log_pi - log_ref) ** 2 / 2
+
+
+def kl_sign_turned(log_pi: Array, log_ref: Array) -> Array:
+    """Your estimate is minus the divergence. Take log_pi - log_ref."""
+    return log_ref - log_pi
+
+
+def kl_absolute(log_pi: Array, log_ref: Array) -> Array:
+    """You take the absolute value of the log-ratio, whose mean is larger than the divergence. Leave the sign, or take
+    k3."""
+    return np.abs(log_pi - log_ref)
+
+
+def k3_upside_down(log_pi: Array, log_ref: Array) -> Array:
+    """Your k3 has policy and reference the wrong way round. On samples of pi it is exp(-l) - 1 + l."""
+    return np.exp(log_pi - log_ref) - 1 - (log_pi - log_ref)
+
+
+def weighted_again(log_pi: Array, log_ref: Array) -> Array:
+    """You multiply by the probability of the sample, but samples of pi come that often already. Leave it out."""
+    return np.exp(log_pi) * (log_pi - log_ref)
+
+
+def k1_as_loss(log_pi: Array, log_ref: Array) -> Array:
+    """The bare log-ratio is right as a number, but as a loss its gradient is 0 on average. Use k2 as a loss, or put the
+    log-ratio into the reward."""
+    return log_pi - log_ref
+
+
+def k3_as_loss(log_pi: Array, log_ref: Array) -> Array:
+    """k3 is right as a number, but its gradient is that of KL(pi_ref || pi). Use k2 as a loss."""
+    return np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
 
 
 def k1(log_pi: Array, log_ref: Array) -> Array:
@@ -40,9 +81,27 @@ def k2_in_reward(log_pi: Array, log_ref: Array) -> Array:
     return (getval(log_pi) - log_ref) ** 2 / 2
 
 
+def one_missing(log_pi: Array, log_ref: Array) -> Array:
+    """Your k3 lacks its -1, so that its mean is the divergence plus 1. Take exp(-l) - 1 + l."""
+    return np.exp(log_ref - log_pi) - (log_ref - log_pi)
+
+
+def negative_left_out(log_pi: Array, log_ref: Array) -> Array:
+    """You count no negative log-ratio, so that the mean is larger than the divergence. Leave the sign, or take k3."""
+    return np.maximum(log_pi - log_ref, 0.0)
+
+
 BUGS = (
+    bug("KL with its sign turned", "kl_estimate", kl_sign_turned, k3, "sec-policy-gradients"),
+    bug("absolute log-ratio", "kl_estimate", kl_absolute, k3, "sec-policy-gradients"),
+    bug("k3 upside down", "kl_estimate", k3_upside_down, k3, "sec-policy-gradients"),
+    bug("weighted by the probability again", "kl_estimate", weighted_again, k3, "sec-policy-gradients"),
+    bug("k1 as a loss", "kl_estimate", k1_as_loss, k2, "sec-policy-gradients"),
+    bug("k3 as a loss", "kl_estimate", k3_as_loss, k2, "sec-policy-gradients"),
     bug("k2 as a number", "kl_estimate", k2_as_number, k3, "sec-policy-gradients"),
     bug("half missing", "kl_estimate", half_missing, k2, "sec-policy-gradients"),
     bug("k3 in the reward", "kl_estimate", k3_in_reward, k1, "sec-policy-gradients"),
     bug("k2 in the reward", "kl_estimate", k2_in_reward, k1, "sec-policy-gradients"),
+    bug("1 missing in k3", "kl_estimate", one_missing, k3, "sec-policy-gradients"),
+    bug("negative log-ratios left out", "kl_estimate", negative_left_out, k3, "sec-policy-gradients"),
 )

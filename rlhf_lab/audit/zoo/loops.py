@@ -97,6 +97,40 @@ def variance_of_best(log_probs: Array, actions: Array) -> Array:
     return np.var(np.exp(np.max(log_probs, axis=-1)), axis=0)
 
 
+def sum_to_one(rng: Generator, members: int, n: int) -> Array:
+    """The weights of a member sum to 1, so that its loss is n times too small beside everything that is not weighted.
+    Let their mean be 1."""
+    weights = rng.exponential(size=(members, n))
+    return weights / np.sum(weights, axis=1, keepdims=True)
+
+
+def negative_weights(rng: Generator, members: int, n: int) -> Array:
+    """Some of your weights are negative: members unlearn these pairs. Draw weights that are 0 or more."""
+    return 4.0 * rng.integers(2, size=(members, n)) - 1
+
+
+def not_repeatable(seed: int, workers: int) -> list[Generator]:
+    """The same seed gives other numbers each time, so that no run can be repeated. Make every generator from the
+    seed."""
+    return [default_rng() for _ in range(workers)]
+
+
+def labels_of_other_states(states: Array, expert: Policy, student: Policy) -> Array:
+    """Your labels are the expert's, in another order than the states. Keep each beside its state."""
+    return np.roll(expert(states), 1)
+
+
+def variance_of_all(log_probs: Array, actions: Array) -> Array:
+    """You average the variance over all actions. Take that of the action that was taken."""
+    return np.mean(np.var(np.exp(log_probs), axis=0), axis=-1)
+
+
+def mean_not_one(rng: Generator, members: int, n: int) -> Array:
+    """Your weights are not 1 on average: the loss of each member has another size beside what is not weighted. Divide
+    by their mean."""
+    return 4.0 * rng.integers(2, size=(members, n))
+
+
 BUGS = (
     bug("one coin for the batch", "bootstrap_weights", one_coin, bootstrap_weights, "sec-ilhf-ensembles"),
     bug("same weights for all members", "bootstrap_weights", same_for_all, bootstrap_weights, "sec-ilhf-ensembles"),
@@ -110,4 +144,10 @@ BUGS = (
     bug("seed ignored", "worker_rngs", seed_ignored, worker_rngs, "sec-online"),
     bug("variance of logarithms", "dril_cost", variance_of_logs, dril_cost, "sec-dril"),
     bug("variance of the likeliest", "dril_cost", variance_of_best, dril_cost, "sec-dril"),
+    bug("weights sum to 1", "bootstrap_weights", sum_to_one, bootstrap_weights, "sec-ilhf-ensembles"),
+    bug("negative weights", "bootstrap_weights", negative_weights, bootstrap_weights, "sec-ilhf-ensembles"),
+    bug("run not repeatable", "worker_rngs", not_repeatable, worker_rngs, "sec-online"),
+    bug("labels of other states", "dagger_labels", labels_of_other_states, dagger_labels, "sec-imitation"),
+    bug("variance of all actions", "dril_cost", variance_of_all, dril_cost, "sec-dril"),
+    bug("weights of another mean", "bootstrap_weights", mean_not_one, bootstrap_weights, "sec-ilhf-ensembles"),
 )

@@ -6,6 +6,8 @@ from rlhf_lab.audit.zoo.bug import bug
 from rlhf_lab.audit.zoo.pairs import dpo_loss, log_sigmoid
 from rlhf_lab.numerics.autodiff import Array
 
+CLIP = 2.0
+
 
 def beta_on_policy(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
@@ -166,6 +168,32 @@ def double_beta(
     return -log_sigmoid(2 * beta * h)
 
 
+def brackets_missing(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You subtract both log-probabilities of the reference, as where brackets are missing: a - b - c - d. That of the
+    rejected answer has to be added."""
+    h = policy_chosen - policy_rejected - reference_chosen - reference_rejected
+    return -log_sigmoid(beta * h)
+
+
+def margin_clipped(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You clip the margin: a pair that is wrong by more than that has no gradient, and is never put right. Leave it
+    out."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return -log_sigmoid(beta * np.clip(h, -CLIP, CLIP))
+
+
+def exponential(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """Your loss is exp(-beta h), so that one mis-click outweighs all other pairs. Take -log sigmoid(beta h)."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return np.exp(-beta * h)
+
+
 BUGS = (
     bug("beta on the policy only", "dpo_loss", beta_on_policy, dpo_loss, "sec-dpo"),
     bug("beta on the chosen answer only", "dpo_loss", beta_on_chosen, dpo_loss, "sec-dpo"),
@@ -186,4 +214,7 @@ BUGS = (
     bug("size of the margin", "dpo_loss", size_of_margin, dpo_loss, "sec-dpo"),
     bug("half of beta", "dpo_loss", half_of_beta, dpo_loss, "sec-dpo"),
     bug("2 beta", "dpo_loss", double_beta, dpo_loss, "sec-dpo"),
+    bug("brackets missing", "dpo_loss", brackets_missing, dpo_loss, "sec-dpo"),
+    bug("margin clipped", "dpo_loss", margin_clipped, dpo_loss, "sec-dpo"),
+    bug("exponential in place of logistic in DPO", "dpo_loss", exponential, dpo_loss, "sec-dpo"),
 )

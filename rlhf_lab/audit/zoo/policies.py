@@ -1,6 +1,6 @@
-"""Losses of policies that learn by reward, estimates of a KL divergence, and how they go wrong.
+"""PPO's clipped loss, and how it goes wrong.
 
-    u ratio pi / pi_old of a token    A advantage    epsilon clip range    beta KL weight    l log-ratio log pi / pi_ref
+    u ratio pi / pi_old of a token    A advantage    epsilon clip range
 
 Arrays over tokens are (..., N, T) with a mask; `...` are seeds.
 """
@@ -57,7 +57,7 @@ def clipped_above(log_pi: Array, log_old: Array, advantage: Array, mask: Array, 
 def ratio_too_small(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
     """You take the smaller of ratio and clipped ratio, and multiply then. For bad tokens that is the wrong one, and
     they are pushed down without end. Multiply both by the advantage first, and take the smaller product."""
-    ratio = np.exp((log_pi - log_old) * mask)
+    ratio = np.exp(log_pi - log_old)
     smaller = np.minimum(ratio, np.clip(ratio, 1 - clip_range, 1 + clip_range))
     return -masked_mean(smaller * advantage, mask)
 
@@ -114,118 +114,6 @@ def mask_ignored(log_pi: Array, log_old: Array, advantage: Array, mask: Array, c
     return -np.mean(np.minimum(ratio * advantage, held * advantage), axis=(-1, -2))
 
 
-def grpo_loss(
-    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-) -> Array:
-    """- min(u A, clip(u) A) + beta (exp(-l) - 1 + l), the mean over the tokens of an answer, then over answers.
-
-    One `advantage` (..., N) for all tokens of an answer.
-    """
-    kl = np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
-    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
-    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
-    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
-    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
-
-
-def kl_maximised(
-    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-) -> Array:
-    """Your loss subtracts the divergence, and training drives the policy away from its reference. Add it."""
-    kl = np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
-    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
-    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
-    each = -np.minimum(ratio * advantage, held * advantage) - beta * kl
-    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
-
-
-def kl_unweighted(
-    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-) -> Array:
-    """Your divergence is not multiplied by beta. Multiply it."""
-    kl = np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
-    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
-    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
-    each = -np.minimum(ratio * advantage, held * advantage) + kl
-    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
-
-
-def kl_by_k1(
-    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-) -> Array:
-    """Your divergence is the bare log-ratio. As a loss, its gradient is 0 on average, and nothing holds the policy
-    back. Use k3, or k2, or put the log-ratio into the reward."""
-    kl = log_pi - log_ref
-    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
-    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
-    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
-    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
-
-
-def kl_to_old(
-    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-) -> Array:
-    """You hold the policy near the one that wrote the answers, which moves along. Hold it near the reference."""
-    kl = np.exp(log_old - log_pi) - 1 - (log_old - log_pi)
-    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
-    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
-    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
-    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
-
-
-def kl_on_padding(
-    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-) -> Array:
-    """Your divergence counts what stands behind the end of the answers. Mask it, too."""
-    kl = np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
-    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
-    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
-    each = -np.minimum(ratio * advantage, held * advantage) * mask + beta * kl
-    return np.mean(np.sum(each, axis=-1) / np.sum(mask, axis=-1), axis=-1)
-
-
-def k3(log_pi: Array, log_ref: Array) -> Array:
-    """exp(-l) - 1 + l >= 0, whose mean over samples of pi is KL(pi || pi_ref): right as a number."""
-    return np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
-
-
-def k2(log_pi: Array, log_ref: Array) -> Array:
-    """l^2 / 2, whose gradient is on average over samples of pi that of KL(pi || pi_ref): right as a loss."""
-    return (log_pi - log_ref) ** 2 / 2
-
-
-def kl_sign_turned(log_pi: Array, log_ref: Array) -> Array:
-    """Your estimate is minus the divergence. Take log_pi - log_ref."""
-    return log_ref - log_pi
-
-
-def kl_absolute(log_pi: Array, log_ref: Array) -> Array:
-    """You take the absolute value of the log-ratio, whose mean is larger than the divergence. Leave the sign, or take
-    k3."""
-    return np.abs(log_pi - log_ref)
-
-
-def k3_upside_down(log_pi: Array, log_ref: Array) -> Array:
-    """Your k3 has policy and reference the wrong way round. On samples of pi it is exp(-l) - 1 + l."""
-    return np.exp(log_pi - log_ref) - 1 - (log_pi - log_ref)
-
-
-def weighted_again(log_pi: Array, log_ref: Array) -> Array:
-    """You multiply by the probability of the sample, but samples of pi come that often already. Leave it out."""
-    return np.exp(log_pi) * (log_pi - log_ref)
-
-
-def k1_as_loss(log_pi: Array, log_ref: Array) -> Array:
-    """The bare log-ratio is right as a number, but as a loss its gradient is 0 on average. Use k2 as a loss, or put the
-    log-ratio into the reward."""
-    return log_pi - log_ref
-
-
-def k3_as_loss(log_pi: Array, log_ref: Array) -> Array:
-    """k3 is right as a number, but its gradient is that of KL(pi_ref || pi). Use k2 as a loss."""
-    return np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
-
-
 def clip_missing(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
     """You do not clip: from the second step on the same answers, nothing holds the policy near the one that wrote them.
     Take min(u A, clip(u) A)."""
@@ -247,25 +135,33 @@ def clipped_around_zero(log_pi: Array, log_old: Array, advantage: Array, mask: A
     return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
 
 
-def padding_in_grpo(
-    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-) -> Array:
-    """Your loss counts what stands behind the end of the answers. Multiply by the mask, and divide by its sum."""
-    kl = np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
-    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
-    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
-    return np.mean(-np.minimum(ratio * advantage, held * advantage) + beta * kl, axis=(-1, -2))
+def advantage_absolute(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You take the size of the advantage, so that bad answers are taught like good ones. Keep its sign."""
+    ratio, size = np.exp(log_pi - log_old), np.abs(advantage)
+    return -masked_mean(np.minimum(ratio, np.clip(ratio, 1 - clip_range, 1 + clip_range)) * size, mask)
 
 
-def kl_upside_down(
-    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-) -> Array:
-    """Your k3 has policy and reference the wrong way round. On answers of pi it is exp(-l) - 1 + l."""
-    kl = np.exp(log_pi - log_ref) - 1 - (log_pi - log_ref)
-    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
+def log_clipped_near_one(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the log-ratio to 1 - epsilon and 1 + epsilon, where the ratio belongs: the log-ratio is near 0. Take the
+    exponential first."""
+    step = log_pi - log_old
+    held = np.exp(np.clip(step, 1 - clip_range, 1 + clip_range))
+    return -masked_mean(np.minimum(np.exp(step) * advantage, held * advantage), mask)
+
+
+def log_clipped_near_zero(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the log-ratio to -epsilon and epsilon, which is another range than 1 - epsilon to 1 + epsilon of the
+    ratio. Take the exponential first."""
+    step = log_pi - log_old
+    held = np.exp(np.clip(step, -clip_range, clip_range))
+    return -masked_mean(np.minimum(np.exp(step) * advantage, held * advantage), mask)
+
+
+def ratio_of_logs(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You divide log-probabilities. The ratio is that of the probabilities: exp(log_pi - log_old)."""
+    ratio = log_pi / log_old
     held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
-    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
-    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+    return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
 
 
 BUGS = (
@@ -280,20 +176,11 @@ BUGS = (
     bug("ratio of rounded numbers", "ppo_loss", ratio_rounded, ppo_loss, "sec-ppo"),
     bug("advantage one token late", "ppo_loss", advantage_late, ppo_loss, "sec-policy-gradients"),
     bug("mask ignored", "ppo_loss", mask_ignored, ppo_loss, "sec-ppo"),
-    bug("KL maximised", "grpo_loss", kl_maximised, grpo_loss, "sec-policy-gradients"),
-    bug("KL without its weight", "grpo_loss", kl_unweighted, grpo_loss, "sec-policy-gradients"),
-    bug("k1 in the loss", "grpo_loss", kl_by_k1, grpo_loss, "sec-policy-gradients"),
-    bug("KL to the old policy", "grpo_loss", kl_to_old, grpo_loss, "sec-moving-reference"),
-    bug("KL on padding", "grpo_loss", kl_on_padding, grpo_loss, "sec-policy-gradients"),
-    bug("KL with its sign turned", "kl_estimate", kl_sign_turned, k3, "sec-policy-gradients"),
-    bug("absolute log-ratio", "kl_estimate", kl_absolute, k3, "sec-policy-gradients"),
-    bug("k3 upside down", "kl_estimate", k3_upside_down, k3, "sec-policy-gradients"),
-    bug("weighted by the probability again", "kl_estimate", weighted_again, k3, "sec-policy-gradients"),
-    bug("k1 as a loss", "kl_estimate", k1_as_loss, k2, "sec-policy-gradients"),
-    bug("k3 as a loss", "kl_estimate", k3_as_loss, k2, "sec-policy-gradients"),
     bug("clip missing", "ppo_loss", clip_missing, ppo_loss, "sec-ppo"),
     bug("clipped after the mean", "ppo_loss", clipped_after_the_mean, ppo_loss, "sec-ppo"),
     bug("clipped around zero", "ppo_loss", clipped_around_zero, ppo_loss, "sec-ppo"),
-    bug("padding in the loss", "grpo_loss", padding_in_grpo, grpo_loss, "sec-policy-gradients"),
-    bug("KL of the wrong pair", "grpo_loss", kl_upside_down, grpo_loss, "sec-policy-gradients"),
+    bug("size of the advantage", "ppo_loss", advantage_absolute, ppo_loss, "sec-ppo"),
+    bug("log-ratio clipped around 1", "ppo_loss", log_clipped_near_one, ppo_loss, "sec-ppo"),
+    bug("log-ratio clipped around 0", "ppo_loss", log_clipped_near_zero, ppo_loss, "sec-ppo"),
+    bug("ratio of logarithms", "ppo_loss", ratio_of_logs, ppo_loss, "sec-ppo"),
 )

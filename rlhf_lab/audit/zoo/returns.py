@@ -1,6 +1,6 @@
-"""Rewards of tokens, advantages, the loss of a critic, and how they go wrong.
+"""Advantages, the loss of a critic, and how they go wrong.
 
-    r reward    V value    delta TD error    gamma discount    lambda trace    beta KL weight
+    r reward    V value    delta TD error    gamma discount    lambda trace
     G groups of k answers to one prompt
 
 Arrays over tokens are (..., N, T) with a mask, those of groups (..., G, k); `...` are seeds.
@@ -28,43 +28,6 @@ def swept(delta: Array, decay: float) -> Array:
         carried = delta[..., t] + decay * carried
         advantages.append(carried)
     return np.stack(advantages[::-1], axis=-1)
-
-
-def token_rewards(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """-beta log pi / pi_ref of each token, and the score (..., N) of the answer with its last one: (..., N, T)."""
-    last = mask - shifted(mask)
-    return -beta * (log_pi - log_ref) * mask + score[..., None] * last
-
-
-def kl_rewarded(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You pay for divergence in place of charging for it. Turn the sign of the KL term."""
-    last = mask - shifted(mask)
-    return beta * (log_pi - log_ref) * mask + score[..., None] * last
-
-
-def kl_charged_twice(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You charge for the divergence with every token, and again with the score. Charge once."""
-    last = mask - shifted(mask)
-    score = score - beta * np.sum((log_pi - log_ref) * mask, axis=-1)
-    return -beta * (log_pi - log_ref) * mask + score[..., None] * last
-
-
-def score_everywhere(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You pay the score with every token, so that longer answers earn more. Pay it once, with the last token."""
-    return -beta * (log_pi - log_ref) * mask + score[..., None] * mask
-
-
-def score_on_padding(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You pay the score at the last place of the row, which is padding for most answers: no token of theirs hears of
-    it. Pay it with the last token that the mask marks."""
-    last = np.concatenate([np.zeros(mask[..., 1:].shape), np.ones(mask[..., :1].shape)], axis=-1)
-    return -beta * (log_pi - log_ref) * mask + score[..., None] * last
-
-
-def score_early(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
-    """You pay the score one token early, so that <eos>, the token that ends the answer, does not hear of it."""
-    last = shifted(mask - shifted(mask))
-    return -beta * (log_pi - log_ref) * mask + score[..., None] * last
 
 
 def gae(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
@@ -229,11 +192,6 @@ def whitened_alone(advantage: Array, mask: Array) -> Array:
 
 
 BUGS = (
-    bug("KL paid for", "token_rewards", kl_rewarded, token_rewards, "sec-ppo"),
-    bug("KL charged twice", "token_rewards", kl_charged_twice, token_rewards, "sec-ppo"),
-    bug("score on every token", "token_rewards", score_everywhere, token_rewards, "sec-ppo"),
-    bug("score on padding", "token_rewards", score_on_padding, token_rewards, "sec-ppo"),
-    bug("score one token early", "token_rewards", score_early, token_rewards, "sec-policy-gradients"),
     bug("value behind the end", "gae", value_behind_the_end, gae, "sec-policy-gradients"),
     bug("errors of padding", "gae", errors_of_padding, gae, "sec-policy-gradients"),
     bug("gamma and lambda exchanged", "gae", gamma_for_lambda, gae, "sec-policy-gradients"),

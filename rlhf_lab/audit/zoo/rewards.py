@@ -93,6 +93,12 @@ def ratio(chosen_rewards: Array, rejected_rewards: Array) -> Array:
     return -log_sigmoid(chosen_rewards / rejected_rewards)
 
 
+def difference_clipped(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You clip the difference of the rewards: a pair that is wrong by more than that has no gradient, and is never put
+    right. Leave it out."""
+    return -log_sigmoid(np.clip(chosen_rewards - rejected_rewards, -1.0, 1.0))
+
+
 BUGS = (
     bug(
         "logarithm of the comparison missing",
@@ -129,4 +135,5 @@ BUGS = (
     bug("sum inside the comparison", "reward_model_loss", sum_inside, reward_model_loss, "sec-reward-modeling"),
     bug("perceptron", "reward_model_loss", perceptron, reward_model_loss, "sec-reward-modeling"),
     bug("ratio of rewards", "reward_model_loss", ratio, reward_model_loss, "sec-reward-modeling"),
+    bug("difference clipped", "reward_model_loss", difference_clipped, reward_model_loss, "sec-reward-modeling"),
 )

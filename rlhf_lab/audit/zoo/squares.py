@@ -7,6 +7,8 @@ from rlhf_lab.audit.zoo.bug import bug
 from rlhf_lab.audit.zoo.pairs import ipo_loss, log_sigmoid
 from rlhf_lab.numerics.autodiff import Array
 
+CLIP = 2.0
+
 
 def reference_missing(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
@@ -143,6 +145,24 @@ def target_one(
     return (tau * h - 1) ** 2
 
 
+def brackets_missing(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
+) -> Array:
+    """You subtract both log-probabilities of the reference, as where brackets are missing: a - b - c - d. That of the
+    rejected answer has to be added."""
+    h = policy_chosen - policy_rejected - reference_chosen - reference_rejected
+    return (h - 1 / (2 * tau)) ** 2
+
+
+def margin_clipped(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
+) -> Array:
+    """You clip the margin: a pair that is wrong by more than that has no gradient, and is never put right. Leave it
+    out."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return (np.clip(h, -CLIP, CLIP) - 1 / (2 * tau)) ** 2
+
+
 BUGS = (
     bug("reference missing in IPO", "ipo_loss", reference_missing, ipo_loss, "sec-preference-losses"),
     bug("reference not frozen in IPO", "ipo_loss", not_frozen, ipo_loss, "sec-preference-losses"),
@@ -160,4 +180,6 @@ BUGS = (
     bug("ratios in place of log-ratios in IPO", "ipo_loss", ratios_not_logs, ipo_loss, "sec-preference-losses"),
     bug("target of tau", "ipo_loss", target_tau, ipo_loss, "sec-preference-losses"),
     bug("tau times the margin pulled to 1", "ipo_loss", target_one, ipo_loss, "sec-preference-losses"),
+    bug("brackets missing in IPO", "ipo_loss", brackets_missing, ipo_loss, "sec-preference-losses"),
+    bug("margin clipped in IPO", "ipo_loss", margin_clipped, ipo_loss, "sec-preference-losses"),
 )

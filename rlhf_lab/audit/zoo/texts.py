@@ -1,6 +1,7 @@
 """More ways in which log-probabilities of texts go wrong; `tokens` has the right functions and the letters."""
 
 import autograd.numpy as np
+from autograd.tracer import getval
 
 from rlhf_lab.audit.zoo.bug import bug
 from rlhf_lab.audit.zoo.tokens import log_probs, log_probs_at, sft_loss
@@ -100,6 +101,18 @@ def loss_of_probabilities(logits: Array, tokens: Array, mask: Array) -> Array:
     return mean_loss(np.exp(log_prob_of(logits[..., :-1, :], tokens[..., 1:])), mask[..., 1:])
 
 
+def weighted(logits: Array, tokens: Array, mask: Array) -> Array:
+    """log pi of each token, times its own probability, which is held constant."""
+    log_pi = log_prob_of(logits[..., :-1, :], tokens[..., 1:])
+    return np.exp(getval(log_pi)) * log_pi * mask[..., 1:]
+
+
+def loss_weighted(logits: Array, tokens: Array, mask: Array) -> Array:
+    """You weight each token by its own probability, held constant: that is DFT, which pulls least at what is unlikely,
+    not maximum likelihood. Leave the weight out."""
+    return -np.sum(weighted(logits, tokens, mask), axis=(-1, -2)) / np.sum(mask[..., 1:], axis=(-1, -2))
+
+
 def loss_softmax_twice(logits: Array, tokens: Array, mask: Array) -> Array:
     """You take the softmax before a cross-entropy that takes it, too: the loss cannot fall to 0. Hand over logits."""
     return mean_loss(log_prob_of(np.exp(log_softmax(logits[..., :-1, :])), tokens[..., 1:]), mask[..., 1:])
@@ -142,6 +155,11 @@ def prompt_in_mean(logits: Array, tokens: Array, mask: Array) -> Array:
     return -total / np.sum(1.0 * (np.cumsum(mask[..., ::-1], axis=-1) > 0), axis=(-1, -2))
 
 
+def likeliest_label(logits: Array, tokens: Array, mask: Array) -> Array:
+    """Your loss asks for the likeliest token of each place, not for that of the text. Pick the label."""
+    return mean_loss(np.max(log_softmax(logits[..., :-1, :]), axis=-1), mask[..., 1:])
+
+
 BUGS = (
     bug("mask left out", "log_probs", mask_ignored, log_probs, "sec-token-mdp"),
     bug("mask upside down", "log_probs", mask_upside_down, log_probs, "sec-token-mdp"),
@@ -159,6 +177,7 @@ BUGS = (
     bug("labels shifted the wrong way", "sft_loss", loss_shifted_back, sft_loss, "sec-pretraining"),
     bug("label that was read", "sft_loss", loss_own_token, sft_loss, "sec-pretraining"),
     bug("logarithm missing in SFT", "sft_loss", loss_of_probabilities, sft_loss, "sec-pretraining"),
+    bug("weighted by the probability in SFT", "sft_loss", loss_weighted, sft_loss, "sec-pretraining"),
     bug("softmax twice in SFT", "sft_loss", loss_softmax_twice, sft_loss, "sec-pretraining"),
     bug("softmax missing in SFT", "sft_loss", loss_softmax_missing, sft_loss, "sec-pretraining"),
     bug("softmax over positions in SFT", "sft_loss", loss_over_positions, sft_loss, "sec-pretraining"),
@@ -166,4 +185,5 @@ BUGS = (
     bug("first label lost", "sft_loss", loss_without_first, sft_loss, "sec-pretraining"),
     bug("perplexity", "sft_loss", perplexity, sft_loss, "sec-pretraining"),
     bug("prompt in the mean", "sft_loss", prompt_in_mean, sft_loss, "sec-pretraining"),
+    bug("likeliest token in SFT", "sft_loss", likeliest_label, sft_loss, "sec-pretraining"),
 )

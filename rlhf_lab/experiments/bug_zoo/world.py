@@ -5,6 +5,7 @@ pi policy    pi_0 reference    pi* Gibbs policy    beta KL weight
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import count
 from typing import NamedTuple
 
 import autograd.numpy as np
@@ -128,5 +129,5 @@ def curves(
 
 def at(points: Sequence[int], record: Callable[[Params], Numbers]) -> Callable[[Params], Numbers]:
     """Return a `record` for `optim.fit` that looks after these rounds only."""
-    rounds = iter(range(1, points[-1] + 1))
+    rounds = count(1)
     return lambda params: record(params) if next(rounds) in points else {}

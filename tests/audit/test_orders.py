@@ -1,0 +1,247 @@
+"""Parameters are known by their names: turned round, and with the names that people give them, they take the same."""
+
+import re
+from inspect import Parameter, Signature
+
+import numpy as np
+import pytest
+
+from rlhf_lab import audit
+from rlhf_lab.audit import batches, binding, names
+from rlhf_lab.audit.zoo import charges, grpo, kl, pairs, policies, returns, tokens
+
+WRITTEN = [  # names of the inputs of a right function, in the order of its parameters
+    (
+        "dpo_loss",
+        pairs.dpo_loss,
+        "policy_chosen_logps policy_rejected_logps reference_chosen_logps reference_rejected_logps beta",
+        "pi_yw pi_yl ref_yw ref_yl kl_coef",
+        "logp_w logp_l ref_logp_w ref_logp_l dpo_beta",
+    ),
+    ("ipo_loss", pairs.ipo_loss, "chosen_logps rejected_logps ref_chosen_logps ref_rejected_logps tau"),
+    (
+        "reward_model_loss",
+        pairs.reward_model_loss,
+        "chosen_rewards rejected_rewards",
+        "rw rl",
+        "scores_better scores_worse",
+        "reward_preferred reward_dispreferred",
+    ),
+    (
+        "log_probs",
+        tokens.log_probs_at,
+        "logits input_ids completion_mask temperature",
+        "lm_logits labels loss_mask temp",
+    ),
+    ("sft_loss", tokens.sft_loss, "logits token_ids response_mask", "scores sequences answer_mask"),
+    (
+        "ppo_loss",
+        policies.ppo_loss,
+        "new_logprobs old_logprobs advantages response_mask cliprange",
+        "logp logp_old adv valid clip_ratio",
+        "log_pi_theta b_old_log_probs gae_advantages padding_mask_inverted epsilon",
+        "per_token_logps behavior_log_prob a_hat mask clip_eps",
+    ),
+    (
+        "grpo_loss",
+        grpo.grpo_loss,
+        "per_token_logps old_per_token_logps ref_per_token_logps advantages completion_mask epsilon beta",
+        "log_probs fixed_log_probs log_probs_ref adv masks ppo_clip_range kl_coef",
+    ),
+    ("kl_estimate", kl.k3, "logprobs ref_logprobs", "log_pi log_q"),
+    ("gae", returns.gae, "rewards values response_mask gamma lam", "token_level_rewards vpreds mask discount lmbda"),
+    (
+        "value_loss",
+        returns.value_loss,
+        "vpreds returns mask",
+        "values b_returns response_mask",
+        "newvalue targets masks",
+    ),
+    (
+        "value_loss",
+        returns.clipped_value_loss,
+        "values old_values returns mask cliprange_value",
+        "vpred values_old target_values valid clip_range_vf",
+        "new_values values returns mask clip_coef",
+        "new_values values returns weights clip_coef",
+    ),
+    (
+        "token_rewards",
+        charges.token_rewards,
+        "scores logprobs ref_logprobs response_mask kl_coef",
+        "rm_score log_probs log_probs_ref masks init_kl_coef",
+        "final_reward lp lp_ref valid beta",
+    ),
+]
+
+
+def turned(right, names):
+    """A function whose parameters have other names, and stand the other way round."""
+    inputs = dict(zip(names.split(), Signature.from_callable(right).parameters, strict=True))
+
+    def function(**given):
+        return right(**{inputs[name]: value for name, value in given.items()})
+
+    function.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in reversed(inputs)])
+    return function
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "names"), [(kind, right, names) for kind, right, *ways in WRITTEN for names in ways]
+)
+def test_names_say_which_input_a_parameter_takes(kind, right, names):
+    report, usual = (audit.AUDITS[kind](function) for function in (turned(right, names), right))
+    assert report.ok, str(report)
+    told = {text for text in report.conventions if "automatic" not in text}
+    assert told == {text for text in usual.conventions if "automatic" not in text}
+
+
+def swept(rewards, values, ends, last_value, gamma, lam):
+    """Estimates for rows (N, T) that hold several episodes, whose last steps are marked."""
+    found, later, after = np.zeros(rewards.shape), 0.0, last_value
+    for t in reversed(range(rewards.shape[1])):
+        live = 1.0 - ends[:, t]
+        later = rewards[:, t] + gamma * live * after - values[:, t] + gamma * lam * live * later
+        found[:, t], after = later, values[:, t]
+    return found
+
+
+def longer(rewards, values, ends, gamma, lam):
+    return swept(rewards, values[:, :-1], ends, values[:, -1], gamma, lam)
+
+
+def closed(rewards, values, ends, gamma, lam):
+    return swept(rewards, values, ends, 0.0, gamma, lam)
+
+
+def unended(rewards, values, last_value, gamma, lam):
+    return swept(rewards, values, np.zeros(rewards.shape), last_value, gamma, lam)
+
+
+def unended_and_longer(rewards, values, gamma, lam):
+    return unended(rewards, values[:, :-1], values[:, -1], gamma, lam)
+
+
+def masked_and_longer(rewards, values, mask, gamma, lam):
+    return returns.gae(rewards, values[:, :-1], mask, gamma, lam)
+
+
+def alive(rewards, values, goes_on, last_value, gamma, lam):
+    return swept(rewards, values, 1.0 - goes_on, last_value, gamma, lam)
+
+
+def from_starts(rewards, values, starts, last_value, last_end, gamma, lam):
+    ends = np.concatenate([starts[:, 1:], np.reshape(last_end, (-1, 1))], axis=1)
+    return swept(rewards, values, ends, last_value, gamma, lam)
+
+
+def by_model(policy, reference, beta):
+    return np.logaddexp(0, -beta * (policy - reference))
+
+
+def of_margin(margin, beta):
+    return np.logaddexp(0, -beta * margin)
+
+
+def by_place(policy, reference, chosen, rejected, beta):
+    ratio = policy - reference
+    return np.logaddexp(0, -beta * (ratio[chosen] - ratio[rejected]))
+
+
+RATIOS = [
+    (by_model, "pi_logratios ref_logratios beta", "takes the log-ratio of the answers under policy and reference"),
+    (by_model, "policy_ratio reference_ratio kl_coef", "takes the log-ratio of the answers under policy and reference"),
+    (
+        by_model,
+        "chosen_logratios rejected_logratios beta",
+        "takes the log-ratio of each answer between policy and reference",
+    ),
+    (by_model, "winner_rewards loser_rewards beta", "takes the log-ratio of each answer between policy and reference"),
+    (by_model, "chosen_ratio rejected_ratio beta", "takes the log-ratio of each answer between policy and reference"),
+    (of_margin, "margin beta", "takes the margin h"),
+    (of_margin, "log_ratio_diff kl_weight", "takes the margin h"),
+    (by_place, "pi_logps ref_logps yw_idxs yl_idxs beta", "takes all answers in one array, and their places"),
+    (
+        by_place,
+        "policy_logprobs pi_ref_logprobs chosen_index rejected_index beta",
+        "takes all answers in one array, and their places",
+    ),
+    (
+        by_place,
+        "model_logps reference_logps winner_y_indices loser_y_indices beta",
+        "takes all answers in one array, and their places",
+    ),
+]
+
+
+@pytest.mark.parametrize(("right", "names", "layout"), RATIOS, ids=[names for _, names, _ in RATIOS])
+def test_names_say_which_differences_are_handed_over(right, names, layout):
+    report = audit.dpo_loss(turned(right, names))
+    assert report.ok, str(report)
+    assert {text for text in report.conventions if "automatic" not in text} == {layout, "a loss for each comparison"}
+
+
+LAST = "flags mark the last step of an episode"
+FIRST = "flags mark the first step of an episode, and what comes after the last one"
+LONG = "values hold one more, behind the last step, (N, T + 1)"
+FLAGS = [
+    (returns.gae, "rewards values mask gamma lam", ""),
+    (swept, "rewards values dones last_value gamma lam", LAST),
+    (swept, "r_t state_values terminated next_value gamma tau", LAST),
+    (swept, "rews vf is_terminal v_next discount lmbda", LAST),
+    (closed, "rewards values dones gamma lam", LAST),
+    (closed, "step_rewards baselines terminations gamma gae_lambda", LAST),
+    (longer, "rewards values dones gamma lam", f"{LONG}; {LAST}"),
+    (alive, "rewards values masks bootstrap_value gamma lam", "flags are 1 where the episode goes on"),
+    (alive, "rewards values not_dones final_value gamma lam", "flags are 1 where the episode goes on"),
+    (alive, "rewards critic nonterminals v_last gamma lam", "flags are 1 where the episode goes on"),
+    (from_starts, "rewards values episode_starts last_values dones gamma gae_lambda", FIRST),
+    (from_starts, "rewards values is_first next_value next_done gamma lam", FIRST),
+    (from_starts, "rewards values dones next_value next_terminal gamma lam", FIRST),
+    (unended, "rewards values last_value gamma lam", ""),
+    (unended, "rewards vals bootstrap gamma lam", ""),
+    (unended_and_longer, "rewards values gamma lam", LONG),
+    (masked_and_longer, "rewards values response_mask gamma lam", LONG),
+]
+
+
+@pytest.mark.parametrize(("right", "names", "layout"), FLAGS, ids=[names for _, names, _ in FLAGS])
+def test_names_say_what_flags_and_last_values_are(right, names, layout):
+    report = audit.gae(turned(right, names))
+    assert report.ok, str(report)
+    assert report.conventions == ((layout,) if layout else ())
+    assert set(report.identities.values()) == {"holds"}
+
+
+def test_strange_names_without_a_default_come_before_those_with_one():
+    inputs = (binding.Input("a"), binding.Input("b"))
+    assert binding.bound(lambda *, p=1, q, r: q, inputs) == [("q", "a"), ("r", "b")]
+    assert binding.bound(lambda q=1, r=2, s=3: q, inputs) == [("q", "a"), ("r", "b")]
+
+
+def test_a_function_that_takes_something_else_is_told_what_it_should_take():
+    inputs = (binding.Input("a"), binding.Input("mask", absent=lambda subject, case: 1.0))
+    with pytest.raises(binding.Trouble) as trouble:
+        binding.bound(lambda x, y, z: x, inputs)
+    assert str(trouble.value) == (
+        "It takes (x, y, z); it is called with (a, mask?), by name or in this order. Wrap it in a function that takes "
+        "these."
+    )
+
+
+def test_a_name_is_words_joined_by_underscores_of_which_one_is_needed():
+    pattern = names.spelled("chosen|win", also="log|reward")
+    for name, fits in {
+        "chosen": True, "win": True, "log_win": True, "chosen_reward": True, "reward_log_chosen": True,
+        "log": False, "chosenlog": False, "chosen_other": False, "": False,
+    }.items():  # fmt: skip
+        assert bool(re.fullmatch(pattern, name)) == fits, name
+
+
+@pytest.mark.parametrize("plain", ["logprobs", "log_p", "lp", "log_probabilities", "per_token_logps"])
+def test_plain_log_probabilities_are_those_of_the_policy(plain):
+    assert re.fullmatch(batches.POLICY, plain)
+    for pattern, who in ((batches.OLD, "old"), (batches.REFERENCE, "ref")):
+        assert not re.fullmatch(pattern, plain)
+        assert re.fullmatch(pattern, f"{who}_{plain.removeprefix('per_token_')}")
+        assert not re.fullmatch(batches.POLICY, f"{who}_{plain}")

@@ -1,0 +1,95 @@
+"""PPO's loss with advantages that are whitened inside: a convention, over what counts, by either variance."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd.tracer import getval
+
+from rlhf_lab import audit
+
+
+def ppo(log_probs, old_log_probs, advantages, clip, smaller=anp.minimum):
+    ratio = anp.exp(log_probs - old_log_probs)
+    return -smaller(ratio * advantages, anp.clip(ratio, 1 - clip, 1 + clip) * advantages)
+
+
+def standard(advantages, ddof, eps=1e-8):
+    return (advantages - anp.mean(advantages)) / (anp.std(advantages, ddof=ddof) + eps)
+
+
+def masked(log_probs, old_log_probs, advantages, mask, clip_range, ddof=0, eps=1e-8, smaller=anp.minimum):
+    count = anp.sum(mask)
+    mean = anp.sum(advantages * mask) / count
+    variance = anp.sum((advantages - mean) ** 2 * mask) / (count - ddof)
+    each = ppo(log_probs, old_log_probs, (advantages - mean) / anp.sqrt(variance + eps), clip_range, smaller)
+    return anp.sum(each * mask) / count
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-8, 1e-5])
+@pytest.mark.parametrize(("ddof", "told"), [(0, "divides by the count"), (1, "divides by the count less 1")])
+def test_whitening_inside_is_a_convention(ddof, told, eps):
+    def of_a_mask(log_probs, old_log_probs, advantages, mask, clip_range):
+        return masked(log_probs, old_log_probs, advantages, mask, clip_range, ddof, eps)
+
+    def flat(newlogprob, b_logprobs, mb_advantages, clip_coef):
+        assert mb_advantages.ndim == 1
+        return anp.mean(ppo(newlogprob, b_logprobs, standard(mb_advantages, ddof, eps), clip_coef))
+
+    for function in (of_a_mask, flat):
+        found = audit.ppo_loss(function)
+        assert found.ok, str(found)
+        assert any(
+            text.startswith("advantages are whitened inside") and text.endswith(told) for text in found.conventions
+        )
+
+
+@pytest.mark.parametrize("clip", [0.1, 0.2, 0.3])
+def test_whitening_inside_beside_a_clip_range_that_is_fixed_inside(clip):
+    def fixed(newlogprob, b_logprobs, mb_advantages):
+        if len(mb_advantages) > 1:  # as in Stable-Baselines3
+            mb_advantages = standard(mb_advantages, 0)
+        return anp.mean(ppo(newlogprob, b_logprobs, mb_advantages, clip))
+
+    assert audit.ppo_loss(fixed).ok
+    assert audit.ppo_loss(fixed, clip_range=clip).ok
+    assert not audit.ppo_loss(fixed, clip_range=clip + 0.05).ok
+
+
+def test_whitening_inside_over_the_padding_is_no_convention():
+    def padded(log_probs, old_log_probs, advantages, mask, clip_range):
+        return anp.sum(ppo(log_probs, old_log_probs, standard(advantages, 0), clip_range) * mask) / anp.sum(mask)
+
+    assert not audit.ppo_loss(padded)
+
+
+def test_centring_or_scaling_alone_is_no_whitening():
+    def centred(log_probs, old_log_probs, advantages, clip_range):
+        return anp.mean(ppo(log_probs, old_log_probs, advantages - anp.mean(advantages), clip_range))
+
+    def scaled(log_probs, old_log_probs, advantages, clip_range):
+        return anp.mean(ppo(log_probs, old_log_probs, advantages / anp.std(advantages), clip_range))
+
+    assert not audit.ppo_loss(centred)
+    assert not audit.ppo_loss(scaled)
+
+
+def test_bugs_have_their_names_beside_whitening():
+    def larger(log_probs, old_log_probs, advantages, mask, clip_range):
+        return masked(log_probs, old_log_probs, advantages, mask, clip_range, smaller=anp.maximum)
+
+    def detached(log_probs, old_log_probs, advantages, mask, clip_range):
+        return masked(getval(log_probs), old_log_probs, advantages, mask, clip_range) + 0 * anp.sum(log_probs)
+
+    assert audit.ppo_loss(larger).verdict == "max in place of min"
+    assert audit.ppo_loss(detached).verdict == "wrong gradient"
+
+
+@pytest.mark.parametrize("held", [(0.8, 1.2), (-0.2, 0.2)])
+def test_a_clipped_log_ratio_has_a_name(held):
+    def loss(log_probs, old_log_probs, advantages, mask, clip_range):
+        step = log_probs - old_log_probs
+        low, high = (1 - clip_range, 1 + clip_range) if held[0] > 0 else (-clip_range, clip_range)
+        each = np.maximum(-advantages * np.exp(step), -advantages * np.exp(np.clip(step, low, high)))
+        return (each * mask).sum() / mask.sum()
+
+    assert audit.ppo_loss(loss).verdict == f"log-ratio clipped around {1 if held[0] > 0 else 0}"

@@ -1,0 +1,84 @@
+"""What the identities of texts change: only what a right function does not see."""
+
+import numpy as np
+import pytest
+
+from rlhf_lab.audit import text_cases
+from rlhf_lab.audit.zoo import tokens
+
+CASES = text_cases.text_cases()
+ONE = [case for case in CASES if len(case["mask"]) == 1]
+
+
+def changed(case, other):
+    """The places whose logits differ, and that they do not by the same number for all tokens."""
+    apart = other["logits"] - case["logits"]
+    assert (np.ptp(apart, axis=-1) > 0).tolist() == (apart != 0).any(-1).tolist()
+    return (apart != 0).any(-1).tolist()
+
+
+def log_probs(case):
+    return tokens.log_probs(case["logits"], case["tokens"], case["mask"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_other_prompts_and_ends_change_what_does_not_predict_the_answer(case):
+    length = case["mask"].shape[1]
+    answers = [np.flatnonzero(row) for row in case["mask"]]
+    before = [[t < answer[0] - 1 for t in range(length)] for answer in answers]
+    behind = [[t >= answer[-1] for t in range(length)] for answer in answers]
+    for change, places in ((text_cases.other_prompt, before), (text_cases.other_end, behind)):
+        other = change(case)
+        assert changed(case, other) == places
+        np.testing.assert_array_equal(other["logits"], change(case)["logits"])
+        np.testing.assert_allclose(log_probs(other), log_probs(case))
+        assert other.keys() == case.keys()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_constant_is_another_at_neighbouring_places(case):
+    apart = text_cases.constant(case)["logits"] - case["logits"]
+    assert apart.any()
+    np.testing.assert_allclose(np.ptp(apart, axis=-1), 0, atol=1e-12)
+    assert np.diff(apart[0, :, 0]).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_more_padding_and_more_heat_change_nothing(case):
+    longer, hotter = text_cases.more_padding(case), text_cases.hotter(case)
+    assert [longer[name].shape[1] - case[name].shape[1] for name in ("logits", "tokens", "mask")] == [1, 1, 1]
+    np.testing.assert_allclose(log_probs(longer)[:, :-1], log_probs(case))
+    assert not log_probs(longer)[:, -1].any()
+    np.testing.assert_allclose(tokens.log_probs_at(**hotter), tokens.log_probs_at(**case))
+    assert hotter["temperature"] == 2 * case["temperature"]
+
+
+def test_a_likelier_last_token_counts_as_much_as_a_likelier_first_one():
+    shown = list(text_cases.ends(lambda case: log_probs(case), CASES))
+    assert len(shown) == len(ONE)
+    for case, found, wanted in shown:
+        np.testing.assert_allclose(found, wanted)
+        likelier = 1 - np.log(np.mean(np.exp([1.0] + [0.0] * (case["logits"].shape[-1] - 1))))
+        np.testing.assert_allclose(wanted, likelier)
+        assert (case["logits"] != 0).sum() == 1
+        first = np.argmax(case["mask"])
+        assert case["logits"][0, first - 1, case["tokens"][0, first]] == 1.0
+    without_last = list(text_cases.ends(lambda case: log_probs(case | {"mask": case["mask"] * (np.cumsum(
+        case["mask"], axis=-1) == 1)}), CASES))  # fmt: skip
+    assert [float(s.found) for s in without_last] == [0.0] * len(ONE)
+    assert all(s.wanted > 0.1 for s in without_last)
+
+
+def test_texts_are_small_ones_and_larger_ones_at_several_temperatures():
+    assert [case["logits"].shape[:2] for case in CASES] == [(1, 5)] * 4 + [(3, 8)] * 2
+    assert len({case["temperature"] for case in CASES}) > 2
+    for case in CASES + tuple(text_cases.SINGLE):
+        begin, end = (case["mask"] > 0).argmax(1), case["mask"].cumsum(1).argmax(1) + 1
+        rows = zip(case["mask"], begin, end, strict=True)
+        assert all((row == [0] * b + [1] * (e - b) + [0] * (len(row) - e)).all() for row, b, e in rows)
+        assert begin.min() >= 2
+        assert end.max() < case["mask"].shape[1]
+        np.testing.assert_array_equal(np.round(case["logits"], 1), case["logits"])
+        assert 0 <= case["tokens"].min() <= case["tokens"].max() < case["logits"].shape[-1]
+    assert [case["mask"].sum() for case in text_cases.SINGLE] == [1.0] * 4
+    assert [case["mask"].sum() for case in ONE] == [2.0] * 4

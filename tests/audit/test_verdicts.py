@@ -1,0 +1,96 @@
+"""What is told of a function that is not recognised: the layout in which it breaks least, and the bug that it has."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from rlhf_lab import audit
+from rlhf_lab.audit.zoo import ZOO, pairs
+
+
+def test_an_unknown_bug_is_told_in_the_layout_in_which_it_breaks_least():
+    def swept(rewards, values, dones, next_value, next_done, gamma, gae_lambda):
+        found, later = np.zeros_like(rewards), 0
+        for t in reversed(range(len(rewards))):
+            final = t == len(rewards) - 1
+            live = 1.0 - (next_done if final else dones[t + 1])
+            after = next_value if final else values[t + 1]
+            later = 1.1 * rewards[t] + gamma * after * live - values[t] + gamma * gae_lambda * live * later
+            found[t] = later
+        return found
+
+    report = audit.gae(swept)
+    assert not report.ok
+    told = "time comes first, (T, N); flags mark the first step of an episode, and what comes after the last one"
+    assert report.conventions == (told,)
+    assert report.identities["rows have nothing to do with each other"] == "holds"
+
+
+def test_a_function_that_is_not_recognised_is_told_of_the_bug_whose_identity_it_breaks():
+    report = audit.value_loss(lambda values, returns, mask: np.mean(np.abs(values - returns) ** 1.5))
+    bug = next(bug for bug in ZOO if bug.name == "critic fitted on padding")
+    assert (report.ok, report.verdict, report.told, report.where) == (False, bug.name, bug.told, bug.where)
+    assert report.identities["padding changes nothing"].startswith("BROKEN")
+
+
+UNKNOWN = "It should return sum over k of (gamma lambda)^k delta_(t+k). The zoo does not know this bug."
+
+
+def swept(rewards, values, last_value, gamma, lam, ends=0.0, *, size=1.1):
+    found, later, after = np.zeros_like(rewards), 0.0, last_value
+    for t in reversed(range(len(rewards))):
+        live = 1.0 - (ends[t] if np.ndim(ends) else ends)
+        later = size * rewards[t] + gamma * live * after - values[t] + gamma * lam * live * later
+        found[t], after = later, values[t]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("function", "layout"),
+    [
+        (lambda rewards, values, gamma, lam: swept(rewards, values, 0.0, gamma, lam), "time comes first, (T, N)"),
+        (
+            lambda rewards, values, dones, gamma, lam: swept(rewards, values, 0.0, gamma, lam, dones),
+            "time comes first, (T, N); flags mark the last step of an episode",
+        ),
+        (
+            lambda rewards, values, dones, last_value, gamma, lam: swept(
+                rewards, values, last_value, gamma, lam, dones
+            ),
+            "time comes first, (T, N); flags mark the last step of an episode",
+        ),
+    ],
+)
+def test_an_unknown_bug_is_told_in_the_first_layout_in_which_rows_are_apart(function, layout):
+    report = audit.gae(function)
+    assert (report.ok, report.verdict, report.told) == (False, "wrong", UNKNOWN)
+    assert report.conventions == (layout,)
+    assert report.identities["rows have nothing to do with each other"] == "holds"
+
+
+def test_advantages_with_the_other_sign_are_wrong_with_flags_too():
+    report = audit.gae(
+        lambda rewards, values, dones, last_value, gamma, lam: (
+            -swept(rewards, values, last_value, gamma, lam, dones, size=1.0)
+        )
+    )
+    assert (report.ok, report.verdict) == (False, "minus the right numbers")
+
+
+def test_a_function_is_called_by_its_name_or_by_what_it_is():
+    report = audit.dpo_loss(functools.partial(pairs.dpo_loss, beta=0.3))
+    assert (report.audit, report.function, report.ok) == ("dpo_loss", "partial", True)
+    report = audit.dpo_loss(lambda a: 1)
+    assert (report.audit, report.function, report.ok) == ("dpo_loss", "<lambda>", False)
+    assert report.verdict == "not audited"
+
+
+def test_a_number_inside_is_only_told_where_it_makes_a_function_right_or_a_known_bug():
+    def strange(pc, pr, rc, rr):
+        return pairs.dpo_loss(pc, pr, rc, rr, 0.3) + 0.1 * np.abs(pc - pr)
+
+    report = audit.dpo_loss(strange)
+    assert (report.verdict, report.function) == ("wrong", "strange")
+    told = [text for text in report.conventions if text.startswith("no parameter beta")]
+    assert [("worked out from its slope" in text) for text in told] == [True]
