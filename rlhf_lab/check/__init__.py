@@ -374,6 +374,15 @@ def kto_loss(function: Function) -> None:
     _report(_unpaired.KTO_LOSS, function)
 
 
+def kto_policy(function: Function) -> None:
+    """Check f(up, down, desirable_weight, undesirable_weight): the policy that KTO asks for, for beta to 0, shape (A,).
+
+    `up` (A,) and `down` (A,) are the numbers of thumbs that each answer to one prompt got, `desirable_weight` and
+    `undesirable_weight` are above 0. At least one answer has an excess above 0; some may have no thumb.
+    """
+    _report(_unpaired.KTO_POLICY, function)
+
+
 def reinforce_gradient(function: Function) -> None:
     """Check f(policy, drawn, advantage): the REINFORCE estimate of the gradient in the logits, shape (A,).
 

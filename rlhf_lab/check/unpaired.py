@@ -89,3 +89,59 @@ KTO_LOSS = Exercise(
         ),
     ),
 )
+
+
+def _kto_policy(up: Array, down: Array, desirable_weight: float, undesirable_weight: float) -> Array:
+    pull = np.maximum(desirable_weight * up - undesirable_weight * down, 0)
+    return pull / pull.sum()
+
+
+def _kto_policy_case(rng: Generator) -> Case:
+    count = int(rng.integers(3, 8))
+    up, down = rng.integers(1, 20, size=(2, count))
+    up[0], down[0] = 40, 2  # whatever the weights are, the first is kept and the second is dropped
+    up[1], down[1] = 2, 40
+    order = rng.permutation(count)
+    good, bad = rng.choice((0.5, 1.0, 2.0), size=2, replace=False)
+    return up[order], down[order], float(good), float(bad)
+
+
+def _kto_policy_mistakes(up: Array, down: Array, desirable_weight: float, undesirable_weight: float) -> dict[str, Any]:
+    good, bad = desirable_weight * up, undesirable_weight * down
+    shares, seen = (good - bad) / (up + down), up + down
+    pulls = {
+        "You forgot the weights of both kinds of thumbs.": np.maximum(up - down, 0),
+        "The weights are exchanged: desirable_weight belongs to thumbs up.": np.maximum(
+            desirable_weight * -down + undesirable_weight * up, 0
+        ),
+        "You take the excess alone; an answer that the data show more often pulls harder.": np.maximum(shares, 0),
+        "An answer with an excess below 0 gets nothing, not a negative probability.": good - bad,
+        "You keep what a majority likes; the threshold depends on the weights.": (good - bad) * (up > down),
+        "You take the size of the excess; below 0 an answer gets nothing.": np.abs(good - bad),
+        "Those that are kept share by what their excess is, not by thumbs up alone.": good * (good > bad),
+        "Those that are kept share by excess times data, not by data alone.": seen * (good > bad),
+        "That is imitation of what got thumbs up; thumbs down count against it.": up,
+    }
+    right = _kto_policy(up, down, desirable_weight, undesirable_weight)
+    return {told: pull / pull.sum() for told, pull in pulls.items()} | {
+        "You forgot to divide by the sum.": np.maximum(good - bad, 0),
+        "You divide by the number of thumbs; those that are dropped leave no share behind.": (
+            np.maximum(good - bad, 0) / seen.sum()
+        ),
+        "You return log-probabilities; return probabilities.": np.log(np.maximum(right, 1e-300)),
+    }
+
+
+KTO_POLICY = Exercise(
+    "kto_policy",
+    "one probability for each answer",
+    _kto_policy,
+    _kto_policy_case,
+    _kto_policy_mistakes,
+    hard=(
+        (
+            "It is right where each answer has been judged; one without any thumb has no pull: do not divide by 0.",
+            (np.array([3, 0, 5]), np.array([1, 0, 9]), 1.0, 1.0),
+        ),
+    ),
+)

@@ -18,7 +18,7 @@ from autograd.tracer import getval
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 
-ROUNDS, STILL = 10_000, 1e-13
+ROUNDS, STILL = 3_000, 1e-12
 
 
 def simpo(chosen: Array, rejected: Array, beta: float, gamma: float) -> Array:
@@ -167,12 +167,12 @@ def _weights(desirable_weight: float, undesirable_weight: float) -> None:
     checks.positive("undesirable_weight", undesirable_weight)
 
 
-def kto_end(log_pi_0: Array, law: Array, wanted: Array, beta: float, z_ref: float | None = None) -> Array:
+def kto_end(log_pi_0: Array, law: Array, wanted: Array, beta: float, z_ref: float) -> Array:
     """pi(y) prop. to mu(y) max(a(y), 0) sigmoid'(beta (u - z_ref)): log pi where KTO ends, (A,) (eq-kto-end).
 
-    `law` (A,) is mu, the share of the data that shows an answer, and `wanted` (A,) is a, as `excess` gives it. `z_ref`
-    is KL(pi || pi_0), which moves with pi, or a number that stays. Raises `ValueError` if no excess is above 0, or for
-    beta >= 1: what is rare then pulls too weakly to come back, and the end depends on the start.
+    `law` (A,) is mu, the share of the data that shows an answer, `wanted` (A,) is a, as `excess` gives it, and `z_ref`
+    stays. Raises `ValueError` if no excess is above 0, or for beta >= 1: what is rare then pulls too weakly to come
+    back, and the end depends on the start.
     """
     if not checks.positive("beta", beta) < 1:
         raise ValueError(f"from beta = 1 on the end of KTO depends on the start; got {beta}: train, or take less")
@@ -183,11 +183,12 @@ def kto_end(log_pi_0: Array, law: Array, wanted: Array, beta: float, z_ref: floa
     log_pull, log_0 = np.log(pull[kept]), log_pi_0[kept]
     found = log_softmax(log_pull)
     for _ in range(ROUNDS):
-        u = found - log_0
-        gain = beta * (u - (np.exp(found) @ u if z_ref is None else z_ref))
+        gain = beta * (found - log_0 - z_ref)
         before, found = found, log_softmax(log_pull - np.logaddexp(0.0, gain) - np.logaddexp(0.0, -gain))
-        if np.max(np.abs(found - before)) < STILL:
+        if np.max(np.abs(found - before)) <= STILL * np.max(np.abs(found)):
             break
+    else:
+        raise ValueError(f"not at rest in {ROUNDS} rounds, which beta = {beta} makes slow: take one further below 1")
     log_pi = np.full(pull.shape, -np.inf)
     log_pi[kept] = found
     return log_pi

@@ -22,6 +22,34 @@ def kto_loss(u, desirable, z_ref, beta):
     ]
 
 
+def kto_policy(up, down, good, bad):
+    return shared([max(good * u - bad * d, 0) for u, d in zip(up, down, strict=True)])
+
+
+def shared(pull):
+    return [x / sum(pull) for x in pull]
+
+
+def thumbs(pull):
+    """A policy in proportion to pull(thumbs up, thumbs down, and both with their weights)."""
+
+    def policy(up, down, good, bad):
+        return shared([pull(u, d, good * u, bad * d) for u, d in zip(up, down, strict=True)])
+
+    return policy
+
+
+def scaled(policy, factor):
+    def wrong(up, down, good, bad):
+        return [x * factor(up, down, good, bad) for x in policy(up, down, good, bad)]
+
+    return wrong
+
+
+def kept_sum(up, down, good, bad):
+    return sum(max(good * u - bad * d, 0) for u, d in zip(up, down, strict=True))
+
+
 def lost(gain):
     return 1 - 1 / (1 + math.exp(-gain)) if gain > -500 else 1.0
 
@@ -61,5 +89,25 @@ WRONG = {
         (each(lambda x, s, z, b: lost(s * (x - z) / b)), "You divide by beta; multiply"),
         (each(lambda x, s, z, b: math.log1p(math.exp(min(-s * b * (x - z), 500)))), "That is the log-loss, as in DPO:"),
         (on_average(kto_loss), "You averaged over the batch; return the loss"),
+    ],
+    "kto_policy": [
+        (thumbs(lambda u, d, g, b: max(u - d, 0)), "You forgot the weights of both"),
+        (lambda u, d, g, b: kto_policy(u, d, b, g), "The weights are exchanged:"),
+        (thumbs(lambda u, d, g, b: max(g - b, 0) / (u + d)), "You take the excess alone;"),
+        (thumbs(lambda u, d, g, b: g - b), "An answer with an excess below 0 gets nothing,"),
+        (thumbs(lambda u, d, g, b: g - b if u > d else 0), "You keep what a majority likes;"),
+        (thumbs(lambda u, d, g, b: abs(g - b)), "You take the size of the excess;"),
+        (thumbs(lambda u, d, g, b: g if g > b else 0), "Those that are kept share by what their excess is,"),
+        (thumbs(lambda u, d, g, b: u + d if g > b else 0), "Those that are kept share by excess times data,"),
+        (thumbs(lambda u, d, g, b: u), "That is imitation of what got thumbs up;"),
+        (scaled(kto_policy, kept_sum), "You forgot to divide by the sum"),
+        (
+            scaled(kto_policy, lambda u, d, g, b: kept_sum(u, d, g, b) / (sum(u) + sum(d))),
+            "You divide by the number of thumbs;",
+        ),
+        (
+            lambda u, d, g, b: [math.log(max(x, 1e-300)) for x in kto_policy(u, d, g, b)],
+            "You return log-probabilities; return",
+        ),
     ],
 }

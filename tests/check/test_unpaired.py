@@ -25,3 +25,14 @@ def test_overflow_is_named_apart_from_being_wrong():
     ):
         told = diagnosis.diagnose(exercise, function)
         assert told.startswith(f"It is right for small {what}, but large ones overflow:")
+
+
+def by_share(up, down, desirable_weight, undesirable_weight):
+    total = up + down
+    pull = total * np.maximum(up / total * desirable_weight - down / total * undesirable_weight, 0)
+    return pull / pull.sum()
+
+
+def test_an_answer_without_a_thumb_is_told_apart_from_being_wrong():
+    told = diagnosis.diagnose(unpaired.KTO_POLICY, by_share)
+    assert told.startswith("It is right where each answer has been judged; one without any thumb")
