@@ -171,8 +171,8 @@ def kto_end(log_pi_0: Array, law: Array, wanted: Array, beta: float, z_ref: floa
     """pi(y) prop. to mu(y) max(a(y), 0) sigmoid'(beta (u - z_ref)): log pi where KTO ends, (A,) (eq-kto-end).
 
     `law` (A,) is mu, the share of the data that shows an answer, `wanted` (A,) is a, as `excess` gives it, and `z_ref`
-    stays. Raises `ValueError` if no excess is above 0, or for beta >= 1: what is rare then pulls too weakly to come
-    back, and the end depends on the start.
+    stays. Raises `ValueError` if no excess is above 0, if pi_0 is 0 where one is, or for beta >= 1: what is rare then
+    pulls too weakly to come back, and the end depends on the start.
     """
     if not checks.positive("beta", beta) < 1:
         raise ValueError(f"from beta = 1 on the end of KTO depends on the start; got {beta}: train, or take less")
@@ -181,6 +181,8 @@ def kto_end(log_pi_0: Array, law: Array, wanted: Array, beta: float, z_ref: floa
         raise ValueError("no answer in the data has an excess above 0: KTO wants less of each")
     kept = pull > 0
     log_pull, log_0 = np.log(pull[kept]), log_pi_0[kept]
+    if not np.isfinite(log_0).all():
+        raise ValueError("log_pi_0 must be finite for each answer with an excess above 0: log-ratios need it")
     found = log_softmax(log_pull)
     for _ in range(ROUNDS):
         gain = beta * (found - log_0 - z_ref)

@@ -330,6 +330,8 @@ def test_kto_drops_what_less_than_the_threshold_like():
     assert np.isneginf(end).tolist() == [True, False, False, True, False]
     assert np.exp(end).sum() == pytest.approx(1, abs=1e-13)
     pull = np.maximum(LAW * wanted, 0)
+    never = np.where(wanted > 0, LOG_PI_0, -np.inf)  # of what is dropped, no log-ratio is needed
+    assert unpaired.kto_end(never, LAW, wanted, 0.1, 0.0).tolist() == end.tolist()
     flat = unpaired.kto_end(LOG_PI_0, LAW, wanted, 1e-4, 0.0)
     assert np.exp(flat) == pytest.approx(pull / pull.sum(), abs=1e-7)  # sigmoid' is flat to the square of beta u
 
@@ -483,6 +485,10 @@ def test_what_else_a_reader_can_get_wrong():
         (
             lambda: unpaired.kto_end(LOG_PI_0, LAW, -LAW, 0.1, 0.0),
             "^no answer in the data has an excess above 0: KTO",
+        ),
+        (
+            lambda: unpaired.kto_end(np.array([-np.inf, 0.0]), np.array([0.5, 0.5]), np.ones(2), 0.1, 0.0),
+            "^log_pi_0 must be finite for each answer with an excess above 0: log-ratios",
         ),
         (lambda: unpaired.kto_end(LOG_PI_0, 2 * LAW, LAW, 0.1, 0.0), "^law must sum to 1; the sum is 2"),
     ]
