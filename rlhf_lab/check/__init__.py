@@ -31,6 +31,7 @@ from rlhf_lab.check import reward_modeling as _reward_modeling
 from rlhf_lab.check import soft_values as _soft_values
 from rlhf_lab.check import stale_answers as _stale_answers
 from rlhf_lab.check import token_mdp as _token_mdp
+from rlhf_lab.check import unpaired as _unpaired
 from rlhf_lab.check import verifiable as _verifiable
 from rlhf_lab.check.diagnosis import CASES, Exercise, Function, diagnose
 
@@ -353,6 +354,33 @@ def robust_loss(function: Function) -> None:
     `h` (N,) are margins, `beta` > 0 the weight of the KL term, and `flip` < 1/2 the share of flipped labels.
     """
     _report(_preference_losses.ROBUST_LOSS, function)
+
+
+def simpo_policy(function: Function) -> None:
+    """Check f(reward, length, beta): log pi of each answer where SimPO without gamma ends, shape (A,).
+
+    One prompt: `reward` (A,) are the Bradley-Terry rewards of its answers, `length` (A,) their numbers of tokens,
+    `beta` > 0 the scale of the loss. The probabilities sum to 1. Rewards can be large.
+    """
+    _report(_unpaired.SIMPO_POLICY, function)
+
+
+def kto_loss(function: Function) -> None:
+    """Check f(u, desirable, z_ref, beta): the KTO loss of each answer, weights of 1, shape (N,).
+
+    `u` (N,) are log-ratios to the reference, `desirable` (N,) is 1 or 0, `z_ref` a number, and `beta` > 0. Log-ratios
+    can be large.
+    """
+    _report(_unpaired.KTO_LOSS, function)
+
+
+def kto_policy(function: Function) -> None:
+    """Check f(up, down, desirable_weight, undesirable_weight): the policy that KTO asks for, for beta to 0, shape (A,).
+
+    `up` (A,) and `down` (A,) are the numbers of thumbs that each answer to one prompt got, `desirable_weight` and
+    `undesirable_weight` are above 0. At least one answer has an excess above 0; some may have no thumb.
+    """
+    _report(_unpaired.KTO_POLICY, function)
 
 
 def reinforce_gradient(function: Function) -> None:

@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from rlhf_lab.check.diagnosis import Case, Exercise, Function, wants_function
 from rlhf_lab.check.dpo import BETAS, sigmoid
-from rlhf_lab.methods import direct
+from rlhf_lab.methods import direct, margins
 from rlhf_lab.numerics.autodiff import Array
 
 
@@ -19,7 +19,7 @@ def _ipo_share(h: Array, tau: float) -> Array:
 
 def _ipo_share_case(rng: Generator) -> Case:
     p, tau = rng.integers(1, 20, size=int(rng.integers(1, 7))) / 20, float(rng.choice((0.1, 0.25, 2.0)))
-    return direct.ipo_target(p, tau), tau
+    return margins.ipo_target(p, tau), tau
 
 
 def _ipo_share_mistakes(h: Array, tau: float) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def own_loss(f: Function) -> str | None:
         if np.shape(value) != _MARGINS.shape:
             return f"For z of shape {_MARGINS.shape} it returns shape {np.shape(value)}: one number for each z."
         try:
-            asked = direct.optimal_margin(direct.gpo(f, 1.0), SHARES)
+            asked = margins.optimal_margin(margins.gpo(f, 1.0), SHARES)
         except ValueError as refused:
             return f"It is no member of the family: {refused}."
         except TypeError:
@@ -138,9 +138,11 @@ def _robust_loss_case(rng: Generator) -> Case:
 
 def _robust_loss_mistakes(h: Array, beta: float, flip: float) -> dict[str, Any]:
     loss = partial(direct.dpo, beta=beta)
-    right = direct.robust_dpo(h, beta, flip)
+    right = margins.robust_dpo(h, beta, flip)
     return {
-        "That is label smoothing: subtract the second term, and divide by 1 - 2 s.": direct.smoothed_dpo(h, beta, flip),
+        "That is label smoothing: subtract the second term, and divide by 1 - 2 s.": margins.smoothed_dpo(
+            h, beta, flip
+        ),
         "You forgot to divide by 1 - 2 s.": right * (1 - 2 * flip),
         "You divide by 1 - s; the two shares differ by 1 - 2 s.": right * (1 - 2 * flip) / (1 - flip),
         "The shares are swapped: 1 - s belongs to the label as it was given.": (
@@ -148,11 +150,11 @@ def _robust_loss_mistakes(h: Array, beta: float, flip: float) -> dict[str, Any]:
         ),
         "You turn the loss around, not the margin: the second term is the loss at -h.": loss(h) / (1 - 2 * flip),
         "That is DPO, which takes every label for right.": loss(h),
-        "You forgot beta: the margin is multiplied by it.": direct.robust_dpo(h, 1.0, flip),
+        "You forgot beta: the margin is multiplied by it.": margins.robust_dpo(h, 1.0, flip),
         "You averaged over the batch; return the loss of each comparison.": right.mean(),
     }
 
 
 ROBUST_LOSS = Exercise(
-    "robust_loss", "one number for each comparison", direct.robust_dpo, _robust_loss_case, _robust_loss_mistakes
+    "robust_loss", "one number for each comparison", margins.robust_dpo, _robust_loss_case, _robust_loss_mistakes
 )

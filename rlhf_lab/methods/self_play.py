@@ -25,7 +25,7 @@ from rlhf_lab.numerics.optim import Params
 
 
 def on_pairs(loss: direct.Loss, matrix: Array, log_pi_0: Array) -> tuple[Loss, Collect]:
-    """Return `loss` and `collect` for `optim.fit`: E_(a, b ~ pi) of a loss of margins from `methods.direct`, exactly.
+    """Return `loss` and `collect` for `optim.fit`: E_(a, b ~ pi) of a loss of margins, exactly.
 
     Pairs are drawn from the policy as it is at the start of the round, and no gradient goes through the draw
     (eq-self-play-loss). Parameters: `logits` (..., A). Calandriello et al. 2024; Guo et al. 2024.

@@ -14,7 +14,7 @@ from zoo_inputs import INPUTS, K, N, V
 
 from rlhf_lab.audit.zoo import ZOO, advantages, charges, grpo, kl, loops, pairs, policies, returns, squares, tokens
 from rlhf_lab.audit.zoo.seen import SEEN
-from rlhf_lab.methods import actor_critic, direct, policy_gradient
+from rlhf_lab.methods import actor_critic, direct, margins, policy_gradient
 from rlhf_lab.models import lm
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -105,7 +105,7 @@ def test_right_losses_of_pairs_are_those_of_the_package():
     four = [-onp.abs(each) for each in four]
     h = direct.margin(*four)
     onp.testing.assert_allclose(pairs.dpo_loss(*four, beta), direct.dpo(h, beta))
-    onp.testing.assert_allclose(pairs.ipo_loss(*four, beta), direct.ipo(h, beta))
+    onp.testing.assert_allclose(pairs.ipo_loss(*four, beta), margins.ipo(h, beta))
     onp.testing.assert_allclose(pairs.reward_model_loss(*four[:2]), direct.dpo(four[0] - four[1], 1.0))
 
 

@@ -11,7 +11,7 @@ from scipy.optimize import root
 from small_games import CIRCLE, LOG_PI_0, random_matrix, random_policies
 
 from rlhf_lab.feedback import annotators
-from rlhf_lab.methods import direct, end_points, nash, self_play
+from rlhf_lab.methods import direct, end_points, margins, nash, self_play
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.numerics.autodiff import log_softmax
@@ -29,8 +29,8 @@ def test_online_ipo_is_stationary_at_the_equilibrium_of_the_win_margin_and_onlin
     steep = nash.equilibrium(nash.Game(nash.log_odds(matrix), log_pi_0, 0.2))
     slopes = {}
     for name, loss, where in (
-        ("ipo", partial(direct.ipo, tau=0.2), star),
-        ("ipo there", partial(direct.ipo, tau=0.2), steep),
+        ("ipo", partial(margins.ipo, tau=0.2), star),
+        ("ipo there", partial(margins.ipo, tau=0.2), steep),
         ("dpo", partial(direct.dpo, beta=0.2), star),
         ("dpo there", partial(direct.dpo, beta=0.2), steep),
     ):
@@ -61,7 +61,7 @@ def test_in_a_circle_online_dpo_ends_at_neither_equilibrium():
 def test_ipo_solved_to_the_end_each_round_is_the_plain_iteration():
     matrix, log_pi_0 = random_matrix(1)
     game = nash.Game(nash.win_margin(matrix), log_pi_0, 0.2)
-    mean, collect = self_play.on_pairs(partial(direct.ipo, tau=0.2), matrix, log_pi_0)
+    mean, collect = self_play.on_pairs(partial(margins.ipo, tau=0.2), matrix, log_pi_0)
     pi = log_softmax(random_policies(3, count=2) / 3)
     (batch,) = collect({"logits": pi}, None)
     assert batch.shape == (2, 5, 5)
@@ -299,9 +299,9 @@ def test_several_games_are_played_at_once():
         lambda m, x: self_play.sppo_error(m, x, 3.0),
     ):
         assert f(matrix, pi) == pytest.approx(np.array([f(m, x) for m, x in zip(matrix, pi, strict=True)]), abs=1e-12)
-    mean, collect = self_play.on_pairs(partial(direct.ipo, tau=0.2), matrix, log_pi_0)
+    mean, collect = self_play.on_pairs(partial(margins.ipo, tau=0.2), matrix, log_pi_0)
     (batch,) = collect({"logits": pi}, None)
-    alone = self_play.on_pairs(partial(direct.ipo, tau=0.2), matrix[1], log_pi_0[1])[0]
+    alone = self_play.on_pairs(partial(margins.ipo, tau=0.2), matrix[1], log_pi_0[1])[0]
     assert mean({"logits": pi}, batch)[1] == pytest.approx(alone({"logits": pi[1]}, batch[1]))
 
 

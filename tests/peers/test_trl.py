@@ -4,6 +4,7 @@ The trainer's own method computes them; a stand-in for the model hands it the lo
 """
 
 from collections import defaultdict
+from functools import partial
 from types import SimpleNamespace
 
 import autograd.numpy as anp
@@ -12,8 +13,9 @@ import pytest
 import torch
 from autograd import value_and_grad
 from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.kto_trainer import KTOTrainer
 
-from rlhf_lab.methods import direct, self_play
+from rlhf_lab.methods import direct, margins, self_play, unpaired
 
 pytestmark = pytest.mark.peer
 BETA, FLIP = 0.3, 0.1
@@ -22,8 +24,8 @@ GIVEN = -np.random.default_rng(0).gamma(2.0, 2.0, size=(4, COUNT))  # as in `dir
 
 LOSSES = {
     "sigmoid": lambda h: direct.dpo(h, BETA),
-    "hinge": lambda h: direct.slic(h, BETA),
-    "robust": lambda h: direct.robust_dpo(h, BETA, FLIP),
+    "hinge": lambda h: margins.slic(h, BETA),
+    "robust": lambda h: margins.robust_dpo(h, BETA, FLIP),
 }
 
 
@@ -101,7 +103,7 @@ def test_losses_of_the_margin(name, tokens):
 
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_ipo_of_answers_of_one_length_is_the_same_but_for_a_factor(tokens):
-    value, grads = of_margin(lambda h: direct.ipo(h, BETA / tokens))
+    value, grads = of_margin(lambda h: margins.ipo(h, BETA / tokens))
     expected, slopes, _ = trl("ipo", tokens)
     assert value == pytest.approx(tokens**2 * expected, abs=1e-6)
     assert grads == pytest.approx(tokens**2 * slopes, abs=1e-6)
@@ -134,7 +136,7 @@ def test_the_sft_term_is_a_mean_over_tokens_there(tokens):
 def test_noise_contrastive_alignment():
     def loss(chosen, rejected):
         both = anp.stack([chosen - GIVEN[2], rejected - GIVEN[3]], axis=-1)
-        return direct.nca(both, np.array([1.0, 0.0]), BETA)
+        return margins.nca(both, np.array([1.0, 0.0]), BETA)
 
     value, grads = ours(loss)
     expected, slopes, _ = trl("nca_pair")
@@ -185,9 +187,124 @@ def trl_online(loss_type, first_wins):
     return loss.item(), np.take_along_axis(policy.grad.numpy().reshape(2, COUNT), place, 0)
 
 
-@pytest.mark.parametrize(("loss_type", "loss"), [("sigmoid", direct.dpo), ("ipo", direct.ipo)])
+@pytest.mark.parametrize(("loss_type", "loss"), [("sigmoid", direct.dpo), ("ipo", margins.ipo)])
 def test_online_dpo_is_the_same_loss_on_answers_of_its_own(loss_type, loss):
     value, grads = of_margin(lambda h: loss(h, BETA))
     expected, slopes = trl_online(loss_type, np.arange(COUNT) % 2 == 0)
     assert value == pytest.approx(expected, abs=1e-6)
     assert grads == pytest.approx(slopes, abs=1e-6)
+
+
+TOKENS = np.array([1, 2, 3, 5, 8, 2, 4])  # of each answer
+
+
+def logits_of(log_probs):
+    """Logits of two tokens for texts of up to 8, whose first token has the log-probability of the text by itself, and
+    labels that count as many tokens as there are, all others without a choice.
+    """
+    length = TOKENS.max()
+    place = torch.arange(length)
+    share = (place == 0)[None] * log_probs[:, None]
+    other = torch.log(-torch.expm1(share.clamp(max=-1e-300)))
+    logits = torch.stack([share, torch.where(place == 0, other, torch.full_like(other, -1e9))], -1)
+    labels = torch.where(place < torch.tensor(TOKENS)[:, None], 0, -100)
+    return torch.cat([logits, logits[:, -1:]], 1), torch.cat([labels[:, :1], labels], 1)
+
+
+def trl_of_means(module, name, **settings):
+    """Return loss and gradients of a trainer of `trl.experimental` that reads log-probabilities of `GIVEN` as those of
+    texts, divides them by their tokens, and adds the mean log-loss that it is handed to what its own method says.
+    """
+    trainer_of = getattr(pytest.importorskip(module, reason="this part of TRL needs more packages"), name)
+    policy = torch.tensor(GIVEN[:2], requires_grad=True)
+    means = [trainer_of.get_batch_logps(*logits_of(row), average_log_prob=True) for row in policy]
+    nothing = torch.zeros(1)
+    trainer = SimpleNamespace(
+        concatenated_forward=lambda model, batch: (*means, nothing, nothing, -means[0].mean()),
+        accelerator=SimpleNamespace(device="cpu", gather_for_metrics=lambda x: x),
+        aux_loss_enabled=False,
+        beta=BETA,
+        **settings,
+    )
+    for method in ("cpo_loss", "odds_ratio_loss"):
+        if hasattr(trainer_of, method):
+            setattr(trainer, method, partial(getattr(trainer_of, method), trainer))
+    loss, _ = trainer_of.get_batch_loss_metrics(trainer, None, {})
+    loss.backward()
+    return loss.item(), policy.grad.numpy()
+
+
+def of_means(loss):
+    return ours(lambda *policy: loss(policy[0] / TOKENS, policy[1] / TOKENS))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_simpo(gamma):
+    value, grads = of_means(partial(unpaired.simpo, beta=BETA, gamma=gamma))
+    expected, slopes = trl_of_means(
+        "trl.experimental.cpo",
+        "CPOTrainer",
+        loss_type="simpo",
+        simpo_gamma=gamma,
+        cpo_alpha=0.0,
+        alpha=0.0,
+        label_smoothing=0.0,
+    )
+    assert value == pytest.approx(expected, abs=1e-6)
+    assert grads == pytest.approx(slopes, abs=1e-6)
+
+
+def test_orpo():
+    """TRL's `beta` is lambda; the log-loss is handed over, because there it counts the tokens of the prompt, too."""
+    value, grads = of_means(partial(unpaired.orpo, weight=BETA))
+    expected, slopes = trl_of_means("trl.experimental.orpo", "ORPOTrainer")
+    assert value == pytest.approx(expected, abs=1e-6)
+    assert grads == pytest.approx(slopes, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", [-3.0, 3.0])
+@pytest.mark.parametrize("desirable", [np.arange(COUNT) % 3 == 0, np.ones(COUNT, bool), np.zeros(COUNT, bool)])
+def test_kto(desirable, shift):
+    """The first row of `GIVEN` are answers, the second answers to other prompts; `shift` puts their mean below 0 and
+    above."""
+    policy = torch.tensor(GIVEN[0], requires_grad=True)
+    elsewhere = torch.tensor(GIVEN[3] + shift, requires_grad=True)
+    zeros = torch.zeros(COUNT, 1)
+
+    def model(**inputs):
+        return SimpleNamespace(log_probs=policy[:, None], entropy=zeros, mean_logits=zeros)
+
+    trainer = SimpleNamespace(
+        model=SimpleNamespace(training=True),
+        accelerator=SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x),
+        calculate_KL=True,
+        _compute_kl_logps=lambda model, batch: elsewhere,
+        aux_loss_enabled=False,
+        precompute_ref_logps=True,
+        loss_type="kto",
+        beta=BETA,
+        desirable_weight=1.5,
+        undesirable_weight=0.7,
+        _metrics={"train": defaultdict(list)},
+        _total_train_tokens=0,
+        _tp_size=1,
+    )
+    ones = torch.ones((COUNT, 2), dtype=torch.long)
+    inputs = {
+        "label": torch.tensor(desirable),
+        "input_ids": ones,
+        "attention_mask": ones,
+        "completion_mask": torch.tensor([[0, 1]] * COUNT),
+        "ref_logps": torch.tensor(GIVEN[2]),
+        "ref_KL_logps": torch.tensor(GIVEN[3]),
+    }
+    loss = KTOTrainer._compute_loss(trainer, model, inputs, False)
+    loss.backward()
+    z_ref = unpaired.kto_reference(np.full(COUNT, shift))
+    assert trainer._metrics["train"]["kl"] == [pytest.approx(z_ref, abs=1e-12)]
+    assert elsewhere.grad is None
+    value, slope = value_and_grad(
+        lambda row: anp.mean(unpaired.kto(row - GIVEN[2], 1.0 * desirable, z_ref, BETA, 1.5, 0.7))
+    )(GIVEN[0])
+    assert value == pytest.approx(loss.item(), abs=1e-6)
+    assert slope == pytest.approx(policy.grad.numpy(), abs=1e-6)
