@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from rlhf_lab.numerics.autodiff import Array, embedding
+from rlhf_lab.numerics.block_parts import EPS, gelu
 from rlhf_lab.numerics.optim import Params
-from rlhf_lab.numerics.transformer import EPS, gelu
 
 ROOM = 16  # places that a fresh memory has beyond those that are taken
 

@@ -10,7 +10,7 @@ import numpy as np
 from autograd.extend import defvjp_argnums
 
 from rlhf_lab.numerics.autodiff import Array, kernel, sum_to
-from rlhf_lab.numerics.transformer import normalise, normalise_back
+from rlhf_lab.numerics.block_parts import normalise, normalise_back
 
 
 def _embed_text(embed: Array, position: Array, tokens: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as onp
 
 from rlhf_lab.numerics import twins
 from rlhf_lab.numerics.autodiff import Array
-from rlhf_lab.numerics.transformer import EPS
+from rlhf_lab.numerics.block_parts import EPS
 
 
 def layer_norm(x: Array, gain: Array) -> Array:
