@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 import numpy as onp
-from autograd.tracer import isbox
+from autograd.tracer import getval, isbox
 from numpy.random import Generator
 
 from rlhf_lab.models import gpt_cache
@@ -81,7 +81,7 @@ class GPT:
     def project(self, params: Params, prompt: Array, response: Array, readout: Array) -> Array:
         """Return h R, (..., N, T + 1, O), for the states h behind the prompt and behind each token of the response.
 
-        `readout` is R (..., D, O).
+        `readout` is R (..., D, O); for logits it is the embedding.
         """
         prompt = checks.tokens("prompt", prompt, self.vocab)
         response = checks.tokens("response", response, self.vocab)
@@ -120,7 +120,7 @@ class GPT:
         return Cache(tokens, None), np.reshape(logits, (*logits.shape[:-2], self.vocab))
 
     def _check(self, params: Params, length: int) -> None:
-        wanted = self.shapes()
+        wanted, params = self.shapes(), getval(params)  # autograd keeps account of each look at a traced dict
         missing = [name for name in wanted if name not in params]
         if missing:
             raise ValueError(f"params has no {missing[0]!r}: these parameters belong to another model")
@@ -133,4 +133,4 @@ class GPT:
 
 
 def _traced(params: Params) -> bool:
-    return any(isbox(value) for value in params.values())
+    return isbox(params) or any(isbox(value) for value in params.values())

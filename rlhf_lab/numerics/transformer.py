@@ -16,7 +16,7 @@ from autograd.extend import defvjp_argnums
 from rlhf_lab.numerics import block_parts as parts
 from rlhf_lab.numerics.autodiff import Array, kernel, sum_to
 
-ROWS = 256  # tokens that a block works on at a time: they stay in the cache
+ROWS = 512  # tokens that a block works on at a time: they stay in the cache
 
 
 class _Saved(NamedTuple):
@@ -145,8 +145,7 @@ def _unfolded(found: _Weights, weights: _Weights, heads: int) -> _Weights:
 
 
 def _block_vjp(argnums: Sequence[int], ans: Array, args: Any, kwargs: Any) -> Callable[[Array], Any]:
-    _, gain_1, qkv, out, gain_2, up, down, _ = args
-    heads = args[-1]
+    gain_1, qkv, out, gain_2, up, down, heads = args[1:]
     weights = _Weights(gain_1[..., None, :], qkv, out, gain_2[..., None, :], up, down)
     *lead, batch, length, width = ans.shape
     shapes = _shapes(batch, length, width, up.shape[-1], heads)
