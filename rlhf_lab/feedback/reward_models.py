@@ -105,8 +105,8 @@ class Network:
         begun = np.concatenate([prompt, response[..., :1]], axis=-1)
         each = language.project(params, begun, response[..., 1:], np.expand_dims(params["head"], -1))
         each = np.reshape(each, each.shape[:-1])
-        alive = response_mask(response, language.eos)
-        last = alive - np.concatenate([alive[..., 1:], np.zeros((*alive.shape[:-1], 1))], axis=-1)
+        alive = response_mask(response, language.eos).astype(each.dtype, copy=False)
+        last = alive - np.concatenate([alive[..., 1:], np.zeros_like(alive[..., :1])], axis=-1)
         worth = repeats.spread(np.sum(each * last, axis=-1, keepdims=True), place)
         return np.reshape(worth, worth.shape[:-1])
 

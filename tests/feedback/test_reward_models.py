@@ -85,6 +85,12 @@ def test_a_head_on_a_gpt_is_read_at_the_last_token(eos):
         assert rewards[k] == pytest.approx(states[0, -1, 0], abs=1e-13)
 
 
+def test_rewards_are_as_precise_as_the_reader():
+    _, params = gpt_network(3)
+    single = {name: value.astype(np.float32) for name, value in params.items()}
+    assert gpt_network(3)[0].reward(single, PROMPTS, np.array([[1, 2, 3]] * 3)).dtype == np.float32
+
+
 @pytest.mark.parametrize("few", [network, gpt_network])
 @pytest.mark.parametrize("eos", [3, None])
 def test_every_reward_is_the_reward_of_every_answer(eos, few):
