@@ -20,7 +20,7 @@ from benchmarks import feedback, ilhf, soft_values
 from benchmarks.table import page
 from rlhf_lab.experiments.ilhf.worlds import Setting
 from rlhf_lab.methods import ppo, rollouts
-from rlhf_lab.models.critics import RecurrentCritic
+from rlhf_lab.models.critics import ReaderCritic
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.numerics import files
 from rlhf_lab.worlds import phrase_world
@@ -102,7 +102,7 @@ def contests() -> dict[str, dict]:
 
 def ppo_update():
     """Return a task, a critic, parameters that have moved a little, and the minibatch that older ones wrote."""
-    critic = RecurrentCritic(Recurrent(11, 16, 10))
+    critic = ReaderCritic(Recurrent(11, 16, 10))
     rngs = np.random.default_rng(0).spawn(10)
     old = rollouts.stack([critic.init(rng) for rng in rngs])
     task = rollouts.Task(phrase_world.mdp(), (critic.language, critic.init(rngs[0])), beta=0.5)

@@ -17,7 +17,7 @@ from rlhf_lab.feedback import pairs
 from rlhf_lab.methods import direct, ppo
 from rlhf_lab.methods.rollouts import Task
 from rlhf_lab.models import lm
-from rlhf_lab.models.critics import RecurrentCritic
+from rlhf_lab.models.critics import ReaderCritic
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.numerics import optim
 
@@ -311,7 +311,7 @@ def dpo_torch(model: Recurrent, params: dict, reference: dict, chosen: np.ndarra
     return run
 
 
-def ppo_ours(task: Task, critic: RecurrentCritic, params: dict, batch: ppo.TokenBatch):
+def ppo_ours(task: Task, critic: ReaderCritic, params: dict, batch: ppo.TokenBatch):
     """Return a function that computes the loss of PPO on a minibatch, and its gradients, with this package."""
     count = batch.response.shape[-2]
     loss, _ = ppo.ppo(task, critic, prompts=count, minibatch=count, epochs=1)

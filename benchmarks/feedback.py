@@ -12,7 +12,7 @@ import numpy as np
 from rlhf_lab.leaderboard import ranking
 from rlhf_lab.methods import ppo, rollouts
 from rlhf_lab.models import lm
-from rlhf_lab.models.critics import RecurrentCritic
+from rlhf_lab.models.critics import ReaderCritic
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.numerics import optim
 from rlhf_lab.worlds import phrase_world
@@ -53,7 +53,7 @@ def main() -> None:
         optimizer=optim.adam(0.02),
         rng=np.random.default_rng(5),
     )
-    task, critic = rollouts.Task(phrase_world.mdp(), (network, pretrained), 0.5), RecurrentCritic(network)
+    task, critic = rollouts.Task(phrase_world.mdp(), (network, pretrained), 0.5), ReaderCritic(network)
     loss, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
     starts, rng = critic.head(rollouts.stack([pretrained] * 10)), np.random.default_rng(1)
     began = time.perf_counter()

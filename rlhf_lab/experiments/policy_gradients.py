@@ -24,7 +24,7 @@ POINTS = 8  # of each curve, behind the start
 STEP_SIZES = (0.003, 0.01, 0.02, 0.04)
 BETA = 0.5
 NETWORK = recurrent.Recurrent(phrase_world.VOCAB, hidden=16, eos=phrase_world.EOS)
-CRITIC = critics.RecurrentCritic(NETWORK)
+CRITIC = critics.ReaderCritic(NETWORK)
 
 
 class Run(NamedTuple):

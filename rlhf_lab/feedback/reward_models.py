@@ -10,11 +10,12 @@ from typing import Protocol
 import autograd.numpy as np
 from numpy.random import Generator
 
-from rlhf_lab.models.lm import answer_index, check_enumerable, count_responses, response_mask
+from rlhf_lab.models.lm import answer_index, check_enumerable, count_responses, enumerate_responses, response_mask
+from rlhf_lab.models.readers import Reader
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.numerics import checks, repeats
-from rlhf_lab.numerics.autodiff import Array, embedding, rnn_logits
+from rlhf_lab.numerics.autodiff import Array, embedding
 from rlhf_lab.numerics.optim import Params
 
 
@@ -81,42 +82,47 @@ class Table:
 
 @dataclass(frozen=True)
 class Network:
-    """A recurrent reader whose state after the last token is projected to one number.
+    """A reader whose state after the last token is projected to one number.
 
     A language model with another head, as reward models are made in practice.
-    Parameters: those of `language`, and `head` (..., D) in place of its readout. RLHF Deciphered, section 7.5.
+    Parameters: those of `language`, and `head` (..., D) in place of its readout; where that is the embedding, it stays.
+    RLHF Deciphered, section 7.5.
     """
 
-    language: Recurrent
+    language: Reader
 
     def init(self, rng: Generator) -> Params:
         """Return the parameters of a fresh reader, and a head of zeros."""
         params = self.language.init(rng)
-        del params["readout"]
-        return params | {"head": np.zeros(self.language.hidden)}
+        head = np.zeros_like(self.language.readout(params)[..., 0])
+        return {name: value for name, value in params.items() if name != "readout"} | {"head": head}
 
     def reward(self, params: Params, prompt: Array, response: Array) -> Array:
         """Return R_phi(x, y), shape (..., N), read at the first `eos` or, if there is none, at the last token."""
         language = self.language
         prompt, response, place = repeats.once(prompt, response, language.vocab)
-        checks.shapes(params, {"head": (language.hidden,), "embed": (language.vocab, language.hidden)})
-        read = np.concatenate([prompt, response], axis=-1)
-        weights = params["recurrent"], params["embed"], np.expand_dims(params["head"], -1), params["start"]
-        each = rnn_logits(*weights, read, prompt.shape[-1] + 1)
+        checks.shapes(params, {"head": (language.width,)})
+        begun = np.concatenate([prompt, response[..., :1]], axis=-1)
+        each = language.project(params, begun, response[..., 1:], np.expand_dims(params["head"], -1))
         each = np.reshape(each, each.shape[:-1])
-        alive = response_mask(response, language.eos)
-        last = alive - np.concatenate([alive[..., 1:], np.zeros((*alive.shape[:-1], 1))], axis=-1)
+        alive = response_mask(response, language.eos).astype(each.dtype, copy=False)
+        last = alive - np.concatenate([alive[..., 1:], np.zeros_like(alive[..., :1])], axis=-1)
         worth = repeats.spread(np.sum(each * last, axis=-1, keepdims=True), place)
         return np.reshape(worth, worth.shape[:-1])
 
     def every_reward(self, params: Params, prompt: Array, horizon: int) -> Array:
         """Return R_phi(x, y) of every answer, (..., N, A), in the order of `lm.enumerate_responses`.
 
-        Answers that begin alike share their states, which makes this much faster than `reward`.
+        With a recurrent reader, answers that begin alike share their states: much faster than `reward`.
         """
         language = self.language
         prompt = checks.tokens("prompt", prompt, language.vocab)
         check_enumerable(language.vocab, horizon, language.eos, prompt.shape[-2])
+        if not isinstance(language, Recurrent):
+            answers = enumerate_responses(language.vocab, horizon, language.eos)
+            texts = np.repeat(prompt, len(answers), axis=-2), np.tile(answers, (prompt.shape[-2], 1))
+            worth = self.reward(params, *texts)
+            return np.reshape(worth, (*worth.shape[:-1], prompt.shape[-2], len(answers)))
         state, _ = language.start(params | {"readout": np.zeros((language.hidden, language.vocab))}, prompt)
         turn, embed = np.swapaxes(params["recurrent"], -1, -2), params["embed"][..., None, :, :]
         head, lead = params["head"][..., None], state.shape[:-2]

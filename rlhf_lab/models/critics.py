@@ -13,10 +13,10 @@ import autograd.numpy as np
 from numpy.random import Generator
 
 from rlhf_lab.models.lm import LanguageModel
-from rlhf_lab.models.recurrent import Recurrent
+from rlhf_lab.models.readers import Reader
 from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.numerics import checks
-from rlhf_lab.numerics.autodiff import Array, rnn_logits
+from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
 
 
@@ -59,10 +59,10 @@ class TabularCritic:
 
 
 @dataclass(frozen=True)
-class RecurrentCritic:
+class ReaderCritic:
     """The value is a projection of the state of a network. Parameters: those of `language`, and `value` (..., D)."""
 
-    language: Recurrent
+    language: Reader
 
     def init(self, rng: Generator) -> Params:
         """Return a fresh network whose values are zero."""
@@ -70,17 +70,13 @@ class RecurrentCritic:
 
     def head(self, params: Params) -> Params:
         """Return the parameters of a language model with values of zero added."""
-        return params | {"value": np.zeros(params["start"].shape)}
+        return params | {"value": np.zeros_like(self.language.readout(params)[..., 0])}
 
     def judge(self, params: Params, prompt: Array, response: Array) -> tuple[Array, Array]:
         """Return the logits (..., N, T, V) and the values (..., N, T) of the state before each token, in one pass."""
         vocab = self.language.vocab
-        prompt, response = checks.tokens("prompt", prompt, vocab), checks.tokens("response", response, vocab)
-        checks.same_batch(prompt, response)
-        readout = np.concatenate([params["readout"], np.expand_dims(params["value"], -1)], axis=-1)
-        lead = np.broadcast_shapes(prompt.shape[:-2], response.shape[:-2])
-        texts = [np.broadcast_to(part, lead + part.shape[-2:]) for part in (prompt, response[..., :-1])]
-        read = np.concatenate(texts, axis=-1)
-        both = rnn_logits(params["recurrent"], params["embed"], readout, params["start"], read, prompt.shape[-1])
+        response = checks.tokens("response", response, vocab)
+        readout = np.concatenate([self.language.readout(params), np.expand_dims(params["value"], -1)], axis=-1)
+        both = self.language.project(params, prompt, response[..., :-1], readout)
         logits, values = np.split(both, [vocab], axis=-1)  # gradients of slices and indices are slow
         return logits, np.reshape(values, values.shape[:-1])

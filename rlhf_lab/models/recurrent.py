@@ -36,27 +36,44 @@ class Recurrent:
             "start": np.zeros(self.hidden),
         }
 
+    @property
+    def width(self) -> int:
+        """Number D of units of a state: `hidden`."""
+        return self.hidden
+
+    def readout(self, params: Params) -> Array:
+        """Return the projection (..., D, V) that makes logits of states."""
+        checks.shapes(params, {"readout": (self.hidden, self.vocab)})
+        return params["readout"]
+
     def logits(self, params: Params, prompt: Array, response: Array) -> Array:
         """Return the logits (..., N, T, V) of every token of the response, given what stands before it."""
+        response = checks.tokens("response", response, self.vocab)
+        return self.project(params, prompt, response[..., :-1], self.readout(params))
+
+    def project(self, params: Params, prompt: Array, response: Array, readout: Array) -> Array:
+        """Return h R, (..., N, T + 1, O), for the states h behind the prompt and behind each token of the response.
+
+        `readout` is R (..., D, O). It takes the place of the model's own, which `params` need not hold.
+        """
         prompt = checks.tokens("prompt", prompt, self.vocab)
         response = checks.tokens("response", response, self.vocab)
         checks.same_batch(prompt, response)
         self._check(params)
         lead = np.broadcast_shapes(prompt.shape[:-2], response.shape[:-2])
-        prompt = np.broadcast_to(prompt, lead + prompt.shape[-2:])
-        response = np.broadcast_to(response, lead + response.shape[-2:])
-        read = np.concatenate([prompt, response[..., :-1]], axis=-1)
-        weights = (params[name] for name in ("recurrent", "embed", "readout", "start"))
-        return rnn_logits(*weights, read, prompt.shape[-1])
+        parts = [np.broadcast_to(part, lead + part.shape[-2:]) for part in (prompt, response)]
+        read = np.concatenate(parts, axis=-1)
+        return rnn_logits(params["recurrent"], params["embed"], readout, params["start"], read, prompt.shape[-1])
 
     def start(self, params: Params, prompt: Array) -> tuple[Array, Array]:
         """Read the prompt: return the state (..., N, D) and the logits (..., N, V) of the first token."""
         prompt = checks.tokens("prompt", prompt, self.vocab)
         self._check(params)
+        readout = self.readout(params)
         state = params["start"][..., None, :] + np.zeros((prompt.shape[-2], 1))
         for t in range(prompt.shape[-1]):
             state = self._next(params, state, prompt[..., t])
-        return state, np.matmul(state, params["readout"])
+        return state, np.matmul(state, readout)
 
     def step(self, params: Params, cache: Array, token: Array) -> tuple[Array, Array]:
         """Read one more token (..., N): return the new state and the logits (..., N, V) of the next."""
@@ -68,14 +85,8 @@ class Recurrent:
         return np.repeat(cache, times, axis=cache.ndim - 2)  # autograd's gradient is wrong for a negative axis
 
     def _check(self, params: Params) -> None:
-        hidden, vocab = self.hidden, self.vocab
-        wanted = {
-            "recurrent": (hidden, hidden),
-            "embed": (vocab, hidden),
-            "readout": (hidden, vocab),
-            "start": (hidden,),
-        }
-        checks.shapes(params, wanted)
+        hidden = self.hidden
+        checks.shapes(params, {"recurrent": (hidden, hidden), "embed": (self.vocab, hidden), "start": (hidden,)})
 
     def _next(self, params: Params, state: Array, token: Array) -> Array:
         read = embedding(params["embed"], token[..., None])

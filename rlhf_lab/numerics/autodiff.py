@@ -186,7 +186,17 @@ def _log_softmax(logits: Array) -> Array:
 
 
 log_softmax = kernel(_log_softmax)
-defvjp(log_softmax, lambda ans, logits: lambda g: g - np.exp(ans) * g.sum(axis=-1, keepdims=True))
+
+
+def _log_softmax_vjp(ans: Array, logits: Array) -> Callable[[Array], Array]:
+    def vjp(g: Array) -> Array:
+        g = g.astype(ans.dtype, copy=False)
+        return g - np.exp(ans) * g.sum(axis=-1, keepdims=True)
+
+    return vjp
+
+
+defvjp(log_softmax, _log_softmax_vjp)
 
 
 def _log_prob_of(logits: Array, tokens: Array) -> Array:
@@ -222,7 +232,7 @@ def _log_prob_of_vjp(ans: Array, logits: Array, tokens: Array) -> Callable[[Arra
     weights, total, _ = _parts(ans.base, logits)  # before the answer lie exp(logits) and their sum
 
     def vjp(g: Array) -> Array:
-        g = g.transpose(_inner(logits))
+        g = g.astype(ans.dtype, copy=False).transpose(_inner(logits))  # advantages may be more precise than a network
         slope = weights * (-g / total)
         slope.reshape(-1)[_place(tokens, logits)] += g.ravel()
         return _from_planes(slope, logits)

@@ -48,7 +48,8 @@ def kept(mask: Array, *values: Array) -> list[Array]:
     Times the mask, they are 0 there. What is finite there stays: only functions that overflow need more care.
     """
     if not isbox(mask):
-        mask = np.asarray(mask, dtype=float)
+        mask = np.asarray(mask)
+        mask = mask if np.issubdtype(mask.dtype, np.floating) else mask.astype(float)
     found = [value if isbox(value) else np.asarray(value) for value in values]
     return [mask, *(v if _finite(getval(v)) else anp.where(getval(mask) == 0, 0.0, v) for v in found)]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from small_models import HORIZON, PROMPTS
-from small_rewards import batch, every_model, linear, network, table
+from small_rewards import batch, every_model, gpt_network, linear, network, table
 
 from rlhf_lab.models import lm
 
@@ -75,8 +75,26 @@ def test_a_network_reads_to_the_end_and_no_further(eos):
 
 
 @pytest.mark.parametrize("eos", [3, None])
-def test_every_reward_is_the_reward_of_every_answer(eos):
-    model, params = network(eos)
+def test_a_head_on_a_gpt_is_read_at_the_last_token(eos):
+    model, params = gpt_network(eos)
+    response = np.array([[1, 2, 0], [2, 3, 3], [3, 3, 3]])
+    rewards = model.reward(params, PROMPTS, response)
+    for k, end in enumerate([3, 2, 1] if eos else [3, 3, 3]):
+        text = response[k : k + 1, :end]
+        states = model.language.project(params, PROMPTS[k : k + 1], text, params["head"][:, None])
+        assert rewards[k] == pytest.approx(states[0, -1, 0], abs=1e-13)
+
+
+def test_rewards_are_as_precise_as_the_reader():
+    _, params = gpt_network(3)
+    single = {name: value.astype(np.float32) for name, value in params.items()}
+    assert gpt_network(3)[0].reward(single, PROMPTS, np.array([[1, 2, 3]] * 3)).dtype == np.float32
+
+
+@pytest.mark.parametrize("few", [network, gpt_network])
+@pytest.mark.parametrize("eos", [3, None])
+def test_every_reward_is_the_reward_of_every_answer(eos, few):
+    model, params = few(eos)
     both = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
     answers = lm.enumerate_responses(4, HORIZON, eos)
     found = model.every_reward(both, PROMPTS, HORIZON)
@@ -86,7 +104,7 @@ def test_every_reward_is_the_reward_of_every_answer(eos):
         assert found[:, k] == pytest.approx(one_by_one, abs=1e-12)
     with pytest.raises(ValueError, match="too many to enumerate"):
         model.every_reward(params, PROMPTS, 20)
-    if eos:  # with words only it is not too many
+    if eos and few is network:  # with words only it is not too many
         assert model.every_reward(params, PROMPTS, 10).shape == (3, (3**11 - 1) // 2)
     with pytest.raises(ValueError, match=r"^prompt: token 7 is outside"):
         model.every_reward(params, PROMPTS + 7, HORIZON)

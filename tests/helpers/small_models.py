@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rlhf_lab.models.gpt import GPT
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.models.tied import Tied
@@ -29,6 +30,12 @@ def recurrent(eos):
     return model, params | {"start": np.random.default_rng(2).normal(size=5)}
 
 
+def gpt(eos):
+    model = GPT(4, width=6, layers=2, heads=2, context=5, eos=eos, dtype="float64")
+    rng = np.random.default_rng(5)
+    return model, {name: rng.normal(size=shape) / shape[0] ** 0.5 for name, shape in model.shapes().items()}
+
+
 def process():
     model = TokenProcess(hidden=3, scale=2.0)
     return model, model.init(np.random.default_rng(3))
@@ -41,5 +48,7 @@ MODELS = {
     "tied, no eos": tied(None),
     "recurrent": recurrent(3),
     "recurrent, no eos": recurrent(None),
+    "gpt": gpt(3),
+    "gpt, no eos": gpt(None),
     "token process": process(),
 }

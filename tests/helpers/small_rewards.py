@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import HORIZON, PROMPTS
+from small_models import HORIZON, PROMPTS, gpt
 
 from rlhf_lab.feedback import reward_models
 from rlhf_lab.models import lm
@@ -27,12 +27,19 @@ def network(eos):
     return model, params | {"head": np.random.default_rng(2).normal(size=5)}
 
 
+def gpt_network(eos):
+    model = reward_models.Network(gpt(eos)[0])
+    return model, gpt(eos)[1] | {"head": np.random.default_rng(2).normal(size=6)}
+
+
 REWARD_MODELS = {
     "linear": (*linear(), 3),
     "table": (*table(3), 3),
     "table, no eos": (*table(None), None),
     "network": (*network(3), 3),
     "network, no eos": (*network(None), None),
+    "gpt": (*gpt_network(3), 3),
+    "gpt, no eos": (*gpt_network(None), None),
 }
 every_model = pytest.mark.parametrize(("model", "params", "eos"), REWARD_MODELS.values(), ids=REWARD_MODELS)
 

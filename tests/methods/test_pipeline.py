@@ -7,7 +7,7 @@ import tasks
 from rlhf_lab.feedback import annotators, reward_models
 from rlhf_lab.methods import pipeline
 from rlhf_lab.models import lm
-from rlhf_lab.models.critics import RecurrentCritic, TabularCritic
+from rlhf_lab.models.critics import ReaderCritic, TabularCritic
 from rlhf_lab.models.recurrent import Recurrent
 
 CRITIC = TabularCritic(tasks.MODEL)
@@ -87,7 +87,7 @@ BAD = {
     "ppo": ({"ppo_rounds": 0}, "ppo_rounds is how many there are to be"),
     "beta": ({"beta": 0}, "beta must be finite and above 0; got 0"),
     "beta nan": ({"beta": np.nan}, "beta must be finite and above 0; got nan"),
-    "critic": ({"critic": RecurrentCritic(Recurrent(5, 2, 4))}, "the reference has 5 tokens and eos 4"),
+    "critic": ({"critic": ReaderCritic(Recurrent(5, 2, 4))}, "the reference has 5 tokens and eos 4"),
     "token": ({"demonstrations": (SHOWN, SAID + 1)}, "demonstrations: token 3 is outside the vocabulary of 3 tokens"),
     "rows": ({"demonstrations": (SHOWN[:2], SAID)}, "2 prompts, but 3 responses"),
     "long": (

@@ -10,7 +10,7 @@ from autograd.tracer import getval
 from rlhf_lab.methods import actor_critic, ppo
 from rlhf_lab.methods.rollouts import Task, rollout, stack
 from rlhf_lab.models import lm
-from rlhf_lab.models.critics import RecurrentCritic, TabularCritic
+from rlhf_lab.models.critics import ReaderCritic, TabularCritic
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.numerics import optim
 from rlhf_lab.worlds import phrase_world
@@ -49,7 +49,7 @@ def test_ppo_reaches_the_gibbs_policy(settings):
 
 
 def test_ppo_runs_unchanged_on_a_recurrent_network():
-    critic = RecurrentCritic(Recurrent(3, 8, 2))
+    critic = ReaderCritic(Recurrent(3, 8, 2))
     start = critic.init(np.random.default_rng(1))
     settings = {"prompts": 128, "minibatch": 64, "epochs": 4, "critic": critic}
     params, _ = trained(ppo.ppo, start, 80, 0.05, **settings)
@@ -66,7 +66,7 @@ def test_ppo_on_phrase_world_goes_nineteen_twentieths_of_the_way_to_the_optimum(
         optimizer=optim.adam(0.02),
         rng=np.random.default_rng(5),
     )
-    task, critic = Task(phrase_world.mdp(), (network, pretrained), 0.5), RecurrentCritic(network)
+    task, critic = Task(phrase_world.mdp(), (network, pretrained), 0.5), ReaderCritic(network)
     loss, collect = ppo.ppo(task, critic, prompts=512, minibatch=256, epochs=4, value_weight=0.1)
     starts, rng = critic.head(stack([pretrained] * 3)), np.random.default_rng(1)
     params, _ = optim.fit(loss, starts, collect, rounds=30, optimizer=optim.adam(0.01), rng=rng)
@@ -284,7 +284,7 @@ def test_ptx_adds_the_loss_of_pretraining():
 
 
 def test_a_critic_of_another_language_is_told():
-    other = RecurrentCritic(Recurrent(4, 2))
+    other = ReaderCritic(Recurrent(4, 2))
     for make in (partial(ppo.a2c, prompts=2), partial(ppo.ppo, prompts=2, minibatch=2, epochs=1)):
         with pytest.raises(ValueError, match="the policy has 4 tokens"):
             make(TASK, other)

@@ -5,15 +5,20 @@ import pytest
 from autograd.test_util import check_grads
 
 from rlhf_lab.models import lm
-from rlhf_lab.models.critics import RecurrentCritic, TabularCritic
+from rlhf_lab.models.critics import ReaderCritic, TabularCritic
+from rlhf_lab.models.gpt import GPT
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.models.tabular import Tabular
 
 RNG = np.random.default_rng(0)
 PROMPT = np.array([[0, 1], [1, 1], [0, 1]])
 RESPONSE = np.array([[0, 1, 2], [2, 2, 2], [1, 1, 0]])
-CRITICS = [TabularCritic(Tabular(3, 3, ((0, 1), (1, 1)), 2)), RecurrentCritic(Recurrent(3, 4, 2))]
-every_critic = pytest.mark.parametrize("critic", CRITICS, ids=["tabular", "recurrent"])
+CRITICS = [
+    TabularCritic(Tabular(3, 3, ((0, 1), (1, 1)), 2)),
+    ReaderCritic(Recurrent(3, 4, 2)),
+    ReaderCritic(GPT(3, width=4, layers=2, heads=2, context=5, eos=2, dtype="float64")),
+]
+every_critic = pytest.mark.parametrize("critic", CRITICS, ids=["tabular", "recurrent", "gpt"])
 
 
 def params_of(critic, seeds=()):
@@ -57,6 +62,21 @@ def test_a_table_looks_the_value_up():
     values = critic.judge(params, PROMPT, RESPONSE)[1]
     assert values[0].tolist() == [params["value"][0, k] for k in (0, 1, 3 + 0 * 2 + 1)]
     assert values[2].tolist() == [params["value"][0, k] for k in (0, 2, 3 + 1 * 2 + 1)]
+
+
+def test_the_value_of_a_gpt_is_its_state_projected():
+    critic = CRITICS[2]
+    params = params_of(critic)
+    values = critic.judge(params, PROMPT, RESPONSE)[1]
+    units = critic.language.project(params, PROMPT, RESPONSE[:, :-1], np.eye(4))
+    assert values == pytest.approx(units @ params["value"], abs=1e-13)
+
+
+def test_a_new_head_has_the_precision_and_the_leading_axes_of_the_language():
+    critic = ReaderCritic(GPT(3, width=4, layers=1, heads=2, context=5, eos=2))
+    params = critic.language.init(np.random.default_rng(0))
+    found = critic.head({name: np.stack([value] * 3) for name, value in params.items()})
+    assert (found["value"].shape, found["value"].dtype) == ((3, 4), np.float32)
 
 
 def test_a_network_projects_its_state():

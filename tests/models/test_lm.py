@@ -81,7 +81,7 @@ def test_the_mask_ends_with_the_first_eos():
     assert lm.response_mask(response, None).tolist() == np.ones((4, 4)).tolist()
 
 
-@pytest.mark.parametrize("name", ["tabular", "tied", "recurrent"])
+@pytest.mark.parametrize("name", ["tabular", "tied", "recurrent", "gpt"])
 def test_what_stands_behind_eos_changes_nothing(name):
     model, params = MODELS[name]
     ended, padded = np.array([[1, 3, 3]]), np.array([[1, 3, 0]])

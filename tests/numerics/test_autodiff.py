@@ -230,3 +230,10 @@ def test_memory_that_nobody_wrote_never_reaches_a_result(monkeypatch):
     for k in range(4):
         found = make_vjp(autodiff.rnn_logits, k)(*arguments, 2)[0](weight)
         onp.testing.assert_allclose(found, expected[k], atol=1e-12)
+
+
+def test_an_incoming_gradient_in_double_precision_does_not_upcast():
+    logits, tokens = RNG.normal(size=(2, 3, 4)).astype(onp.float32), RNG.integers(4, size=(2, 3))
+    for function in (autodiff.log_softmax, lambda z: autodiff.log_prob_of(z, tokens)):
+        back, found = make_vjp(function, 0)(logits)
+        assert back(onp.ones(found.shape)).dtype == onp.float32

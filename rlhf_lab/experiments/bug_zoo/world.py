@@ -25,7 +25,7 @@ HORIZON, BETA = 4, 0.5
 POINTS = (1, 2, 3, 4, 6, 9, 13, 18, 25, 33, 41, 50)  # rounds after which a run is looked at
 PAIRS = 1024  # comparisons of a seed
 NETWORK = recurrent.Recurrent(VOCAB, hidden=16, eos=EOS)
-CRITIC = critics.RecurrentCritic(NETWORK)
+CRITIC = critics.ReaderCritic(NETWORK)
 Seeds = tuple[int, ...]
 
 

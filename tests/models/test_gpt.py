@@ -1,0 +1,199 @@
+"""The tiny GPT: its definition, its cache, and the algorithms of the book on it."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad
+from autograd.test_util import check_grads
+from small_models import MODELS, PROMPTS
+
+from rlhf_lab.models import lm
+from rlhf_lab.models.gpt import GPT
+from rlhf_lab.numerics import transformer_twins as twins
+
+RESPONSE = np.array([[1, 2, 0], [3, 3, 3], [2, 2, 1]])
+
+
+def with_twins(model, params, tokens):
+    """The logits behind each place, the readable way."""
+    x = twins.embed_text(params["embed"], params["position"], tokens)
+    for k in range(model.layers):
+        names = ("norm_1", "qkv", "out", "norm_2", "up", "down")
+        x = twins.block(x, *(params[f"{k}.{name}"] for name in names), model.heads)
+    return twins.project(x, params["norm"], params["embed"].T)
+
+
+def test_the_logits_are_those_of_the_definition():
+    model, params = MODELS["gpt"]
+    found = model.logits(params, PROMPTS, RESPONSE)
+    read = np.concatenate([PROMPTS, RESPONSE[:, :-1]], axis=1)
+    np.testing.assert_allclose(found, with_twins(model, params, read)[:, 2:], atol=1e-12)
+
+
+def test_one_block_of_one_head_by_hand():
+    """One token behind nothing: attention over two places, in plain numbers."""
+    model = GPT(2, width=2, layers=1, heads=1, context=3, dtype="float64")
+    params = {name: np.random.default_rng(0).normal(size=shape) for name, shape in model.shapes().items()}
+    norm = lambda v, gain: (v - v.mean()) / np.sqrt(v.var() + 1e-5) * gain  # noqa: E731
+    nothing, token = params["position"][0], params["embed"][1] + params["position"][1]
+    parts = [norm(v, params["0.norm_1"]) @ params["0.qkv"] for v in (nothing, token)]
+    scores = np.exp([parts[1][:2] @ part[2:4] / 2**0.5 for part in parts])
+    heard = sum(score * part[4:] for score, part in zip(scores / scores.sum(), parts, strict=True))
+    middle = token + heard @ params["0.out"]
+    up = norm(middle, params["0.norm_2"]) @ params["0.up"]
+    hidden = up / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)))
+    wanted = params["embed"] @ norm(middle + hidden @ params["0.down"], params["norm"])
+    _, found = model.start(params, np.array([[1]]))
+    assert found[0] == pytest.approx(wanted, abs=1e-13)
+
+
+def test_an_empty_prompt_starts_from_place_0():
+    model, params = MODELS["gpt"]
+    empty = np.zeros((2, 0), dtype=int)
+    found = model.logits(params, empty, np.array([[0], [1]]))
+    np.testing.assert_allclose(found[:, 0], model.start(params, empty)[1], atol=1e-13)
+    np.testing.assert_allclose(found[0], found[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_cache_says_what_a_full_pass_says(dtype):
+    model, rng = GPT(7, width=8, layers=3, heads=4, context=60, dtype=dtype), np.random.default_rng(0)
+    params = {name: value * 2 for name, value in model.init(rng).items()}
+    prompt, response = rng.integers(7, size=(4, 5)), rng.integers(7, size=(4, 50))
+    whole = model.logits(params, prompt, response)
+    cache, logits = model.start(params, prompt)
+    for t in range(50):
+        np.testing.assert_allclose(logits, whole[:, t], atol=1e-12 if dtype == "float64" else 2e-4)
+        assert logits.dtype == dtype
+        cache, logits = model.step(params, cache, response[:, t])
+
+
+def test_two_texts_may_go_on_from_one_cache():
+    model, params = MODELS["gpt"]
+    cache, _ = model.start(params, PROMPTS)
+    first, _ = model.step(params, cache, np.array([1, 1, 1]))
+    second, _ = model.step(params, cache, np.array([2, 0, 2]))
+    for known, begun in ((first, [1, 1, 1]), (second, [2, 0, 2])):
+        _, found = model.step(params, known, np.array([0, 1, 2]))
+        text = np.stack([begun, [0, 1, 2], [0, 0, 0]], axis=1)
+        np.testing.assert_allclose(found, model.logits(params, PROMPTS, text)[:, 2], atol=1e-13)
+
+
+def test_repeated_texts_stand_side_by_side():
+    model, params = MODELS["gpt"]
+    cache, _ = model.start(params, PROMPTS)
+    _, found = model.step(params, model.repeat(cache, 4), np.tile(np.arange(4), 3))
+    text = np.stack([np.tile(np.arange(4), 3), np.zeros(12, dtype=int)], axis=1)
+    np.testing.assert_allclose(found, model.logits(params, np.repeat(PROMPTS, 4, axis=0), text)[:, 1], atol=1e-13)
+
+
+def test_texts_that_follow_change_nothing_before():
+    model, params = MODELS["gpt"]
+    other = RESPONSE.copy()
+    other[:, 2] = (other[:, 2] + 1) % 4
+    before, after = (lm.token_log_prob(model, params, PROMPTS, y) for y in (RESPONSE, other))
+    np.testing.assert_array_equal(before[:, :2], after[:, :2])
+
+
+def test_gradients_of_the_likelihood_are_right():
+    model, params = MODELS["gpt"]
+    check_grads(lambda p: lm.negative_log_likelihood(model, p, PROMPTS, RESPONSE), modes=["rev"], order=1)(params)
+
+
+def test_gradients_go_through_steps_and_repeats():
+    model, params = MODELS["gpt"]
+    weight = np.random.default_rng(0).normal(size=lm.count_responses(4, 3, 3))
+    by_steps = lambda p: anp.sum(anp.exp(lm.answer_log_probs(model, p, PROMPTS, 3)) * weight)  # noqa: E731
+    answers = np.tile(lm.enumerate_responses(4, 3, 3), (3, 1))
+    prompts = np.repeat(PROMPTS, len(weight), axis=0)
+
+    def at_once(p):
+        return anp.sum(anp.exp(lm.log_prob(model, p, prompts, answers)) * np.tile(weight, 3))
+
+    assert by_steps(params) == pytest.approx(at_once(params), abs=1e-12)
+    for name, found in grad(by_steps)(params).items():
+        np.testing.assert_allclose(found, grad(at_once)(params)[name], atol=1e-10)
+
+
+def test_a_cache_of_a_trace_is_not_gone_on_with():
+    model, params = MODELS["gpt"]
+    caches = []
+    grad(lambda p: anp.sum(caches.append(model.start(p, PROMPTS)) or caches[-1][1]))(params)
+    with pytest.raises(ValueError, match="made while a gradient was traced: start again"):
+        model.step(params, caches[0][0], np.array([0, 0, 0]))
+
+
+def test_single_precision_stays_single():
+    model = GPT(4, width=8, layers=2, heads=2, context=8, eos=3)
+    params = model.init(np.random.default_rng(0))
+    loss = lambda p: lm.negative_log_likelihood(model, p, PROMPTS, RESPONSE)  # noqa: E731
+    assert model.logits(params, PROMPTS, RESPONSE).dtype == np.float32
+    assert loss(params).dtype == np.float32
+    assert {g.dtype for g in grad(loss)(params).values()} == {np.dtype(np.float32)}
+
+
+def test_fresh_parameters_have_the_stated_deviations():
+    model = GPT(50, width=40, layers=2, heads=4, context=30)
+    params = model.init(np.random.default_rng(0))
+    assert {name: value.shape for name, value in params.items()} == model.shapes()
+    assert {value.dtype for value in params.values()} == {np.dtype(np.float32)}
+    for (name, shape), value in zip(model.shapes().items(), params.values(), strict=True):
+        if value.ndim == 1:
+            assert (value == 1).all()
+        else:
+            wanted = 0.1 if name in ("embed", "position") else shape[0] ** -0.5
+            wanted /= 2 if name.endswith(("out", "down")) else 1
+            assert value.std() == pytest.approx(wanted, abs=4 * wanted / (2 * value.size) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"vocab": 1}, "a language needs at least 2 tokens"),
+        ({"eos": 2}, "eos must be the last token, 3, or None; got 2"),
+        ({"heads": 4}, "the 4 heads share the width, so that they must divide it; got 6"),
+        ({"heads": 0}, "heads is the number of heads of attention, a whole number from 1 on; got 0"),
+        ({"width": 0}, "width is the number of units"),
+        ({"layers": 0}, "layers is the number of blocks"),
+        ({"context": 0}, "context is the greatest number of tokens"),
+        ({"dtype": "float16"}, "dtype must be 'float32' or 'float64'; got 'float16'"),
+    ],
+)
+def test_bad_sizes_are_told(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        GPT(**{"vocab": 4, "width": 6, "layers": 1, "heads": 2, "context": 5} | sizes)
+
+
+def test_bad_texts_are_told():
+    model, params = MODELS["gpt"]
+    with pytest.raises(ValueError, match=r"^prompt: token 4 is outside"):
+        model.logits(params, np.full((3, 2), 4), RESPONSE)
+    with pytest.raises(ValueError, match=r"^response: token 4 is outside"):
+        model.logits(params, PROMPTS, np.full((3, 2), 4))
+    with pytest.raises(ValueError, match=r"^response: token 4 is outside"):
+        model.logits(params, PROMPTS, np.array([[0, 4]] * 3))
+    with pytest.raises(ValueError, match=r"^prompt: token 4 is outside"):
+        model.start(params, np.full((3, 2), 4))
+    with pytest.raises(ValueError, match="3 prompts, but 2 responses"):
+        model.logits(params, PROMPTS, RESPONSE[:2])
+
+
+def test_a_context_that_is_too_short_is_told():
+    model, params = MODELS["gpt"]
+    assert model.logits(params, PROMPTS, np.zeros((3, 4), dtype=int)).shape == (3, 4, 4)  # the last one is not read
+    message = "reads at most 5 tokens, its context, and was given 6: shorten prompt or response"
+    with pytest.raises(ValueError, match=message):
+        model.logits(params, PROMPTS, np.zeros((3, 5), dtype=int))
+    with pytest.raises(ValueError, match=message):
+        model.start(params, np.zeros((3, 6), dtype=int))
+    cache, _ = model.start(params, np.zeros((3, 5), dtype=int))
+    with pytest.raises(ValueError, match=message):
+        model.step(params, cache, np.array([0, 0, 0]))
+
+
+def test_parameters_of_another_model_are_told():
+    model, params = MODELS["gpt"]
+    with pytest.raises(ValueError, match=r"^params has no '1.qkv': these parameters belong to another model$"):
+        model.logits({name: value for name, value in params.items() if name != "1.qkv"}, PROMPTS, RESPONSE)
+    with pytest.raises(ValueError, match=r"^params\['1.up'\] has shape \(6, 8\); .* a model of another size$"):
+        model.logits(params | {"1.up": np.zeros((6, 8))}, PROMPTS, RESPONSE)
