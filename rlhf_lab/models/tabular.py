@@ -101,15 +101,7 @@ class Tabular:
 
     def row(self, prompt: Array) -> Array:
         """Return which of the prompts (N, P) stands where in the table, (N,). Raises if one is not there."""
-        prompt = checks.tokens("prompt", prompt, self.vocab)
-        known = np.array(self.prompts)
-        if prompt.shape[-1] != known.shape[1]:
-            raise ValueError(f"the table knows prompts of {known.shape[1]} tokens; got {prompt.shape[-1]}")
-        match = (prompt[..., None, :] == known).all(-1)
-        if not match.any(-1).all():
-            unknown = prompt[~match.any(-1)][0].tolist()
-            raise ValueError(f"prompt {unknown} is not in the table, which knows {len(known)} prompts")
-        return match.argmax(-1)
+        return checks.place("prompt", prompt, self.prompts, self.vocab)
 
     def _at(self, params: Params, cache: Place) -> tuple[Place, Array]:
         found = self.look_up(params["logits"], self.state(cache)[..., None])
