@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rlhf_lab.models.automaton import Automaton
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.models.tied import Tied
@@ -34,6 +35,12 @@ def process():
     return model, model.init(np.random.default_rng(3))
 
 
+def automaton():
+    rng = np.random.default_rng(5)
+    model = Automaton(PROMPTS, rng.integers(4, size=(3, 4, 4)), HORIZON)
+    return model, {name: rng.normal(size=value.shape) for name, value in model.init(rng).items()}
+
+
 MODELS = {
     "tabular": tabular(3),
     "tabular, no eos": tabular(None),
@@ -42,4 +49,5 @@ MODELS = {
     "recurrent": recurrent(3),
     "recurrent, no eos": recurrent(None),
     "token process": process(),
+    "automaton": automaton(),
 }
