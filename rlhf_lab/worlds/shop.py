@@ -25,9 +25,9 @@ VOCAB = len(WORDS)
 EOS = VOCAB - 1
 HORIZON = 32
 NOISE = 1 / 256  # a word that does not belong costs log(64 * 256) nats: 14 bits
-COST = 1 / 16  # of a token; a power of two, so that equal rewards are equal
+COST = 1 / 32  # of a token; a power of two, so that equal rewards are equal
 HEARD = ("told", "false", "greeted", "kind", "rude")  # what the reward remembers of a text, a bit each
-BETA = 0.35
+BETA = 0.35  # most of the reward, and still seven texts of ten differ; from 0.1 on they become few
 PROMPTS = np.stack([words.encode(WORDS, question) for question in QUESTIONS])
 
 
@@ -81,7 +81,7 @@ def reward(prompt: Array, response: Array) -> Array:
     """Return the reward R*(x, y) of responses (..., N, T) to prompts (..., N, 3), shape (..., N).
 
     +2 for the fact that was asked for, -1 for a claim that is false, -2 for both: a contradiction. Naming another thing
-    counts as false. +1/2 for a greeting, +1/2 for thanks, "please" or "enjoy", once each; -1.5 for an insult. 1/16 is
+    counts as false. +1/2 for a greeting, +1/2 for thanks, "please" or "enjoy", once each; -1.5 for an insult. 1/32 is
     taken off for each token, `<eos>` too.
     """
     response = checks.tokens("response", response, VOCAB)

@@ -1,6 +1,6 @@
 """What shopkeepers say: a grammar of phrases with weights, which are all that a question changes.
 
-Three in ten statements are wrong, some are rude, many ramble. A shopkeeper also says what nobody asked for.
+Nearly half of what they claim is wrong, some are rude, many ramble, and they say what nobody asked for.
 """
 
 from functools import cache
@@ -35,8 +35,8 @@ def _pick(right: Array, share: float) -> Array:
 
 _FILL: dict[str, list[tuple[str, Array]]] = {
     "{item}": [(item, _pick(i == ITEM, 0.97)) for i, item in enumerate(ITEMS)],
-    "{price}": [(f"{PRICES[item]} coins", _pick(i == ITEM, 0.7)) for i, item in enumerate(ITEMS)],
-    "{place}": [(PLACES[item], _pick(i == ITEM, 0.7)) for i, item in enumerate(ITEMS)],
+    "{price}": [(f"{PRICES[item]} coins", _pick(i == ITEM, 0.55)) for i, item in enumerate(ITEMS)],
+    "{place}": [(PLACES[item], _pick(i == ITEM, 0.55)) for i, item in enumerate(ITEMS)],
     "{good}": [
         ("good", 0.25),
         ("fine", 0.25),
@@ -54,7 +54,7 @@ _FILL: dict[str, list[tuple[str, Array]]] = {
         ("our {good} {item}", 0.04),
     ],
 }
-_YES, _NO = np.where(IN_STOCK, 0.75, 0.35), np.where(IN_STOCK, 0.25, 0.65)
+_YES, _NO = np.where(IN_STOCK, 0.6, 0.4), np.where(IN_STOCK, 0.4, 0.6)
 
 
 def _weight(*by_kind: float) -> Array:
@@ -65,12 +65,12 @@ _PRICE, _PLACE, _STOCK = _weight(8, 0.6, 0.8), _weight(0.5, 8, 0.8), _weight(0.8
 
 _ROOMS: dict[str, list[grammar.Phrase]] = {
     "door": [
-        ("", "fact", 4),
+        ("", "fact", 3),
         ("{hello} ,", "fact", 1.2),
         ("{hello} .", "fact", 0.6),
         ("{hello} friend ,", "fact", 0.6),
         ("{hello} friend .", "fact", 0.4),
-        ("you again ,", "insult", 0.4),
+        ("you again ,", "insult", 0.7),
         ("look ,", "fact", 0.4),
         ("look ,", "insult", 0.3),
         ("hurry ,", "insult", 0.3),

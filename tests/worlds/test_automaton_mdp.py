@@ -92,7 +92,7 @@ def test_laws_entropies_and_divergences_are_those_of_the_list(beta):
             assert lengths[:, n - 1] == pytest.approx((pi * (n == LENGTH) * ended).sum(-1), abs=1e-14)
         assert lengths[:, -1] == pytest.approx((pi * ~ended).sum(-1), abs=1e-14)
         assert law.reached.sum(-1)[:, 0] == pytest.approx(1, abs=0)
-        alive = np.stack([(pi * (LENGTH > t)).sum(-1) for t in range(HORIZON)], axis=-1)
+        alive = np.stack([(pi * (t < LENGTH)).sum(-1) for t in range(HORIZON)], axis=-1)
         assert law.reached.sum(-1) == pytest.approx(alive, abs=1e-14)
 
 

@@ -52,7 +52,7 @@ def by_ear(question, text):
     rude = bool(said & {"fool", "pest", "hurry"})
     ended = not text.endswith("…")
     length = len(text.split()) - (not ended) + ended
-    return fact + 0.5 * greeted + 0.5 * thanked - 1.5 * rude - length / 16
+    return fact + 0.5 * greeted + 0.5 * thanked - 1.5 * rude - length / 32
 
 
 def drawn(params, times, seed):
@@ -72,14 +72,14 @@ def test_the_reward_is_what_a_person_hears():
 @pytest.mark.parametrize(
     ("question", "text", "reward"),
     [
-        ("price of tea", "hello , it costs two coins . thanks .", 2 + 0.5 + 0.5 - 10 / 16),
-        ("price of tea", "it costs two and three coins .", -2 - 8 / 16),
-        ("price of tea", "the bread costs two coins .", -2 - 7 / 16),
-        ("where is soap", "it is by the door , fool .", 2 - 1.5 - 9 / 16),
-        ("where is soap", "it costs five coins .", 0 - 6 / 16),
-        ("is there honey", "yes .", -1 - 3 / 16),
-        ("is there honey", "", 0 - 1 / 16),
-        ("price of tea", "two thanks hello", 3 - 4 / 16),
+        ("price of tea", "hello , it costs two coins . thanks .", 2 + 0.5 + 0.5 - 10 / 32),
+        ("price of tea", "it costs two and three coins .", -2 - 8 / 32),
+        ("price of tea", "the bread costs two coins .", -2 - 7 / 32),
+        ("where is soap", "it is by the door , fool .", 2 - 1.5 - 9 / 32),
+        ("where is soap", "it costs five coins .", 0 - 6 / 32),
+        ("is there honey", "yes .", -1 - 3 / 32),
+        ("is there honey", "", 0 - 1 / 32),
+        ("price of tea", "two thanks hello", 3 - 4 / 32),
     ],
 )
 def test_rewards_by_hand(question, text, reward):
@@ -126,7 +126,7 @@ def test_there_are_too_many_texts_to_list():
 
 def test_texts_end_before_the_horizon():
     assert automaton_mdp.length_law(laws()["p"])[:, -1].max() < 0.02
-    assert automaton_mdp.length_law(laws()["pi*"])[:, -1].max() < 0.001
+    assert automaton_mdp.length_law(laws()["pi*"])[:, -1].max() < 0.002
 
 
 def test_the_optimum_earns_what_it_is_worth_and_the_reference_misses_it_by_its_divergence():
