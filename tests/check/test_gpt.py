@@ -1,0 +1,79 @@
+"""Cases of the exercises on a tiny GPT, and what careless solutions are told."""
+
+import answers_gpt
+import numpy as np
+import pytest
+from autograd import elementwise_grad
+from autograd import numpy as anp
+
+from rlhf_lab.check import diagnosis, gpt
+
+
+def cases(exercise):
+    return diagnosis.draw_cases(exercise)
+
+
+def test_cases_come_in_all_sizes_that_the_docstrings_promise():
+    sizes = [(*p.shape, horizon) for p, _, horizon in cases(gpt.FORWARD_ALGORITHM)]
+    assert [set(each) for each in zip(*sizes, strict=True)] == [{2, 3, 4}, {3, 4, 5}, {3, 4, 5}]
+    sizes = [
+        (*log_p.shape, cost, beta, horizon)
+        for log_p, _, _, cost, beta, horizon in cases(gpt.GIBBS_BY_DYNAMIC_PROGRAMMING)
+    ]
+    wanted = [{2, 3, 4}, {3, 4, 5}, {0.1, 0.2, 0.3}, {0.3, 0.5, 2.0}, {2, 3, 4}]
+    assert [set(each) for each in zip(*sizes, strict=True)] == wanted
+    sizes = [(*query.shape, value.shape[1]) for query, _, value, _ in cases(gpt.CAUSAL_ATTENTION)]
+    assert [set(each) for each in zip(*sizes, strict=True)] == [{3, 4, 5}, {2, 3, 4}, {1, 2, 3}]
+    sizes = [(*x.shape, eps) for x, _, _, eps in cases(gpt.LAYER_NORM_GRADIENT)]
+    assert [set(each) for each in zip(*sizes, strict=True)] == [{2, 3}, {3, 4, 5}, {0.1, 0.2, 0.5}]
+
+
+def test_states_are_states_words_have_probabilities_and_the_first_token_is_read():
+    for p, following, _ in cases(gpt.FORWARD_ALGORITHM):
+        assert p.sum(1) == pytest.approx(1)
+        assert following.min() >= 0
+        assert following.max() < len(p)
+        assert following.shape == p.shape
+    for log_p, _, final, *_ in cases(gpt.GIBBS_BY_DYNAMIC_PROGRAMMING):
+        assert np.exp(log_p).sum(1) == pytest.approx(1)
+        assert final.shape == log_p.shape[:1]
+    for *_, mask in cases(gpt.CAUSAL_ATTENTION):
+        assert mask[0] == 1
+        assert set(mask) <= {0.0, 1.0}
+
+
+def test_the_gradient_is_that_of_the_layer():
+    for x, gain, gradient, eps in cases(gpt.LAYER_NORM_GRADIENT):
+
+        def loss(x, gain=gain, gradient=gradient, eps=eps):
+            centred = x - anp.mean(x, axis=1, keepdims=True)
+            deviation = anp.sqrt(anp.mean(centred**2, axis=1, keepdims=True) + eps)
+            return gradient * (gain * centred / deviation + 0.3)
+
+        expected = elementwise_grad(loss)(x)
+        assert gpt.LAYER_NORM_GRADIENT.key(x, gain, gradient, eps) == pytest.approx(expected, abs=1e-12)
+
+
+def test_large_rewards_and_large_scores_are_named_apart():
+    told = diagnosis.diagnose(gpt.GIBBS_BY_DYNAMIC_PROGRAMMING, answers_gpt.naive_values)
+    assert told.startswith("It is right for small rewards, but large ones overflow: subtract the largest exponent")
+
+    def naive_attention(query, key, value, mask):
+        allowed = np.tri(len(mask)) * mask
+        weight = np.exp(query @ key.T / np.sqrt(query.shape[1])) * allowed
+        return weight / weight.sum(1, keepdims=True) @ value
+
+    told = diagnosis.diagnose(gpt.CAUSAL_ATTENTION, naive_attention)
+    assert told.startswith("It is right for small scores, but large ones overflow: subtract the largest of each row")
+
+
+def test_what_is_right_only_where_nothing_is_padded_is_told_so():
+    def wrong_where_padded(query, key, value, mask):
+        full = mask.all()
+        return answers_gpt.causal_attention(query, key, value, mask) * (
+            1 if full else np.arange(1, len(mask) + 1)[:, None]
+        )
+
+    assert diagnosis.diagnose(gpt.CAUSAL_ATTENTION, wrong_where_padded).startswith(
+        "It is right only where nothing is padded."
+    )
