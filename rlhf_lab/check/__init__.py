@@ -980,6 +980,15 @@ def causal_attention(function: Function) -> None:
     _report(_gpt.CAUSAL_ATTENTION, function)
 
 
+def cached_attention(function: Function) -> None:
+    """Check f(query, key, value, keys, values): what a new token reads of a cache and of itself, shape (E,).
+
+    `query` and `key` (D,) and `value` (E,) belong to the new token, `keys` (T, D) and `values` (T, E) to the T before
+    it. Scores are divided by the root of D. They can be large.
+    """
+    _report(_gpt.CACHED_ATTENTION, function)
+
+
 def layer_norm_gradient(function: Function) -> None:
     """Check f(x, gain, gradient, eps): the gradient of a loss in the input of a layer norm, shape (N, D).
 

@@ -215,6 +215,55 @@ CAUSAL_ATTENTION = Exercise(
 )
 
 
+def _cached(query: Array, key: Array, value: Array, keys: Array, values: Array) -> Array:
+    scores = np.vstack([keys, key]) @ query / np.sqrt(len(query))
+    return np.exp(log_softmax(scores)) @ np.vstack([values, value])
+
+
+def _cached_case(rng: Generator) -> Case:
+    length, width, out = (int(rng.integers(low, 5)) for low in (1, 2, 1))
+    new = tenths(rng, width), tenths(rng, width), tenths(rng, out)
+    return *new, tenths(rng, length, width), tenths(rng, length, out)
+
+
+def _cached_mistakes(query: Array, key: Array, value: Array, keys: Array, values: Array) -> dict[str, Any]:
+    root = np.sqrt(len(query))
+    cache = np.exp(log_softmax(keys @ query / root)) @ values
+    weights = np.append(keys @ query, key @ query) / root
+    return {
+        "The new token does not read itself in yours: its key and value join the cache first.": cache,
+        "You forgot to divide the scores by the root of the width.": _cached(query * root, key, value, keys, values),
+        "You divide the scores by the width; divide them by its root.": _cached(query / root, key, value, keys, values),
+        "You take the query of the new token for its key.": _cached(query, query, value, keys, values),
+        "The new token stands beside the softmax in yours, with weight 1: it shares one softmax with the cache.": (
+            cache + value
+        ),
+        "You weigh with the scores; weigh with their softmax.": weights @ np.vstack([values, value]),
+        "You read all alike; the scores say how much of each is read.": np.vstack([values, value]).mean(0),
+    }
+
+
+CACHED_ATTENTION = Exercise(
+    "cached_attention",
+    "one number for each feature of the values",
+    _cached,
+    _cached_case,
+    _cached_mistakes,
+    hard=(
+        (
+            "It is right for small scores, but large ones overflow: subtract the largest before you exponentiate.",
+            (
+                np.array([100.0, 0.0]),
+                np.array([90.0, 1.0]),
+                np.array([1.0]),
+                np.array([[80.0, 0.0]]),
+                np.array([[2.0]]),
+            ),
+        ),
+    ),
+)
+
+
 def _layer_norm_gradient(x: Array, gain: Array, gradient: Array, eps: float) -> Array:
     centred, deviation = _normalise(x, eps)
     return _back(gradient * gain, centred / deviation, deviation)

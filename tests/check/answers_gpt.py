@@ -144,6 +144,22 @@ def over_readers(query, key, value, mask):
     return np.array(columns).T @ value
 
 
+def read(key=lambda query, key: key, scale=math.sqrt, weigh=soft):
+    def attention(query, own, value, keys, values):
+        seen = [*keys, key(query, own)]
+        scores = dict(enumerate(float(query @ k) / scale(len(query)) for k in seen))
+        return sum(w * [*values, value][u] for u, w in weigh(scores, list(scores)).items())
+
+    return attention
+
+
+cached_attention = read()
+
+
+def cache_alone(query, key, value, keys, values):
+    return read()(query, keys[-1], values[-1], keys[:-1], values[:-1])
+
+
 def jacobian(row, gain, eps, deviation=None):
     """d y_j / d x_i of the layer for one row, entry by entry."""
     d = len(row)
@@ -229,6 +245,15 @@ WRONG = {
         (attend(visible, weigh=hide_with_zeros), "Hidden scores are 0 in yours, which still"),
         (over_readers, "Your softmax runs over the tokens that read; it"),
         (attend(lambda t, u, mask: u < t and mask[u] > 0), "A token does not read itself in yours: hide"),
+    ],
+    "cached_attention": [
+        (cache_alone, "The new token does not read itself in yours: its"),
+        (read(scale=lambda width: 1), "You forgot to divide the scores by the root"),
+        (read(scale=lambda width: width), "You divide the scores by the width; divide"),
+        (read(key=lambda query, key: query), "You take the query of the new token for its"),
+        (lambda *case: cache_alone(*case) + case[2], "The new token stands beside the softmax in yours"),
+        (read(weigh=lambda scores, seen: scores), "You weigh with the scores; weigh with"),
+        (read(weigh=lambda scores, seen: dict.fromkeys(seen, 1 / len(seen))), "You read all alike; the scores"),
     ],
     "layer_norm_gradient": [
         (partly(mean=False, deviation=False), "You hold mean and deviation fixed: they"),

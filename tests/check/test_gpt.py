@@ -24,6 +24,8 @@ def test_cases_come_in_all_sizes_that_the_docstrings_promise():
     assert [set(each) for each in zip(*sizes, strict=True)] == wanted
     sizes = [(*query.shape, value.shape[1]) for query, _, value, _ in cases(gpt.CAUSAL_ATTENTION)]
     assert [set(each) for each in zip(*sizes, strict=True)] == [{3, 4, 5}, {2, 3, 4}, {1, 2, 3}]
+    sizes = [(*keys.shape, len(value)) for _, _, value, keys, _ in cases(gpt.CACHED_ATTENTION)]
+    assert [set(each) for each in zip(*sizes, strict=True)] == [{1, 2, 3, 4}, {2, 3, 4}, {1, 2, 3, 4}]
     sizes = [(*x.shape, eps) for x, _, _, eps in cases(gpt.LAYER_NORM_GRADIENT)]
     assert [set(each) for each in zip(*sizes, strict=True)] == [{2, 3}, {3, 4, 5}, {0.1, 0.2, 0.5}]
 
@@ -65,6 +67,13 @@ def test_large_rewards_and_large_scores_are_named_apart():
 
     told = diagnosis.diagnose(gpt.CAUSAL_ATTENTION, naive_attention)
     assert told.startswith("It is right for small scores, but large ones overflow: subtract the largest of each row")
+
+
+def test_a_cache_reads_what_the_last_token_of_a_whole_text_reads():
+    for query, key, value, keys, values in cases(gpt.CACHED_ATTENTION):
+        texts = np.vstack([keys, query]), np.vstack([keys, key]), np.vstack([values, value])
+        whole = gpt.CAUSAL_ATTENTION.key(*texts, np.ones(len(keys) + 1))
+        assert gpt.CACHED_ATTENTION.key(query, key, value, keys, values) == pytest.approx(whole[-1], abs=1e-13)
 
 
 def test_what_is_right_only_where_nothing_is_padded_is_told_so():
