@@ -5,6 +5,7 @@ rooms below. To add an exercise, write an `Exercise` in the module of its chapte
 docstring states it.
 """
 
+from rlhf_lab.check import automata as _automata
 from rlhf_lab.check import bug_hunt as _bug_hunt
 from rlhf_lab.check import bug_zoo as _bug_zoo
 from rlhf_lab.check import dense_rewards as _dense_rewards
@@ -957,7 +958,7 @@ def forward_algorithm(function: Function) -> None:
     `p` (S, V) are the probabilities of the words in each state, of which the last ends the text, `following` (S, V) the
     states behind them, `horizon` is T. Texts start in state 0. One that has ended is in no state.
     """
-    _report(_gpt.FORWARD_ALGORITHM, function)
+    _report(_automata.FORWARD_ALGORITHM, function)
 
 
 def gibbs_by_dynamic_programming(function: Function) -> None:
@@ -968,7 +969,7 @@ def gibbs_by_dynamic_programming(function: Function) -> None:
     A text that ends in s earns `final` (S,), F(s); so does one of T = `horizon` tokens. Each token that follows costs
     `cost`, the last one too. `beta` > 0 is the weight of the KL term. Rewards can be large.
     """
-    _report(_gpt.GIBBS_BY_DYNAMIC_PROGRAMMING, function)
+    _report(_automata.GIBBS_BY_DYNAMIC_PROGRAMMING, function)
 
 
 def causal_attention(function: Function) -> None:
