@@ -11,7 +11,16 @@ settings.register_profile("still", deadline=None, derandomize=True, database=Non
 settings.load_profile("still")
 
 
-NAMES = ("tabular", "tabular, no eos", "tied", "tied, no eos", "recurrent", "recurrent, no eos", "token process")
+NAMES = (
+    "tabular",
+    "tabular, no eos",
+    "tied",
+    "tied, no eos",
+    "recurrent",
+    "recurrent, no eos",
+    "token process",
+    "automaton",
+)
 
 
 @pytest.fixture(params=NAMES)

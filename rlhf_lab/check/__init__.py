@@ -5,12 +5,14 @@ rooms below. To add an exercise, write an `Exercise` in the module of its chapte
 docstring states it.
 """
 
+from rlhf_lab.check import automata as _automata
 from rlhf_lab.check import bug_hunt as _bug_hunt
 from rlhf_lab.check import bug_zoo as _bug_zoo
 from rlhf_lab.check import dense_rewards as _dense_rewards
 from rlhf_lab.check import dialogue as _dialogue
 from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import dril as _dril
+from rlhf_lab.check import gpt as _gpt
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import kinds_of_feedback as _kinds_of_feedback
@@ -976,3 +978,50 @@ def first_step(function: Function) -> None:
     The slope is that in the chosen log-probability.
     """
     _told("first_step", _bug_hunt.first_step(function), len(_bug_hunt.LOSSES))
+
+
+def forward_algorithm(function: Function) -> None:
+    """Check f(p, following, horizon): how likely a text is in each state after 0 ... T - 1 words, shape (T, S).
+
+    `p` (S, V) are the probabilities of the words in each state, of which the last ends the text, `following` (S, V) the
+    states behind them, `horizon` is T. Texts start in state 0. One that has ended is in no state.
+    """
+    _report(_automata.FORWARD_ALGORITHM, function)
+
+
+def gibbs_by_dynamic_programming(function: Function) -> None:
+    """Check f(log_p, following, final, cost, beta, horizon): values h_t(s) of the Gibbs policy, shape (T + 1, S).
+
+    h_t(s) is the log of the mean of exp(reward / beta) over what may follow t tokens and the state s. `log_p` and
+    `following` (S, V) are log-probabilities of the words, of which the last ends the text, and the states behind them.
+    A text that ends in s earns `final` (S,), F(s); so does one of T = `horizon` tokens. Each token that follows costs
+    `cost`, the last one too. `beta` > 0 is the weight of the KL term. Rewards can be large.
+    """
+    _report(_automata.GIBBS_BY_DYNAMIC_PROGRAMMING, function)
+
+
+def causal_attention(function: Function) -> None:
+    """Check f(query, key, value, mask): what each token reads of itself and of those before it, shape (T, E).
+
+    `query` and `key` (T, D) and `value` (T, E) belong to T tokens, `mask` (T,) is 0 where a token is padding, which
+    nobody reads; the first is none. Scores are divided by the root of D. They can be large.
+    """
+    _report(_gpt.CAUSAL_ATTENTION, function)
+
+
+def cached_attention(function: Function) -> None:
+    """Check f(query, key, value, keys, values): what a new token reads of a cache and of itself, shape (E,).
+
+    `query` and `key` (D,) and `value` (E,) belong to the new token, `keys` (T, D) and `values` (T, E) to the T before
+    it. Scores are divided by the root of D. They can be large.
+    """
+    _report(_gpt.CACHED_ATTENTION, function)
+
+
+def layer_norm_gradient(function: Function) -> None:
+    """Check f(x, gain, gradient, eps): the gradient of a loss in the input of a layer norm, shape (N, D).
+
+    The layer returns gain (x - mean) / sqrt(variance + eps) + bias, for each row of `x` (N, D), with the mean and the
+    variance of its D features; `gain` (D,), `eps` > 0. `gradient` (N, D) is that of the loss in what the layer returns.
+    """
+    _report(_gpt.LAYER_NORM_GRADIENT, function)

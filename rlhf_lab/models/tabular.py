@@ -101,17 +101,7 @@ class Tabular:
 
     def row(self, prompt: Array) -> Array:
         """Return which of the prompts (N, P) stands where in the table, (N,). Raises if one is not there."""
-        prompt = checks.tokens("prompt", prompt, self.vocab)
-        known = self._known
-        if prompt.shape[-1] != known.shape[1]:
-            raise ValueError(f"the table knows prompts of {known.shape[1]} tokens; got {prompt.shape[-1]}")
-        match = np.ones((*prompt.shape[:-1], len(known)), dtype=bool)
-        for t in range(known.shape[1]):  # faster than all() over so short an axis
-            match &= prompt[..., t, None] == known[:, t]
-        if not match.any(-1).all():
-            unknown = prompt[~match.any(-1)][0].tolist()
-            raise ValueError(f"prompt {unknown} is not in the table, which knows {len(known)} prompts")
-        return match.argmax(-1)
+        return checks.place("prompt", prompt, self._known, self.vocab)
 
     @cached_property
     def _known(self) -> Array:

@@ -31,6 +31,20 @@ def tokens(name: str, value: Any, vocab: int) -> IntArray:
     return array.astype(np.intp, copy=False)
 
 
+def place(name: str, value: Any, known: Any, vocab: int) -> IntArray:
+    """Return which of the `known` texts (K, P) each text of `value` (..., N, P) is, as integers (..., N)."""
+    texts, known = tokens(name, value, vocab), np.asarray(known)
+    if texts.shape[-1] != known.shape[1]:
+        raise ValueError(f"the table knows {name}s of {known.shape[1]} tokens; got {texts.shape[-1]}")
+    match = np.ones((*texts.shape[:-1], len(known)), dtype=bool)
+    for t in range(known.shape[1]):  # faster than all() over so short an axis
+        match &= texts[..., t, None] == known[:, t]
+    if not match.any(-1).all():
+        unknown = texts[~match.any(-1)][0].tolist()
+        raise ValueError(f"{name} {unknown} is not in the table, which knows {len(known)} {name}s")
+    return np.asarray(match.argmax(-1))
+
+
 def actions(name: str, value: Any, count: int) -> IntArray:
     """Return `value` as integers (...), each one of `count` actions, 0 to count - 1."""
     array = np.asarray(value)

@@ -14,6 +14,7 @@ from rlhf_lab.models.tabular import Tabular
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
+from rlhf_lab.worlds import words
 from rlhf_lab.worlds.token_mdp import TokenMDP
 
 WORDS = ("yes", "no", "it", "is", "tea", "ice", "hot", "cold", "thanks", "fool", "<eos>")
@@ -35,24 +36,12 @@ def encode(text: str, length: int | None = None) -> Array:
 
     A text that ends in "…" was cut off: it has no `<eos>`, so it must have `length` words already.
     """
-    words = text.split()
-    cut_off = words[-1:] == ["…"]
-    words = words[: len(words) - cut_off]
-    unknown = [word for word in words if word not in _INDEX]
-    if unknown:
-        raise ValueError(f"{unknown[0]!r} is not one of the words: {' '.join(WORDS)}")
-    tokens = [_INDEX[word] for word in words]
-    if cut_off and length is not None and len(tokens) < length:
-        raise ValueError(f"{text!r} was cut off after {len(tokens)} words; here answers are cut off after {length}")
-    if length is not None and len(tokens) > length:
-        raise ValueError(f"{text!r} has {len(tokens)} words; at most {length} fit")
-    return np.array(tokens + [EOS] * ((length or 0) - len(tokens)), dtype=np.intp)
+    return words.encode(WORDS, text, length)
 
 
 def decode(tokens: Array) -> str:
     """Return the text of one row of tokens up to the first `<eos>`; "…" marks an answer that the horizon cut off."""
-    words = [WORDS[token] for token in np.asarray(tokens)]
-    return " ".join(words[: words.index("<eos>")]) if "<eos>" in words else " ".join([*words, "…"])
+    return words.decode(WORDS, tokens)
 
 
 PROMPTS = np.stack([encode(question) for question in QUESTIONS])

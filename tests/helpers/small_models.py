@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rlhf_lab.models.automaton import Automaton
 from rlhf_lab.models.gpt import GPT
 from rlhf_lab.models.recurrent import Recurrent
 from rlhf_lab.models.tabular import Tabular
@@ -41,6 +42,12 @@ def process():
     return model, model.init(np.random.default_rng(3))
 
 
+def automaton():
+    rng = np.random.default_rng(5)
+    model = Automaton(PROMPTS, rng.integers(4, size=(3, 4, 4)), HORIZON)
+    return model, {name: rng.normal(size=value.shape) for name, value in model.init(rng).items()}
+
+
 MODELS = {
     "tabular": tabular(3),
     "tabular, no eos": tabular(None),
@@ -51,4 +58,5 @@ MODELS = {
     "gpt": gpt(3),
     "gpt, no eos": gpt(None),
     "token process": process(),
+    "automaton": automaton(),
 }

@@ -247,6 +247,29 @@ def test_estimates_lie_within_four_standard_errors_and_their_errors_are_right(po
     assert found.standard_error == pytest.approx(np.sqrt(variance / 4000), rel=0.15)
 
 
+def test_the_divergence_of_each_choice_measures_the_same_with_the_error_that_it_tells(policy, every_answer):
+    model, params, prompts = policy
+    other = {name: value + 0.2 * np.sin(np.arange(value.size)).reshape(value.shape) for name, value in params.items()}
+    prompt, answers = every_answer
+    logits = [log_softmax(model.logits(p, prompt, answers)) for p in (params, other)]
+    summed = np.zeros(len(answers))
+    for n, answer in enumerate(answers):  # choices up to the end, each with its exact divergence
+        for t, token in enumerate(answer):
+            here, there = logits[0][n, t], logits[1][n, t]
+            summed[n] += sum(np.exp(a) * (a - b) for a, b in zip(here, there, strict=True))
+            if token == model.eos:
+                break
+    log_pi, log_ref = (lm.answer_log_probs(model, p, prompts, HORIZON) for p in (params, other))
+    exact, summed = lm.kl(log_pi, log_ref), summed.reshape(log_pi.shape)
+    assert (np.exp(log_pi) * summed).sum(-1) == pytest.approx(exact, rel=1e-12), "unbiased"
+    variance = (np.exp(log_pi) * summed**2).sum(-1) - exact**2
+    found = lm.token_kl_estimate((model, params), (model, other), prompts, HORIZON, 4000, np.random.default_rng(0))
+    assert (np.abs(found.mean - exact) < 4 * found.standard_error).all()
+    assert found.standard_error == pytest.approx(np.sqrt(variance / 4000), rel=0.15)
+    plain = (np.exp(log_pi) * (log_pi - log_ref) ** 2).sum(-1) - exact**2
+    assert (variance < plain / 4).all(), "a standard error of less than half"
+
+
 def test_the_standard_error_is_that_of_a_mean():
     model, params = MODELS["token process"]
     few = lm.entropy_estimate((model, params), np.zeros((1, 0), dtype=int), 2, 2, np.random.default_rng(4))
@@ -422,6 +445,7 @@ def test_parameters_that_are_nan_are_told_before_anything_is_sampled(name):
     for call in (
         lambda: lm.sample(model, broken, prompts, 2, rng),
         lambda: lm.kl_estimate((model, broken), (model, params), prompts, 2, 10, rng),
+        lambda: lm.token_kl_estimate((model, broken), (model, params), prompts, 2, 10, rng),
         lambda: lm.entropy_estimate((model, broken), prompts, 2, 10, rng),
     ):
         with pytest.raises(ValueError, match=r"params\['\w+'\] has \d+ entries that are NaN or infinite; start from"):

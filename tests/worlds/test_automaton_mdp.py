@@ -1,0 +1,218 @@
+"""Sweeps over states against lists of all texts, on automata small enough for both."""
+
+import numpy as np
+import pytest
+
+from rlhf_lab.methods import best_of_n
+from rlhf_lab.models import gibbs, lm
+from rlhf_lab.models.automaton import Automaton
+from rlhf_lab.numerics import automata
+from rlhf_lab.worlds import automaton_mdp
+from rlhf_lab.worlds.automaton_mdp import AutomatonMDP
+
+HORIZON, COST = 4, 0.25
+RNG = np.random.default_rng(0)
+PROMPTS = np.array([[0, 1], [2, 2]])
+FOLLOWING = RNG.integers(3, size=(2, 3, 3))
+LOG_P = np.log(RNG.dirichlet(np.ones(3), size=(2, 3)))
+FINAL = RNG.integers(-4, 5, size=(2, 3)) / 2  # of which some are equal
+MDP = AutomatonMDP(Automaton(PROMPTS, FOLLOWING, HORIZON), LOG_P, FINAL, COST)
+ANSWERS = lm.enumerate_responses(3, HORIZON, 2)
+every_beta = pytest.mark.parametrize("beta", [0.02, 0.35, 3.0])
+
+
+def walk(k, answer):
+    """log p, reward and length of one text, word by word."""
+    state, log_p, length = 0, 0.0, 0
+    for token in answer:
+        log_p, length = log_p + LOG_P[k, state, token], length + 1
+        if token == 2:
+            break
+        state = FOLLOWING[k, state, token]
+    return log_p, FINAL[k, state] - COST * length, length
+
+
+LISTED = np.array([[walk(k, answer) for answer in ANSWERS] for k in range(2)])
+LOG_REFERENCE, REWARD, LENGTH = np.moveaxis(LISTED, -1, 0)
+
+
+def listed(params):
+    return lm.answer_log_probs(MDP.model, params, PROMPTS, HORIZON)
+
+
+def test_there_is_something_to_sum():
+    assert np.exp(LOG_REFERENCE).sum(-1) == pytest.approx(1, abs=1e-14)
+    assert len(ANSWERS) == 31
+    assert len(np.unique(REWARD)) < REWARD.size / 2, "equal rewards are grouped below"
+
+
+def test_the_reference_is_the_product_of_its_choices():
+    assert listed(MDP.reference()) == pytest.approx(LOG_REFERENCE, abs=1e-14)
+
+
+@every_beta
+def test_the_gibbs_policy_and_its_normaliser_are_those_of_the_list(beta):
+    params = MDP.gibbs(beta)
+    expected = gibbs.log_normaliser(LOG_REFERENCE, REWARD, beta)
+    assert automaton_mdp.log_normaliser(params) == pytest.approx(expected, rel=1e-14, abs=1e-14)
+    assert listed(params) == pytest.approx(gibbs.log_policy(LOG_REFERENCE, REWARD, beta), rel=1e-13, abs=1e-13)
+
+
+@every_beta
+def test_every_value_is_the_mean_of_what_may_follow(beta):
+    values = MDP.gibbs(beta)["values"]
+    assert values.shape == (2, HORIZON + 1, 3)
+    assert (values[:, -1] == FINAL / beta).all()
+    for k in range(2):
+        for t in range(HORIZON):
+            for state in range(3):
+                rest = lm.enumerate_responses(3, HORIZON - t, 2)
+                total = 0.0
+                for answer in rest:
+                    here, log_p, spent = state, 0.0, 0.0
+                    for token in answer:
+                        log_p, spent = log_p + LOG_P[k, here, token], spent + COST
+                        if token == 2:
+                            break
+                        here = FOLLOWING[k, here, token]
+                    total += np.exp(log_p + (FINAL[k, here] - spent) / beta)
+                assert values[k, t, state] == pytest.approx(np.log(total), rel=1e-13)
+
+
+@every_beta
+def test_laws_entropies_and_divergences_are_those_of_the_list(beta):
+    for params in (MDP.reference(), MDP.gibbs(beta)):
+        law, log_pi = MDP.law(params), listed(params)
+        pi = np.exp(log_pi)
+        assert law.entropy == pytest.approx(lm.entropy(log_pi), rel=1e-13)
+        assert law.kl == pytest.approx(lm.kl(log_pi, LOG_REFERENCE), rel=1e-12, abs=1e-14)
+        lengths = automaton_mdp.length_law(law)
+        ended = (ANSWERS == 2).any(-1)
+        for n in range(1, HORIZON + 1):
+            assert lengths[:, n - 1] == pytest.approx((pi * (n == LENGTH) * ended).sum(-1), abs=1e-14)
+        assert lengths[:, -1] == pytest.approx((pi * ~ended).sum(-1), abs=1e-14)
+        assert law.reached.sum(-1)[:, 0] == pytest.approx(1, abs=0)
+        alive = np.stack([(pi * (t < LENGTH)).sum(-1) for t in range(HORIZON)], axis=-1)
+        assert law.reached.sum(-1) == pytest.approx(alive, abs=1e-14)
+
+
+@every_beta
+def test_the_value_of_the_optimum_is_what_it_earns_less_what_it_costs(beta):
+    params = MDP.gibbs(beta)
+    law = MDP.law(params)
+    log_prob, paid = automaton_mdp.reward_law(MDP, law)
+    earned = np.exp(log_prob) @ paid
+    assert earned == pytest.approx((np.exp(listed(params)) * REWARD).sum(-1), rel=1e-13)
+    assert earned - beta * law.kl == pytest.approx(beta * automaton_mdp.log_normaliser(params), rel=1e-12)
+
+
+def test_the_slope_of_the_log_normaliser_in_1_over_beta_is_the_mean_reward():
+    law = MDP.law(MDP.gibbs(0.5))
+    log_prob, paid = automaton_mdp.reward_law(MDP, law)
+    step = 1e-4
+    above, below = (automaton_mdp.log_normaliser(MDP.gibbs(1 / (2 + d))) for d in (step, -step))
+    assert (above - below) / (2 * step) == pytest.approx(np.exp(log_prob) @ paid, abs=1e-6)
+
+
+def test_the_law_of_the_reward_groups_what_is_paid_alike():
+    log_prob, paid = automaton_mdp.reward_law(MDP, MDP.law(MDP.reference()))
+    assert (np.diff(paid) > 0).all()
+    assert set(np.unique(REWARD)) <= set(paid)
+    for value, mass in zip(paid, np.exp(log_prob).T, strict=True):
+        assert mass == pytest.approx((np.exp(LOG_REFERENCE) * (value == REWARD)).sum(-1), abs=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+def test_best_of_n_needs_the_law_of_the_reward_alone(n):
+    log_prob, paid = automaton_mdp.reward_law(MDP, MDP.law(MDP.reference()))
+    grouped = best_of_n.log_best_of_n(log_prob, paid, n)
+    for k in range(2):
+        single = best_of_n.log_best_of_n(LOG_REFERENCE[k], REWARD[k], n)
+        assert np.exp(grouped[k]) @ paid == pytest.approx(np.exp(single) @ REWARD[k], rel=1e-12)
+        assert lm.kl(grouped[k], log_prob[k]) == pytest.approx(lm.kl(single, LOG_REFERENCE[k]), rel=1e-11, abs=1e-13)
+
+
+def test_small_prices_do_not_overflow():
+    params = MDP.gibbs(1e-4)
+    assert np.isfinite(params["values"]).all()
+    mode = listed(params).argmax(-1)
+    assert [REWARD[k, mode[k]] for k in range(2)] == REWARD.max(-1).tolist()
+
+
+def test_samples_follow_the_exact_probabilities():
+    samples, rng = 20_000, np.random.default_rng(1)
+    for params in (MDP.reference(), MDP.gibbs(0.5)):
+        drawn = lm.sample(MDP.model, params, np.repeat(PROMPTS, samples, axis=0), HORIZON, rng)
+        index = lm.answer_index(drawn, 3, 2).reshape(2, samples)
+        expected = samples * np.exp(listed(params))
+        for k in range(2):
+            common = expected[k] > 5
+            observed = np.bincount(index[k], minlength=31)
+            chi = (observed - expected[k])[common] ** 2 / expected[k][common]
+            assert chi.sum() < common.sum() + 4 * np.sqrt(2 * common.sum())
+
+
+def test_a_small_change_of_the_policy_is_measured_from_its_own_texts():
+    params, optimum = MDP.gibbs(0.6), MDP.gibbs(0.5)
+    exact = lm.kl(listed(params), listed(optimum))
+    policy, best = (MDP.model, params), (MDP.model, optimum)
+    found = lm.token_kl_estimate(policy, best, PROMPTS, HORIZON, 2000, np.random.default_rng(2))
+    plain = lm.kl_estimate(policy, best, PROMPTS, HORIZON, 2000, np.random.default_rng(2))
+    assert (np.abs(found.mean - exact) < 4 * found.standard_error).all()
+    assert (found.standard_error < plain.standard_error / 4).all()
+
+
+def test_products_follow_both_automata():
+    rng = np.random.default_rng(3)
+    first, second = rng.integers(2, size=(1, 2, 4)), rng.integers(3, size=(2, 3, 4))
+    pairs = automata.product(first, second)
+    assert pairs.shape == (2, 6, 4)
+    for k in range(2):
+        for s in range(2):
+            for q in range(3):
+                for w in range(4):
+                    assert divmod(pairs[k, 3 * s + q, w], 3) == (first[0, s, w], second[k, q, w])
+
+
+def test_counts_of_texts_are_those_of_the_list():
+    allowed = np.random.default_rng(4).random((2, 3, 3)) < 0.7
+    found = automata.count(allowed, FOLLOWING, HORIZON)
+    for k in range(2):
+        texts = 0
+        for answer in ANSWERS[(ANSWERS == 2).any(-1)]:
+            state, may = 0, True
+            for token in answer:
+                may &= allowed[k, state, token]
+                if token == 2:
+                    break
+                state = FOLLOWING[k, state, token]
+            texts += may
+        assert found[k] == texts > 0
+    assert automata.count(np.ones((2, 3, 3)), FOLLOWING, HORIZON).tolist() == [1 + 2 + 4 + 8] * 2
+
+
+class TestBadInput:
+    def test_prices_that_are_not_above_0(self):
+        for beta in (0, -1, np.nan):
+            with pytest.raises(ValueError, match="beta must be finite and above 0; got"):
+                MDP.gibbs(beta)
+
+    def test_costs_and_rewards(self):
+        with pytest.raises(ValueError, match=r"cost is what a token costs, finite and at least 0; got -0.1"):
+            AutomatonMDP(MDP.model, LOG_P, FINAL, -0.1)
+        with pytest.raises(ValueError, match="final holds rewards that are NaN or infinite"):
+            AutomatonMDP(MDP.model, LOG_P, FINAL * np.nan, COST)
+
+    def test_shapes_and_probabilities(self):
+        with pytest.raises(ValueError, match=r"log_p must have the shape \(2, 3, 3\) of the table of states, final"):
+            AutomatonMDP(MDP.model, LOG_P[:1], FINAL, COST)
+        with pytest.raises(ValueError, match=r"final \(2, 3\); got \(2, 3, 3\) and \(2,\)"):
+            AutomatonMDP(MDP.model, LOG_P, FINAL[:, 0], COST)
+        with pytest.raises(ValueError, match=r"exp\(log_p\) must sum to 1; the sum is 2.71828"):
+            AutomatonMDP(MDP.model, LOG_P + 1, FINAL, COST)
+
+    def test_horizons(self):
+        with pytest.raises(ValueError, match="the horizon is the greatest number of tokens in a response"):
+            automata.soft_values(LOG_P, FOLLOWING, FINAL, COST, 0)
+        with pytest.raises(ValueError, match="the horizon is the greatest number of tokens in a response"):
+            automata.count(LOG_P < 0, FOLLOWING, 0)

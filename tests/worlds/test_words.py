@@ -1,0 +1,20 @@
+"""Texts to tokens and back; PhraseWorld's tests hold the errors."""
+
+import pytest
+
+from rlhf_lab.worlds import words
+
+WORDS = ("one", "two", "<eos>")
+
+
+def test_texts_survive_the_way_there_and_back():
+    for text in ("", "two", "one two", "two two one …"):
+        assert words.decode(WORDS, words.encode(WORDS, text, 3)) == text
+    assert words.encode(WORDS, "two").tolist() == [1]
+    assert words.encode(WORDS, "two", 3).tolist() == [1, 2, 2]
+    assert words.decode(WORDS, [0, 2, 1]) == "one"
+
+
+def test_unknown_words_are_told():
+    with pytest.raises(ValueError, match="'three' is not one of the words: one two <eos>"):
+        words.encode(WORDS, "one three")
