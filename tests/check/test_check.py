@@ -220,7 +220,11 @@ def test_cases_of_verified_and_of_stale_answers_come_in_all_sizes():
     assert {len(each) for each in ratio} == {4, 5, 6, 7, 8}
     assert tenths(*advantage) == set(range(-24, -1)) | set(range(2, 25))
     assert (set(low), set(high)) == ({0.1, 0.2}, {0.28, 0.3, 0.4})
-    assert np.concatenate(ratio).min() == 0.5
+    ratios = np.unique(np.concatenate(ratio))
+    assert (ratios[0], ratios[-1]) == (0.5, 1.6)
+    assert all(((1 + bound < ratios) & (np.log(ratios) < bound)).any() for bound in high), "a bound of logs is told"
+    assert ((ratios > 0.8) & (np.log(ratios) < -0.2)).any()
+    assert {len(set(np.sign(each))) for each in advantage} == {1, 2}
     now, old, advantage, mask, epsilon = zip(*cases["gspo_loss"], strict=True)
     assert {z.shape for z in now} == {(n, t) for n in (2, 3, 4) for t in (3, 4, 5)} == {m.shape for m in mask}
     assert tenths(*old) == set(range(-29, -6))
