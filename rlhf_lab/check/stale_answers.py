@@ -16,7 +16,7 @@ def _effective_share(log_pi: Array, log_old: Array) -> Array:
 
 def _effective_share_case(rng: Generator) -> Case:
     count = int(rng.integers(3, 8))
-    log_old = -rng.integers(10, 60, size=count) / 10
+    log_old = -rng.integers(30, 60, size=count) / 10
     return log_old + rng.integers(-20, 21, size=count) / 10, log_old
 
 
@@ -112,7 +112,7 @@ def _gspo_loss(log_pi: Array, log_old: Array, advantage: Array, mask: Array, eps
 def _gspo_loss_case(rng: Generator) -> Case:
     n, longest = int(rng.integers(2, 5)), int(rng.integers(3, 6))
     lengths = rng.permutation(np.append(rng.integers(1, longest, size=n - 1), longest))
-    log_old = -rng.integers(1, 30, size=(n, longest)) / 10
+    log_old = -rng.integers(7, 30, size=(n, longest)) / 10
     log_pi = log_old + rng.integers(-6, 7, size=(n, longest)) / 10
     advantage = rng.choice([-1, 1], size=n) * rng.integers(2, 25, size=n) / 10
     return log_pi, log_old, advantage, 1.0 * (np.arange(longest) < lengths[:, None]), float(rng.choice([0.05, 0.1]))

@@ -112,7 +112,7 @@ def _pass_estimate(right: Array, n: int, k: int) -> Array:
 
 def _pass_estimate_case(rng: Generator) -> Case:
     n = int(rng.integers(6, 12))
-    return rng.integers(0, n // 2 + 1, size=int(rng.integers(2, 6))) + np.array(0), n, int(rng.integers(2, 5))
+    return rng.integers(0, n // 2 + 1, size=int(rng.integers(2, 6))), n, int(rng.integers(2, 5))
 
 
 def _pass_estimate_mistakes(right: Array, n: int, k: int) -> dict[str, Any]:

@@ -189,6 +189,55 @@ def test_cases_of_learning_from_demonstrations_come_in_all_sizes():
     assert [set(each) for each in zip(*sizes, strict=True)] == [{1, 2, 3}, {1, 2, 3}, {2, 3, 4}]
 
 
+def test_cases_of_verified_and_of_stale_answers_come_in_all_sizes():
+    cases = cases_of("verifiable", "stale_answers")
+
+    def tenths(*columns):
+        return {round(10 * x, 9) for column in columns for x in np.ravel(column)}
+
+    p, k, cap = zip(*cases["prompt_weight"], strict=True)
+    assert ({len(each) for each in p}, set(k)) == ({2, 3, 4, 5, 6, 7}, {3, 4, 5, 6, 7, 8})
+    assert ({round(20 * x, 9) for x in np.concatenate(p)}, set(cap)) == (set(range(1, 20)), {0.2, 0.3, 0.4, 0.5})
+    each, mask, constant = zip(*cases["three_means"], strict=True)
+    assert {z.shape for z in each} == {(n, t) for n in (2, 3, 4) for t in (3, 4, 5)} == {m.shape for m in mask}
+    assert tenths(*each) == set(range(-30, 31))
+    assert {c - m.shape[1] for c, m in zip(constant, mask, strict=True)} == {1, 2, 3}
+    right, n, k = zip(*cases["pass_estimate"], strict=True)
+    assert (set(n), set(k), {len(r) for r in right}) == ({6, 7, 8, 9, 10, 11}, {2, 3, 4}, {2, 3, 4, 5})
+    assert {(min(r.min(), 1), max(r.max() - m // 2, -1)) for r, m in zip(right, n, strict=True)} >= {(0, 0), (0, -1)}
+    assert all(r.min() >= 0 and r.max() <= m // 2 for r, m in zip(right, n, strict=True))
+    before, after = zip(*cases["crossing"], strict=True)
+    assert {len(each) for each in before} == {2, 3, 4, 5}
+    assert {round(100 * x, 9) for x in np.concatenate(before)} == set(range(1, 30))
+    assert all(0 < x <= 0.99 for x in np.concatenate(after))
+    fallen = np.array([a[0] < b[0] for b, a in cases["crossing"]])
+    assert abs(fallen.mean() - 0.8) < 4 * (0.8 * 0.2 / 50) ** 0.5, "in four of five cases one prompt got worse"
+    now, old = zip(*cases["effective_share"], strict=True)
+    assert {len(each) for each in old} == {3, 4, 5, 6, 7}
+    assert tenths(*old) == set(range(-59, -29))
+    assert tenths(*(a - b for a, b in zip(now, old, strict=True))) == set(range(-20, 21))
+    ratio, advantage, low, high = zip(*cases["pulls"], strict=True)
+    assert {len(each) for each in ratio} == {4, 5, 6, 7, 8}
+    assert tenths(*advantage) == set(range(-24, -1)) | set(range(2, 25))
+    assert (set(low), set(high)) == ({0.1, 0.2}, {0.28, 0.3, 0.4})
+    ratios = np.unique(np.concatenate(ratio))
+    assert (ratios[0], ratios[-1]) == (0.5, 1.6)
+    assert all(((1 + bound < ratios) & (np.log(ratios) < bound)).any() for bound in high), "a bound of logs is told"
+    assert ((ratios > 0.8) & (np.log(ratios) < -0.2)).any()
+    assert {len(set(np.sign(each))) for each in advantage} == {1, 2}
+    now, old, advantage, mask, epsilon = zip(*cases["gspo_loss"], strict=True)
+    assert {z.shape for z in now} == {(n, t) for n in (2, 3, 4) for t in (3, 4, 5)} == {m.shape for m in mask}
+    assert tenths(*old) == set(range(-29, -6))
+    assert tenths(*(a - b for a, b in zip(now, old, strict=True))) == set(range(-6, 7))
+    found = np.concatenate(advantage)
+    assert (abs(found).min(), found.min(), found.max(), set(epsilon)) == (0.2, -2.4, 2.4, {0.05, 0.1})
+    for masks in ([m for _, m, _ in cases["three_means"]], mask):
+        lengths = [m.sum(1) for m in masks]
+        assert {tuple(row) for m in masks for row in m} >= {(1.0, 0.0, 0.0), (1.0, 1.0, 1.0)}
+        assert all(m.shape[1] == of.max() for m, of in zip(masks, lengths, strict=True)), "none is padded to the end"
+        assert all((np.sort(of)[:-1] < of.max()).all() for of in lengths), "the others are shorter"
+
+
 def test_responses_are_padded_with_eos_end_early_late_and_never():
     lengths_seen, ended = set(), set()
     for _, response, eos in diagnosis.draw_cases(token_mdp.LOG_PROB):

@@ -202,6 +202,19 @@ def test_with_the_divergence_of_answers_as_the_price():
         assert np.exp(end.log_pi[0]) == pytest.approx(end.p, abs=1e-6)
 
 
+@pytest.mark.equation("eq-answer-end")
+def test_ends_are_the_peaks_and_the_valleys_of_one_objective():
+    p_0, beta, k = 0.02, 0.5, 64
+    p = np.linspace(0.01, 0.999, 20_001)
+    w = group_ends.difficulty_weight(DEVIATION, p, k)
+    gain = np.concatenate([[0], np.cumsum((w[1:] + w[:-1]) / 2 * np.diff(p))])
+    height = gain - beta * (p * np.log(p / p_0) + (1 - p) * np.log((1 - p) / (1 - p_0)))  # a tilt keeps all else
+    turns = np.flatnonzero(np.diff(np.sign(np.diff(height)))) + 1
+    ends = group_ends.answer_ends(np.log([p_0, 1 - p_0]), np.array([1.0, 0.0]), DEVIATION, k, beta)
+    assert [end.p for end in ends[:2]] == pytest.approx(p[turns], abs=1e-3)
+    assert [end.stable for end in ends[:2]] == [bool(height[i] > height[i - 50]) for i in turns]
+
+
 @pytest.mark.parametrize(("flow", "stable"), [(lambda z: 0 * z + 2.0, True), (lambda z: np.clip(3 * z, -9, 9), False)])
 def test_an_end_on_a_point_of_the_grid_is_found_once(flow, stable):
     found = group_ends._crossings(flow)
