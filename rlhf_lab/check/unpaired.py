@@ -141,7 +141,7 @@ KTO_POLICY = Exercise(
     hard=(
         (
             "It is right where each answer has been judged; one without any thumb has no pull: do not divide by 0.",
-            (np.array([3, 0, 5]), np.array([1, 0, 9]), 1.0, 1.0),
+            (np.array([1, 0]), np.array([0, 0]), 1.0, 1.0),
         ),
     ),
 )
