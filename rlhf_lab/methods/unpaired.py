@@ -110,7 +110,7 @@ def _summing_to_one(
     if not np.greater(length, 0).all():
         raise ValueError(f"length is the number of tokens of an answer, its end included; got {np.min(length)}")
     even = reward - inverse(-np.log(np.shape(reward)[-1]) / length)
-    low, high = np.min(even, axis=-1, keepdims=True), np.max(even, axis=-1, keepdims=True)
+    low, high = np.min(even), np.max(even)
     for _ in range(80):
         middle = (low + high) / 2
         above = np.sum(np.exp(length * rate(reward - middle)), axis=-1, keepdims=True) > 1

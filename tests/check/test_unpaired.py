@@ -44,6 +44,8 @@ def test_cases_come_in_all_sizes_and_with_what_is_easily_got_wrong():
     )
     assert {len(reward) for reward, *_ in policies} == {2, 3, 4, 5, 6}
     assert all(len(set(length)) == min(len(length), 5) for _, length, _ in policies)
+    assert {tokens for _, length, _ in policies for tokens in length} == {1, 2, 3, 4, 5}
+    assert {beta for *_, beta in policies} == {0.5, 2.0, 5.0}
     assert {len(u) for u, *_ in losses} == {2, 3, 4, 5, 6}
     assert all(set(desirable) == {0, 1} for _, desirable, *_ in losses)
     points = {round(10 * z_ref, 9) for _, _, z_ref, _ in losses}
