@@ -10,6 +10,8 @@ from rlhf_lab.check.dpo import BETAS, sigmoid
 from rlhf_lab.methods import unpaired
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 
+LARGE = np.array([2e3, -2e3])  # rewards or log-ratios that a careless exponential does not survive
+
 
 def _simpo_policy_case(rng: Generator) -> Case:
     count = int(rng.integers(2, 7))
@@ -41,7 +43,7 @@ SIMPO_POLICY = Exercise(
     hard=(
         (
             "It is right for small rewards, but large ones overflow: look for c near the rewards.",
-            (np.array([900.0, 899.0, -900.0]), np.array([2, 3, 1]), 0.5),
+            (LARGE, np.array([2, 3]), 0.5),
         ),
     ),
 )
@@ -85,7 +87,7 @@ KTO_LOSS = Exercise(
     hard=(
         (
             "It is right for small log-ratios, but large ones overflow: no exponential may be larger than 1.",
-            (np.array([2e3, -2e3]), np.array([1, 1]), 0.5, 1.0),
+            (LARGE, np.ones(2), 0.5, 1.0),
         ),
     ),
 )
@@ -141,7 +143,7 @@ KTO_POLICY = Exercise(
     hard=(
         (
             "It is right where each answer has been judged; one without any thumb has no pull: do not divide by 0.",
-            (np.array([3, 0, 5]), np.array([1, 0, 9]), 1.0, 1.0),
+            (np.array([1, 0]), np.zeros(2), 1.0, 1.0),
         ),
     ),
 )

@@ -35,7 +35,7 @@ def simpo_target(p: Array, gamma: float) -> Array:
 
     The logit of p without gamma, infinite at p = 0 and 1.
     """
-    p = checks.share("p", np.asarray(p, dtype=float))
+    p = checks.share("p", np.asarray(p))
     checks.not_negative("gamma", gamma, "the margin that is asked for")
     lead, rest = np.abs(2 * p - 1), np.minimum(p, 1 - p)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -88,8 +88,8 @@ def orpo_rest(log_pi: Array, length: Array, matrix: Array, chance: Array, weight
     """
     m = log_pi / length
     wins = net_wins(log_odds(m), matrix, chance)
-    pull = (np.sum(chance * matrix, axis=-1) - checks.positive("weight", weight) * wins / np.expm1(m)) / length
-    return pull / np.sum(pull, axis=-1, keepdims=True)
+    pull = (np.sum(chance * matrix, axis=1) - checks.positive("weight", weight) * wins / np.expm1(m)) / length
+    return pull / np.sum(pull)
 
 
 def odds_end(reward: Array, length: Array) -> Array:
@@ -110,7 +110,7 @@ def _summing_to_one(
     if not np.greater(length, 0).all():
         raise ValueError(f"length is the number of tokens of an answer, its end included; got {np.min(length)}")
     even = reward - inverse(-np.log(np.shape(reward)[-1]) / length)
-    low, high = np.min(even, axis=-1, keepdims=True), np.max(even, axis=-1, keepdims=True)
+    low, high = np.min(even), np.max(even)
     for _ in range(80):
         middle = (low + high) / 2
         above = np.sum(np.exp(length * rate(reward - middle)), axis=-1, keepdims=True) > 1
@@ -124,7 +124,7 @@ def sft_rest(log_ratio: Array, matrix: Array, chance: Array, beta: float, alpha:
     D are `net_wins` of the implicit rewards beta u.
     """
     wins = net_wins(checks.positive("beta", beta) * log_ratio, matrix, chance)
-    return np.sum(chance * matrix, axis=-1) + beta / checks.positive("alpha", alpha) * wins
+    return np.sum(chance * matrix, axis=1) + beta / checks.positive("alpha", alpha) * wins
 
 
 def kto(
@@ -158,7 +158,7 @@ def kto_reference(log_ratio: Array) -> Array:
 def excess(p: Array, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Array:
     """a = p lambda_D - (1 - p) lambda_U: above 0 where KTO wants more of an answer (eq-kto-excess)."""
     _weights(desirable_weight, undesirable_weight)
-    p = checks.share("p", np.asarray(p, dtype=float))
+    p = checks.share("p", np.asarray(p))
     return p * desirable_weight - (1 - p) * undesirable_weight
 
 

@@ -36,3 +36,25 @@ def by_share(up, down, desirable_weight, undesirable_weight):
 def test_an_answer_without_a_thumb_is_told_apart_from_being_wrong():
     told = diagnosis.diagnose(unpaired.KTO_POLICY, by_share)
     assert told.startswith("It is right where each answer has been judged; one without any thumb")
+
+
+def test_cases_come_in_all_sizes_and_with_what_is_easily_got_wrong():
+    policies, losses, thumbs = map(
+        diagnosis.draw_cases, (unpaired.SIMPO_POLICY, unpaired.KTO_LOSS, unpaired.KTO_POLICY)
+    )
+    assert {len(reward) for reward, *_ in policies} == {2, 3, 4, 5, 6}
+    assert all(len(set(length)) == min(len(length), 5) for _, length, _ in policies)
+    assert {tokens for _, length, _ in policies for tokens in length} == {1, 2, 3, 4, 5}
+    assert {beta for *_, beta in policies} == {0.5, 2.0, 5.0}
+    assert {len(u) for u, *_ in losses} == {2, 3, 4, 5, 6}
+    assert all(set(desirable) == {0, 1} for _, desirable, *_ in losses)
+    points = {round(10 * z_ref, 9) for _, _, z_ref, _ in losses}
+    assert points <= set(range(1, 20))
+    assert {1, 19} <= points
+    assert {len(up) for up, *_ in thumbs} == {3, 4, 5, 6, 7}
+    assert all(good != bad for _, _, good, bad in thumbs)
+    assert {weight for _, _, *weights in thumbs for weight in weights} == {0.5, 1.0, 2.0}
+    for up, down, *_ in thumbs:
+        assert ((up * 0.5 > down * 2.0).any(), (up * 2.0 < down * 0.5).any()) == (True, True)
+    counts = np.concatenate([n for up, down, *_ in thumbs for n in (up, down)])
+    assert set(counts) - {40} == set(range(1, 20))

@@ -468,6 +468,7 @@ def test_what_else_a_reader_can_get_wrong():
         ),
         (lambda: unpaired.log_odds(np.array([np.nan])), "^odds need probabilities below 1; .* is nan: divide"),
         (lambda: unpaired.odds_end([1.0], [2]), "^a single answer has probability 1 and infinite odds; give two"),
+        (lambda: unpaired.odds_end([[1.0], [2.0]], [[2], [3]]), "^a single answer has probability 1"),
         (lambda: unpaired.simpo_end(REWARD, LENGTH[:4], 1.0), r"one reward for each of the 4 answers"),
         (lambda: unpaired.odds_end([1.0, np.nan], [2, 3]), "rewards must be finite; 1 of 2 are NaN"),
         (
