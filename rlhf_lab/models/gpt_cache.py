@@ -12,7 +12,7 @@ from rlhf_lab.numerics.autodiff import Array, embedding
 from rlhf_lab.numerics.block_parts import EPS, SMALL, gelu
 from rlhf_lab.numerics.optim import Params
 
-ROOM = 16  # places that a fresh memory has beyond those that are taken
+ROOM = 4  # places that the copy of a memory has beyond those that are taken: enumeration copies at every token
 
 
 class Memory:
@@ -22,10 +22,10 @@ class Memory:
         self.values, self.length = values, length
 
     def copy(self, length: int, times: int = 1) -> "Memory":
-        """Return the first `length` places with room for as many more, each text `times` times in a row."""
+        """Return the first `length` places with room for a few more, each text `times` times in a row."""
         before = self.values[..., :length, :, :, :]
         *lead, _, heads, size, batch = before.shape
-        values = np.empty((*lead, 2 * length + ROOM, heads, size, batch * times), dtype=before.dtype)
+        values = np.empty((*lead, length + length // 2 + ROOM, heads, size, batch * times), dtype=before.dtype)
         values[..., :length, :, :, :] = np.repeat(before, times, axis=-1)
         return Memory(values, length)
 
@@ -57,7 +57,7 @@ def start(params: Params, prompt: Array, layers: int, heads: int) -> tuple[Cache
     """Read a prompt (..., N, P) token by token: return the cache and the logits (..., N, V) of the next."""
     lead = np.broadcast_shapes(params["norm"].shape[:-1], prompt.shape[:-2])
     batch, width = prompt.shape[-2], params["norm"].shape[-1]
-    shape = 2, layers, *lead, prompt.shape[-1] + 1 + ROOM, heads, width // heads, batch
+    shape = 2, layers, *lead, params["position"].shape[-2], heads, width // heads, batch
     memory = Memory(np.empty(shape, dtype=params["norm"].dtype), 0)
     state = _read(params, memory, np.zeros((*lead, width, batch), dtype=memory.values.dtype))
     for t in range(prompt.shape[-1]):
@@ -110,7 +110,7 @@ def _turned(matrix: Array, gain: Any = None) -> Any:
 
 
 def _norm(x: Array) -> Array:
-    centred = x - x.mean(axis=-2, keepdims=True)
+    centred = x - np.matmul(np.full((1, x.shape[-2]), 1 / x.shape[-2], dtype=x.dtype), x)
     variance = np.einsum("...dn,...dn->...n", centred, centred)
     variance /= x.shape[-2]
     centred /= np.sqrt(variance + EPS)[..., None, :]
