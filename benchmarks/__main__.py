@@ -4,7 +4,7 @@ Every repetition times all contestants of a contest, in shuffled order, so that 
 of them alike. Each is called once to warm the caches, as a training loop does, and then again and again for a moment.
 A ratio is the time of another library divided by ours in the same repetition; above 1, ours is faster.
 
-A contest ends when it has taken BUDGET seconds, and who alone has taken a SHARE of that calls no more: on a busy
+A contest ends when it has taken BUDGET seconds, and who alone has taken a SHARE of that is called no more: on a busy
 machine, two threads that wait for each other can take hundreds of times as long. Both are told beside the ratio.
 """
 
@@ -32,7 +32,7 @@ from rlhf_lab.worlds import phrase_world
 HERE = Path(__file__).parent
 THREADS = {"1 thread": 1, "2 threads": 2}  # PyTorch runs with each, ours always with one
 MOMENT = 0.05  # seconds for which a contestant is called in one repetition
-BUDGET, SHARE = 20.0, 0.25  # seconds of a contest, and what one contestant may take of them
+BUDGET, SHARE = 16.0, 0.25  # seconds of a contest, and what one contestant may take of them
 LENGTHS = (64, 128, 256)
 HIDDEN = 10
 
@@ -143,8 +143,9 @@ def _flat(value) -> np.ndarray:
 def race(functions: dict, repetitions: int, rng: np.random.Generator, budget: float) -> dict[str, list[float]]:
     """Return the seconds of a call for each contestant and repetition; PyTorch counts once for each of THREADS.
 
-    The first repetition is always run; the next ones end with the budget, in seconds, and who has taken a SHARE of it
-    is left out of them. So lists may be short, and those of others shorter than ours.
+    The first repetition is always run. Who has then taken a SHARE of the budget, in seconds, is left out of the next
+    ones, and they end when the others have taken all of it, or nobody is left but us. So lists may be short, and those of others shorter than
+    ours.
     """
     runners = {}
     for who, function in functions.items():
@@ -153,7 +154,10 @@ def race(functions: dict, repetitions: int, rng: np.random.Generator, budget: fl
     times: dict[str, list[float]] = {who: [] for who in runners}
     spent = dict.fromkeys(runners, 0.0)
     for _ in range(repetitions):
-        for who in rng.permutation([who for who in runners if who == "ours" or spent[who] < SHARE * budget]):
+        left = [who for who in runners if who == "ours" or spent[who] < SHARE * budget]
+        if left in ([], ["ours"]) or sum(spent[who] for who in left) > budget:
+            break
+        for who in rng.permutation(left):
             function, threads = runners[who]
             torch.set_num_threads(threads)
             began = time.perf_counter()
@@ -164,8 +168,6 @@ def race(functions: dict, repetitions: int, rng: np.random.Generator, budget: fl
                 calls += 1
             times[who].append((time.perf_counter() - warm) / calls)
             spent[who] += time.perf_counter() - began
-        if sum(spent.values()) > budget:
-            break
     return times
 
 

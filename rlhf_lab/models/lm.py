@@ -70,8 +70,7 @@ def token_log_prob(model: LanguageModel, params: Params, prompt: Array, response
     """Return log pi(y_t | x, y_<t), nats, shape (..., N, T), 0 after the end of the response."""
     prompt, response, place = repeats.once(prompt, response, model.vocab)
     log_pi = log_prob_of(model.logits(params, prompt, response), response)
-    if model.eos is not None:
-        log_pi = masked(log_pi, response_mask(response, model.eos).astype(log_pi.dtype, copy=False))
+    log_pi = log_pi if model.eos is None else masked(log_pi, response_mask(response, model.eos).astype(log_pi.dtype))
     return repeats.spread(log_pi, place)
 
 
