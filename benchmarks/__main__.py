@@ -144,8 +144,8 @@ def race(functions: dict, repetitions: int, rng: np.random.Generator, budget: fl
     """Return the seconds of a call for each contestant and repetition; PyTorch counts once for each of THREADS.
 
     The first repetition is always run. Who has then taken a SHARE of the budget, in seconds, is left out of the next
-    ones, and they end when the others have taken all of it, or nobody is left but us. So lists may be short, and those of others shorter than
-    ours.
+    ones, and they end when the others have taken all of it, or nobody is left but us. So lists may be short, and those
+    of others shorter than ours.
     """
     runners = {}
     for who, function in functions.items():
