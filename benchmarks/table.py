@@ -7,6 +7,7 @@ from typing import Any
 TICKS = (0.5, 1, 2, 5, 10, 20)
 ENDS = 0.4, 40.0  # of the scale of the dots
 NAMED_AT_RIGHT = 8  # up to this ratio there is room to the right of it
+REPETITIONS = 15  # of a contest that is not cut
 LANE = 18  # pixels that a library takes of a contest's row
 
 HEAD = """# Speed
@@ -14,8 +15,10 @@ HEAD = """# Speed
 How long does `rlhf_lab` take, next to the same mathematics in PyTorch, JAX and choix? Each row is a contest. Every
 repetition times all contestants in shuffled order, each one warm, as in a training loop; a ratio is the time of the
 other library divided by ours in the same repetition. **Above 1, `rlhf_lab` is faster.** A dot is the median of the
-repetitions, and its line reaches from the smallest to the largest. All contestants compute in float64, and are checked
-to find the same numbers before they are timed, iterative ones to 1e-6. Ours uses one thread, the others one or two; JAX
+repetitions, and its line reaches from the smallest to the largest. All contestants compute in float64, if the contest
+does not say float32, and are checked to find the same numbers before they are timed, iterative ones to 1e-6, single
+precision to 1e-4. A contest has a budget of time; where fewer repetitions fitted into it than planned, their number is
+told. Ours uses one thread, the others one or two; JAX
 is not limited, and it is compiled before it is timed (it runs in the first contests only). "PyTorch eager" is tuned by
 hand (time first, one matrix product for the inputs of all steps), "PyTorch plain" is the loop that most people would
 write. The network has {hidden} hidden units.
@@ -30,7 +33,9 @@ write. The network has {hidden} hidden units.
 TAIL = """:::
 
 The cost of ours grows with the length of the texts to the power {slope_length:.2f} (batch 1,280), and with the size
-of the batch to the power {slope_batch:.2f} (length 128). 1 is linear; below 1, some of the time is spent once,
+of the batch to the power {slope_batch:.2f} (length 128). That of the GPT grows with its width to the power
+{width:.2f}, with the length of the texts to the power {context:.2f}, with its layers to the power {layers:.2f} (half
+and twice the sizes of the contest). 1 is linear; below 1, some of the time is spent once,
 whatever the size.
 
 {slower}
@@ -53,12 +58,17 @@ def page(data: dict[str, Any]) -> str:
     text = HEAD.format(hidden=10, dots=_dots(contests))
     for contest, rivals in contests.items():
         for k, (who, found) in enumerate(rivals.items()):
-            one, two = ("{median:.1f} ({min:.1f} to {max:.1f})".format(**row) if row else "" for row in found)
+            one, two = (_cell(row) if row else "" for row in found)
             text += f"| {contest if k == 0 else ''} | {who} | {one} | {two} |\n"
     lost = [f"- {row['contest']}, against {row['against']}" for row in data["rows"] if row["median"] < 1]
     slower = "Ours is the slower one in:\n\n" + "\n".join(lost) if lost else "Ours is the slower one in no contest."
     versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
-    return text + TAIL.format(**(data | {"versions": versions, "slower": slower}))
+    return text + TAIL.format(**(data | data["gpt_slopes"] | {"versions": versions, "slower": slower}))
+
+
+def _cell(row: dict[str, Any]) -> str:
+    cut = f", cut after {row['repetitions']}" if row.get("repetitions", REPETITIONS) < REPETITIONS else ""
+    return f"{row['median']:.1f} ({row['min']:.1f} to {row['max']:.1f}{cut})"
 
 
 def _contests(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]]]]:

@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 
 from rlhf_lab.numerics.autodiff import Array, embedding
-from rlhf_lab.numerics.block_parts import EPS, gelu
+from rlhf_lab.numerics.block_parts import EPS, SMALL, gelu
 from rlhf_lab.numerics.optim import Params
 
-ROOM = 16  # places that a fresh memory has beyond those that are taken
+ROOM = 4  # places that the copy of a memory has beyond those that are taken: enumeration copies at every token
 
 
 class Memory:
-    """Keys and values, (2, L, ..., N, H, places, D / H), of which the first `length` places are taken."""
+    """Keys and values, (2, L, ..., places, H, D / H, N), of which the first `length` places are taken."""
 
     def __init__(self, values: Array, length: int) -> None:
         self.values, self.length = values, length
 
     def copy(self, length: int, times: int = 1) -> "Memory":
-        """Return the first `length` places with room for as many more, each text `times` times in a row."""
-        before = np.repeat(self.values[..., :length, :], times, axis=-4)
-        values = np.empty((*before.shape[:-2], 2 * length + ROOM, before.shape[-1]), dtype=before.dtype)
-        values[..., :length, :] = before
+        """Return the first `length` places with room for a few more, each text `times` times in a row."""
+        before = self.values[..., :length, :, :, :]
+        *lead, _, heads, size, batch = before.shape
+        values = np.empty((*lead, length + length // 2 + ROOM, heads, size, batch * times), dtype=before.dtype)
+        values[..., :length, :, :, :] = np.repeat(before, times, axis=-1)
         return Memory(values, length)
 
 
@@ -56,9 +57,9 @@ def start(params: Params, prompt: Array, layers: int, heads: int) -> tuple[Cache
     """Read a prompt (..., N, P) token by token: return the cache and the logits (..., N, V) of the next."""
     lead = np.broadcast_shapes(params["norm"].shape[:-1], prompt.shape[:-2])
     batch, width = prompt.shape[-2], params["norm"].shape[-1]
-    shape = 2, layers, *lead, batch, heads, prompt.shape[-1] + 1 + ROOM, width // heads
+    shape = 2, layers, *lead, params["position"].shape[-2], heads, width // heads, batch
     memory = Memory(np.empty(shape, dtype=params["norm"].dtype), 0)
-    state = _read(params, memory, np.zeros((*lead, batch, width), dtype=memory.values.dtype))
+    state = _read(params, memory, np.zeros((*lead, width, batch), dtype=memory.values.dtype))
     for t in range(prompt.shape[-1]):
         state = _read(params, memory, _row(params, prompt[..., t]))
     return Cache(prompt, memory), _logits(params, state)
@@ -69,7 +70,7 @@ def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
     length, memory = cache.tokens.shape[-1] + 1, cache.memory
     if memory is None:
         raise ValueError("this cache was made while a gradient was traced: start again without one")
-    if memory.length != length or length == memory.values.shape[-2]:
+    if memory.length != length or length == memory.values.shape[-4]:
         memory = memory.copy(length)
     state = _read(params, memory, _row(params, token))
     return Cache(cache.longer(token), memory), _logits(params, state)
@@ -77,40 +78,45 @@ def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
 
 def _row(params: Params, token: Array) -> Array:
     found = embedding(params["embed"], np.asarray(token)[..., None])
-    return found.reshape(*found.shape[:-2], found.shape[-1])
+    return found.reshape(*found.shape[:-2], found.shape[-1]).swapaxes(-1, -2)
 
 
 def _read(params: Params, memory: Memory, row: Array) -> Array:
-    """Take the next place of the memory for a token, whose embedding is `row`; return its state (..., N, D)."""
-    _, layers, *_, heads, _, size = memory.values.shape
-    x, here = row + params["position"][..., memory.length, None, :], memory.length
+    """Take the next place of the memory for a token, whose embedding is `row` (..., D, N); return its state."""
+    _, layers, *_, heads, size, batch = memory.values.shape
+    here, root = memory.length, size**-0.5
+    x = row + params["position"][..., here, :, None]
     for k in range(layers):
-        parts = np.matmul(_norm(x), _gained(params, f"{k}.norm_1", f"{k}.qkv"))
-        query, key, value = np.moveaxis(parts.reshape(*parts.shape[:-1], 3, heads, size), -3, 0)
+        parts = np.matmul(_turned(params[f"{k}.qkv"], params[f"{k}.norm_1"]), _norm(x))
+        query, key, value = np.moveaxis(parts.reshape(*x.shape[:-2], 3, heads, size, batch), -4, 0)
         keys, values = memory.values[:, k]
-        keys[..., here, :], values[..., here, :] = key, value
-        scores = np.matmul(keys[..., : here + 1, :], query[..., None] * x.dtype.type(size**-0.5))
-        weights = np.exp(scores - scores.max(axis=-2, keepdims=True))
-        heard = np.matmul(weights.swapaxes(-1, -2), values[..., : here + 1, :])
-        heard /= weights.sum(axis=-2, keepdims=True)
-        x = x + np.matmul(heard.reshape(x.shape), params[f"{k}.out"])
-        x += np.matmul(gelu(np.matmul(_norm(x), _gained(params, f"{k}.norm_2", f"{k}.up"))), params[f"{k}.down"])
+        keys[..., here, :, :, :], values[..., here, :, :, :] = key, value
+        query *= root
+        weights = np.einsum("...thdn,...hdn->...thn", keys[..., : here + 1, :, :, :], query)
+        if max(weights.max(), -weights.min()) > SMALL:
+            weights -= weights.max(axis=-3, keepdims=True)
+        np.exp(weights, out=weights)
+        heard = np.einsum("...thn,...thdn->...hdn", weights, values[..., : here + 1, :, :, :])
+        heard /= weights.sum(axis=-3)[..., None, :]
+        x = x + np.matmul(_turned(params[f"{k}.out"]), heard.reshape(x.shape))
+        up = np.matmul(_turned(params[f"{k}.up"], params[f"{k}.norm_2"]), _norm(x))
+        x += np.matmul(_turned(params[f"{k}.down"]), gelu(up))
     memory.length += 1
     return x
 
 
-def _gained(params: Params, gain: str, matrix: str) -> Any:
-    return params[gain][..., None] * params[matrix]
+def _turned(matrix: Array, gain: Any = None) -> Any:
+    return (matrix if gain is None else matrix * gain[..., None]).swapaxes(-1, -2)
 
 
 def _norm(x: Array) -> Array:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = np.einsum("...d,...d->...", centred, centred)[..., None] / x.shape[-1]
-    centred /= np.sqrt(variance + x.dtype.type(EPS))
+    centred = x - np.matmul(np.full((1, x.shape[-2]), 1 / x.shape[-2], dtype=x.dtype), x)
+    variance = np.einsum("...dn,...dn->...n", centred, centred)
+    variance /= x.shape[-2]
+    centred /= np.sqrt(variance + EPS)[..., None, :]
     return centred
 
 
 def _logits(params: Params, state: Array) -> Array:
-    # Tokens before texts in memory: the sampler reads them so.
-    turned = np.matmul(params["embed"] * params["norm"][..., None, :], _norm(state).swapaxes(-1, -2))
-    return turned.swapaxes(-1, -2)
+    logits = np.matmul(params["embed"] * params["norm"][..., None, :], _norm(state))
+    return logits.swapaxes(-1, -2)

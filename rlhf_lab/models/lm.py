@@ -9,6 +9,7 @@ carry leading axes `...` (seeds, ensemble members); results carry them too. Log-
 
 import math
 import sys
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import autograd.numpy as np
@@ -69,8 +70,7 @@ def token_log_prob(model: LanguageModel, params: Params, prompt: Array, response
     """Return log pi(y_t | x, y_<t), nats, shape (..., N, T), 0 after the end of the response."""
     prompt, response, place = repeats.once(prompt, response, model.vocab)
     log_pi = log_prob_of(model.logits(params, prompt, response), response)
-    if model.eos is not None:
-        log_pi = masked(log_pi, response_mask(response, model.eos).astype(log_pi.dtype, copy=False))
+    log_pi = log_pi if model.eos is None else masked(log_pi, response_mask(response, model.eos).astype(log_pi.dtype))
     return repeats.spread(log_pi, place)
 
 
@@ -108,7 +108,9 @@ def sample_with_log_prob(
 def _choose(logits: Array, rng: Generator) -> tuple[Array, Array]:
     first = np.array(np.moveaxis(logits, -1, 0), order="C")  # reductions over a short last axis are slow
     first -= np.max(first, axis=0)
-    cumulative = np.cumsum(np.exp(first), axis=0)
+    cumulative = np.exp(first)
+    for before, after in pairwise(cumulative):
+        after += before  # faster than np.cumsum along a first axis
     token = np.sum(rng.random(first.shape[1:]) * cumulative[-1] > cumulative[:-1], axis=0)
     return token, np.take_along_axis(first, token[None], axis=0)[0] - np.log(cumulative[-1])
 
