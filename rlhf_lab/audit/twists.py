@@ -3,14 +3,15 @@ something else."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import autograd.numpy as np
 
 from rlhf_lab.audit.binding import Case
+from rlhf_lab.audit.changes import DIFFERENCES, MASKS, NUMBERS, Difference, changed, mask_of
 from rlhf_lab.audit.contracts import Contract, Form, Right
 from rlhf_lab.audit.functions import Subject
-from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised
+from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised, result_of
+from rlhf_lab.audit.report import close
 from rlhf_lab.audit.zoo import Bug
 from rlhf_lab.numerics.autodiff import Array
 
@@ -23,22 +24,6 @@ ROUNDED = (
     "You compute in half precision, which holds two or three digits, and what you subtract is rounded before. Take "
     "differences, exponentials and means in single precision.",
 )
-
-CHANGES: dict[str, Callable[[Array], Array]] = {
-    "0": lambda x: 0.0 * x,
-    "minus {}": lambda x: -x,
-    "the size of {}": np.abs,
-    "the exponential of {}": np.exp,
-    "{} one place late": lambda x: np.concatenate([0.0 * x[..., :1], x[..., :-1]], axis=-1),
-    "{} one place early": lambda x: np.concatenate([x[..., 1:], 0.0 * x[..., :1]], axis=-1),
-}
-NUMBERS: dict[str, Callable[[float], float]] = {
-    "1": lambda x: 1.0,
-    "1 / {}": lambda x: 1 / x,
-    "the square of {}": lambda x: x**2,
-    "twice {}": lambda x: 2 * x,
-    "half of {}": lambda x: x / 2,
-}
 
 
 def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
@@ -89,44 +74,100 @@ def exchanged(
     """Return which right function of other inputs one is: one of them changed, or in place of another."""
     if contract.strict:
         return None
-    for name, told, change in _exchanges(subject, cases[-1]):
-        forms = {_before(form, change): form for form in contract.forms}
-        as_it_is = contract._replace(forms=tuple(forms), loss=False)  # without any factor
-        match = recognised(as_it_is, rights[:3], (), seen._replace(slopes=None), cases)
+    fits = [(right, forms) for right in rights[:3] if (forms := _fitting(contract, right, seen, cases))]
+    for name, told, change in _exchanges(contract, subject, cases[-1]) if fits else ():
+        match = next((m for right, forms in fits if (m := _equal(forms, right, seen, cases, change))), None)
         if match:
             words = f"It is right but for its input {told}: there it uses {name}."
-            return _named(contract, match._replace(form=forms[match.form]), f"{name} in place of {told}", words)
+            return _named(contract, match, f"{name} in place of {told}", words)
     return None
 
 
-def _exchanges(subject: Subject, case: Case) -> Iterator[tuple[str, str, Callable[[Case], Case]]]:
+Fit = tuple[Form, float]  # a form, and by what it is multiplied
+
+
+def _fitting(contract: Contract, right: Right, seen: Seen, cases: list[Case]) -> list[Fit]:
+    """The forms in which a right function returns the shape that was seen; the nameless one is the mean over tokens."""
+    forms = [form for form in contract.forms if form.name or len(contract.forms) == 1]
+    forms = [form for form in forms if result_of(right, form, cases[-1]).shape == seen.values[-1].shape]
+    return [(form, factor) for factor in ((1.0, 2.0, -1.0) if contract.loss else (1.0,)) for form in forms]
+
+
+def _equal(
+    alive: list[Fit], right: Right, seen: Seen, cases: Sequence[Case], change: Callable[[Case], Case | None]
+) -> Match | None:
+    """Return in which form a right function of other inputs is what was seen; large cases first, which tell most."""
+    tolerance = max(seen.tolerance, TOLERANCE[32])
+    for case, value in zip(cases[::-1], seen.values[::-1], strict=True):
+        with np.errstate(all="ignore"):
+            other = change(case)
+            if other is None:
+                continue
+            called = {call: call(right.function, other) for call in {form.call for form, _ in alive}}
+            wanted = {form: form.shape(called[form.call], other) for form in dict(alive)}
+        alive = [(form, factor) for form, factor in alive if _near(value, factor * wanted[form], tolerance)]
+        if not alive:
+            return None
+    return Match(right, *alive[0])
+
+
+def _near(value: Array, wanted: Array, tolerance: tuple[float, float]) -> bool:
+    """Whether arrays agree; most do not in their first number."""
+    first, other = value.flat[0], np.asarray(wanted).flat[0]
+    far = abs(first - other) > 1.01 * (tolerance[0] * abs(other) + tolerance[1])
+    return value.shape == wanted.shape and not far and close(value, wanted, tolerance)
+
+
+def _exchanges(
+    contract: Contract, subject: Subject, case: Case
+) -> Iterator[tuple[str, str, Callable[[Case], Case | None]]]:
     """Yield what stands in place of which input, and what that makes of a case."""
     others = ("mask", "ends", "last_value")  # what is wrong with these has names
     arrays = [n for n, x in case.items() if n not in others and np.ndim(x) and x.dtype.kind == "f"]
     numbers = [n for n, x in case.items() if np.ndim(x) == 0 and n in subject.given]
     for a in arrays:
-        for what, change in CHANGES.items():
-            yield what.format(_plain(a)), _plain(a), partial(_changed, [a], change)
-        yield f"the mean of {_plain(a)}", _plain(a), partial(_averaged, a)
+        for what, change in changed(case[a], mask_of(case[a], case)):
+            yield what.format(_plain(a)), _plain(a), partial(_changed, a, change)
         alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
         yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
     logs = [a for a in arrays if a.startswith("log_")]
     if len(logs) > 1:
-        yield "exponentials", "logarithms", partial(_changed, logs, np.exp)
+        yield "exponentials", "logarithms", partial(_exponentials, logs)
+    for difference in DIFFERENCES:
+        if difference.within(case):
+            values = difference.read(case)
+            for what, change in changed(values, mask_of(values, case)):
+                yield what.format(difference.name), difference.name, partial(_within, difference, change)
     for a in numbers:
         for what, turn in NUMBERS.items():
-            yield what.format(_plain(a)), _plain(a), partial(_changed, [a], turn)
+            yield what.format(_plain(a)), _plain(a), partial(_turned, a, turn)
         yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in numbers if a != b)
+    if contract.loss and "mask" in subject.given and np.ndim(case["mask"]) == 2:
+        for what, turn in MASKS.items():
+            yield what, "mask", partial(_masked, turn)
 
 
-def _changed(names: Sequence[str], change: Callable[[Any], Any], case: Case) -> Case:
-    return case | {name: change(case[name]) for name in names}
+def _changed(name: str, change: Callable[[Array, Array], Array], case: Case) -> Case:
+    return case | {name: change(case[name], mask_of(case[name], case))}
 
 
-def _averaged(name: str, case: Case) -> Case:
-    values = case[name]
-    mask = case["mask"] if np.shape(case.get("mask", 0.0)) == values.shape else np.ones(values.shape)
-    return case | {name: np.sum(values * mask) / np.sum(mask) * np.ones(values.shape)}
+def _within(difference: Difference, change: Callable[[Array, Array], Array], case: Case) -> Case:
+    values = difference.read(case)
+    return difference.write(case, change(values, mask_of(values, case)))
+
+
+def _turned(name: str, turn: Callable[[float], float], case: Case) -> Case:
+    return case | {name: turn(case[name])}
+
+
+def _exponentials(names: Sequence[str], case: Case) -> Case:
+    return case | {name: np.exp(case[name]) for name in names}
+
+
+def _masked(turn: Callable[[Array], Array], case: Case) -> Case | None:
+    """The case with another mask, if that leaves something of it."""
+    mask = turn(case["mask"])
+    return case | {"mask": mask} if np.sum(mask) else None
 
 
 def _replaced(name: str, by: str, case: Case) -> Case:
@@ -135,7 +176,3 @@ def _replaced(name: str, by: str, case: Case) -> Case:
 
 def _plain(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _before(form: Form, change: Callable[[Case], Case]) -> Form:
-    return form._replace(call=lambda function, case: form.call(function, change(case)))
