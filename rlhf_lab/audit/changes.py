@@ -39,7 +39,7 @@ CHANGES: dict[str, Callable[[Array], Array]] = {
 } | {f"{{}} clipped to {c:g}": partial(_clipped, c) for c in (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)}
 NUMBERS: dict[str, Callable[[float], float]] = {
     "1": lambda x: 1.0,
-    "0": lambda x: 0.0,
+    "0": lambda x: np.float64(0.0),
     "minus {}": lambda x: -x,
     "1 / {}": lambda x: 1 / x,
     "1 less {}": lambda x: 1 - x,

@@ -14,8 +14,9 @@ from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, positive
 from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.report import Report
+from rlhf_lab.audit.zoo import ZOO, returns
 from rlhf_lab.audit.zoo import charges as zoo
-from rlhf_lab.audit.zoo import returns
+from rlhf_lab.numerics.autodiff import Array
 
 SCORE = r"(rm_|reward_?|final_|sequence_|seq_|r_)?(scores?|rewards?|r|rm)(_scores?)?"
 
@@ -77,6 +78,12 @@ def _score_key(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(case, rewards(case), zoo.token_rewards(**case))
 
 
+def _score_early_or_first(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """The score one token early, with the first where there is no earlier one."""
+    alone = (np.sum(mask, axis=-1, keepdims=True) == 1) * (mask - returns.shifted(mask))
+    return zoo.score_early(score, log_pi, log_ref, mask, beta) + score[..., None] * alone
+
+
 TOKEN_REWARDS = Contract(
     "token_rewards",
     (
@@ -108,6 +115,10 @@ TOKEN_REWARDS = Contract(
             lambda v, c: v[None] if v.ndim == 1 else v,
             cases=lambda cases: [c for c in cases if len(c["score"]) == 1],
         ),
+    ),
+    bugs=(
+        *(bug for bug in ZOO if bug.audit == "token_rewards"),
+        *(bug._replace(function=_score_early_or_first) for bug in ZOO if bug.function is zoo.score_early),
     ),
 )
 

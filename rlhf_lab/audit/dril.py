@@ -55,7 +55,22 @@ def _bugs() -> tuple[Bug, ...]:
     known = [bug for bug in ZOO if bug.audit == "dril_cost"]
     less_one = [bug._replace(function=partial(_less_one, bug.function)) for bug in known]
     rewarded = next(bug for bug in known if bug.function is loops.cost_rewarded)
-    return (*known, *less_one, rewarded._replace(function=lambda log_probs, actions: -_deviation(log_probs, actions)))
+    by_member = next(bug for bug in known if bug.function is loops.variance_over_actions)
+    more = (
+        rewarded._replace(function=lambda log_probs, actions: -_deviation(log_probs, actions)),
+        by_member._replace(function=_of_each_member),
+        by_member._replace(function=partial(_less_one_action, _of_each_member)),
+        by_member._replace(function=partial(_less_one_action, loops.variance_over_actions)),
+    )
+    return (*known, *less_one, *more)
+
+
+def _of_each_member(log_probs: Array, actions: Array) -> Array:
+    return np.mean(np.var(np.exp(log_probs), axis=-1), axis=0)
+
+
+def _less_one_action(cost: Callable[..., Array], log_probs: Array, actions: Array) -> Array:
+    return cost(log_probs, actions) * log_probs.shape[-1] / (log_probs.shape[-1] - 1)
 
 
 def _less_one(cost: Callable[..., Array], log_probs: Array, actions: Array) -> Array:

@@ -13,11 +13,21 @@ from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised, result_of
 from rlhf_lab.audit.report import close
 from rlhf_lab.audit.zoo import Bug
+from rlhf_lab.audit.zoo.policies import bfloat16
 from rlhf_lab.numerics.autodiff import Array
 
-TWISTS: dict[tuple[str, str], Callable[[Array], Array]] = {
-    ("minus the right numbers", "You return minus what you should. Turn the sign."): lambda values: -values,
-    ("sign lost", "You return sizes, without their sign. Leave out the absolute value."): np.abs,
+Twists = dict[tuple[str, str], Callable[[Array, Case], Array]]  # by their names, and what is told of them
+SIGNS: Twists = {
+    ("minus the right numbers", "You return minus what you should. Turn the sign."): lambda values, case: -values,
+    ("sign lost", "You return sizes, without their sign. Leave out the absolute value."): lambda values, case: np.abs(
+        values
+    ),
+}
+TWICE = "You divide by the number of {}, and average besides: gradients shrink with the size of the batch. Divide once."
+AVERAGED: Twists = {
+    ("averaged twice over the batch", TWICE.format("rows of the batch")): lambda values, case: values / _rows(case),
+    ("averaged twice over tokens", TWICE.format("tokens")): lambda values, case: values / np.sum(_counts(case)),
+    ("averaged twice over places", TWICE.format("places")): lambda values, case: values / np.size(_counts(case)),
 }
 ROUNDED = (
     "half precision inside",
@@ -27,19 +37,32 @@ ROUNDED = (
 
 
 def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
-    """Return how a function equals a right one but for the sign of its numbers, where that is no convention."""
-    if contract.loss:
-        return None
-    for (name, told), twist in TWISTS.items():
+    """Return how a function equals a right one but for sign and size of its numbers, where these are no convention."""
+    for (name, told), twist in (AVERAGED if contract.loss else SIGNS).items():
         forms = {_through(form, twist): form for form in contract.forms}
-        match = recognised(contract._replace(forms=tuple(forms)), rights, (), seen, cases)
+        as_it_is = contract._replace(forms=tuple(forms), loss=False)
+        match = recognised(as_it_is, rights, (), seen._replace(slopes=None), cases)
         if match:
             return _named(contract, match._replace(form=forms[match.form]), name, told)
-    return None
+    if contract.loss:
+        return None
+    match = recognised(contract._replace(loss=True), rights, (), seen._replace(slopes=None), cases)
+    if match and match.factor != 1:
+        told = f"You return {match.factor:.4g} times what you should" + f", and {match.shift:.4g}" * bool(match.shift)
+        return _named(contract, match, "minus the right numbers" if match.factor < 0 else "of another size", told + ".")
+    return _named(contract, match, "a constant added", f"You add {match.shift:.4g}. Leave it out.") if match else None
 
 
-def _through(form: Form, twist: Callable[[Array], Array]) -> Form:
-    return form._replace(shape=lambda values, case: twist(form.shape(values, case)))
+def _through(form: Form, twist: Callable[[Array, Case], Array]) -> Form:
+    return form._replace(shape=lambda values, case: twist(form.shape(values, case), case))
+
+
+def _rows(case: Case) -> int:
+    return next(len(x) for x in case.values() if np.ndim(x))
+
+
+def _counts(case: Case) -> Array:
+    return case["mask"] if "mask" in case else np.ones(_rows(case))
 
 
 def _named(contract: Contract, match: Match, name: str, told: str) -> Match:
@@ -54,16 +77,25 @@ def rounded(
     if any(not np.array_equal(subject(_moved(case)), value) for case, value in zip(cases, seen.values, strict=True)):
         return None
     near = seen._replace(tolerance=TOLERANCE[16], slopes=None)
-    match = recognised(contract, rights, (), near, cases)
-    return _named(contract, match, *ROUNDED) if match else None
+    for held in (lambda x: x, _float16, bfloat16):
+        match = recognised(contract, rights, (), near, [_changed_all(held, case) for case in cases])
+        if match:
+            return _named(contract, match, *ROUNDED)
+    return None
+
+
+def _float16(x: Array) -> Array:
+    return np.array(x, dtype="float16").astype(float)
 
 
 def _moved(case: Case) -> Case:
     """The case with all numbers of its arrays a millionth larger."""
+    return _changed_all(lambda x: x * (1 + 1e-6), case)
+
+
+def _changed_all(change: Callable[[Array], Array], case: Case) -> Case:
     return {
-        name: value * (1 + 1e-6)
-        if name not in ("mask", "ends") and np.ndim(value) and value.dtype.kind == "f"
-        else value
+        name: change(value) if name not in ("mask", "ends") and np.ndim(value) and value.dtype.kind == "f" else value
         for name, value in case.items()
     }
 
@@ -74,13 +106,17 @@ def exchanged(
     """Return which right function of other inputs one is: one of them changed, or in place of another."""
     if contract.strict:
         return None
+    scaled: Match | None = None  # less to be trusted than what has the right size
     fits = [(right, forms) for right in rights[:3] if (forms := _fitting(contract, right, seen, cases))]
     for name, told, change in _exchanges(contract, subject, cases[-1]) if fits else ():
         match = next((m for right, forms in fits if (m := _equal(forms, right, seen, cases, change))), None)
         if match:
             words = f"It is right but for its input {told}: there it uses {name}."
-            return _named(contract, match, f"{name} in place of {told}", words)
-    return None
+            named = _named(contract, match, f"{name} in place of {told}", words)
+            if match.factor == 1:
+                return named
+            scaled = scaled or named
+    return scaled
 
 
 Fit = tuple[Form, float]  # a form, and by what it is multiplied
@@ -103,12 +139,20 @@ def _equal(
             other = change(case)
             if other is None:
                 continue
-            called = {call: call(right.function, other) for call in {form.call for form, _ in alive}}
+            called = {call: _of_what_is_left(call(right.function, other), other) for call in {f.call for f, _ in alive}}
             wanted = {form: form.shape(called[form.call], other) for form in dict(alive)}
         alive = [(form, factor) for form, factor in alive if _near(value, factor * wanted[form], tolerance)]
         if not alive:
             return None
     return Match(right, *alive[0])
+
+
+def _of_what_is_left(values: Array, case: Case) -> Array:
+    """0 for answers of which a mask leaves nothing."""
+    mask = case.get("mask")
+    if np.ndim(mask) != 2 or np.ndim(values) == 0 or np.all(kept := np.sum(mask, axis=-1) > 0):
+        return values
+    return np.where(kept if values.ndim == 1 else kept[:, None], values, 0.0)
 
 
 def _near(value: Array, wanted: Array, tolerance: tuple[float, float]) -> bool:

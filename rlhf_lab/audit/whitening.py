@@ -46,6 +46,14 @@ def _standard(advantage: Array, mask: Array, axis: int | None, ddof: int, eps: f
     return mean, variance, np.sqrt(variance) + eps
 
 
+def _with_padding(advantage: Array, mask: Array, ddof: int, eps: float, *, zeroed: bool) -> Array:
+    """Whitened over all places, where padding is 0 or as it is."""
+    every = np.ones(mask.shape)
+    given = advantage * mask if zeroed else advantage
+    mean, _, scale = _standard(given, every, None, ddof, eps)
+    return (given - mean) / scale * mask
+
+
 VARIANTS: dict[str, Callable[..., Array]] = {
     "whitened by the variance": lambda a, m, ddof, eps: (
         (a - _standard(a, m, None, ddof, eps)[0]) / (_standard(a, m, None, ddof, eps)[1] + eps) * m
@@ -57,6 +65,8 @@ VARIANTS: dict[str, Callable[..., Array]] = {
     "whitened in a batch of one": lambda a, m, ddof, eps: (
         (a - _standard(a, m, -1, ddof, eps)[0]) / _standard(a, m, -1, ddof, eps)[2] * m
     ),
+    "whitened with padding": partial(_with_padding, zeroed=True),
+    "whitened with padding ": partial(_with_padding, zeroed=False),
     "whitened place by place": lambda a, m, ddof, eps: (
         (a - _standard(a, m, -2, ddof, eps)[0]) / _standard(a, m, -2, ddof, eps)[2] * m
     ),
@@ -67,9 +77,10 @@ def _bugs() -> tuple[Bug, ...]:
     """The bugs of the zoo, and these with every small number and either way to count."""
     known = [bug for bug in ZOO if bug.audit == "whiten"]
     more = [
-        bug._replace(function=partial(VARIANTS[bug.name], ddof=ddof, eps=eps))
+        bug._replace(function=partial(variant, ddof=ddof, eps=eps))
         for bug in known
-        if bug.name in VARIANTS
+        for name, variant in VARIANTS.items()
+        if bug.name == name.strip()
         for ddof, eps in WAYS
     ]
     return (*known, *more)
