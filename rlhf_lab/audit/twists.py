@@ -73,31 +73,38 @@ def _named(contract: Contract, match: Match, name: str, told: str) -> Match:
 def rounded(
     contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
 ) -> Match | None:
-    """Return which right function one is near to that does not hear of a millionth of its inputs."""
-    if any(not np.array_equal(subject(_moved(case)), value) for case, value in zip(cases, seen.values, strict=True)):
-        return None
+    """Return which right function one is near to that does not hear of a millionth of some of its inputs."""
     near = seen._replace(tolerance=TOLERANCE[16], slopes=None)
-    for held in (lambda x: x, _float16, bfloat16):
-        match = recognised(contract, rights, (), near, [_changed_all(held, case) for case in cases])
-        if match:
-            return _named(contract, match, *ROUNDED)
+    arrays = _arrays(cases[-1])
+    for names in (arrays, [name for name in arrays if name.startswith("log_")], *([name] for name in arrays)):
+        if not names or any(
+            not np.array_equal(subject(_changed_all(names, _nudged, case)), value)
+            for case, value in zip(cases, seen.values, strict=True)
+        ):
+            continue
+        for held in (lambda x: x, _float16, bfloat16):
+            match = recognised(contract, rights, (), near, [_changed_all(names, held, case) for case in cases])
+            if match:
+                return _named(contract, match, *ROUNDED)
     return None
+
+
+def _arrays(case: Case) -> list[str]:
+    """Names of the arrays of a case that hold numbers which can be changed; what is wrong with the others has names."""
+    others = ("mask", "ends", "last_value")
+    return [n for n, x in case.items() if n not in others and np.ndim(x) and x.dtype.kind == "f"]
+
+
+def _nudged(x: Array) -> Array:
+    return x * (1 + 1e-6)
 
 
 def _float16(x: Array) -> Array:
     return np.array(x, dtype="float16").astype(float)
 
 
-def _moved(case: Case) -> Case:
-    """The case with all numbers of its arrays a millionth larger."""
-    return _changed_all(lambda x: x * (1 + 1e-6), case)
-
-
-def _changed_all(change: Callable[[Array], Array], case: Case) -> Case:
-    return {
-        name: change(value) if name not in ("mask", "ends") and np.ndim(value) and value.dtype.kind == "f" else value
-        for name, value in case.items()
-    }
+def _changed_all(names: Sequence[str], change: Callable[[Array], Array], case: Case) -> Case:
+    return case | {name: change(case[name]) for name in names}
 
 
 def exchanged(
@@ -166,17 +173,18 @@ def _exchanges(
     contract: Contract, subject: Subject, case: Case
 ) -> Iterator[tuple[str, str, Callable[[Case], Case | None]]]:
     """Yield what stands in place of which input, and what that makes of a case."""
-    others = ("mask", "ends", "last_value")  # what is wrong with these has names
-    arrays = [n for n, x in case.items() if n not in others and np.ndim(x) and x.dtype.kind == "f"]
+    arrays = _arrays(case)
     numbers = [n for n, x in case.items() if np.ndim(x) == 0 and n in subject.given]
     for a in arrays:
         for what, change in changed(case[a], mask_of(case[a], case)):
             yield what.format(_plain(a)), _plain(a), partial(_changed, a, change)
         alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
         yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
-    logs = [a for a in arrays if a.startswith("log_")]
-    if len(logs) > 1:
-        yield "exponentials", "logarithms", partial(_exponentials, logs)
+    for told, names in _groups(arrays):
+        joined, mask = _joined(names, case)
+        yield "exponentials", told, partial(_together, names, lambda x, mask: np.exp(x))
+        for what, change in changed(joined, mask):
+            yield what.format(told), told, partial(_together, names, change)
     for difference in DIFFERENCES:
         if difference.within(case):
             values = difference.read(case)
@@ -204,8 +212,25 @@ def _turned(name: str, turn: Callable[[float], float], case: Case) -> Case:
     return case | {name: turn(case[name])}
 
 
-def _exponentials(names: Sequence[str], case: Case) -> Case:
-    return case | {name: np.exp(case[name]) for name in names}
+def _groups(arrays: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Inputs of one kind, which people change alike."""
+    logs = [a for a in arrays if a.startswith("log_")]
+    four = [a for a in arrays if a.startswith(("policy_", "reference_"))]
+    rewards = [a for a in arrays if a.endswith("_rewards")]
+    for told, names in (("logarithms", logs), ("log-probabilities", four), ("rewards", rewards)):
+        if len(names) > 1:
+            yield told, names
+
+
+def _joined(names: Sequence[str], case: Case) -> tuple[Array, Array]:
+    """Inputs as one batch, with its mask."""
+    values = np.concatenate([case[name] for name in names])
+    return values, np.concatenate([mask_of(case[name], case) for name in names])
+
+
+def _together(names: Sequence[str], change: Callable[[Array, Array], Array], case: Case) -> Case:
+    parts = np.split(change(*_joined(names, case)), len(names))
+    return case | dict(zip(names, parts, strict=True))
 
 
 def _masked(turn: Callable[[Array], Array], case: Case) -> Case | None:
