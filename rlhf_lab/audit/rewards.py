@@ -13,7 +13,8 @@ from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown,
 from rlhf_lab.audit.pair_identities import clipped, moved_by, rows, singles
 from rlhf_lab.audit.pairs import FORMS
 from rlhf_lab.audit.report import Report
-from rlhf_lab.audit.zoo import pairs
+from rlhf_lab.audit.zoo import ZOO, pairs
+from rlhf_lab.audit.zoo import rewards as zoo
 from rlhf_lab.numerics.autodiff import Array
 
 REWARDS = ("chosen_rewards", "rejected_rewards")
@@ -55,6 +56,11 @@ def _at(difference: float, case: Case) -> Case:
 def _reward_cases() -> tuple[Case, ...]:
     rng = np.random.default_rng(1)
     return tuple({name: rng.integers(-30, 31, size=n) / 10 for name in REWARDS} for n in (1, 1, 1, 2, 5, 5))
+
+
+def _of_differences(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """The softmax over the pairs of a batch, of their differences."""
+    return zoo.softmax_over_batch(chosen_rewards - rejected_rewards, rejected_rewards)
 
 
 def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
@@ -119,6 +125,10 @@ REWARD_MODEL = Contract(
     ),
     REWARDS,
     fitted=_fitted,
+    bugs=(
+        *(bug for bug in ZOO if bug.audit == "reward_model_loss"),
+        *(bug._replace(function=_of_differences) for bug in ZOO if bug.function is zoo.softmax_over_batch),
+    ),
 )
 
 

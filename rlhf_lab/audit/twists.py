@@ -49,7 +49,8 @@ def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list
     match = recognised(contract._replace(loss=True), rights, (), seen._replace(slopes=None), cases)
     if match and match.factor != 1:
         told = f"You return {match.factor:.4g} times what you should" + f", and {match.shift:.4g}" * bool(match.shift)
-        return _named(contract, match, "minus the right numbers" if match.factor < 0 else "of another size", told + ".")
+        told += ". Turn the sign." if match.factor < 0 else ". Leave the factor out."
+        return _named(contract, match, "minus the right numbers" if match.factor < 0 else "of another size", told)
     return _named(contract, match, "a constant added", f"You add {match.shift:.4g}. Leave it out.") if match else None
 
 
@@ -175,21 +176,6 @@ def _exchanges(
     """Yield what stands in place of which input, and what that makes of a case."""
     arrays = _arrays(case)
     numbers = [n for n, x in case.items() if np.ndim(x) == 0 and n in subject.given]
-    for a in arrays:
-        for what, change in changed(case[a], mask_of(case[a], case)):
-            yield what.format(_plain(a)), _plain(a), partial(_changed, a, change)
-        alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
-        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
-    for told, names in _groups(arrays):
-        joined, mask = _joined(names, case)
-        yield "exponentials", told, partial(_together, names, lambda x, mask: np.exp(x))
-        for what, change in changed(joined, mask):
-            yield what.format(told), told, partial(_together, names, change)
-    for difference in DIFFERENCES:
-        if difference.within(case):
-            values = difference.read(case)
-            for what, change in changed(values, mask_of(values, case)):
-                yield what.format(difference.name), difference.name, partial(_within, difference, change)
     for a in numbers:
         for what, turn in NUMBERS.items():
             yield what.format(_plain(a)), _plain(a), partial(_turned, a, turn)
@@ -197,6 +183,21 @@ def _exchanges(
     if contract.loss and "mask" in subject.given and np.ndim(case["mask"]) == 2:
         for what, turn in MASKS.items():
             yield what, "mask", partial(_masked, turn)
+    for a in arrays:
+        for what, change in changed(case[a], mask_of(case[a], case)):
+            yield what.format(_plain(a)), _plain(a), partial(_changed, a, change)
+        alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
+        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
+    for difference in DIFFERENCES:
+        if difference.within(case):
+            values = difference.read(case)
+            for what, change in changed(values, mask_of(values, case)):
+                yield what.format(difference.name), difference.name, partial(_within, difference, change)
+    for told, names in _groups(arrays):
+        joined, mask = _joined(names, case)
+        yield "exponentials", told, partial(_together, names, lambda x, mask: np.exp(x))
+        for what, change in changed(joined, mask):
+            yield what.format(told), told, partial(_together, names, change)
 
 
 def _changed(name: str, change: Callable[[Array, Array], Array], case: Case) -> Case:

@@ -176,7 +176,7 @@ BUGS = (
     bug("max in place of min", "ppo_loss", max_for_min, ppo_loss, "sec-ppo"),
     bug("clipped ratio only", "ppo_loss", min_missing, ppo_loss, "sec-ppo"),
     bug("clipped on one side", "ppo_loss", clipped_above, ppo_loss, "sec-ppo"),
-    bug("clipped on the other side only", "ppo_loss", clipped_below, ppo_loss, "sec-ppo"),
+    bug("clipped on one side, from below", "ppo_loss", clipped_below, ppo_loss, "sec-ppo"),
     bug("minimum before the advantage", "ppo_loss", ratio_too_small, ppo_loss, "sec-ppo"),
     bug("ratio upside down", "ppo_loss", ratio_upside_down, ppo_loss, "sec-ppo"),
     bug("log-ratio in place of the ratio", "ppo_loss", log_for_ratio, ppo_loss, "sec-ppo"),
