@@ -13,6 +13,10 @@ from rlhf_lab.audit.zoo.policies import bfloat16
 from rlhf_lab.numerics.autodiff import Array
 
 
+def _times(factor: float, x: float) -> float:
+    return factor * x
+
+
 def _clipped(bound: float, x: Array) -> Array:
     return np.clip(x, -bound, bound)
 
@@ -47,7 +51,8 @@ NUMBERS: dict[str, Callable[[float], float]] = {
     "the root of {}": lambda x: x**0.5,
     "twice {}": lambda x: 2 * x,
     "half of {}": lambda x: x / 2,
-}
+    "the cube of {}": lambda x: x**3,
+} | {f"{c:g} times {{}}": partial(_times, c) for c in (0.1, 0.25, 1 / 3, 0.75, 1.5, 3.0, 4.0, 5.0, 10.0, 100.0)}
 MASKS: dict[str, Callable[[Array], Array]] = {
     "the mask one place early": lambda m: np.concatenate([m[:, 1:], 0.0 * m[:, :1]], axis=1),
     "the mask one place late": lambda m: np.concatenate([0.0 * m[:, :1], m[:, :-1]], axis=1),

@@ -78,6 +78,11 @@ def _score_key(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(case, rewards(case), zoo.token_rewards(**case))
 
 
+def _last(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    charges = np.sum((log_pi - log_ref) * mask, axis=-1)
+    return (score - beta * charges)[..., None] * (mask - returns.shifted(mask))
+
+
 def _score_early_or_first(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
     """The score one token early, with the first where there is no earlier one."""
     alone = (np.sum(mask, axis=-1, keepdims=True) == 1) * (mask - returns.shifted(mask))
@@ -94,7 +99,12 @@ TOKEN_REWARDS = Contract(
         Input("beta", batches.WEIGHT, _weight),
     ),
     "-beta log pi / pi_ref of each token, and the score of the answer with its last token",
-    (Right("", zoo.token_rewards),),
+    (
+        Right("", zoo.token_rewards),
+        Right(
+            "the charges of an answer are added up with its last token, where the sum of its rewards is the same", _last
+        ),
+    ),
     _score_cases(),
     (Form(""),),
     (

@@ -69,7 +69,8 @@ def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
     def at(difference: float) -> float:
         return float(np.sum(loss({REWARDS[0]: np.array([difference]), REWARDS[1]: np.array([0.0])})))
 
-    units, tie = abs(at(-3000.0) - at(-2000.0)) / 1000, abs(at(0.0))  # to be made large, if negative
+    slopes = [abs(at(-3 * far) - at(-2 * far)) / far for far in (1000.0, 100.0, 10.0)]  # some overflow far out
+    units, tie = next((s for s in slopes if np.isfinite(s)), np.nan), abs(at(0.0))  # minus the loss has its size, too
     margin = np.log(np.expm1(tie)) if tie > 0 else np.nan
     if np.isfinite(units + margin) and units > 1e-4:
         notes = [f"rewards are multiplied by {units:.4g}, which only changes their unit"] * bool(abs(units - 1) > 1e-4)

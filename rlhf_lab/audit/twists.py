@@ -131,8 +131,8 @@ Fit = tuple[Form, float]  # a form, and by what it is multiplied
 
 
 def _fitting(contract: Contract, right: Right, seen: Seen, cases: list[Case]) -> list[Fit]:
-    """The forms in which a right function returns the shape that was seen; the nameless one is the mean over tokens."""
-    forms = [form for form in contract.forms if form.name or len(contract.forms) == 1]
+    """The forms in which a right function returns the shape that was seen; a nameless one behind others is for bugs."""
+    forms = [form for form in contract.forms if form.name or form is contract.forms[0]]
     forms = [form for form in forms if result_of(right, form, cases[-1]).shape == seen.values[-1].shape]
     return [(form, factor) for factor in ((1.0, 2.0, -1.0) if contract.loss else (1.0,)) for form in forms]
 

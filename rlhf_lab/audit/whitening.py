@@ -54,6 +54,13 @@ def _with_padding(advantage: Array, mask: Array, ddof: int, eps: float, *, zeroe
     return (given - mean) / scale * mask
 
 
+def _by_places(advantage: Array, mask: Array, ddof: int, eps: float, *, mean_too: bool) -> Array:
+    """Whitened with sums over what counts that are divided by the number of all places: all, or that of the squares."""
+    mean = np.sum(advantage * mask) / (np.size(mask) if mean_too else np.sum(mask))
+    variance = np.sum((advantage - mean) ** 2 * mask) / max(np.size(mask) - ddof, 1)
+    return (advantage - mean) / (np.sqrt(variance) + eps) * mask
+
+
 VARIANTS: dict[str, Callable[..., Array]] = {
     "whitened by the variance": lambda a, m, ddof, eps: (
         (a - _standard(a, m, None, ddof, eps)[0]) / (_standard(a, m, None, ddof, eps)[1] + eps) * m
@@ -67,6 +74,8 @@ VARIANTS: dict[str, Callable[..., Array]] = {
     ),
     "whitened with padding": partial(_with_padding, zeroed=True),
     "whitened with padding ": partial(_with_padding, zeroed=False),
+    "whitened with padding  ": partial(_by_places, mean_too=True),
+    "whitened with padding   ": partial(_by_places, mean_too=False),
     "whitened place by place": lambda a, m, ddof, eps: (
         (a - _standard(a, m, -2, ddof, eps)[0]) / _standard(a, m, -2, ddof, eps)[2] * m
     ),
