@@ -7,6 +7,7 @@ import numpy as np
 
 from rlhf_lab.audit.binding import Case, Misbehaved, Trouble
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
+from rlhf_lab.audit.exchanges import exchanged
 from rlhf_lab.audit.functions import Layout, Made, Subject
 from rlhf_lab.audit.recognition import (
     TOLERANCE,
@@ -20,8 +21,10 @@ from rlhf_lab.audit.recognition import (
     see,
 )
 from rlhf_lab.audit.report import Report, in_words, worst
-from rlhf_lab.audit.twists import exchanged, rounded, twisted
+from rlhf_lab.audit.twists import rounded, sized, twisted
 from rlhf_lab.audit.zoo import Bug
+
+UNKNOWN = ("wrong", "not finite")
 
 
 def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any], **fixed: Any) -> Report:
@@ -32,7 +35,7 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     each = [contracts] if isinstance(contracts, Contract) else contracts
     made: Made = {}
     found = _all_tried(each, function, fixed, made, deep=False)
-    if found[0][0] == 3:  # nobody knows it: look at other inputs, which takes longer
+    if found[0][0] == 3 and found[0][2].verdict in UNKNOWN:  # look at other inputs, which takes longer
         found += _all_tried([contract for contract in each if not contract.strict], function, fixed, made, deep=True)
     return min(found, key=lambda each: each[:2])[2]
 
@@ -87,7 +90,9 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case], 
     conventions = [text for text in (subject.layout.name, *subject.notes) if text]
     seen = see(contract, subject, cases)
     match = None if deep else _known(contract, rights, subject, seen, cases)
-    if deep and not (match := exchanged(contract, rights, subject, seen, cases)):
+    if deep and not (
+        match := sized(contract, rights, seen, cases) or exchanged(contract, rights, subject, seen, cases)
+    ):
         return 4, Report(contract.name, name, False, "wrong", "")
     form = match.form if match else likely(contract, rights, seen, cases)
     plain = Function(subject, match.factor, match.shift) if match else Function(subject)
@@ -110,7 +115,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case], 
     shown = worst(gaps, seen.tolerance) or next((s for s in broken if isinstance(s, Shown)), None)
     if match:
         conventions = [*conventions_of(contract, match), *conventions]
-    if seen.slopes is None and contract.trained:
+    if contract.trained and (match or not broken) and seen.slopes() is None:
         conventions.append("not written for automatic differentiation: only its numbers are judged")
 
     def report(ok: bool, verdict: str, words: str, where: str = "") -> Report:

@@ -66,6 +66,17 @@ def _paid_once(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(more, found, np.ones(found.shape))
 
 
+def _paid_often(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """Show something only if a score is paid as often as an answer has tokens, or places."""
+    seen = list(_paid_once(rewards, cases))
+    for often in (
+        lambda case: np.sum(case["mask"], axis=-1),
+        lambda case: np.sum(np.ones(case["mask"].shape), axis=-1),
+    ):
+        if all(np.allclose(shown.found, often(shown.case)) for shown in seen):
+            yield from seen
+
+
 def _charged(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in cases:
         free = case | {"score": 0 * case["score"]}
@@ -109,7 +120,8 @@ TOKEN_REWARDS = Contract(
     (Form(""),),
     (
         Identity("the score with the last token, where the policy is the reference", _scored),
-        Identity("a score is paid once", _paid_once, bug="score on every token"),
+        Identity("a score is paid once", _paid_once),
+        Identity("and not with every token", _paid_often, bug="score on every token"),
         Identity("no score behind the end", _not_behind, bug="score one token late"),
         Identity("charges add up to beta times the log-ratio", _charged),
         Identity("score and charge of every token", _score_key),

@@ -1,18 +1,14 @@
-"""What goes wrong in any function: the sign of its numbers is turned or lost, they are rounded inside, or an input is
-something else."""
+"""What goes wrong in any function: its numbers have another sign or size, or are rounded inside, or averaged twice."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import autograd.numpy as np
 
 from rlhf_lab.audit.binding import Case
-from rlhf_lab.audit.changes import DIFFERENCES, MASKS, NUMBERS, Difference, changed, mask_of
 from rlhf_lab.audit.contracts import Contract, Form, Right
+from rlhf_lab.audit.exchanges import arrays_of, named
 from rlhf_lab.audit.functions import Subject
-from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised, result_of
-from rlhf_lab.audit.report import close
-from rlhf_lab.audit.zoo import Bug
+from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised, unsloped
 from rlhf_lab.audit.zoo.policies import bfloat16
 from rlhf_lab.numerics.autodiff import Array
 
@@ -37,21 +33,26 @@ ROUNDED = (
 
 
 def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
-    """Return how a function equals a right one but for sign and size of its numbers, where these are no convention."""
+    """Return how a function equals a right one but for the sign of its numbers, or for a mean too many."""
     for (name, told), twist in (AVERAGED if contract.loss else SIGNS).items():
         forms = {_through(form, twist): form for form in contract.forms}
         as_it_is = contract._replace(forms=tuple(forms), loss=False)
-        match = recognised(as_it_is, rights, (), seen._replace(slopes=None), cases)
+        match = recognised(as_it_is, rights, (), seen._replace(slopes=unsloped), cases)
         if match:
-            return _named(contract, match._replace(form=forms[match.form]), name, told)
-    if contract.loss:
+            return named(contract, match._replace(form=forms[match.form]), name, told)
+    return None
+
+
+def sized(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
+    """Return how a function equals a right one but for the size of its numbers, where that is no convention."""
+    if contract.loss or contract.strict:
         return None
-    match = recognised(contract._replace(loss=True), rights, (), seen._replace(slopes=None), cases)
+    match = recognised(contract._replace(loss=True), rights, (), seen._replace(slopes=unsloped), cases)
     if match and match.factor != 1:
         told = f"You return {match.factor:.4g} times what you should" + f", and {match.shift:.4g}" * bool(match.shift)
         told += ". Turn the sign." if match.factor < 0 else ". Leave the factor out."
-        return _named(contract, match, "minus the right numbers" if match.factor < 0 else "of another size", told)
-    return _named(contract, match, "a constant added", f"You add {match.shift:.4g}. Leave it out.") if match else None
+        return named(contract, match, "minus the right numbers" if match.factor < 0 else "of another size", told)
+    return named(contract, match, "a constant added", f"You add {match.shift:.4g}. Leave it out.") if match else None
 
 
 def _through(form: Form, twist: Callable[[Array, Case], Array]) -> Form:
@@ -66,34 +67,32 @@ def _counts(case: Case) -> Array:
     return case["mask"] if "mask" in case else np.ones(_rows(case))
 
 
-def _named(contract: Contract, match: Match, name: str, told: str) -> Match:
-    right = match.candidate.function
-    return match._replace(candidate=Bug(name, contract.name, told, right, right, "", ""))
-
-
 def rounded(
     contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
 ) -> Match | None:
     """Return which right function one is near to that does not hear of a millionth of some of its inputs."""
-    near = seen._replace(tolerance=TOLERANCE[16], slopes=None)
-    arrays = _arrays(cases[-1])
+    near = seen._replace(tolerance=TOLERANCE[16], slopes=unsloped)
+    arrays = arrays_of(cases[-1])
     for names in (arrays, [name for name in arrays if name.startswith("log_")], *([name] for name in arrays)):
-        if not names or any(
-            not np.array_equal(subject(_changed_all(names, _nudged, case)), value)
-            for case, value in zip(cases, seen.values, strict=True)
-        ):
+        if not names or _hears(names, _nudged, subject, seen, cases) or not _hears(names, _moved, subject, seen, cases):
             continue
         for held in (lambda x: x, _float16, bfloat16):
             match = recognised(contract, rights, (), near, [_changed_all(names, held, case) for case in cases])
             if match:
-                return _named(contract, match, *ROUNDED)
+                return named(contract, match, *ROUNDED)
     return None
 
 
-def _arrays(case: Case) -> list[str]:
-    """Names of the arrays of a case that hold numbers which can be changed; what is wrong with the others has names."""
-    others = ("mask", "ends", "last_value")
-    return [n for n, x in case.items() if n not in others and np.ndim(x) and x.dtype.kind == "f"]
+def _hears(
+    names: Sequence[str], change: Callable[[Array], Array], subject: Subject, seen: Seen, cases: list[Case]
+) -> bool:
+    """Whether a function returns something else if some of its inputs are changed."""
+    values = zip(cases, seen.values, strict=True)
+    return any(not np.array_equal(subject(_changed_all(names, change, case)), value) for case, value in values)
+
+
+def _moved(x: Array) -> Array:
+    return x * 1.1
 
 
 def _nudged(x: Array) -> Array:
@@ -106,143 +105,3 @@ def _float16(x: Array) -> Array:
 
 def _changed_all(names: Sequence[str], change: Callable[[Array], Array], case: Case) -> Case:
     return case | {name: change(case[name]) for name in names}
-
-
-def exchanged(
-    contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
-) -> Match | None:
-    """Return which right function of other inputs one is: one of them changed, or in place of another."""
-    if contract.strict:
-        return None
-    scaled: Match | None = None  # less to be trusted than what has the right size
-    fits = [(right, forms) for right in rights[:3] if (forms := _fitting(contract, right, seen, cases))]
-    for name, told, change in _exchanges(contract, subject, cases[-1]) if fits else ():
-        match = next((m for right, forms in fits if (m := _equal(forms, right, seen, cases, change))), None)
-        if match:
-            words = f"It is right but for its input {told}: there it uses {name}."
-            named = _named(contract, match, f"{name} in place of {told}", words)
-            if match.factor == 1:
-                return named
-            scaled = scaled or named
-    return scaled
-
-
-Fit = tuple[Form, float]  # a form, and by what it is multiplied
-
-
-def _fitting(contract: Contract, right: Right, seen: Seen, cases: list[Case]) -> list[Fit]:
-    """The forms in which a right function returns the shape that was seen; a nameless one behind others is for bugs."""
-    forms = [form for form in contract.forms if form.name or form is contract.forms[0]]
-    forms = [form for form in forms if result_of(right, form, cases[-1]).shape == seen.values[-1].shape]
-    return [(form, factor) for factor in ((1.0, 2.0, -1.0) if contract.loss else (1.0,)) for form in forms]
-
-
-def _equal(
-    alive: list[Fit], right: Right, seen: Seen, cases: Sequence[Case], change: Callable[[Case], Case | None]
-) -> Match | None:
-    """Return in which form a right function of other inputs is what was seen; large cases first, which tell most."""
-    tolerance = max(seen.tolerance, TOLERANCE[32])
-    for case, value in zip(cases[::-1], seen.values[::-1], strict=True):
-        with np.errstate(all="ignore"):
-            other = change(case)
-            if other is None:
-                continue
-            called = {call: _of_what_is_left(call(right.function, other), other) for call in {f.call for f, _ in alive}}
-            wanted = {form: form.shape(called[form.call], other) for form in dict(alive)}
-        alive = [(form, factor) for form, factor in alive if _near(value, factor * wanted[form], tolerance)]
-        if not alive:
-            return None
-    return Match(right, *alive[0])
-
-
-def _of_what_is_left(values: Array, case: Case) -> Array:
-    """0 for answers of which a mask leaves nothing."""
-    mask = case.get("mask")
-    if np.ndim(mask) != 2 or np.ndim(values) == 0 or np.all(kept := np.sum(mask, axis=-1) > 0):
-        return values
-    return np.where(kept if values.ndim == 1 else kept[:, None], values, 0.0)
-
-
-def _near(value: Array, wanted: Array, tolerance: tuple[float, float]) -> bool:
-    """Whether arrays agree; most do not in their first number."""
-    first, other = value.flat[0], np.asarray(wanted).flat[0]
-    far = abs(first - other) > 1.01 * (tolerance[0] * abs(other) + tolerance[1])
-    return value.shape == wanted.shape and not far and close(value, wanted, tolerance)
-
-
-def _exchanges(
-    contract: Contract, subject: Subject, case: Case
-) -> Iterator[tuple[str, str, Callable[[Case], Case | None]]]:
-    """Yield what stands in place of which input, and what that makes of a case."""
-    arrays = _arrays(case)
-    numbers = [n for n, x in case.items() if np.ndim(x) == 0 and n in subject.given]
-    for a in numbers:
-        for what, turn in NUMBERS.items():
-            yield what.format(_plain(a)), _plain(a), partial(_turned, a, turn)
-        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in numbers if a != b)
-    if contract.loss and "mask" in subject.given and np.ndim(case["mask"]) == 2:
-        for what, turn in MASKS.items():
-            yield what, "mask", partial(_masked, turn)
-    for a in arrays:
-        for what, change in changed(case[a], mask_of(case[a], case)):
-            yield what.format(_plain(a)), _plain(a), partial(_changed, a, change)
-        alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
-        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
-    for difference in DIFFERENCES:
-        if difference.within(case):
-            values = difference.read(case)
-            for what, change in changed(values, mask_of(values, case)):
-                yield what.format(difference.name), difference.name, partial(_within, difference, change)
-    for told, names in _groups(arrays):
-        joined, mask = _joined(names, case)
-        yield "exponentials", told, partial(_together, names, lambda x, mask: np.exp(x))
-        for what, change in changed(joined, mask):
-            yield what.format(told), told, partial(_together, names, change)
-
-
-def _changed(name: str, change: Callable[[Array, Array], Array], case: Case) -> Case:
-    return case | {name: change(case[name], mask_of(case[name], case))}
-
-
-def _within(difference: Difference, change: Callable[[Array, Array], Array], case: Case) -> Case:
-    values = difference.read(case)
-    return difference.write(case, change(values, mask_of(values, case)))
-
-
-def _turned(name: str, turn: Callable[[float], float], case: Case) -> Case:
-    return case | {name: turn(case[name])}
-
-
-def _groups(arrays: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Inputs of one kind, which people change alike."""
-    logs = [a for a in arrays if a.startswith("log_")]
-    four = [a for a in arrays if a.startswith(("policy_", "reference_"))]
-    rewards = [a for a in arrays if a.endswith("_rewards")]
-    for told, names in (("logarithms", logs), ("log-probabilities", four), ("rewards", rewards)):
-        if len(names) > 1:
-            yield told, names
-
-
-def _joined(names: Sequence[str], case: Case) -> tuple[Array, Array]:
-    """Inputs as one batch, with its mask."""
-    values = np.concatenate([case[name] for name in names])
-    return values, np.concatenate([mask_of(case[name], case) for name in names])
-
-
-def _together(names: Sequence[str], change: Callable[[Array, Array], Array], case: Case) -> Case:
-    parts = np.split(change(*_joined(names, case)), len(names))
-    return case | dict(zip(names, parts, strict=True))
-
-
-def _masked(turn: Callable[[Array], Array], case: Case) -> Case | None:
-    """The case with another mask, if that leaves something of it."""
-    mask = turn(case["mask"])
-    return case | {"mask": mask} if np.sum(mask) else None
-
-
-def _replaced(name: str, by: str, case: Case) -> Case:
-    return case | {name: case[by]}
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ")
