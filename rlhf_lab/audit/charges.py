@@ -69,11 +69,9 @@ def _paid_once(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
 def _paid_often(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     """Show something only if a score is paid as often as an answer has tokens, or places."""
     seen = list(_paid_once(rewards, cases))
-    for often in (
-        lambda case: np.sum(case["mask"], axis=-1),
-        lambda case: np.sum(np.ones(case["mask"].shape), axis=-1),
-    ):
-        if all(np.allclose(shown.found, often(shown.case)) for shown in seen):
+    for every in (0.0, 1.0):
+        often = [np.sum(np.maximum(shown.case["mask"], every), axis=-1) for shown in seen]
+        if all(np.allclose(shown.found, count) for shown, count in zip(seen, often, strict=True)):
             yield from seen
 
 
