@@ -35,7 +35,9 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     each = [contracts] if isinstance(contracts, Contract) else contracts
     made: Made = {}
     found = _all_tried(each, function, fixed, made, deep=False)
-    if found[0][0] == 3 and found[0][2].verdict in UNKNOWN:  # look at other inputs, which takes longer
+    rank, _, report = found[0]
+    named_well = each[0].general or each[0].loss  # by an identity
+    if rank == 3 and not (named_well and report.verdict not in UNKNOWN):  # look at other inputs, which takes longer
         found += _all_tried([contract for contract in each if not contract.strict], function, fixed, made, deep=True)
     return min(found, key=lambda each: each[:2])[2]
 

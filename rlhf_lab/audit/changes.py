@@ -110,6 +110,10 @@ STATISTICS: dict[str, Callable[[Array, Set, Array], Array]] = {
 }
 
 
+def _zeroed(statistic: Callable[[Array, Set, Array], Array], x: Array, mask: Array) -> Array:
+    return statistic(x * mask, None, np.ones(x.shape))
+
+
 def changed(x: Array, mask: Array) -> Iterator[tuple[str, Change]]:
     """Yield names, with {} for the input, and what makes of its numbers and their mask what is used in its place."""
     for name, change in CHANGES.items():
@@ -121,6 +125,9 @@ def changed(x: Array, mask: Array) -> Iterator[tuple[str, Change]]:
             for name, statistic in STATISTICS.items():
                 usual = (what, name) == ("the batch", "the mean of {}")
                 yield name if usual else f"{name}, over {what}", partial(_over, statistic, what)
+    if x.ndim == 2 and not np.all(mask):
+        for name, statistic in STATISTICS.items():
+            yield f"{name}, over the batch with 0 for padding", partial(_zeroed, statistic)
 
 
 def _by_number(change: Callable[[Array], Array], x: Array, mask: Array) -> Array:

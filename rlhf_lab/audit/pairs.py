@@ -93,6 +93,24 @@ def _times_tau_squared(
     return tau**2 * pairs.ipo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, tau)
 
 
+def _in_other_units() -> Iterator[Bug]:
+    """The bugs of the zoo, times tau squared: with tau times the margin inside the square."""
+    for bug in ZOO:
+        if bug.audit == "ipo_loss":
+            yield bug._replace(function=partial(_scaled, bug.function))
+
+
+def _scaled(
+    loss: Callable[..., Array],
+    policy_chosen: Array,
+    policy_rejected: Array,
+    reference_chosen: Array,
+    reference_rejected: Array,
+    tau: float,
+) -> Array:
+    return tau**2 * loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, tau)
+
+
 def _without_constant(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
 ) -> Array:
@@ -152,7 +170,7 @@ IPO = Contract(
         Identity("(h - 1 / (2 tau))^2", partial(singly, pairs.ipo_loss)),
     ),
     FOUR[:2],
-    fitted=lambda loss, cases: weighed(pairs.ipo_loss),
+    fitted=lambda loss, cases: (*_in_other_units(), *weighed(pairs.ipo_loss)),
 )
 
 

@@ -194,7 +194,19 @@ def _mixed() -> tuple[Bug, ...]:
             found += [
                 Bug(name, "advantages", told, partial(_scaled, baseline=less, scale=s), dr_grpo, "", "") for s in by
             ]
+    for low in (0.0, -1.0):
+        told = "You scale to the range of the group: its extremes set the size. Divide by the deviation, or not at all."
+        by_range = (partial(_to_range, low=low, eps=eps) for eps in EPS)
+        found += [
+            Bug(f"scaled to the range from {low:g} to 1", "advantages", told, f, dr_grpo, "", "") for f in by_range
+        ]
     return tuple(found)
+
+
+def _to_range(rewards: Array, low: float, eps: float) -> Array:
+    least = np.min(rewards, axis=-1, keepdims=True)
+    with np.errstate(all="ignore"):
+        return low + (1 - low) * (rewards - least) / (np.max(rewards, axis=-1, keepdims=True) - least + eps)
 
 
 def bugs_of(right: Callable[..., Any] | None) -> tuple[Bug, ...]:
