@@ -117,7 +117,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case], 
     shown = worst(gaps, seen.tolerance) or next((s for s in broken if isinstance(s, Shown)), None)
     if match:
         conventions = [*conventions_of(contract, match), *conventions]
-    if contract.trained and (match or not broken) and seen.slopes() is None:
+    if contract.trained and (match or (asked and not broken)) and seen.slopes() is None:
         conventions.append("not written for automatic differentiation: only its numbers are judged")
 
     def report(ok: bool, verdict: str, words: str, where: str = "") -> Report:

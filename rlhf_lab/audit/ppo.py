@@ -3,6 +3,7 @@
 u ratio pi / pi_old of a token    A advantage    epsilon clip range
 """
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -95,7 +96,7 @@ def _whitening(function: Callable[..., Any]) -> Contract:
 
 def _divides(function: Callable[..., Any]) -> bool:
     """Whether a loss seems to divide by a deviation: then it is quicker to try at first that it whitens."""
-    words = getattr(getattr(written(function), "__code__", None), "co_names", ())
+    words = getattr(getattr(inspect.unwrap(written(function)), "__code__", None), "co_names", ())
     return any(re.search("std|var|sqrt|whiten|normali|standardi", word) for word in words)
 
 
