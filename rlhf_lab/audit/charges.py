@@ -14,8 +14,9 @@ from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, Shown, positive
 from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.report import Report
+from rlhf_lab.audit.zoo import ZOO, returns
 from rlhf_lab.audit.zoo import charges as zoo
-from rlhf_lab.audit.zoo import returns
+from rlhf_lab.numerics.autodiff import Array
 
 SCORE = r"(rm_|reward_?|final_|sequence_|seq_|r_)?(scores?|rewards?|r|rm)(_scores?)?"
 
@@ -65,6 +66,15 @@ def _paid_once(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(more, found, np.ones(found.shape))
 
 
+def _paid_often(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """Show something only if a score is paid as often as an answer has tokens, or places."""
+    seen = list(_paid_once(rewards, cases))
+    for every in (0.0, 1.0):
+        often = [np.sum(np.maximum(shown.case["mask"], every), axis=-1) for shown in seen]
+        if all(np.allclose(shown.found, count) for shown, count in zip(seen, often, strict=True)):
+            yield from seen
+
+
 def _charged(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in cases:
         free = case | {"score": 0 * case["score"]}
@@ -77,6 +87,17 @@ def _score_key(rewards: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(case, rewards(case), zoo.token_rewards(**case))
 
 
+def _last(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    charges = np.sum((log_pi - log_ref) * mask, axis=-1)
+    return (score - beta * charges)[..., None] * (mask - returns.shifted(mask))
+
+
+def _score_early_or_first(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """The score one token early, with the first where there is no earlier one."""
+    alone = (np.sum(mask, axis=-1, keepdims=True) == 1) * (mask - returns.shifted(mask))
+    return zoo.score_early(score, log_pi, log_ref, mask, beta) + score[..., None] * alone
+
+
 TOKEN_REWARDS = Contract(
     "token_rewards",
     (
@@ -87,12 +108,18 @@ TOKEN_REWARDS = Contract(
         Input("beta", batches.WEIGHT, _weight),
     ),
     "-beta log pi / pi_ref of each token, and the score of the answer with its last token",
-    (Right("", zoo.token_rewards),),
+    (
+        Right("", zoo.token_rewards),
+        Right(
+            "the charges of an answer are added up with its last token, where the sum of its rewards is the same", _last
+        ),
+    ),
     _score_cases(),
     (Form(""),),
     (
         Identity("the score with the last token, where the policy is the reference", _scored),
-        Identity("a score is paid once", _paid_once, bug="score on every token"),
+        Identity("a score is paid once", _paid_once),
+        Identity("and not with every token", _paid_often, bug="score on every token"),
         Identity("no score behind the end", _not_behind, bug="score one token late"),
         Identity("charges add up to beta times the log-ratio", _charged),
         Identity("score and charge of every token", _score_key),
@@ -108,6 +135,10 @@ TOKEN_REWARDS = Contract(
             lambda v, c: v[None] if v.ndim == 1 else v,
             cases=lambda cases: [c for c in cases if len(c["score"]) == 1],
         ),
+    ),
+    bugs=(
+        *(bug for bug in ZOO if bug.audit == "token_rewards"),
+        *(bug._replace(function=_score_early_or_first) for bug in ZOO if bug.function is zoo.score_early),
     ),
 )
 

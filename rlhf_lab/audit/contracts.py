@@ -1,6 +1,7 @@
 """What a function of a kind has to do: a right function, others that are as right, and identities that hold for all."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from inspect import signature
 from numbers import Real
 from typing import Any, NamedTuple
@@ -15,9 +16,13 @@ from rlhf_lab.numerics.autodiff import Array
 
 def by_name(function: Callable[..., Any], case: Case) -> Array:
     """Call a function of ours with those inputs of a case that it takes."""
-    names = signature(function).parameters
-    values: Array = function(**{name: case[name] for name in names if name in case})
+    values: Array = function(**{name: case[name] for name in _parameters(function) if name in case})
     return values
+
+
+@lru_cache(1024)
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(signature(function).parameters)
 
 
 class Form(NamedTuple):

@@ -50,12 +50,32 @@ def _deviation(log_probs: Array, actions: Array) -> Array:
     return np.sqrt(loops.dril_cost(log_probs, actions))
 
 
+def _unbiased_deviation(log_probs: Array, actions: Array) -> Array:
+    return np.sqrt(_unbiased(log_probs, actions))
+
+
 def _bugs() -> tuple[Bug, ...]:
     """The bugs of the zoo, and these where the variance divides by the number less 1, or where its root is taken."""
     known = [bug for bug in ZOO if bug.audit == "dril_cost"]
     less_one = [bug._replace(function=partial(_less_one, bug.function)) for bug in known]
     rewarded = next(bug for bug in known if bug.function is loops.cost_rewarded)
-    return (*known, *less_one, rewarded._replace(function=lambda log_probs, actions: -_deviation(log_probs, actions)))
+    by_member = next(bug for bug in known if bug.function is loops.variance_over_actions)
+    more = (
+        rewarded._replace(function=lambda log_probs, actions: -_deviation(log_probs, actions)),
+        rewarded._replace(function=lambda log_probs, actions: -_unbiased_deviation(log_probs, actions)),
+        by_member._replace(function=_of_each_member),
+        by_member._replace(function=partial(_less_one_action, _of_each_member)),
+        by_member._replace(function=partial(_less_one_action, loops.variance_over_actions)),
+    )
+    return (*known, *less_one, *more)
+
+
+def _of_each_member(log_probs: Array, actions: Array) -> Array:
+    return np.mean(np.var(np.exp(log_probs), axis=-1), axis=0)
+
+
+def _less_one_action(cost: Callable[..., Array], log_probs: Array, actions: Array) -> Array:
+    return cost(log_probs, actions) * log_probs.shape[-1] / (log_probs.shape[-1] - 1)
 
 
 def _less_one(cost: Callable[..., Array], log_probs: Array, actions: Array) -> Array:
@@ -73,6 +93,7 @@ DRIL = Contract(
         Right("", loops.dril_cost),
         Right("the variance divides by the number of members less 1", _unbiased),
         Right("the deviation in place of the variance: its root", _deviation),
+        Right("the deviation, whose variance divides by the number of members less 1", _unbiased_deviation),
     ),
     _ensembles(),
     (Form("a cost for each state"), Form("the mean over states", lambda v, c: np.mean(v), opaque=True)),

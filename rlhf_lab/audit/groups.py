@@ -80,6 +80,12 @@ def _all_equal(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown({"rewards": same}, advantage({"rewards": same}), 0 * same)
 
 
+def _all_equal_is_finite(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    for shown in _all_equal(advantage, cases):
+        if not np.isfinite(shown.found).all():
+            yield shown
+
+
 def _better(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in cases:
         rows = {"rewards": np.sort(case["rewards"], axis=-1)}
@@ -98,18 +104,20 @@ CONSTANT = Identity("a constant in all rewards cancels", _moved)
 TWICE = "twice the rewards, twice the advantages"
 ALONE = Identity("groups have nothing to do with each other", _alone)
 BALANCED = Identity("0 on average in a group", _balanced)
-EQUAL = Identity("0 where all rewards are equal", _all_equal, bug="spread of zero")
+EQUAL = Identity("0 where all rewards are equal", _all_equal)
+FINITE = Identity("and a number there", _all_equal_is_finite, bug="spread of zero")
 IDENTITIES = {
-    "rloo": (CONSTANT, EQUAL, Identity("one more for an answer is one more for its advantage", _own)),
+    "rloo": (CONSTANT, EQUAL, FINITE, Identity("one more for an answer is one more for its advantage", _own)),
     "grpo": (
         CONSTANT,
         BALANCED,
         EQUAL,
+        FINITE,
         ALONE,
         Identity("better rewards, larger advantages", _better),
         Identity("any size of rewards gives the same", _any_size),
     ),
-    "dr_grpo": (CONSTANT, BALANCED, EQUAL, ALONE, Identity(TWICE, _twice, bug="deviation kept")),
+    "dr_grpo": (CONSTANT, BALANCED, EQUAL, FINITE, ALONE, Identity(TWICE, _twice, bug="deviation kept")),
     "reinforce": (Identity("better rewards, larger advantages", _better),),
 }
 

@@ -32,6 +32,7 @@ from rlhf_lab.audit.policies import (
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, Bug
 from rlhf_lab.audit.zoo import grpo as zoo
+from rlhf_lab.audit.zoo.kl import k3
 from rlhf_lab.numerics.autodiff import Array
 
 
@@ -119,14 +120,27 @@ def _of_answers(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
             yield Shown(case, found, min(wanted, key=lambda w: float(np.abs(w - found))))
 
 
-def _composed(bug: Bug) -> Bug:
+def _estimated(bug: Bug) -> Bug:
+    """A wrong estimate of the divergence in GRPO's loss."""
+
+    def loss(
+        log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+    ) -> Array:
+        each = held(log_pi, log_old, advantage[..., None], clip_range) + beta * bug.function(log_pi, log_ref)
+        return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+    return bug._replace(audit="grpo_loss", function=loss, right=zoo.grpo_loss)
+
+
+def _composed(bug: Bug, estimate: Callable[[Array, Array], Array] = _k3) -> Bug:
     """A bug of PPO's ratio as it looks in GRPO, beside a right KL term."""
 
     def loss(
         log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
     ) -> Array:
         rows = (x[..., None, :] for x in (log_pi, log_old, advantage[..., None] * np.ones(log_pi.shape), mask))
-        kl = np.sum(_k3(log_pi - log_ref, log_pi) * mask, axis=-1) / np.sum(mask, axis=-1)
+        each = estimate(log_pi - log_ref, np.exp(log_pi - log_old))
+        kl = np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1)
         return np.mean(bug.function(*rows, clip_range) + beta * kl, axis=-1)
 
     return bug._replace(audit="grpo_loss", function=loss, right=zoo.grpo_loss)
@@ -145,6 +159,7 @@ def _kl_near(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
             yield Shown(at, near(found / (case["beta"] * kl), np.ones(())), np.ones(()))
 
 
+RATIO_BUGS = [bug for bug in ZOO if bug.audit == "ppo_loss" and bug.name not in ("mask ignored", "sign turned")]
 GRPO = Contract(
     "grpo_loss",
     (
@@ -181,7 +196,8 @@ GRPO = Contract(
     ),
     bugs=(
         *(bug for bug in ZOO if bug.audit == "grpo_loss"),
-        *(_composed(bug) for bug in ZOO if bug.audit == "ppo_loss" and bug.name not in ("mask ignored", "sign turned")),
+        *(_composed(bug, kl) for kl in ESTIMATES.values() for bug in RATIO_BUGS),
+        *(_estimated(bug) for bug in ZOO if bug.audit == "kl_estimate" and bug.right is k3),
     ),
 )
 

@@ -29,6 +29,7 @@ from rlhf_lab.audit.pair_identities import (
 )
 from rlhf_lab.audit.pair_inputs import BETA, FOUR, FOUR_INPUTS, TAU, layouts
 from rlhf_lab.audit.report import Report
+from rlhf_lab.audit.weights import weighed
 from rlhf_lab.audit.zoo import ZOO, Bug, pairs
 from rlhf_lab.numerics.autodiff import Array
 
@@ -48,7 +49,13 @@ FORMS = (MEAN, SUM, EACH)
 
 
 def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right | Bug]:
-    """Label smoothing, labels that are robust to flips, and SFT terms: c beta h and a log pi(y_w) beside the loss."""
+    """Label smoothing, labels that are robust to flips, and SFT terms; and factors in the wrong place."""
+    yield from _smoothed(loss, cases)
+    yield from weighed(pairs.dpo_loss)
+
+
+def _smoothed(loss: Function, cases: Sequence[Case]) -> Iterator[Right | Bug]:
+    """What has c beta h and a log pi(y_w) beside the loss."""
     rows = [
         case | {name: case[name][i : i + 1] for name in FOUR} for case in cases for i in range(np.size(case[FOUR[0]]))
     ]
@@ -84,6 +91,24 @@ def _times_tau_squared(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, tau: float
 ) -> Array:
     return tau**2 * pairs.ipo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, tau)
+
+
+def _in_other_units() -> Iterator[Bug]:
+    """The bugs of the zoo, times tau squared: with tau times the margin inside the square."""
+    for bug in ZOO:
+        if bug.audit == "ipo_loss":
+            yield bug._replace(function=partial(_scaled, bug.function))
+
+
+def _scaled(
+    loss: Callable[..., Array],
+    policy_chosen: Array,
+    policy_rejected: Array,
+    reference_chosen: Array,
+    reference_rejected: Array,
+    tau: float,
+) -> Array:
+    return tau**2 * loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, tau)
 
 
 def _without_constant(
@@ -145,6 +170,7 @@ IPO = Contract(
         Identity("(h - 1 / (2 tau))^2", partial(singly, pairs.ipo_loss)),
     ),
     FOUR[:2],
+    fitted=lambda loss, cases: (*_in_other_units(), *weighed(pairs.ipo_loss)),
 )
 
 

@@ -6,6 +6,7 @@ one number for each item, their mean or their sum, with the other sign, times a 
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import autograd.numpy as np
@@ -34,11 +35,14 @@ class Match(NamedTuple):
     rough: bool = False  # whether only to four digits
 
 
+Slopes = list[dict[str, Array]] | None  # by case and input, if a library finds them
+
+
 class Seen(NamedTuple):
-    """What a subject returned in every case, and its gradients if its library finds them."""
+    """What a subject returned in every case, and its gradients, which are taken when they are asked for."""
 
     values: list[Array]
-    slopes: list[dict[str, Array]] | None
+    slopes: Callable[[], Slopes]
     tolerance: tuple[float, float]
     into: Callable[[Case], Case]  # the subject's layout, in which its gradients are, too
 
@@ -46,12 +50,19 @@ class Seen(NamedTuple):
 def see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:
     """Call a subject with every case."""
     values = [subject(case) for case in cases]
-    slopes: list[dict[str, Array]] | None
-    try:
-        slopes = [subject.gradient(case, contract.trained) for case in cases]
-    except Trouble:
-        slopes = None
-    return Seen(values, slopes if contract.trained else None, TOLERANCE[subject.digits], subject.layout.into)
+
+    @cache
+    def slopes() -> Slopes:
+        try:
+            return [subject.gradient(case, contract.trained) for case in cases] if contract.trained else None
+        except Trouble:
+            return None
+
+    return Seen(values, slopes, TOLERANCE[subject.digits], subject.layout.into)
+
+
+def unsloped() -> None:
+    """No gradients: numbers alone are compared."""
 
 
 def recognised(
@@ -122,7 +133,7 @@ def _slopes_agree(match: Match, seen: Seen, cases: list[Case]) -> bool:
 
 def _slopes_apart(match: Match, seen: Seen, cases: list[Case]) -> Iterator[tuple[str, Shown]]:
     """Yield inputs in which the gradient differs, and what it is beside what it should be."""
-    for case, slopes in zip(cases, seen.slopes or [], strict=False):
+    for case, slopes in zip(cases, seen.slopes() or [], strict=False):
         for name, slope in slopes.items():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # autograd warns of a result that does not depend on an input

@@ -13,7 +13,8 @@ from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown,
 from rlhf_lab.audit.pair_identities import clipped, moved_by, rows, singles
 from rlhf_lab.audit.pairs import FORMS
 from rlhf_lab.audit.report import Report
-from rlhf_lab.audit.zoo import pairs
+from rlhf_lab.audit.zoo import ZOO, pairs
+from rlhf_lab.audit.zoo import rewards as zoo
 from rlhf_lab.numerics.autodiff import Array
 
 REWARDS = ("chosen_rewards", "rejected_rewards")
@@ -57,13 +58,19 @@ def _reward_cases() -> tuple[Case, ...]:
     return tuple({name: rng.integers(-30, 31, size=n) / 10 for name in REWARDS} for n in (1, 1, 1, 2, 5, 5))
 
 
+def _of_differences(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """The softmax over the pairs of a batch, of their differences."""
+    return zoo.softmax_over_batch(chosen_rewards - rejected_rewards, rejected_rewards)
+
+
 def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
     """Units, margins, label smoothing and centred rewards: numbers that are fixed inside a loss, worked out from it."""
 
     def at(difference: float) -> float:
         return float(np.sum(loss({REWARDS[0]: np.array([difference]), REWARDS[1]: np.array([0.0])})))
 
-    units, tie = abs(at(-3000.0) - at(-2000.0)) / 1000, at(0.0)
+    slopes = [abs(at(-3 * far) - at(-2 * far)) / far for far in (1000.0, 100.0, 10.0)]  # some overflow far out
+    units, tie = next((s for s in slopes if np.isfinite(s)), np.nan), abs(at(0.0))  # minus the loss has its size, too
     margin = np.log(np.expm1(tie)) if tie > 0 else np.nan
     if np.isfinite(units + margin) and units > 1e-4:
         notes = [f"rewards are multiplied by {units:.4g}, which only changes their unit"] * bool(abs(units - 1) > 1e-4)
@@ -119,6 +126,10 @@ REWARD_MODEL = Contract(
     ),
     REWARDS,
     fitted=_fitted,
+    bugs=(
+        *(bug for bug in ZOO if bug.audit == "reward_model_loss"),
+        *(bug._replace(function=_of_differences) for bug in ZOO if bug.function is zoo.softmax_over_batch),
+    ),
 )
 
 

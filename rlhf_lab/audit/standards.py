@@ -134,8 +134,83 @@ VARIANTS: dict[str, Callable[[Array, int, float], Array]] = {
 }
 
 
+BASELINES: dict[str, Callable[[Array], Array]] = {
+    "0": lambda r: 0.0 * r,
+    "the mean of the group": lambda r: np.mean(r, axis=-1, keepdims=True),
+    "the mean of the batch": lambda r: np.mean(r, keepdims=True),
+    "the mean across prompts": lambda r: np.mean(r, axis=-2, keepdims=True),
+    "the mean of the others": lambda r: r - returns.rloo(r),
+    "the sum of the others over k": lambda r: (r - returns.rloo(r)) * (r.shape[-1] - 1) / r.shape[-1],
+    "the sum of the others": lambda r: (r - returns.rloo(r)) * (r.shape[-1] - 1),
+    "the mean of all others in the batch": lambda r: r - _others_in_batch(r),
+    "the median of the group": lambda r: np.array(np.median(r, axis=-1, keepdims=True)),
+    "the largest of the group": lambda r: np.max(r, axis=-1, keepdims=True),
+    "the smallest of the group": lambda r: np.min(r, axis=-1, keepdims=True),
+    "the largest of the batch": lambda r: np.max(r, keepdims=True),
+    "the smallest of the batch": lambda r: np.min(r, keepdims=True),
+    "the first of the group": lambda r: r[..., :1],
+    "the last of the group": lambda r: r[..., -1:],
+    "the one before in the group": lambda r: np.roll(r, 1, axis=-1),
+}
+OVER = {"group": GROUP, "batch": BATCH, "rewards to the same place of all prompts": PROMPTS}
+
+
+def _spread(rewards: Array, axes: tuple[int, ...], ddof: int, eps: float, power: int) -> Array:
+    count = np.prod([rewards.shape[axis] for axis in axes])
+    squares = (rewards - np.mean(rewards, axis=axes, keepdims=True)) ** 2
+    with np.errstate(all="ignore"):
+        variance = np.sum(squares, axis=axes, keepdims=True) / (count - ddof)
+    return (variance if power == 2 else np.sqrt(variance)) + eps
+
+
+def _range(rewards: Array, axes: tuple[int, ...], eps: float) -> Array:
+    return np.max(rewards, axis=axes, keepdims=True) - np.min(rewards, axis=axes, keepdims=True) + eps
+
+
+SCALES: dict[str, tuple[Callable[[Array], Array], ...]] = {
+    "": (lambda r: np.ones((1, 1)),),
+    **{
+        f"the deviation of the {whose}": tuple(partial(_spread, axes=axes, ddof=d, eps=e, power=1) for d, e in WAYS)
+        for whose, axes in OVER.items()
+    },
+    "the variance of the group": tuple(partial(_spread, axes=GROUP, ddof=d, eps=e, power=2) for d, e in WAYS),
+    **{f"the range of the {w}": tuple(partial(_range, axes=OVER[w], eps=e) for e in EPS) for w in ("group", "batch")},
+}
+
+
+def _scaled(rewards: Array, baseline: Callable[[Array], Array], scale: Callable[[Array], Array]) -> Array:
+    with np.errstate(all="ignore"):
+        return (rewards - baseline(rewards)) / scale(rewards)
+
+
+def _mixed() -> tuple[Bug, ...]:
+    """Every baseline by every scale."""
+    found = []
+    for baseline, less in BASELINES.items():
+        for scale, by in SCALES.items():
+            name = f"less {baseline}" + f", by {scale}" * bool(scale)
+            words = f"You subtract {baseline}" + (f" and divide by {scale}" if scale else ", and that is all")
+            told = f"{words}. Take the baseline and the scale of this kind of advantage."
+            found += [
+                Bug(name, "advantages", told, partial(_scaled, baseline=less, scale=s), dr_grpo, "", "") for s in by
+            ]
+    for low in (0.0, -1.0):
+        told = "You scale to the range of the group: its extremes set the size. Divide by the deviation, or not at all."
+        by_range = (partial(_to_range, low=low, eps=eps) for eps in EPS)
+        found += [
+            Bug(f"scaled to the range from {low:g} to 1", "advantages", told, f, dr_grpo, "", "") for f in by_range
+        ]
+    return tuple(found)
+
+
+def _to_range(rewards: Array, low: float, eps: float) -> Array:
+    least = np.min(rewards, axis=-1, keepdims=True)
+    with np.errstate(all="ignore"):
+        return low + (1 - low) * (rewards - least) / (np.max(rewards, axis=-1, keepdims=True) - least + eps)
+
+
 def bugs_of(right: Callable[..., Any] | None) -> tuple[Bug, ...]:
-    """The bugs of a kind, with every eps and either way to count."""
+    """The bugs of a kind, with every eps and either way to count, and any mixture of baselines and scales."""
     known = [bug for bug in ZOO if bug.audit == "advantages" and bug.right is right]
     more = [
         bug._replace(function=lambda rewards, f=f, ddof=ddof, eps=eps: f(rewards, ddof, eps))
@@ -144,4 +219,4 @@ def bugs_of(right: Callable[..., Any] | None) -> tuple[Bug, ...]:
         if bug.name == name.strip()
         for ddof, eps in (WAYS[:2] if bug.name == "spread of zero" else WAYS)
     ]
-    return (*known, *more)
+    return (*known, *more, *_mixed())

@@ -16,6 +16,7 @@ from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
 from rlhf_lab.audit.binding import Case, Input, names
 from rlhf_lab.audit.contracts import Contract, Right, by_name
+from rlhf_lab.audit.discounts import discounted
 from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.traces import ANSWERS, EPISODES, NUMBERS, answer_cases, by_episode, forms, kept, trajectory_cases
@@ -119,6 +120,7 @@ def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
                 ANSWERS,
                 (),
                 False,
+                fitted=lambda loss, cases: discounted(),
                 layouts=layouts,
             )
         )
@@ -171,6 +173,7 @@ def _episodic(rights: tuple[Right, ...], result: str, layouts: tuple[Layout, ...
         EPISODES,
         (),
         False,
+        fitted=lambda loss, cases: discounted(),
         layouts=layouts,
     )
 

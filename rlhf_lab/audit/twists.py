@@ -1,22 +1,29 @@
-"""What goes wrong in any function: the sign of its numbers is turned or lost, they are rounded inside, or an input is
-something else."""
+"""What goes wrong in any function: its numbers have another sign or size, or are rounded inside, or averaged twice."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import autograd.numpy as np
 
 from rlhf_lab.audit.binding import Case
 from rlhf_lab.audit.contracts import Contract, Form, Right
+from rlhf_lab.audit.exchanges import arrays_of, named
 from rlhf_lab.audit.functions import Subject
-from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised
-from rlhf_lab.audit.zoo import Bug
+from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised, unsloped
+from rlhf_lab.audit.zoo.policies import bfloat16
 from rlhf_lab.numerics.autodiff import Array
 
-TWISTS: dict[tuple[str, str], Callable[[Array], Array]] = {
-    ("minus the right numbers", "You return minus what you should. Turn the sign."): lambda values: -values,
-    ("sign lost", "You return sizes, without their sign. Leave out the absolute value."): np.abs,
+Twists = dict[tuple[str, str], Callable[[Array, Case], Array]]  # by their names, and what is told of them
+SIGNS: Twists = {
+    ("minus the right numbers", "You return minus what you should. Turn the sign."): lambda values, case: -values,
+    ("sign lost", "You return sizes, without their sign. Leave out the absolute value."): lambda values, case: np.abs(
+        values
+    ),
+}
+TWICE = "You divide by the number of {}, and average besides: gradients shrink with the size of the batch. Divide once."
+AVERAGED: Twists = {
+    ("averaged twice over the batch", TWICE.format("rows of the batch")): lambda values, case: values / _rows(case),
+    ("averaged twice over tokens", TWICE.format("tokens")): lambda values, case: values / np.sum(_counts(case)),
+    ("averaged twice over places", TWICE.format("places")): lambda values, case: values / np.size(_counts(case)),
 }
 ROUNDED = (
     "half precision inside",
@@ -24,118 +31,77 @@ ROUNDED = (
     "differences, exponentials and means in single precision.",
 )
 
-CHANGES: dict[str, Callable[[Array], Array]] = {
-    "0": lambda x: 0.0 * x,
-    "minus {}": lambda x: -x,
-    "the size of {}": np.abs,
-    "the exponential of {}": np.exp,
-    "{} one place late": lambda x: np.concatenate([0.0 * x[..., :1], x[..., :-1]], axis=-1),
-    "{} one place early": lambda x: np.concatenate([x[..., 1:], 0.0 * x[..., :1]], axis=-1),
-}
-NUMBERS: dict[str, Callable[[float], float]] = {
-    "1": lambda x: 1.0,
-    "1 / {}": lambda x: 1 / x,
-    "the square of {}": lambda x: x**2,
-    "twice {}": lambda x: 2 * x,
-    "half of {}": lambda x: x / 2,
-}
-
 
 def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
-    """Return how a function equals a right one but for the sign of its numbers, where that is no convention."""
-    if contract.loss:
-        return None
-    for (name, told), twist in TWISTS.items():
+    """Return how a function equals a right one but for the sign of its numbers, or for a mean too many."""
+    for (name, told), twist in (AVERAGED if contract.loss else SIGNS).items():
         forms = {_through(form, twist): form for form in contract.forms}
-        match = recognised(contract._replace(forms=tuple(forms)), rights, (), seen, cases)
+        as_it_is = contract._replace(forms=tuple(forms), loss=False)
+        match = recognised(as_it_is, rights, (), seen._replace(slopes=unsloped), cases)
         if match:
-            return _named(contract, match._replace(form=forms[match.form]), name, told)
+            return named(contract, match._replace(form=forms[match.form]), name, told)
     return None
 
 
-def _through(form: Form, twist: Callable[[Array], Array]) -> Form:
-    return form._replace(shape=lambda values, case: twist(form.shape(values, case)))
+def sized(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
+    """Return how a function equals a right one but for the size of its numbers, where that is no convention."""
+    if contract.loss or contract.strict:
+        return None
+    match = recognised(contract._replace(loss=True), rights, (), seen._replace(slopes=unsloped), cases)
+    if match and match.factor != 1:
+        told = f"You return {match.factor:.4g} times what you should" + f", and {match.shift:.4g}" * bool(match.shift)
+        told += ". Turn the sign." if match.factor < 0 else ". Leave the factor out."
+        return named(contract, match, "minus the right numbers" if match.factor < 0 else "of another size", told)
+    return named(contract, match, "a constant added", f"You add {match.shift:.4g}. Leave it out.") if match else None
 
 
-def _named(contract: Contract, match: Match, name: str, told: str) -> Match:
-    right = match.candidate.function
-    return match._replace(candidate=Bug(name, contract.name, told, right, right, "", ""))
+def _through(form: Form, twist: Callable[[Array, Case], Array]) -> Form:
+    return form._replace(shape=lambda values, case: twist(form.shape(values, case), case))
+
+
+def _rows(case: Case) -> int:
+    return next(len(x) for x in case.values() if np.ndim(x))
+
+
+def _counts(case: Case) -> Array:
+    return case["mask"] if "mask" in case else np.ones(_rows(case))
 
 
 def rounded(
     contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
 ) -> Match | None:
-    """Return which right function one is near to that does not hear of a millionth of its inputs."""
-    if any(not np.array_equal(subject(_moved(case)), value) for case, value in zip(cases, seen.values, strict=True)):
-        return None
-    near = seen._replace(tolerance=TOLERANCE[16], slopes=None)
-    match = recognised(contract, rights, (), near, cases)
-    return _named(contract, match, *ROUNDED) if match else None
-
-
-def _moved(case: Case) -> Case:
-    """The case with all numbers of its arrays a millionth larger."""
-    return {
-        name: value * (1 + 1e-6)
-        if name not in ("mask", "ends") and np.ndim(value) and value.dtype.kind == "f"
-        else value
-        for name, value in case.items()
-    }
-
-
-def exchanged(
-    contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
-) -> Match | None:
-    """Return which right function of other inputs one is: one of them changed, or in place of another."""
-    if contract.strict:
-        return None
-    for name, told, change in _exchanges(subject, cases[-1]):
-        forms = {_before(form, change): form for form in contract.forms}
-        as_it_is = contract._replace(forms=tuple(forms), loss=False)  # without any factor
-        match = recognised(as_it_is, rights[:3], (), seen._replace(slopes=None), cases)
-        if match:
-            words = f"It is right but for its input {told}: there it uses {name}."
-            return _named(contract, match._replace(form=forms[match.form]), f"{name} in place of {told}", words)
+    """Return which right function one is near to that does not hear of a millionth of some of its inputs."""
+    near = seen._replace(tolerance=TOLERANCE[16], slopes=unsloped)
+    arrays = arrays_of(cases[-1])
+    for names in (arrays, [name for name in arrays if name.startswith("log_")], *([name] for name in arrays)):
+        if not names or _hears(names, _nudged, subject, seen, cases) or not _hears(names, _moved, subject, seen, cases):
+            continue
+        for held in (lambda x: x, _float16, bfloat16):
+            match = recognised(contract, rights, (), near, [_changed_all(names, held, case) for case in cases])
+            if match:
+                return named(contract, match, *ROUNDED)
     return None
 
 
-def _exchanges(subject: Subject, case: Case) -> Iterator[tuple[str, str, Callable[[Case], Case]]]:
-    """Yield what stands in place of which input, and what that makes of a case."""
-    others = ("mask", "ends", "last_value")  # what is wrong with these has names
-    arrays = [n for n, x in case.items() if n not in others and np.ndim(x) and x.dtype.kind == "f"]
-    numbers = [n for n, x in case.items() if np.ndim(x) == 0 and n in subject.given]
-    for a in arrays:
-        for what, change in CHANGES.items():
-            yield what.format(_plain(a)), _plain(a), partial(_changed, [a], change)
-        yield f"the mean of {_plain(a)}", _plain(a), partial(_averaged, a)
-        alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
-        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
-    logs = [a for a in arrays if a.startswith("log_")]
-    if len(logs) > 1:
-        yield "exponentials", "logarithms", partial(_changed, logs, np.exp)
-    for a in numbers:
-        for what, turn in NUMBERS.items():
-            yield what.format(_plain(a)), _plain(a), partial(_changed, [a], turn)
-        yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in numbers if a != b)
+def _hears(
+    names: Sequence[str], change: Callable[[Array], Array], subject: Subject, seen: Seen, cases: list[Case]
+) -> bool:
+    """Whether a function returns something else if some of its inputs are changed."""
+    values = zip(cases, seen.values, strict=True)
+    return any(not np.array_equal(subject(_changed_all(names, change, case)), value) for case, value in values)
 
 
-def _changed(names: Sequence[str], change: Callable[[Any], Any], case: Case) -> Case:
+def _moved(x: Array) -> Array:
+    return x * 1.1
+
+
+def _nudged(x: Array) -> Array:
+    return x * (1 + 1e-6)
+
+
+def _float16(x: Array) -> Array:
+    return np.array(x, dtype="float16").astype(float)
+
+
+def _changed_all(names: Sequence[str], change: Callable[[Array], Array], case: Case) -> Case:
     return case | {name: change(case[name]) for name in names}
-
-
-def _averaged(name: str, case: Case) -> Case:
-    values = case[name]
-    mask = case["mask"] if np.shape(case.get("mask", 0.0)) == values.shape else np.ones(values.shape)
-    return case | {name: np.sum(values * mask) / np.sum(mask) * np.ones(values.shape)}
-
-
-def _replaced(name: str, by: str, case: Case) -> Case:
-    return case | {name: case[by]}
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _before(form: Form, change: Callable[[Case], Case]) -> Form:
-    return form._replace(call=lambda function, case: form.call(function, change(case)))

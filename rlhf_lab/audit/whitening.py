@@ -46,6 +46,21 @@ def _standard(advantage: Array, mask: Array, axis: int | None, ddof: int, eps: f
     return mean, variance, np.sqrt(variance) + eps
 
 
+def _with_padding(advantage: Array, mask: Array, ddof: int, eps: float, *, zeroed: bool) -> Array:
+    """Whitened over all places, where padding is 0 or as it is."""
+    every = np.ones(mask.shape)
+    given = advantage * mask if zeroed else advantage
+    mean, _, scale = _standard(given, every, None, ddof, eps)
+    return (given - mean) / scale * mask
+
+
+def _by_places(advantage: Array, mask: Array, ddof: int, eps: float, *, mean_too: bool) -> Array:
+    """Whitened with sums over what counts that are divided by the number of all places: all, or that of the squares."""
+    mean = np.sum(advantage * mask) / (np.size(mask) if mean_too else np.sum(mask))
+    variance = np.sum((advantage - mean) ** 2 * mask) / max(np.size(mask) - ddof, 1)
+    return (advantage - mean) / (np.sqrt(variance) + eps) * mask
+
+
 VARIANTS: dict[str, Callable[..., Array]] = {
     "whitened by the variance": lambda a, m, ddof, eps: (
         (a - _standard(a, m, None, ddof, eps)[0]) / (_standard(a, m, None, ddof, eps)[1] + eps) * m
@@ -57,6 +72,10 @@ VARIANTS: dict[str, Callable[..., Array]] = {
     "whitened in a batch of one": lambda a, m, ddof, eps: (
         (a - _standard(a, m, -1, ddof, eps)[0]) / _standard(a, m, -1, ddof, eps)[2] * m
     ),
+    "whitened with padding": partial(_with_padding, zeroed=True),
+    "whitened with padding ": partial(_with_padding, zeroed=False),
+    "whitened with padding  ": partial(_by_places, mean_too=True),
+    "whitened with padding   ": partial(_by_places, mean_too=False),
     "whitened place by place": lambda a, m, ddof, eps: (
         (a - _standard(a, m, -2, ddof, eps)[0]) / _standard(a, m, -2, ddof, eps)[2] * m
     ),
@@ -67,9 +86,10 @@ def _bugs() -> tuple[Bug, ...]:
     """The bugs of the zoo, and these with every small number and either way to count."""
     known = [bug for bug in ZOO if bug.audit == "whiten"]
     more = [
-        bug._replace(function=partial(VARIANTS[bug.name], ddof=ddof, eps=eps))
+        bug._replace(function=partial(variant, ddof=ddof, eps=eps))
         for bug in known
-        if bug.name in VARIANTS
+        for name, variant in VARIANTS.items()
+        if bug.name == name.strip()
         for ddof, eps in WAYS
     ]
     return (*known, *more)

@@ -154,6 +154,24 @@ def test_whitened_advantages_have_neither_the_mean_nor_the_deviation_that_they_s
         assert abs(kept.mean() if seen.endswith("mean 0") else kept.std() - 1) > 0.1, name
 
 
+def test_what_is_told_of_averages_sums_and_clips():
+    assert called("softmax over the pairs", np.ones(7), A[:7]).mean() == pytest.approx(log(7))
+    chances, reference = np.array([0.2, 0.3, 0.5]), np.array([0.4, 0.5, 0.1])
+    kl_of = called("exponential less 1", np.log(chances), np.log(reference))
+    assert chances @ kl_of == pytest.approx(0)
+    assert kl_of.min() < 0 < kl_of.max()
+    spread, right = called("score spread over the tokens", *CHARGES), charges.token_rewards(*CHARGES)
+    np.testing.assert_allclose(spread.sum(-1), right.sum(-1))
+    old, far, target, one = np.zeros((1, 1)), np.full((1, 1), 3.0), np.full((1, 1), 5.0), np.ones((1, 1))
+    for name, free, held in (("above", -1, 1), ("below", 1, -1)):
+        name = f"value clipped from {name} only"
+        assert called(name, free * far, old, free * target, one, 0.2) == 2  # (5 - 3)^2 / 2, no clip
+        assert called(name, held * far, old, held * target, one, 0.2) == pytest.approx(4.8**2 / 2)
+    u, none = np.full((1, 1), log(3)), np.zeros((1, 1))
+    assert called("clipped on one side, from below", u, none, one, one, 0.2) == pytest.approx(-3)
+    assert called("clipped on one side, from below", -u, none, -one, one, 0.2) == pytest.approx(0.8)
+
+
 def test_values_that_go_to_minus_the_returns_explain_less_than_nothing():
     target = np.random.default_rng(0).normal(size=(N, 4))
     assert called("return added", -target, target, np.ones((N, 4))) == 0

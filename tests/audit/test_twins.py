@@ -347,6 +347,21 @@ TWINS = {
     "brackets missing in IPO": lambda c, r, c0, r0, t: pairs.ipo_loss(c, r, c0, -r0, t),
     "margin clipped in IPO": lambda c, r, c0, r0, t: pairs.ipo_loss(onp.clip(c - c0 - r + r0, -2, 2), 0, 0, 0, t),
     "difference clipped": lambda c, r: pairs.reward_model_loss(onp.clip(c - r, -1, 1), 0),
+    "beta on the reference only": lambda c, r, c0, r0, b: pairs.dpo_loss(c / b, r / b, c0, r0, b),
+    "clipped on one side, from below": lambda p, o, a, m, e: (
+        -policies.masked_mean(onp.where(a > 0, onp.exp(p - o), onp.maximum(onp.exp(p - o), 1 - e)) * a, m)
+    ),
+    "value clipped from above only": lambda v, o, g, m, e: policies.masked_mean(
+        onp.maximum(onp.abs(v - g), onp.abs(onp.where(v > o + e, o + e, v) - g)) ** 2 / 2, m
+    ),
+    "value clipped from below only": lambda v, o, g, m, e: policies.masked_mean(
+        onp.maximum(onp.abs(v - g), onp.abs(onp.where(v < o - e, o - e, v) - g)) ** 2 / 2, m
+    ),
+    "exponential less 1": lambda p, r: kl.k3(p, r) - (p - r),
+    "softmax over the pairs": lambda c, r: -onp.log(onp.exp(c) / onp.exp(c).sum()),
+    "score spread over the tokens": lambda s, p, r, m, b: (
+        charges.token_rewards(0 * s, p, r, m, b) + s[:, None] * m / m.sum(-1, keepdims=True)
+    ),
     "size of the advantage": lambda p, o, a, m, e: policies.ppo_loss(p, o, onp.abs(a), m, e),
     "log-ratio clipped around 1": lambda p, o, a, m, e: (
         -policies.masked_mean(onp.exp(onp.where(a > 0, onp.minimum(p - o, 1 + e), onp.maximum(p - o, 1 - e))) * a, m)

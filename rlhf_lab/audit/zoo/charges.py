@@ -95,6 +95,13 @@ def score_late(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: f
     return -beta * (log_pi - log_ref) * mask + score[..., None] * late
 
 
+def score_spread(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """You spread the score over the tokens of its answer, so that late tokens hear of a part only. Pay it once, with
+    the last token."""
+    count = np.sum(mask, axis=-1, keepdims=True)
+    return -beta * (log_pi - log_ref) * mask + score[..., None] * mask / count
+
+
 def score_with_the_first(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
     """You pay the score with the first token, before the answer is written: no later one hears of it. Pay it with the
     last."""
@@ -136,6 +143,7 @@ BUGS = (
     bug("score times beta", "token_rewards", score_weighted, token_rewards, "sec-ppo"),
     bug("padding charged", "token_rewards", kl_of_padding, token_rewards, "sec-ppo"),
     bug("score one token late", "token_rewards", score_late, token_rewards, "sec-ppo"),
+    bug("score spread over the tokens", "token_rewards", score_spread, token_rewards, "sec-ppo"),
     bug("score with the first token", "token_rewards", score_with_the_first, token_rewards, "sec-ppo"),
     bug("k2 charged", "token_rewards", kl_by_k2, token_rewards, "sec-policy-gradients"),
     bug("negative charges left out", "token_rewards", negative_left_out, token_rewards, "sec-policy-gradients"),

@@ -59,6 +59,18 @@ def old_value_left_out(values: Array, old_values: Array, returns: Array, mask: A
     return masked_mean(np.maximum((values - returns) ** 2, (near - returns) ** 2) / 2, mask)
 
 
+def clipped_from_above(values: Array, old_values: Array, returns: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the change of the value on one side, from above: it may fall as far as it likes. Clip on both sides."""
+    near = old_values + np.minimum(values - old_values, clip_range)
+    return masked_mean(np.maximum((values - returns) ** 2, (near - returns) ** 2) / 2, mask)
+
+
+def clipped_from_below(values: Array, old_values: Array, returns: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the change of the value on one side, from below: it may rise as far as it likes. Clip on both sides."""
+    near = old_values + np.maximum(values - old_values, -clip_range)
+    return masked_mean(np.maximum((values - returns) ** 2, (near - returns) ** 2) / 2, mask)
+
+
 BUGS = (
     bug("critic fitted on padding", "value_loss", padding_in_value_loss, value_loss, "sec-ppo"),
     bug("error not squared", "value_loss", error_not_squared, value_loss, "sec-ppo"),
@@ -68,4 +80,6 @@ BUGS = (
     bug("root of the mean square", "value_loss", root_taken, value_loss, "sec-ppo"),
     bug("return added", "value_loss", return_added, value_loss, "sec-ppo"),
     bug("old value left out", "value_loss", old_value_left_out, clipped_value_loss, "sec-ppo"),
+    bug("value clipped from above only", "value_loss", clipped_from_above, clipped_value_loss, "sec-ppo"),
+    bug("value clipped from below only", "value_loss", clipped_from_below, clipped_value_loss, "sec-ppo"),
 )

@@ -91,6 +91,11 @@ def negative_left_out(log_pi: Array, log_ref: Array) -> Array:
     return np.maximum(log_pi - log_ref, 0.0)
 
 
+def exponential_less_one(log_pi: Array, log_ref: Array) -> Array:
+    """Your estimate is exp(-l) - 1, the part of k3 that is 0 on average: it says nothing of the divergence. Add l."""
+    return np.exp(log_ref - log_pi) - 1
+
+
 BUGS = (
     bug("KL with its sign turned", "kl_estimate", kl_sign_turned, k3, "sec-policy-gradients"),
     bug("absolute log-ratio", "kl_estimate", kl_absolute, k3, "sec-policy-gradients"),
@@ -104,4 +109,5 @@ BUGS = (
     bug("k2 in the reward", "kl_estimate", k2_in_reward, k1, "sec-policy-gradients"),
     bug("1 missing in k3", "kl_estimate", one_missing, k3, "sec-policy-gradients"),
     bug("negative log-ratios left out", "kl_estimate", negative_left_out, k3, "sec-policy-gradients"),
+    bug("exponential less 1", "kl_estimate", exponential_less_one, k3, "sec-policy-gradients"),
 )

@@ -18,6 +18,15 @@ def beta_on_policy(
     return -log_sigmoid(h)
 
 
+def beta_on_reference(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You multiply only the reference's log-probabilities by beta. Multiply the whole margin, the policy's share of
+    it, too."""
+    h = (policy_chosen - policy_rejected) - beta * (reference_chosen - reference_rejected)
+    return -log_sigmoid(h)
+
+
 def beta_on_chosen(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
 ) -> Array:
@@ -196,6 +205,7 @@ def exponential(
 
 BUGS = (
     bug("beta on the policy only", "dpo_loss", beta_on_policy, dpo_loss, "sec-dpo"),
+    bug("beta on the reference only", "dpo_loss", beta_on_reference, dpo_loss, "sec-dpo"),
     bug("beta on the chosen answer only", "dpo_loss", beta_on_chosen, dpo_loss, "sec-dpo"),
     bug("beta outside the sigmoid", "dpo_loss", beta_outside, dpo_loss, "sec-dpo"),
     bug("reference of the chosen answer only", "dpo_loss", half_reference, dpo_loss, "sec-dpo"),

@@ -54,6 +54,13 @@ def clipped_above(log_pi: Array, log_old: Array, advantage: Array, mask: Array, 
     return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
 
 
+def clipped_below(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """Your clip holds only from below: nothing stops the policy where the advantage is positive. Clip on both sides."""
+    ratio = np.exp(log_pi - log_old)
+    held = np.maximum(ratio, 1 - clip_range)
+    return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
+
+
 def ratio_too_small(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
     """You take the smaller of ratio and clipped ratio, and multiply then. For bad tokens that is the wrong one, and
     they are pushed down without end. Multiply both by the advantage first, and take the smaller product."""
@@ -169,6 +176,7 @@ BUGS = (
     bug("max in place of min", "ppo_loss", max_for_min, ppo_loss, "sec-ppo"),
     bug("clipped ratio only", "ppo_loss", min_missing, ppo_loss, "sec-ppo"),
     bug("clipped on one side", "ppo_loss", clipped_above, ppo_loss, "sec-ppo"),
+    bug("clipped on one side, from below", "ppo_loss", clipped_below, ppo_loss, "sec-ppo"),
     bug("minimum before the advantage", "ppo_loss", ratio_too_small, ppo_loss, "sec-ppo"),
     bug("ratio upside down", "ppo_loss", ratio_upside_down, ppo_loss, "sec-ppo"),
     bug("log-ratio in place of the ratio", "ppo_loss", log_for_ratio, ppo_loss, "sec-ppo"),

@@ -99,6 +99,14 @@ def difference_clipped(chosen_rewards: Array, rejected_rewards: Array) -> Array:
     return -log_sigmoid(np.clip(chosen_rewards - rejected_rewards, -1.0, 1.0))
 
 
+def softmax_over_batch(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """Your softmax runs over the wrong axis: chosen answers compete with those to other prompts. Take it over the two
+    answers of a pair."""
+    largest = np.max(chosen_rewards, axis=-1, keepdims=True)
+    total = np.sum(np.exp(chosen_rewards - largest), axis=-1, keepdims=True)
+    return np.log(total) + largest - chosen_rewards
+
+
 BUGS = (
     bug(
         "logarithm of the comparison missing",
@@ -135,5 +143,6 @@ BUGS = (
     bug("sum inside the comparison", "reward_model_loss", sum_inside, reward_model_loss, "sec-reward-modeling"),
     bug("perceptron", "reward_model_loss", perceptron, reward_model_loss, "sec-reward-modeling"),
     bug("ratio of rewards", "reward_model_loss", ratio, reward_model_loss, "sec-reward-modeling"),
+    bug("softmax over the pairs", "reward_model_loss", softmax_over_batch, reward_model_loss, "sec-reward-modeling"),
     bug("difference clipped", "reward_model_loss", difference_clipped, reward_model_loss, "sec-reward-modeling"),
 )

@@ -1,0 +1,166 @@
+"""Advantages of groups by every baseline and scale, and whitening over the wrong numbers, beside loops."""
+
+import numpy as np
+import pytest
+
+from rlhf_lab import audit
+from rlhf_lab.audit import standards
+from rlhf_lab.audit.zoo import returns
+from rlhf_lab.audit.zoo.advantages import dr_grpo
+
+R = np.array([[0.3, -1.2, 2.0, 0.7], [1.5, 0.1, -0.6, 2.2], [0.9, 0.4, -2.1, 1.1]])
+BASELINES = {
+    "0": lambda g, i: 0.0,
+    "the mean of the group": lambda g, i: np.mean(R[g]),
+    "the mean of the batch": lambda g, i: np.mean(R),
+    "the mean across prompts": lambda g, i: np.mean(R[:, i]),
+    "the mean of the others": lambda g, i: np.mean(np.delete(R[g], i)),
+    "the sum of the others over k": lambda g, i: np.sum(np.delete(R[g], i)) / 4,
+    "the sum of the others": lambda g, i: np.sum(np.delete(R[g], i)),
+    "the mean of all others in the batch": lambda g, i: np.mean(np.delete(R.ravel(), 4 * g + i)),
+    "the median of the group": lambda g, i: np.mean(sorted(R[g])[1:3]),
+    "the largest of the group": lambda g, i: max(R[g]),
+    "the smallest of the group": lambda g, i: min(R[g]),
+    "the largest of the batch": lambda g, i: max(R.ravel()),
+    "the smallest of the batch": lambda g, i: min(R.ravel()),
+    "the first of the group": lambda g, i: R[g, 0],
+    "the last of the group": lambda g, i: R[g, 3],
+    "the one before in the group": lambda g, i: R[g, i - 1],
+}
+DEVIATIONS = {
+    "the deviation of the group": lambda g, i: R[g],
+    "the deviation of the batch": lambda g, i: R.ravel(),
+    "the deviation of the rewards to the same place of all prompts": lambda g, i: R[:, i],
+}
+
+
+def scales(name, g, i):
+    """What advantages may be divided by, with every small number and either way to count."""
+    if not name:
+        return [1.0]
+    if name in DEVIATIONS:
+        return [np.std(DEVIATIONS[name](g, i), ddof=ddof) + eps for ddof, eps in standards.WAYS]
+    if name == "the variance of the group":
+        return [np.var(R[g], ddof=ddof) + eps for ddof, eps in standards.WAYS]
+    numbers = {"the range of the group": R[g], "the range of the batch": R}[name]
+    return [np.max(numbers) - np.min(numbers) + eps for eps in standards.EPS]
+
+
+def test_each_mixture_is_what_its_name_says():
+    found = {}
+    for bug in standards.bugs_of(dr_grpo):
+        if bug.name.startswith("less "):
+            found.setdefault(bug.name, []).append(bug.function(R))
+            words = bug.name.replace(", by ", " and divide by ").replace("less ", "You subtract ")
+            assert bug.told.startswith(words)
+    names = ["", *DEVIATIONS, "the variance of the group", "the range of the group", "the range of the batch"]
+    assert len(found) == len(BASELINES) * len(names)
+    for baseline, less in BASELINES.items():
+        for scale in names:
+            wanted = [[(R[g, i] - less(g, i)) / np.array(scales(scale, g, i)) for i in range(4)] for g in range(3)]
+            name = f"less {baseline}" + f", by {scale}" * bool(scale)
+            np.testing.assert_allclose(found[name], np.moveaxis(wanted, -1, 0), rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_rewards_scaled_to_a_range():
+    for low in (0, -1):
+        found = [b for b in standards.bugs_of(dr_grpo) if b.name == f"scaled to the range from {low} to 1"]
+        assert len(found) == len(standards.EPS)
+        scaled = found[0].function(R)
+        np.testing.assert_allclose(scaled.min(1), low)
+        np.testing.assert_allclose(scaled.max(1), 1)
+        same = np.full((1, 3), 2.0)
+        np.testing.assert_allclose(found[-1].function(same), float(low) * np.ones((1, 3)))
+        np.testing.assert_allclose(found[-1].function(R), low + (1 - low) * (R - R.min(1, keepdims=True)) / (
+            np.ptp(R, axis=1, keepdims=True) + 1e-3))  # fmt: skip
+
+
+def group_mean(r):
+    return r.mean(1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "advantage", "verdict"),
+    [
+        (
+            "grpo",
+            lambda r: (r - r.mean()) / (r.std(1, keepdims=True) + 1e-4),
+            "less the mean of the batch, by the deviation of the group",
+        ),
+        (
+            "grpo",
+            lambda r: (r - group_mean(r)) / (np.ptp(r, axis=1, keepdims=True) + 1e-6),
+            "less the mean of the group, by the range of the group",
+        ),
+        (
+            "grpo",
+            lambda r: 2 * (r - r.min(1, keepdims=True)) / (np.ptp(r, axis=1, keepdims=True) + 1e-8) - 1,
+            "scaled to the range from -1 to 1",
+        ),
+        ("grpo", lambda r: r - r.max(1, keepdims=True), "less the largest of the group"),
+        ("dr_grpo", lambda r: r - np.median(r, axis=1, keepdims=True), "less the median of the group"),
+        ("rloo", lambda r: r - (r.sum(1, keepdims=True) - r) / r.shape[1], "less the sum of the others over k"),
+        (
+            "rloo",
+            lambda r: returns.rloo(r) / (r.std(1, keepdims=True) + 1e-4),
+            "less the mean of the others, by the deviation of the group",
+        ),
+        ("reinforce", lambda r: r - r.mean(0), "less the mean across prompts"),
+        ("grpo", lambda r: returns.grpo(r), "right"),
+        ("rloo", lambda r: returns.rloo(r), "right"),
+        ("dr_grpo", dr_grpo, "right"),
+        ("reinforce", lambda r: r - r.mean(), "right"),
+        ("rloo", lambda r: returns.rloo(r) * (1 + r**2), "wrong"),
+        ("grpo", lambda r: 2 * returns.grpo(r), "of another size"),
+        ("grpo", lambda r: returns.grpo(r) + 0.5, "a constant added"),
+    ],
+)
+def test_a_baseline_or_a_scale_in_the_wrong_place_is_told(kind, advantage, verdict):
+    found = audit.advantages(advantage, kind=kind)
+    assert (found.ok, found.verdict) == (verdict == "right", verdict), str(found)
+
+
+def test_size_and_constant_are_told_in_numbers():
+    assert audit.advantages(lambda r: 2 * returns.grpo(r), kind="grpo").told == (
+        "You return 2 times what you should. Leave the factor out."
+    )
+    assert audit.advantages(lambda r: returns.grpo(r) + 0.5, kind="grpo").told == "You add 0.5. Leave it out."
+    found = audit.dril_cost(
+        lambda log_probs, actions: 1 - 3 * np.var(np.exp(log_probs), axis=0)[range(len(actions)), actions]
+    )
+    assert (found.verdict, found.told) == (
+        "minus the right numbers",
+        "You return -3 times what you should, and 1. Turn the sign.",
+    )
+
+
+def whitened(mean, deviation):
+    def own(advantages, mask):
+        middle = mean(advantages, mask)
+        return (advantages - middle) / (deviation(advantages, mask, middle) + 1e-6) * mask
+
+    return own
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation"),
+    [
+        (lambda a, m: a.mean(), lambda a, m, c: a.std()),
+        (lambda a, m: a.mean(), lambda a, m, c: a.std(ddof=1)),
+        (lambda a, m: (a * m).mean(), lambda a, m, c: ((a - c) ** 2 * m).mean() ** 0.5),
+        (lambda a, m: (a * m).sum() / m.sum(), lambda a, m, c: ((a - c) ** 2 * m).mean() ** 0.5),
+        (lambda a, m: (a * m).sum() / m.sum(), lambda a, m, c: (((a - c) ** 2 * m).sum() / (m.size - 1)) ** 0.5),
+    ],
+)
+def test_whitening_that_counts_padding_somewhere(mean, deviation):
+    assert audit.whiten(whitened(mean, deviation)).verdict == "whitened with padding"
+
+
+def test_whitening_of_what_is_0_on_padding():
+    for ddof in (0, 1):
+
+        def own(advantages, mask, ddof=ddof):
+            a = advantages * mask
+            return (a - a.mean()) / (a.std(ddof=ddof) + 1e-8) * mask
+
+        assert audit.whiten(own).verdict == "whitened with padding"
