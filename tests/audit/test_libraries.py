@@ -97,3 +97,38 @@ def test_a_module_is_called_through_its_forward():
     module = Module()
     assert libraries.written(module) == module.forward
     assert libraries.written(np.add) is np.add
+
+
+def test_the_first_way_to_call_a_function_that_works_is_kept():
+    called = []
+
+    def way(name, works):
+        def call(x):
+            called.append(name)
+            if not works(x):
+                raise ArithmeticError(name)
+            return name, x
+
+        return call
+
+    call = libraries._first_that_works(
+        [way("a", lambda x: False), way("b", lambda x: x < 2), way("c", lambda x: x > 0)]
+    )
+    with pytest.raises(ArithmeticError, match=r"^b$"):
+        libraries._first_that_works([way("a", lambda x: False), way("b", lambda x: False)])(0)
+    called.clear()
+    assert [call(x) for x in (1, 0, 2, 3)] == [("b", 1), ("b", 0), ("c", 2), ("c", 3)]
+    assert called == ["a", "b", "b", "b", "c", "c"]
+    with pytest.raises(ArithmeticError, match=r"^c$"):
+        call(0)
+
+
+def test_a_way_is_only_kept_once_it_has_worked():
+    called = []
+    first, last = (lambda x: called.append("first") or 1 / 0), (lambda x: called.append("last") or 1 / x)
+    call = libraries._first_that_works([first, last])
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            call(0)
+    assert call(2) == call(2) == 0.5
+    assert called == ["first", "last"] * 3 + ["last"]

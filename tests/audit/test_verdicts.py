@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
+from rlhf_lab.audit import auditing, critics
 from rlhf_lab.audit.zoo import ZOO, pairs
 
 
@@ -94,3 +95,18 @@ def test_a_number_inside_is_only_told_where_it_makes_a_function_right_or_a_known
     assert (report.verdict, report.function) == ("wrong", "strange")
     told = [text for text in report.conventions if text.startswith("no parameter beta")]
     assert [("worked out from its slope" in text) for text in told] == [True]
+
+
+def test_what_is_only_right_if_it_is_recognised_is_wrong_though_its_identities_hold():
+    fourth = auditing.audit(
+        critics.HUBER, lambda values, returns, mask: np.mean((values - returns) ** 4, where=mask > 0)
+    )
+    assert (fourth.ok, fourth.verdict, fourth.where) == (False, "wrong", "")
+    assert fourth.told == f"It should return {critics.HUBER.result}. The zoo does not know this bug."
+    assert set(fourth.identities.values()) == {"holds"}
+
+
+def test_what_is_not_finite_is_told_beside_a_contract_whose_identities_hold_for_nan():
+    report = audit.whiten(lambda advantage, mask: np.log(-np.abs(advantage)))
+    assert (report.ok, report.verdict, report.where) == (False, "not finite", "")
+    assert report.told == "It returns NaN or infinity for inputs that have a finite answer."
