@@ -46,14 +46,16 @@ def _tried(
         known = list(subject.notes)
         for given in absent:
             cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
-        rank, report = _judged(contract, name, subject, cases)
-        for missing, value in ((i, value) for i in absent for value in i.usual):
-            if report.verdict == "wrong":
+        _, report = first = _judged(contract, name, subject, cases)
+        if report.verdict == "wrong":
+            for missing, value in ((i, value) for i in absent for value in i.usual):
                 subject.notes = [*known, f"no parameter {missing.name}: {value:.4g} is fixed inside it"]
-                second, other = _judged(contract, name, subject, [case | {missing.name: value} for case in cases])
-                if other.verdict not in ("wrong", "not finite"):
-                    rank, report = second, other
-        return rank, report
+                found = _judged(contract, name, subject, [case | {missing.name: value} for case in cases])
+                if found[1].ok:  # before a bug with another number: beta twice is right with twice the beta
+                    return found
+                if first[1] is report and found[1].verdict not in ("wrong", "not finite"):
+                    first = found
+        return first
     except Trouble as trouble:
         rank = 1 if isinstance(trouble, Misbehaved) else 4
         return rank, Report(contract.name, name, False, "not audited", str(trouble))

@@ -245,3 +245,11 @@ def test_plain_log_probabilities_are_those_of_the_policy(plain):
         assert not re.fullmatch(pattern, plain)
         assert re.fullmatch(pattern, f"{who}_{plain.removeprefix('per_token_')}")
         assert not re.fullmatch(batches.POLICY, f"{who}_{plain}")
+
+
+def test_answers_of_a_batch_have_every_length_and_none_is_empty():
+    mask = batches.lengths(np.random.default_rng(0), 200, 5)
+    ends = mask.sum(axis=1)
+    assert ends[0] == 5
+    assert set(ends) == {1, 2, 3, 4, 5}
+    np.testing.assert_array_equal(mask, np.arange(5) < ends[:, None])
