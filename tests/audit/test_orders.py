@@ -17,6 +17,7 @@ WRITTEN = [  # names of the inputs of a right function, in the order of its para
         "policy_chosen_logps policy_rejected_logps reference_chosen_logps reference_rejected_logps beta",
         "pi_yw pi_yl ref_yw ref_yl kl_coef",
         "logp_w logp_l ref_logp_w ref_logp_l dpo_beta",
+        "logpiw logpil logrefw logrefl beta",
     ),
     ("ipo_loss", pairs.ipo_loss, "chosen_logps rejected_logps ref_chosen_logps ref_rejected_logps tau"),
     (
