@@ -75,7 +75,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case]) 
     plain = Function(subject, match.factor, match.shift) if match else Function(subject)
     key = match.candidate if match and isinstance(match.candidate, Right) else rights[0]
     usual = contract.general or key == contract.rights[0]
-    asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given} and not form.opaque]
+    asked = [i for i in contract.identities if usual and {*i.needs.split()} <= subject.given and not form.opaque]
     found = _all_looked(asked, plain, cases, TOLERANCE[32] if match and match.rough else seen.tolerance)
     if match and isinstance(match.candidate, Right) and any(found[i] for i in asked if not i.caution):
         coarse = _all_looked(asked, plain, cases, TOLERANCE[32])  # numbers may be nearer than differences of them

@@ -34,10 +34,12 @@ RIGHT = {
         "from a seed": lambda seed, members, n: np.random.RandomState(seed).poisson(1, (members, n)),
         "coins": lambda rng, members, n: 2.0 * (rng.random((members, n)) < 0.5),
         "pairs first": lambda generator, num_members, num_pairs: generator.poisson(1, (num_pairs, num_members)),
+        "turned": lambda num_pairs, n_models, generator: 2 * generator.integers(0, 2, (n_models, num_pairs)),
         "one by one": lambda rng, members, n: [[2 * int(rng.random() < 0.5) for _ in range(n)] for _ in range(members)],
         "integers": lambda rng, members, n: 2 * rng.integers(0, 2, (members, n)),
     },
     "worker_rngs": {
+        "turned": lambda n_workers, base_seed: np.random.default_rng(base_seed).spawn(n_workers),
         "the book's": loops.worker_rngs,
         "spawned": lambda seed, n_workers: np.random.default_rng(seed).spawn(n_workers),
         "lists of seeds": lambda seed, workers: [np.random.default_rng([seed, i]) for i in range(workers)],
