@@ -72,15 +72,17 @@ def _tried(
         known = list(subject.notes)
         for given in absent:
             cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
-        rank, report = _judged(contract, name, subject, cases, deep=deep)
-        for missing, value in ((i, value) for i in absent for value in i.usual):
-            if report.verdict == "wrong":
+        _, report = first = _judged(contract, name, subject, cases, deep=deep)
+        if report.verdict == "wrong":
+            for missing, value in ((i, value) for i in absent for value in i.usual):
                 subject.notes = [*known, f"no parameter {missing.name}: {value:.4g} is fixed inside it"]
                 usual = [case | {missing.name: value} for case in cases]
-                second, other = _judged(contract, name, subject, usual, deep=deep)
-                if other.verdict not in ("wrong", "not finite"):
-                    rank, report = second, other
-        return rank, report
+                found = _judged(contract, name, subject, usual, deep=deep)
+                if found[1].ok:  # before a bug with another number: beta twice is right with twice the beta
+                    return found
+                if first[1] is report and found[1].verdict not in ("wrong", "not finite"):
+                    first = found
+        return first
     except Trouble as trouble:
         rank = 1 if isinstance(trouble, Misbehaved) else 4
         return rank, Report(contract.name, name, False, "not audited", str(trouble))
@@ -100,7 +102,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case], 
     plain = Function(subject, match.factor, match.shift) if match else Function(subject)
     key = match.candidate if match and isinstance(match.candidate, Right) else rights[0]
     usual = contract.general or key == contract.rights[0]
-    asked = [i for i in contract.identities if usual and i.needs in {"", *subject.given} and not form.opaque]
+    asked = [i for i in contract.identities if usual and {*i.needs.split()} <= subject.given and not form.opaque]
     found = _all_looked(asked, plain, cases, TOLERANCE[32] if match and match.rough else seen.tolerance)
     if match and isinstance(match.candidate, Right) and any(found[i] for i in asked if not i.caution):
         coarse = _all_looked(asked, plain, cases, TOLERANCE[32])  # numbers may be nearer than differences of them

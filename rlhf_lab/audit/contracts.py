@@ -68,7 +68,7 @@ class Identity(NamedTuple):
 
     name: str
     look: Callable[[Function, Sequence[Case]], Iterable[Shown]]
-    needs: str = ""  # an input without which there is nothing to see
+    needs: str = ""  # inputs without which there is nothing to see
     caution: bool = False  # what breaks it is no mistake in the formula, and still to be told
     bug: str = ""  # of the zoo, which a function has that breaks it and is not recognised otherwise
 

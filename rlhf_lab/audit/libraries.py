@@ -57,9 +57,9 @@ def writes_autograd(function: Callable[..., Any]) -> bool:
 def _homes(function: Callable[..., Any], depth: int) -> set[str]:
     """Names of the modules whose functions a function uses, by itself or by those that it calls."""
     inner = inspect.unwrap(written(getattr(function, "func", function)))
-    inner = getattr(inner if inspect.isroutine(inner) else type(inner).__call__, "__func__", inner)
-    codes, scope = [getattr(inner, "__code__", None)], getattr(inner, "__globals__", {})
-    used = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
+    called = inner if inspect.isroutine(inner) else type(inner).__call__
+    codes, scope = [getattr(called, "__code__", None)], getattr(called, "__globals__", {})
+    used = [cell.cell_contents for cell in getattr(called, "__closure__", None) or ()]
     for code in codes:
         if code is not None:
             used += [scope[name] for name in code.co_names if name in scope]

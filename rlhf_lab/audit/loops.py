@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import autograd.numpy as np
@@ -117,7 +118,7 @@ def bootstrap_weights(function: Callable[..., Any]) -> Report:
 
 def _stream(worker: Any, conventions: list[str]) -> tuple[float, ...]:
     """The first numbers that a worker draws."""
-    if isinstance(worker, int | np.integer | np.random.SeedSequence):
+    if isinstance(worker, Integral | np.random.SeedSequence):
         note = "returns seeds in place of generators"
         conventions.extend([note] if note not in conventions else [])
         worker = np.random.default_rng(worker)  # of a seed

@@ -217,7 +217,7 @@ def _key(right: Callable[..., Array], gae: Function, cases: Sequence[Case]) -> I
 def _identities(right: Callable[..., Array], *more: Identity) -> tuple[Identity, ...]:
     return (
         Identity("lambda = 0: the TD error", partial(_error, right), needs="lam"),
-        Identity("gamma = lambda = 1: rewards to come less the value", partial(_to_come, right), needs="lam"),
+        Identity("gamma = lambda = 1: rewards to come less the value", partial(_to_come, right), needs="gamma lam"),
         Identity("a reward is not heard of by what comes after it", _backwards, bug="swept forward"),
         Identity("rows have nothing to do with each other", _rows),
         *more,

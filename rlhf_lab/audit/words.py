@@ -16,7 +16,7 @@ def told(case: Case, names: set[str] | None = None) -> str:
     for name, value in case.items():
         if names is None or name in names:
             array = np.asarray(value)
-            text = np.array2string(array, separator=", ", threshold=50, max_line_width=10_000).replace("\n", "")
+            text = np.array2string(array, separator=", ").replace("\n", "")
             parts.append(
                 f"{name} = {re.sub(r' +', ' ', text)}" if array.size <= VISIBLE else f"{name} of shape {array.shape}"
             )

@@ -97,3 +97,100 @@ def test_a_module_is_called_through_its_forward():
     module = Module()
     assert libraries.written(module) == module.forward
     assert libraries.written(np.add) is np.add
+
+
+def test_the_first_way_to_call_a_function_that_works_is_kept():
+    called = []
+
+    def way(name, works):
+        def call(x):
+            called.append(name)
+            if not works(x):
+                raise ArithmeticError(name)
+            return name, x
+
+        return call
+
+    call = libraries._first_that_works(
+        [way("a", lambda x: False), way("b", lambda x: x < 2), way("c", lambda x: x > 0)]
+    )
+    with pytest.raises(ArithmeticError, match=r"^b$"):
+        libraries._first_that_works([way("a", lambda x: False), way("b", lambda x: False)])(0)
+    called.clear()
+    assert [call(x) for x in (1, 0, 2, 3)] == [("b", 1), ("b", 0), ("c", 2), ("c", 3)]
+    assert called == ["a", "b", "b", "b", "c", "c"]
+    with pytest.raises(ArithmeticError, match=r"^c$"):
+        call(0)
+
+
+def test_a_way_is_only_kept_once_it_has_worked():
+    called = []
+    first, last = (lambda x: called.append("first") or 1 / 0), (lambda x: called.append("last") or 1 / x)
+    call = libraries._first_that_works([first, last])
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            call(0)
+    assert call(2) == call(2) == 0.5
+    assert called == ["first", "last"] * 3 + ["last"]
+
+
+def written(source, **names):
+    """A function of some source, where these names are known."""
+    space = dict(names)
+    exec(source, space)
+    return space["function"]
+
+
+USES = "def function(x): return np.exp(x)"
+PLAIN = written(USES, np=np)
+HOME = ModuleType("home")
+HOME.loss = PLAIN
+
+
+def behind(function, steps):
+    """A function that calls another one through so many others."""
+    for _ in range(steps):
+        function = written("def function(x): return inner(x)", inner=function)
+    return function
+
+
+class Loss:
+    def __call__(self, x):
+        return np.exp(x)
+
+    def method(self, x):
+        return np.exp(x)
+
+
+class Module:
+    def __call__(self, x):
+        return self.forward(x)
+
+    def forward(self, x):
+        return np.exp(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "follows"),
+    [
+        (written(USES, np=anp), True),
+        (written("def function(x): return x**2"), True),
+        (PLAIN, False),
+        (written("def function(x): return exp(x)", exp=np.exp), False),
+        (written("def function(x): return mean(x)", mean=np.mean), False),
+        (written("def function(x): return (lambda y: np.exp(y))(x)", np=np), False),
+        (written("def function(x): return [[np.exp(z) for z in y] for y in x]", np=np), False),
+        (written("def function(x): return home.loss(x)", home=HOME), False),
+        (written("def function(x): return home.other(x)", home=HOME), True),
+        (written("def function(x): return np.exp(inner(x))", np=anp, inner=PLAIN), True),
+        (written("def outer(inner):\n  return lambda x: inner(x)\nfunction = outer(inner)", inner=PLAIN), False),
+        (functools.partial(PLAIN), False),
+        (functools.wraps(PLAIN)(lambda x: PLAIN(x)), False),
+        (Loss(), False),
+        (Loss().method, False),
+        (Module(), False),
+        *((behind(PLAIN, steps), steps > 3) for steps in range(6)),
+    ],
+)
+def test_autograd_follows_what_uses_no_numpy_three_calls_deep(function, follows):
+    assert libraries.writes_autograd(function) is follows

@@ -30,13 +30,16 @@ RIGHT = {
         "the book's": loops.bootstrap_weights,
         "Poisson": lambda rng, members, n: rng.poisson(1, (members, n)),
         "with replacement": lambda rng, k, n: rng.multinomial(n, np.ones(n) / n, size=k),
-        "Bayesian, from a seed": lambda seed, n_models, n: np.random.default_rng(seed).exponential(size=(n_models, n)),
+        "Bayesian": lambda seed, n_models, n: np.random.default_rng(seed).exponential(size=(n_models, n)),
+        "from a seed": lambda seed, members, n: np.random.RandomState(seed).poisson(1, (members, n)),
         "coins": lambda rng, members, n: 2.0 * (rng.random((members, n)) < 0.5),
         "pairs first": lambda generator, num_members, num_pairs: generator.poisson(1, (num_pairs, num_members)),
+        "turned": lambda num_pairs, n_models, generator: 2 * generator.integers(0, 2, (n_models, num_pairs)),
         "one by one": lambda rng, members, n: [[2 * int(rng.random() < 0.5) for _ in range(n)] for _ in range(members)],
         "integers": lambda rng, members, n: 2 * rng.integers(0, 2, (members, n)),
     },
     "worker_rngs": {
+        "turned": lambda n_workers, base_seed: np.random.default_rng(base_seed).spawn(n_workers),
         "the book's": loops.worker_rngs,
         "spawned": lambda seed, n_workers: np.random.default_rng(seed).spawn(n_workers),
         "lists of seeds": lambda seed, workers: [np.random.default_rng([seed, i]) for i in range(workers)],
@@ -83,6 +86,64 @@ def test_right_functions_pass(name, which):
     report = audit.AUDITS[name](RIGHT[name][which])
     assert report.ok, str(report)
     assert set(report.identities.values()) <= {"holds"}
+
+
+OF_MEAN_1, SEEDS = "not double or nothing: other weights of mean 1", "returns seeds in place of generators"
+CONVENTIONS = {
+    "Poisson": (OF_MEAN_1,),
+    "with replacement": (OF_MEAN_1,),
+    "Bayesian": (OF_MEAN_1,),
+    "from a seed": ("takes a seed in place of a generator", OF_MEAN_1),
+    "pairs first": (OF_MEAN_1,),
+    "sequences": (SEEDS,),
+    "numbers": (SEEDS,),
+    "without the student": ("takes no student: there is nothing of its labels in these",),
+    "with states": ("returns 2 results, of which the last is read",),
+}
+
+
+@pytest.mark.parametrize(("name", "which"), [(name, which) for name in AUDITS[:3] for which in RIGHT[name]])
+def test_conventions_are_told_once(name, which):
+    assert audit.AUDITS[name](RIGHT[name][which]).conventions == CONVENTIONS.get(which, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "seen"),
+    [
+        ("one coin for the batch", "pairs get weights of their own", "each row holds one number"),
+        ("same weights for all members", "members get weights of their own", "all rows are equal"),
+        ("weights sum to 1", "weights are 1 on average", "their mean is 0.02"),
+        ("negative weights", "no weight is negative", "the smallest is -1"),
+        ("seeded inside", "another generator draws other weights", "five generators, the same weights"),
+        ("one seed for all workers", "workers draw their own numbers", "two workers draw the same numbers"),
+        ("seeds of workers overlap", "runs share no stream", "seeds 0 and 1 have a stream in common"),
+        ("seed ignored", "another seed is another run", "seeds 0 to 4 give the same streams"),
+        ("run not repeatable", "the same seed is the same run", "seed 0 gives other streams again"),
+        ("labels of the student", "no label is the student's own", "8 of 8 labels are the student's own"),
+        (
+            "labels of other states",
+            "every label is what the expert does in that state",
+            "5 labels are neither the expert's nor the student's",
+        ),
+    ],
+)
+def test_what_was_seen_is_told_beside_the_check_that_breaks_alone(name, check, seen):
+    bug = next(bug for bug in BUGS if bug.name == name)
+    report = audit.AUDITS[bug.audit](bug.function)
+    assert {what: state for what, state in report.identities.items() if state != "holds"} == {check: f"BROKEN: {seen}"}
+    assert (report.smallest, report.conventions) == (f"Seen: {seen}", ())
+
+
+def test_bugs_of_weights_are_seen_in_every_one_of_five_tries():
+    """Weights of the first generators are right ones."""
+    tries = []
+
+    def last_is_negative(rng, members, n):
+        tries.append(2.0 * rng.integers(0, 2, (members, n)))
+        return tries[-1] - 4.0 * (len(tries) == 5)
+
+    report = audit.bootstrap_weights(last_is_negative)
+    assert (report.verdict, report.smallest, len(tries)) == ("negative weights", "Seen: the smallest is -4", 5)
 
 
 @pytest.mark.parametrize(

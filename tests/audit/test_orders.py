@@ -17,6 +17,7 @@ WRITTEN = [  # names of the inputs of a right function, in the order of its para
         "policy_chosen_logps policy_rejected_logps reference_chosen_logps reference_rejected_logps beta",
         "pi_yw pi_yl ref_yw ref_yl kl_coef",
         "logp_w logp_l ref_logp_w ref_logp_l dpo_beta",
+        "logpiw logpil logrefw logrefl beta",
     ),
     ("ipo_loss", pairs.ipo_loss, "chosen_logps rejected_logps ref_chosen_logps ref_rejected_logps tau"),
     (
@@ -245,3 +246,11 @@ def test_plain_log_probabilities_are_those_of_the_policy(plain):
         assert not re.fullmatch(pattern, plain)
         assert re.fullmatch(pattern, f"{who}_{plain.removeprefix('per_token_')}")
         assert not re.fullmatch(batches.POLICY, f"{who}_{plain}")
+
+
+def test_answers_of_a_batch_have_every_length_and_none_is_empty():
+    mask = batches.lengths(np.random.default_rng(0), 200, 5)
+    ends = mask.sum(axis=1)
+    assert ends[0] == 5
+    assert set(ends) == {1, 2, 3, 4, 5}
+    np.testing.assert_array_equal(mask, np.arange(5) < ends[:, None])

@@ -1,10 +1,15 @@
 """What a report shows: the smallest case that shows a gap well, and its numbers in words."""
 
+import importlib
+import pkgutil
+import re
+
 import numpy as np
 import pytest
 
+from rlhf_lab import audit
 from rlhf_lab.audit import contracts, report
-from rlhf_lab.audit.contracts import Shown
+from rlhf_lab.audit.contracts import Contract, Identity, Shown
 
 EXACT = (1e-9, 1e-9)
 
@@ -56,3 +61,20 @@ def test_near_is_a_hundredth_of_it_or_apart():
         assert contracts.near(outside, np.array(wanted)) == outside
     row = np.array([1.0])
     assert contracts.near(row, np.array(1.0)) is row
+
+
+def held(name):
+    """The identities that a module of the audits holds, by themselves, in contracts, and in tables of these."""
+    for value in vars(importlib.import_module(f"rlhf_lab.audit.{name}")).values():
+        one = [value] if isinstance(value, Contract | Identity) else value
+        for each in one.values() if isinstance(one, dict) else one if isinstance(one, tuple | list) else ():
+            yield from each.identities if isinstance(each, Contract) else [each] if isinstance(each, Identity) else []
+
+
+def test_an_identity_has_a_name_that_goes_on_after_its_state_and_words_that_can_be_read_aloud():
+    modules = [module.name for module in pkgutil.iter_modules(audit.__path__) if module.name != "__main__"]
+    named = {identity.name for module in modules for identity in held(module)}
+    assert len(named) > 80
+    for name in named:
+        assert re.match(r"[a-z0-9(<-]", name), name
+        assert not re.search(r"[A-Z]{2}(?<!KL|TD)", name), name

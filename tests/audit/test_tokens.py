@@ -233,6 +233,14 @@ def test_what_divides_by_every_place_of_the_batch_is_named():
         assert report.identities["more padding changes nothing"].startswith("BROKEN")
 
 
+def test_what_divides_by_the_places_of_prompts_and_answers_is_named():
+    def mean(logits, ids, mask):
+        return -each(logits, ids, mask).sum() / sum(np.flatnonzero(row)[-1] for row in mask)  # less the first token
+
+    report = audit.sft_loss(mean)
+    assert (report.ok, report.verdict) == (False, "prompt in the mean")
+
+
 def test_an_unknown_bug_is_told_by_what_breaks():
     report = audit.log_probs(lambda logits, ids, mask: np.sign(each(logits, ids, mask)) * each(logits, ids, mask) ** 2)
     assert report.verdict == "wrong"

@@ -251,3 +251,32 @@ def test_a_discount_of_0_is_not_worked_out_but_wrong(function):
     report = audit.gae(function)
     assert not report.ok
     assert not any("gamma" in told for told in report.conventions)
+
+
+@pytest.mark.parametrize(("gamma", "lam"), [(0.9, 0.7), (0.8, 1.0), (1.0, 0.5)])
+@pytest.mark.parametrize("change", ["advantages", "returns", "whitened"])
+def test_discounts_and_traces_inside_are_worked_out(gamma, lam, change):
+    """Both, or one of them; from advantages, from returns, and from advantages of unit variance."""
+
+    def both(rewards, values, mask):
+        found = returns.gae(rewards, values, mask, gamma, lam)
+        return {
+            "advantages": found,
+            "returns": (found + values) * mask,
+            "whitened": traces.kept(traces._whitened(found, {"mask": mask}, 1), {"mask": mask}),
+        }[change]
+
+    def discount(rewards, values, mask, lam):
+        return returns.gae(rewards, values, mask, gamma, lam)
+
+    def trace(rewards, values, mask, gamma):
+        return returns.gae(rewards, values, mask, gamma, lam)
+
+    told = [
+        f"no parameter {name}: {number:.4g}, worked out from its values, is fixed inside it"
+        for name, number in (("gamma", gamma), ("lambda", lam))
+    ]
+    for function, wanted in ((both, told), (discount, told[:1]), (trace, told[1:])):
+        report = audit.gae(function)
+        assert report.ok, str(report)
+        assert [text for text in report.conventions if text.startswith("no parameter")] == wanted

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
-from rlhf_lab.audit.zoo import ZOO, pairs
+from rlhf_lab.audit import auditing, critics
+from rlhf_lab.audit.zoo import ZOO, pairs, tokens
 
 
 def test_an_unknown_bug_is_told_in_the_layout_in_which_it_breaks_least():
@@ -94,3 +95,53 @@ def test_a_number_inside_is_only_told_where_it_makes_a_function_right_or_a_known
     assert (report.verdict, report.function) == ("wrong", "strange")
     told = [text for text in report.conventions if text.startswith("no parameter beta")]
     assert [("worked out from its slope" in text) for text in told] == [True]
+
+
+def test_what_is_only_right_if_it_is_recognised_is_wrong_though_its_identities_hold():
+    fourth = auditing.audit(
+        critics.HUBER, lambda values, returns, mask: np.mean((values - returns) ** 4, where=mask > 0)
+    )
+    assert (fourth.ok, fourth.verdict, fourth.where) == (False, "wrong", "")
+    assert fourth.told == f"It should return {critics.HUBER.result}. The zoo does not know this bug."
+    assert set(fourth.identities.values()) == {"holds"}
+
+
+def test_what_is_not_finite_is_told_beside_a_contract_whose_identities_hold_for_nan():
+    report = audit.whiten(lambda advantage, mask: np.log(-np.abs(advantage)))
+    assert (report.ok, report.verdict, report.where) == (False, "not finite", "")
+    assert report.told == "It returns NaN or infinity for inputs that have a finite answer."
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5, 0.2, 0.05, 0.01, 0.3])
+def test_weights_that_people_write_are_tried_where_the_slope_tells_another(beta):
+    def tripled(pc, pr, rc, rr):
+        return 3 * pairs.dpo_loss(pc, pr, rc, rr, beta)
+
+    report = audit.dpo_loss(tripled)
+    assert (report.function, report.verdict, report.smallest) == ("tripled", "right", "")
+    inside = [text for text in report.conventions if text.startswith("no parameter")]
+    assert inside == [f"no parameter beta: {beta:.4g} is fixed inside it"]
+    assert "3 times the loss: a matter of the step size" in report.conventions
+
+
+@pytest.mark.parametrize("temperature", [0.7, 0.8, 0.9, 0.6, 0.5, 2.0])
+def test_temperatures_that_people_write_are_tried(temperature):
+    def heated(logits, input_ids, mask):
+        return tokens.log_probs(logits / temperature, input_ids, mask)
+
+    report = audit.log_probs(heated)
+    assert (report.function, report.verdict) == ("heated", "right")
+    assert f"no parameter temperature: {temperature:.4g} is fixed inside it" in report.conventions
+
+
+def test_what_only_an_identity_sees_is_no_rounding():
+    def off_at_the_reference(pc, pr, rc, rr, beta):
+        return pairs.dpo_loss(pc, pr, rc, rr, beta) + 0.5 * ((pc == rc) & (pr == rr))
+
+    report = audit.dpo_loss(off_at_the_reference)
+    assert (report.ok, report.verdict) == (False, "wrong")
+    assert [name for name, state in report.identities.items() if state != "holds"] == [
+        "log 2 where the policy is the reference"
+    ]
+    assert "it gives 1.1931; it should be 0.6931" in report.smallest
+    assert not any(text.startswith("equal to four digits") for text in report.conventions)
