@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from rlhf_lab.methods import best_of_n
+from rlhf_lab.methods.rollouts import Task
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.automaton import Automaton
 from rlhf_lab.numerics import automata
 from rlhf_lab.worlds import automaton_mdp
 from rlhf_lab.worlds.automaton_mdp import AutomatonMDP
+from rlhf_lab.worlds.token_mdp import TokenMDP
 
 HORIZON, COST = 4, 0.25
 RNG = np.random.default_rng(0)
@@ -112,6 +114,18 @@ def test_the_slope_of_the_log_normaliser_in_1_over_beta_is_the_mean_reward():
     step = 1e-4
     above, below = (automaton_mdp.log_normaliser(MDP.gibbs(1 / (2 + d))) for d in (step, -step))
     assert (above - below) / (2 * step) == pytest.approx(np.exp(log_prob) @ paid, abs=1e-6)
+
+
+def test_a_task_of_listed_answers_finds_the_same_optimum():
+    def reward(prompt, response):
+        return np.array([walk(int(x[0] == 2), y)[1] for x, y in zip(prompt, response, strict=True)])
+
+    mdp = TokenMDP(PROMPTS, np.full(2, 0.5), reward, 3, HORIZON, 2)
+    task = Task(mdp, (MDP.model, MDP.reference()), 0.35)
+    optimum = MDP.gibbs(0.35)
+    assert listed(optimum) == pytest.approx(task.log_optimum, rel=1e-12)
+    missed = 0.35 * automaton_mdp.log_normaliser(optimum).mean() - task.objective(task.log_pi_0)
+    assert task.gap(task.log_pi_0) == pytest.approx(missed, rel=1e-12)
 
 
 def test_the_law_of_the_reward_groups_what_is_paid_alike():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rlhf_lab.methods import best_of_n
+from rlhf_lab.methods.rollouts import Task, rollout
 from rlhf_lab.models import lm
-from rlhf_lab.numerics import automata
+from rlhf_lab.numerics import automata, checks
 from rlhf_lab.worlds import automaton_mdp, shop, shop_talk
 
 FACTS = {
@@ -176,6 +177,11 @@ def test_the_world_as_methods_that_sample_want_it():
     assert (found.prompts == shop.PROMPTS).all()
     assert found.start.tolist() == [1 / 12] * 12
     assert found.reward is shop.reward
+    task = Task(found, (shop.mdp().model, reference()), shop.BETA)
+    seen = rollout(task, shop.mdp().model, optimum(), 50, np.random.default_rng(6))
+    log_z = automaton_mdp.log_normaliser(optimum())[checks.place("prompt", seen.prompt, shop.PROMPTS, shop.VOCAB)]
+    gained = shop.BETA * (seen.log_pi - seen.log_pi_0).sum(-1)
+    assert gained == pytest.approx(seen.reward - shop.BETA * log_z, abs=1e-12)
 
 
 class TestBadInput:
