@@ -6,6 +6,7 @@ The reward of a text is F(state in which it ends) minus c for each token, `<eos>
 and reward need to know of the words so far, so that the optimum is a sweep over states instead of a list of answers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,12 @@ class AutomatonMDP:
         if not np.isfinite(self.final).all():
             raise ValueError("final holds rewards that are NaN or infinite")
         checks.not_negative("cost", self.cost, "what a token costs")
+
+    def only(self, prompts: Sequence[int]) -> "AutomatonMDP":
+        """Return the same for some of the prompts, by their numbers: a sweep takes as long as there are prompts."""
+        model, rows = self.model, list(prompts)
+        part = Automaton(np.asarray(model.prompts)[rows], np.asarray(model.following)[rows], model.horizon)
+        return AutomatonMDP(part, np.asarray(self.log_p)[rows], np.asarray(self.final)[rows], self.cost)
 
     def reference(self) -> Params:
         """Return the parameters of p: values of zero look at nothing that is to come."""

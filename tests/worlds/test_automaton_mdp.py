@@ -146,6 +146,13 @@ def test_best_of_n_needs_the_law_of_the_reward_alone(n):
         assert lm.kl(grouped[k], log_prob[k]) == pytest.approx(lm.kl(single, LOG_REFERENCE[k]), rel=1e-11, abs=1e-13)
 
 
+def test_some_of_the_prompts_are_solved_as_all_of_them_are():
+    both, second = MDP.gibbs(0.5), MDP.only([1])
+    assert second.model.prompts.tolist() == [[2, 2]]
+    assert (second.gibbs(0.5)["values"] == both["values"][1:]).all()
+    assert second.law(second.reference()).kl == pytest.approx(0, abs=1e-15)
+
+
 def test_small_prices_do_not_overflow():
     params = MDP.gibbs(1e-4)
     assert np.isfinite(params["values"]).all()
