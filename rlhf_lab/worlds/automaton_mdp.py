@@ -52,7 +52,8 @@ class AutomatonMDP:
         return {"logits": self.log_p, "values": np.zeros((len(self.log_p), self.model.horizon + 1, self.model.states))}
 
     def gibbs(self, beta: float) -> Params:
-        """Return the parameters of pi*(y | x) = p(y | x) e^(R(x, y) / beta) / Z(x), a language model like any other.
+        """Return the parameters of pi*(y | x) = p(y | x) e^(R(x, y) / beta) / Z(x), a language model like any other
+        (eq-automaton-gibbs).
 
         Its values are h_t(s) = log E[e^(R' / beta)], R' being what is still to be paid in the state s after t tokens;
         `log_normaliser` is h_0 of the first state.

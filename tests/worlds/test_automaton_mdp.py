@@ -48,10 +48,12 @@ def test_there_is_something_to_sum():
     assert len(np.unique(REWARD)) < REWARD.size / 2, "equal rewards are grouped below"
 
 
+@pytest.mark.equation("eq-automaton")
 def test_the_reference_is_the_product_of_its_choices():
     assert listed(MDP.reference()) == pytest.approx(LOG_REFERENCE, abs=1e-14)
 
 
+@pytest.mark.equation("eq-automaton-gibbs", "eq-soft-sweep", "eq-gibbs")
 @every_beta
 def test_the_gibbs_policy_and_its_normaliser_are_those_of_the_list(beta):
     params = MDP.gibbs(beta)
@@ -60,6 +62,7 @@ def test_the_gibbs_policy_and_its_normaliser_are_those_of_the_list(beta):
     assert listed(params) == pytest.approx(gibbs.log_policy(LOG_REFERENCE, REWARD, beta), rel=1e-13, abs=1e-13)
 
 
+@pytest.mark.equation("eq-soft-sweep")
 @every_beta
 def test_every_value_is_the_mean_of_what_may_follow(beta):
     values = MDP.gibbs(beta)["values"]
@@ -81,6 +84,7 @@ def test_every_value_is_the_mean_of_what_may_follow(beta):
                 assert values[k, t, state] == pytest.approx(np.log(total), rel=1e-13)
 
 
+@pytest.mark.equation("eq-forward")
 @every_beta
 def test_laws_entropies_and_divergences_are_those_of_the_list(beta):
     for params in (MDP.reference(), MDP.gibbs(beta)):
