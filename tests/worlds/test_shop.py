@@ -8,7 +8,7 @@ import pytest
 from rlhf_lab.methods import best_of_n
 from rlhf_lab.methods.rollouts import Task, rollout
 from rlhf_lab.models import lm
-from rlhf_lab.numerics import automata, checks
+from rlhf_lab.numerics import checks
 from rlhf_lab.worlds import automaton_mdp, shop, shop_talk
 
 FACTS = {
@@ -103,24 +103,7 @@ def test_every_word_is_possible_everywhere_and_a_slip_costs_fourteen_bits():
     assert (np.isclose(shop.mdp().log_p, -14 * np.log(2)) == (np.repeat(shop_talk.language().p, 32, axis=1) == 0)).all()
 
 
-def test_questions_change_weights_alone():
-    possible = shop_talk.language().p > 0
-    assert (possible == possible[0]).all()
-    assert len({p.tobytes() for p in shop_talk.language().p}) == 12
-
-
-def test_the_vocabulary_is_used():
-    answers = set(np.flatnonzero((shop_talk.language().p > 0).any((0, 1))))
-    assert answers | set(shop.PROMPTS.ravel()) == set(range(64))
-    assert len(set(shop.WORDS)) == 64
-
-
-def test_there_are_too_many_texts_to_list():
-    said = shop_talk.language()
-    following = np.repeat(said.following[None], 12, axis=0)
-    in_grammar = automata.count(said.p > 0, following, shop.HORIZON)
-    assert (np.floor(np.log10(in_grammar)) == 19).all()
-    assert np.floor(np.log10(float(lm.count_responses(64, shop.HORIZON, 63)))) == 57
+def test_nobody_can_list_the_answers():
     with pytest.raises(ValueError, match="too many to enumerate"):
         lm.answer_log_probs(shop.mdp().model, reference(), shop.PROMPTS, shop.HORIZON)
 
