@@ -129,6 +129,23 @@ def test_the_optimum_earns_what_it_is_worth_and_the_reference_misses_it_by_its_d
     assert (np.abs(back.mean - laws()["pi*"].kl) < 4 * back.standard_error).all()
 
 
+def test_at_its_price_nearly_every_answer_is_right_and_a_lower_one_buys_manners_alone():
+    heard = np.arange(shop.mdp().model.states) % 32
+    told, false, greeted, _, rude = (heard >> bit & 1 == 1 for bit in range(5))
+
+    def shares(law):
+        mass = law.ended.sum(1) + law.cut
+        return [mass[:, which].sum(1) for which in (told & ~false & ~rude, greeted)]
+
+    lower = shop.mdp().law(shop.mdp().gibbs(0.1))
+    (few, some), (most, more), (all_but_none, nearly_all) = map(shares, (laws()["p"], laws()["pi*"], lower))
+    assert few.max() < 0.45
+    assert most.min() > 0.99
+    assert (all_but_none - most < 0.01).all()
+    assert some.max() < 0.4 < 0.7 < more.min() < more.max() < 0.8 < 0.95 < nearly_all.min()
+    assert (lower.entropy < laws()["pi*"].entropy - 1).all()
+
+
 def test_best_of_n_has_a_best_n_and_overshoots_behind_it():
     log_prob, paid = automaton_mdp.reward_law(shop.mdp(), laws()["p"])
     worth = []
