@@ -26,7 +26,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Automaton:
-    """log pi(w | s, t) = log p(w | s) + h_(t+1)(s') - log of the sum; `eos` is followed by h_T(s).
+    """log pi(y | x) = sum_t log pi(y_t | s_t, t) along the one path of a text (eq-automaton).
+
+    log pi(w | s, t) = log p(w | s) + h_(t+1)(s') - log of the sum; `eos` is followed by h_T(s) (eq-automaton-gibbs).
 
     `following` (K, S, V) are the states s' behind each word, in the language of each of K `prompts` (K, P). Parameters:
     `logits` (..., K, S, V), which are log p but for a constant, and `values` h (..., K, T + 1, S). Raises `ValueError`

@@ -254,9 +254,9 @@ def token_kl_estimate(
     """Estimate KL(pi || ref) as `kl_estimate` does, with the exact divergence of each choice: less noise, far less if
     the two are near to each other.
 
-    It is the mean over texts of pi of sum_t KL(pi(. | s_t) || ref(. | s_t)), in nats; both shapes (..., N). The mean of
-    log pi - log ref has a standard error of about sqrt(2 KL / samples) there, more than it measures if KL is small.
-    Exchange policy and reference for the other direction, whose texts are those of the reference.
+    It is the mean over texts of pi of sum_t KL(pi(. | s_t) || ref(. | s_t)), in nats (eq-token-kl); both shapes
+    (..., N). The mean of log pi - log ref has a standard error of about sqrt(2 KL / samples) there, more than it
+    measures if KL is small. Exchange policy and reference for the other direction, from texts of the reference.
     """
     repeated, response, _ = _draw(policy, prompt, horizon, samples, rng)
     log_pi, log_ref = (log_softmax(model.logits(params, repeated, response)) for model, params in (policy, reference))

@@ -23,30 +23,6 @@ def product(first: Array, second: Array) -> Array:
     return np.reshape(pairs, (automata, states * others, symbols))
 
 
-def soft_values(log_p: Array, following: Array, final: Array, cost: float, horizon: int) -> Array:
-    """h_t(s): the log of the mean of e^(F - c n) over what may follow t symbols and the state s, (K, T + 1, S).
-
-    h_T = F, and h_t(s) = log [p(end, s) e^F(s) + sum_w p(w, s) e^h_(t+1)(s')] - c. `final` is F (K, S), `cost` is c, n
-    counts the symbols that follow, the last included. Baum et al. 1970 (the backward pass).
-    """
-    checks.horizon(horizon)
-    values = np.empty((len(log_p), horizon + 1, np.shape(log_p)[1]))
-    values[:, -1] = final
-    for h, p, after in zip(values, log_p, following, strict=True):
-        p, after = np.ascontiguousarray(p.T), np.ascontiguousarray(after.T)  # sums over a short last axis are slow
-        for t in reversed(range(horizon)):
-            weight = p + _ahead(h, after, t)
-            top = weight.max(0)
-            h[t] = np.log(np.exp(weight - top).sum(0)) + top - cost
-    return values
-
-
-def _ahead(values: Array, after: Array, t: int) -> Array:
-    onward = np.take(values[t + 1], after)
-    onward[-1] = values[-1]
-    return onward
-
-
 class Law(NamedTuple):
     """Where texts are and where they end: `reached` (K, T, S) before symbol t + 1, `ended` (K, T, S) with it.
 
@@ -62,7 +38,8 @@ class Law(NamedTuple):
 
 
 def law(log_p: Array, following: Array, values: Array) -> Law:
-    """Follow the probability of all texts at once: p tilted by `values` (K, T + 1, S), p itself where they are 0.
+    """Follow the probability of all texts at once: p tilted by `values` (K, T + 1, S), p itself where they are 0
+    (eq-forward).
 
     After t symbols the tilted policy is p(w, s) e^h_(t+1)(s') over its sum, and p(end, s) e^h_T(s) for the end.
     Its entropy and its divergence from p are those of its choices, each weighted by how often it is made.
@@ -84,6 +61,30 @@ def law(log_p: Array, following: Array, values: Array) -> Law:
             reached = checks.tally(after[:-1].ravel(), flow[:-1].ravel(), states)
         found.cut[k] = reached
     return found
+
+
+def soft_values(log_p: Array, following: Array, final: Array, cost: float, horizon: int) -> Array:
+    """h_t(s): the log of the mean of e^(F - c n) over what may follow t symbols and the state s, (K, T + 1, S).
+
+    h_T = F, and h_t(s) = log [p(end, s) e^F(s) + sum_w p(w, s) e^h_(t+1)(s')] - c (eq-soft-sweep). `final` is F (K, S),
+    `cost` is c, n counts the symbols that follow, the last included. Baum et al. 1970 (the backward pass).
+    """
+    checks.horizon(horizon)
+    values = np.empty((len(log_p), horizon + 1, np.shape(log_p)[1]))
+    values[:, -1] = final
+    for h, p, after in zip(values, log_p, following, strict=True):
+        p, after = np.ascontiguousarray(p.T), np.ascontiguousarray(after.T)  # sums over a short last axis are slow
+        for t in reversed(range(horizon)):
+            weight = p + _ahead(h, after, t)
+            top = weight.max(0)
+            h[t] = np.log(np.exp(weight - top).sum(0)) + top - cost
+    return values
+
+
+def _ahead(values: Array, after: Array, t: int) -> Array:
+    onward = np.take(values[t + 1], after)
+    onward[-1] = values[-1]
+    return onward
 
 
 def count(allowed: Array, following: Array, horizon: int) -> Array:

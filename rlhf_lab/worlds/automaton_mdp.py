@@ -6,6 +6,7 @@ The reward of a text is F(state in which it ends) minus c for each token, `<eos>
 and reward need to know of the words so far, so that the optimum is a sweep over states instead of a list of answers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +41,19 @@ class AutomatonMDP:
             raise ValueError("final holds rewards that are NaN or infinite")
         checks.not_negative("cost", self.cost, "what a token costs")
 
+    def only(self, prompts: Sequence[int]) -> "AutomatonMDP":
+        """Return the same for some of the prompts, by their numbers: a sweep takes as long as there are prompts."""
+        model, rows = self.model, list(prompts)
+        part = Automaton(np.asarray(model.prompts)[rows], np.asarray(model.following)[rows], model.horizon)
+        return AutomatonMDP(part, np.asarray(self.log_p)[rows], np.asarray(self.final)[rows], self.cost)
+
     def reference(self) -> Params:
         """Return the parameters of p: values of zero look at nothing that is to come."""
         return {"logits": self.log_p, "values": np.zeros((len(self.log_p), self.model.horizon + 1, self.model.states))}
 
     def gibbs(self, beta: float) -> Params:
-        """Return the parameters of pi*(y | x) = p(y | x) e^(R(x, y) / beta) / Z(x), a language model like any other.
+        """Return the parameters of pi*(y | x) = p(y | x) e^(R(x, y) / beta) / Z(x), a language model like any other
+        (eq-automaton-gibbs).
 
         Its values are h_t(s) = log E[e^(R' / beta)], R' being what is still to be paid in the state s after t tokens;
         `log_normaliser` is h_0 of the first state.

@@ -64,7 +64,8 @@ def compile_phrases(rooms: Mapping[str, Sequence[Phrase]], words: Sequence[str],
 
 
 def smoothed(p: Array, noise: float) -> Array:
-    """Return log [(1 - noise) p + noise / V]: each word is possible everywhere, at log(V / noise) nats.
+    """Return log [(1 - noise) p + noise / V]: each word is possible everywhere, at log(V / noise) nats
+    (eq-slip).
 
     Without it, a policy that says once what the grammar never says is infinitely far from it, and a network always
     does. `p` (..., V) are probabilities, `noise` lies inside (0, 1).

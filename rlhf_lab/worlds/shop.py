@@ -27,7 +27,7 @@ HORIZON = 32
 NOISE = 1 / 256  # a word that does not belong costs log(64 * 256) nats: 14 bits
 COST = 1 / 32  # of a token; a power of two, so that equal rewards are equal
 HEARD = ("told", "false", "greeted", "kind", "rude")  # what the reward remembers of a text, a bit each
-BETA = 0.35  # most of the reward, and still seven texts of ten differ; from 0.1 on they become few
+BETA = 0.35  # nearly every answer is right; a lower price buys only manners, and variety pays for them
 PROMPTS = np.stack([words.encode(WORDS, question) for question in QUESTIONS])
 
 

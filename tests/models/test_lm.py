@@ -247,6 +247,7 @@ def test_estimates_lie_within_four_standard_errors_and_their_errors_are_right(po
     assert found.standard_error == pytest.approx(np.sqrt(variance / 4000), rel=0.15)
 
 
+@pytest.mark.equation("eq-token-kl")
 def test_the_divergence_of_each_choice_measures_the_same_with_the_error_that_it_tells(policy, every_answer):
     model, params, prompts = policy
     other = {name: value + 0.2 * np.sin(np.arange(value.size)).reshape(value.shape) for name, value in params.items()}

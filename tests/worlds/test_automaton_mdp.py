@@ -2,38 +2,18 @@
 
 import numpy as np
 import pytest
+from small_automata import ANSWERS, COST, FINAL, FOLLOWING, HORIZON, LENGTH, LOG_P, LOG_REFERENCE, PROMPTS, REWARD, walk
 
 from rlhf_lab.methods import best_of_n
+from rlhf_lab.methods.rollouts import Task
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.models.automaton import Automaton
-from rlhf_lab.numerics import automata
 from rlhf_lab.worlds import automaton_mdp
 from rlhf_lab.worlds.automaton_mdp import AutomatonMDP
+from rlhf_lab.worlds.token_mdp import TokenMDP
 
-HORIZON, COST = 4, 0.25
-RNG = np.random.default_rng(0)
-PROMPTS = np.array([[0, 1], [2, 2]])
-FOLLOWING = RNG.integers(3, size=(2, 3, 3))
-LOG_P = np.log(RNG.dirichlet(np.ones(3), size=(2, 3)))
-FINAL = RNG.integers(-4, 5, size=(2, 3)) / 2  # of which some are equal
 MDP = AutomatonMDP(Automaton(PROMPTS, FOLLOWING, HORIZON), LOG_P, FINAL, COST)
-ANSWERS = lm.enumerate_responses(3, HORIZON, 2)
 every_beta = pytest.mark.parametrize("beta", [0.02, 0.35, 3.0])
-
-
-def walk(k, answer):
-    """log p, reward and length of one text, word by word."""
-    state, log_p, length = 0, 0.0, 0
-    for token in answer:
-        log_p, length = log_p + LOG_P[k, state, token], length + 1
-        if token == 2:
-            break
-        state = FOLLOWING[k, state, token]
-    return log_p, FINAL[k, state] - COST * length, length
-
-
-LISTED = np.array([[walk(k, answer) for answer in ANSWERS] for k in range(2)])
-LOG_REFERENCE, REWARD, LENGTH = np.moveaxis(LISTED, -1, 0)
 
 
 def listed(params):
@@ -46,10 +26,12 @@ def test_there_is_something_to_sum():
     assert len(np.unique(REWARD)) < REWARD.size / 2, "equal rewards are grouped below"
 
 
+@pytest.mark.equation("eq-automaton")
 def test_the_reference_is_the_product_of_its_choices():
     assert listed(MDP.reference()) == pytest.approx(LOG_REFERENCE, abs=1e-14)
 
 
+@pytest.mark.equation("eq-automaton-gibbs", "eq-soft-sweep", "eq-gibbs")
 @every_beta
 def test_the_gibbs_policy_and_its_normaliser_are_those_of_the_list(beta):
     params = MDP.gibbs(beta)
@@ -58,27 +40,7 @@ def test_the_gibbs_policy_and_its_normaliser_are_those_of_the_list(beta):
     assert listed(params) == pytest.approx(gibbs.log_policy(LOG_REFERENCE, REWARD, beta), rel=1e-13, abs=1e-13)
 
 
-@every_beta
-def test_every_value_is_the_mean_of_what_may_follow(beta):
-    values = MDP.gibbs(beta)["values"]
-    assert values.shape == (2, HORIZON + 1, 3)
-    assert (values[:, -1] == FINAL / beta).all()
-    for k in range(2):
-        for t in range(HORIZON):
-            for state in range(3):
-                rest = lm.enumerate_responses(3, HORIZON - t, 2)
-                total = 0.0
-                for answer in rest:
-                    here, log_p, spent = state, 0.0, 0.0
-                    for token in answer:
-                        log_p, spent = log_p + LOG_P[k, here, token], spent + COST
-                        if token == 2:
-                            break
-                        here = FOLLOWING[k, here, token]
-                    total += np.exp(log_p + (FINAL[k, here] - spent) / beta)
-                assert values[k, t, state] == pytest.approx(np.log(total), rel=1e-13)
-
-
+@pytest.mark.equation("eq-forward")
 @every_beta
 def test_laws_entropies_and_divergences_are_those_of_the_list(beta):
     for params in (MDP.reference(), MDP.gibbs(beta)):
@@ -114,6 +76,18 @@ def test_the_slope_of_the_log_normaliser_in_1_over_beta_is_the_mean_reward():
     assert (above - below) / (2 * step) == pytest.approx(np.exp(log_prob) @ paid, abs=1e-6)
 
 
+def test_a_task_of_listed_answers_finds_the_same_optimum():
+    def reward(prompt, response):
+        return np.array([walk(int(x[0] == 2), y)[1] for x, y in zip(prompt, response, strict=True)])
+
+    mdp = TokenMDP(PROMPTS, np.full(2, 0.5), reward, 3, HORIZON, 2)
+    task = Task(mdp, (MDP.model, MDP.reference()), 0.35)
+    optimum = MDP.gibbs(0.35)
+    assert listed(optimum) == pytest.approx(task.log_optimum, rel=1e-12)
+    missed = 0.35 * automaton_mdp.log_normaliser(optimum).mean() - task.objective(task.log_pi_0)
+    assert task.gap(task.log_pi_0) == pytest.approx(missed, rel=1e-12)
+
+
 def test_the_law_of_the_reward_groups_what_is_paid_alike():
     log_prob, paid = automaton_mdp.reward_law(MDP, MDP.law(MDP.reference()))
     assert (np.diff(paid) > 0).all()
@@ -130,6 +104,13 @@ def test_best_of_n_needs_the_law_of_the_reward_alone(n):
         single = best_of_n.log_best_of_n(LOG_REFERENCE[k], REWARD[k], n)
         assert np.exp(grouped[k]) @ paid == pytest.approx(np.exp(single) @ REWARD[k], rel=1e-12)
         assert lm.kl(grouped[k], log_prob[k]) == pytest.approx(lm.kl(single, LOG_REFERENCE[k]), rel=1e-11, abs=1e-13)
+
+
+def test_some_of_the_prompts_are_solved_as_all_of_them_are():
+    both, second = MDP.gibbs(0.5), MDP.only([1])
+    assert second.model.prompts.tolist() == [[2, 2]]
+    assert (second.gibbs(0.5)["values"] == both["values"][1:]).all()
+    assert second.law(second.reference()).kl == pytest.approx(0, abs=1e-15)
 
 
 def test_small_prices_do_not_overflow():
@@ -162,35 +143,6 @@ def test_a_small_change_of_the_policy_is_measured_from_its_own_texts():
     assert (found.standard_error < plain.standard_error / 4).all()
 
 
-def test_products_follow_both_automata():
-    rng = np.random.default_rng(3)
-    first, second = rng.integers(2, size=(1, 2, 4)), rng.integers(3, size=(2, 3, 4))
-    pairs = automata.product(first, second)
-    assert pairs.shape == (2, 6, 4)
-    for k in range(2):
-        for s in range(2):
-            for q in range(3):
-                for w in range(4):
-                    assert divmod(pairs[k, 3 * s + q, w], 3) == (first[0, s, w], second[k, q, w])
-
-
-def test_counts_of_texts_are_those_of_the_list():
-    allowed = np.random.default_rng(4).random((2, 3, 3)) < 0.7
-    found = automata.count(allowed, FOLLOWING, HORIZON)
-    for k in range(2):
-        texts = 0
-        for answer in ANSWERS[(ANSWERS == 2).any(-1)]:
-            state, may = 0, True
-            for token in answer:
-                may &= allowed[k, state, token]
-                if token == 2:
-                    break
-                state = FOLLOWING[k, state, token]
-            texts += may
-        assert found[k] == texts > 0
-    assert automata.count(np.ones((2, 3, 3)), FOLLOWING, HORIZON).tolist() == [1 + 2 + 4 + 8] * 2
-
-
 class TestBadInput:
     def test_prices_that_are_not_above_0(self):
         for beta in (0, -1, np.nan):
@@ -210,9 +162,3 @@ class TestBadInput:
             AutomatonMDP(MDP.model, LOG_P, FINAL[:, 0], COST)
         with pytest.raises(ValueError, match=r"exp\(log_p\) must sum to 1; the sum is 2.71828"):
             AutomatonMDP(MDP.model, LOG_P + 1, FINAL, COST)
-
-    def test_horizons(self):
-        with pytest.raises(ValueError, match="the horizon is the greatest number of tokens in a response"):
-            automata.soft_values(LOG_P, FOLLOWING, FINAL, COST, 0)
-        with pytest.raises(ValueError, match="the horizon is the greatest number of tokens in a response"):
-            automata.count(LOG_P < 0, FOLLOWING, 0)

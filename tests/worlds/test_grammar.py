@@ -76,6 +76,7 @@ def test_prompts_change_weights_alone():
     assert ((alone[0] > 0) == (alone[1] > 0)).all()
 
 
+@pytest.mark.equation("eq-slip")
 def test_noise_makes_every_word_possible_at_a_price_that_is_known():
     log_p = grammar.smoothed(WRITTEN.p, 1 / 8)
     assert np.exp(log_p).sum(-1) == pytest.approx(1, abs=1e-14)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rlhf_lab.methods import best_of_n
+from rlhf_lab.methods.rollouts import Task, rollout
 from rlhf_lab.models import lm
-from rlhf_lab.numerics import automata
+from rlhf_lab.numerics import checks
 from rlhf_lab.worlds import automaton_mdp, shop, shop_talk
 
 FACTS = {
@@ -102,24 +103,7 @@ def test_every_word_is_possible_everywhere_and_a_slip_costs_fourteen_bits():
     assert (np.isclose(shop.mdp().log_p, -14 * np.log(2)) == (np.repeat(shop_talk.language().p, 32, axis=1) == 0)).all()
 
 
-def test_questions_change_weights_alone():
-    possible = shop_talk.language().p > 0
-    assert (possible == possible[0]).all()
-    assert len({p.tobytes() for p in shop_talk.language().p}) == 12
-
-
-def test_the_vocabulary_is_used():
-    answers = set(np.flatnonzero((shop_talk.language().p > 0).any((0, 1))))
-    assert answers | set(shop.PROMPTS.ravel()) == set(range(64))
-    assert len(set(shop.WORDS)) == 64
-
-
-def test_there_are_too_many_texts_to_list():
-    said = shop_talk.language()
-    following = np.repeat(said.following[None], 12, axis=0)
-    in_grammar = automata.count(said.p > 0, following, shop.HORIZON)
-    assert (np.floor(np.log10(in_grammar)) == 19).all()
-    assert np.floor(np.log10(float(lm.count_responses(64, shop.HORIZON, 63)))) == 57
+def test_nobody_can_list_the_answers():
     with pytest.raises(ValueError, match="too many to enumerate"):
         lm.answer_log_probs(shop.mdp().model, reference(), shop.PROMPTS, shop.HORIZON)
 
@@ -143,6 +127,23 @@ def test_the_optimum_earns_what_it_is_worth_and_the_reference_misses_it_by_its_d
     assert (np.abs(found.mean - (worth - earned["p"]) / shop.BETA) < 4 * found.standard_error).all()
     back = lm.token_kl_estimate(*policies[::-1], shop.PROMPTS, shop.HORIZON, 200, np.random.default_rng(4))
     assert (np.abs(back.mean - laws()["pi*"].kl) < 4 * back.standard_error).all()
+
+
+def test_at_its_price_nearly_every_answer_is_right_and_a_lower_one_buys_manners_alone():
+    heard = np.arange(shop.mdp().model.states) % 32
+    told, false, greeted, _, rude = (heard >> bit & 1 == 1 for bit in range(5))
+
+    def shares(law):
+        mass = law.ended.sum(1) + law.cut
+        return [mass[:, which].sum(1) for which in (told & ~false & ~rude, greeted)]
+
+    lower = shop.mdp().law(shop.mdp().gibbs(0.1))
+    (few, some), (most, more), (all_but_none, nearly_all) = map(shares, (laws()["p"], laws()["pi*"], lower))
+    assert few.max() < 0.45
+    assert most.min() > 0.99
+    assert (all_but_none - most < 0.01).all()
+    assert some.max() < 0.4 < 0.7 < more.min() < more.max() < 0.8 < 0.95 < nearly_all.min()
+    assert (lower.entropy < laws()["pi*"].entropy - 1).all()
 
 
 def test_best_of_n_has_a_best_n_and_overshoots_behind_it():
@@ -176,6 +177,11 @@ def test_the_world_as_methods_that_sample_want_it():
     assert (found.prompts == shop.PROMPTS).all()
     assert found.start.tolist() == [1 / 12] * 12
     assert found.reward is shop.reward
+    task = Task(found, (shop.mdp().model, reference()), shop.BETA)
+    seen = rollout(task, shop.mdp().model, optimum(), 50, np.random.default_rng(6))
+    log_z = automaton_mdp.log_normaliser(optimum())[checks.place("prompt", seen.prompt, shop.PROMPTS, shop.VOCAB)]
+    gained = shop.BETA * (seen.log_pi - seen.log_pi_0).sum(-1)
+    assert gained == pytest.approx(seen.reward - shop.BETA * log_z, abs=1e-12)
 
 
 class TestBadInput:
