@@ -12,7 +12,6 @@ from rlhf_lab.check import dense_rewards as _dense_rewards
 from rlhf_lab.check import dialogue as _dialogue
 from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import dril as _dril
-from rlhf_lab.check import gpt as _gpt
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import kinds_of_feedback as _kinds_of_feedback
@@ -998,30 +997,3 @@ def gibbs_by_dynamic_programming(function: Function) -> None:
     `cost`, the last one too. `beta` > 0 is the weight of the KL term. Rewards can be large.
     """
     _report(_automata.GIBBS_BY_DYNAMIC_PROGRAMMING, function)
-
-
-def causal_attention(function: Function) -> None:
-    """Check f(query, key, value, mask): what each token reads of itself and of those before it, shape (T, E).
-
-    `query` and `key` (T, D) and `value` (T, E) belong to T tokens, `mask` (T,) is 0 where a token is padding, which
-    nobody reads; the first is none. Scores are divided by the root of D. They can be large.
-    """
-    _report(_gpt.CAUSAL_ATTENTION, function)
-
-
-def cached_attention(function: Function) -> None:
-    """Check f(query, key, value, keys, values): what a new token reads of a cache and of itself, shape (E,).
-
-    `query` and `key` (D,) and `value` (E,) belong to the new token, `keys` (T, D) and `values` (T, E) to the T before
-    it. Scores are divided by the root of D. They can be large.
-    """
-    _report(_gpt.CACHED_ATTENTION, function)
-
-
-def layer_norm_gradient(function: Function) -> None:
-    """Check f(x, gain, gradient, eps): the gradient of a loss in the input of a layer norm, shape (N, D).
-
-    The layer returns gain (x - mean) / sqrt(variance + eps) + bias, for each row of `x` (N, D), with the mean and the
-    variance of its D features; `gain` (D,), `eps` > 0. `gradient` (N, D) is that of the loss in what the layer returns.
-    """
-    _report(_gpt.LAYER_NORM_GRADIENT, function)
