@@ -197,6 +197,7 @@ def test_cases_of_verified_and_of_stale_answers_come_in_all_sizes():
 
     p, k, cap = zip(*cases["prompt_weight"], strict=True)
     assert ({len(each) for each in p}, set(k)) == ({2, 3, 4, 5, 6, 7}, {3, 4, 5, 6, 7, 8})
+    assert all(len(set(each)) == len(each) for each in p)
     assert ({round(20 * x, 9) for x in np.concatenate(p)}, set(cap)) == (set(range(1, 20)), {0.2, 0.3, 0.4, 0.5})
     each, mask, constant = zip(*cases["three_means"], strict=True)
     assert {z.shape for z in each} == {(n, t) for n in (2, 3, 4) for t in (3, 4, 5)} == {m.shape for m in mask}
@@ -210,8 +211,12 @@ def test_cases_of_verified_and_of_stale_answers_come_in_all_sizes():
     assert {len(each) for each in before} == {2, 3, 4, 5}
     assert {round(100 * x, 9) for x in np.concatenate(before)} == set(range(1, 30))
     assert all(0 < x <= 0.99 for x in np.concatenate(after))
-    fallen = np.array([a[0] < b[0] for b, a in cases["crossing"]])
-    assert abs(fallen.mean() - 0.8) < 4 * (0.8 * 0.2 / 50) ** 0.5, "in four of five cases one prompt got worse"
+    first = np.array([a[0] / b[0] for b, a in cases["crossing"]])
+    others = [a / b for each, own in cases["crossing"] for b, a in zip(each[1:], own[1:], strict=True) if a < 0.99]
+    assert {round(ratio, 9) for ratio in others} == {2, 3, 4}
+    assert abs((first < 1).mean() - 0.8) < 4 * (0.8 * 0.2 / 50) ** 0.5, "in four of five cases one prompt got worse"
+    assert first[first < 1].max() == pytest.approx(0.5, abs=0.05)
+    assert first[first > 1].min() >= 2
     now, old = zip(*cases["effective_share"], strict=True)
     assert {len(each) for each in old} == {3, 4, 5, 6, 7}
     assert tenths(*old) == set(range(-59, -29))
@@ -229,6 +234,7 @@ def test_cases_of_verified_and_of_stale_answers_come_in_all_sizes():
     assert {z.shape for z in now} == {(n, t) for n in (2, 3, 4) for t in (3, 4, 5)} == {m.shape for m in mask}
     assert tenths(*old) == set(range(-29, -6))
     assert tenths(*(a - b for a, b in zip(now, old, strict=True))) == set(range(-6, 7))
+    assert {len(set(np.sign(each))) for each in advantage} == {1, 2}
     found = np.concatenate(advantage)
     assert (abs(found).min(), found.min(), found.max(), set(epsilon)) == (0.2, -2.4, 2.4, {0.05, 0.1})
     for masks in ([m for _, m, _ in cases["three_means"]], mask):
