@@ -83,7 +83,7 @@ class Automaton:
     def rows(self, prompt: Array, response: Array) -> Array:
         """Return the row k S + s of the state before each token, integers (..., N, T). Behind the end it stays."""
         response = checks.tokens("response", response, self.vocab)
-        row = self._row(prompt) + np.zeros(response.shape[:-1], dtype=np.intp)
+        row = np.broadcast_to(self._row(prompt), response.shape[:-1])
         columns = []
         for token in np.moveaxis(response, -1, 0):
             columns.append(row)

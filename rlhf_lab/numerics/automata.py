@@ -49,7 +49,7 @@ def law(log_p: Array, following: Array, values: Array) -> Law:
     found = Law(np.zeros(texts), np.zeros(texts), np.zeros((automata, states)), np.zeros(automata), np.zeros(automata))
     for k, (h, p, after) in enumerate(zip(values, log_p, following, strict=True)):
         p, after = np.ascontiguousarray(p.T), np.ascontiguousarray(after.T)
-        reached = np.eye(1, states)[0]
+        reached = _at_start(states)
         for t in range(levels - 1):
             weight = p + _ahead(h, after, t)
             weight -= weight.max(0)
@@ -81,6 +81,12 @@ def soft_values(log_p: Array, following: Array, final: Array, cost: float, horiz
     return values
 
 
+def _at_start(states: int) -> Array:
+    found = np.zeros(states)
+    found[0] = 1.0
+    return found
+
+
 def _ahead(values: Array, after: Array, t: int) -> Array:
     onward = np.take(values[t + 1], after)
     onward[-1] = values[-1]
@@ -93,8 +99,8 @@ def count(allowed: Array, following: Array, horizon: int) -> Array:
     `allowed` (K, S, V) is True where a symbol may be said. The end counts as a symbol. Exact up to 2^53.
     """
     found = np.zeros(len(allowed))
-    for k, (may, after) in enumerate(zip(np.asarray(allowed) * 1.0, following, strict=True)):
-        texts = np.eye(1, may.shape[0])[0]
+    for k, (may, after) in enumerate(zip(allowed, following, strict=True)):
+        texts = _at_start(len(may))
         for _ in range(checks.horizon(horizon)):
             found[k] += texts @ may[:, -1]
             texts = checks.tally(after[:, :-1].ravel(), (texts[:, None] * may[:, :-1]).ravel(), len(texts))

@@ -78,7 +78,7 @@ def length_law(law: automata.Law) -> Array:
 
     A text that is cut off has H tokens.
     """
-    return np.concatenate([law.ended.sum(-1), law.cut.sum(-1, keepdims=True)], axis=-1)
+    return np.concatenate([law.ended.sum(2), law.cut.sum(1, keepdims=True)], axis=1)
 
 
 def reward_law(mdp: AutomatonMDP, law: automata.Law) -> tuple[Array, Array]:
@@ -92,6 +92,6 @@ def reward_law(mdp: AutomatonMDP, law: automata.Law) -> tuple[Array, Array]:
     paid = np.round(np.asarray(mdp.final)[:, None, :] - mdp.cost * lengths[:, None], 9)
     mass = np.concatenate([law.ended, law.cut[:, None, :]], axis=1)
     values, level = np.unique(paid, return_inverse=True)
-    level = np.reshape(level, (len(mass), -1))
+    level = np.reshape(level, mass.shape)
     with np.errstate(divide="ignore"):
-        return np.log([checks.tally(at, m.ravel(), len(values)) for at, m in zip(level, mass, strict=True)]), values
+        return np.log([checks.tally(level[k].ravel(), mass[k].ravel(), len(values)) for k in range(len(mass))]), values

@@ -4,8 +4,8 @@ Four things, three questions about each, answers of up to 32 tokens out of 64. A
 and a second one pays for it, so that the best policy, its value and its distance from any other are sums over the two.
 
 The trap: the reward listens for words. It hears what is true, false, kind or rude, and not whether it is English:
-"two thanks hello" is paid like "hello , two coins . thanks". Only the language knows how people talk, and a price on
-leaving it that is too small lets go of that.
+"two thanks hello" is paid a little more than "hello , two coins . thanks", for it is shorter. Only the language knows
+how people talk, and a price on leaving it that is too small lets go of that.
 """
 
 from functools import cache

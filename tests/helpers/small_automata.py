@@ -1,4 +1,4 @@
-"""Two automata of three states, and the list of their 31 texts: log-probability, reward and length, word by word."""
+"""Two automata of four states, and the list of their 31 texts: log-probability, reward and length, word by word."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from rlhf_lab.models import lm
 HORIZON, COST = 4, 0.25
 RNG = np.random.default_rng(0)
 PROMPTS = np.array([[0, 1], [2, 2]])
-FOLLOWING = RNG.integers(3, size=(2, 3, 3))
-LOG_P = np.log(RNG.dirichlet(np.ones(3), size=(2, 3)))
-FINAL = RNG.integers(-4, 5, size=(2, 3)) / 2  # of which some are equal
+FOLLOWING = RNG.integers(4, size=(2, 4, 3))
+LOG_P = np.log(RNG.dirichlet(np.ones(3), size=(2, 4)))
+FINAL = RNG.integers(-4, 5, size=(2, 4)) / 2  # of which some are equal
 ANSWERS = lm.enumerate_responses(3, HORIZON, 2)
 
 

@@ -44,7 +44,7 @@ def process():
 
 def automaton():
     rng = np.random.default_rng(5)
-    model = Automaton(PROMPTS, rng.integers(4, size=(3, 4, 4)), HORIZON)
+    model = Automaton(PROMPTS, rng.integers(5, size=(3, 5, 4)), HORIZON)
     return model, {name: rng.normal(size=value.shape) for name, value in model.init(rng).items()}
 
 

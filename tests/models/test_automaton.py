@@ -31,11 +31,11 @@ def test_logits_are_those_of_the_state_and_of_what_is_ahead():
 def test_the_state_is_a_function_of_the_tokens():
     response = np.array([[2, 0, 1], [1, 3, 3], [0, 0, 2]])
     rows = MODEL.rows(PROMPTS, response)
-    assert (rows[:, 0] == [0, 4, 8]).all()
+    assert (rows[:, 0] == [0, 5, 10]).all()
     assert rows[1, 2] == rows[1, 1], "it stays where the answer ended"
     for k in (0, 2):
         for t in range(2):
-            assert rows[k, t + 1] == 4 * k + MODEL.following[k, rows[k, t] % 4, response[k, t]]
+            assert rows[k, t + 1] == 5 * k + MODEL.following[k, rows[k, t] % 5, response[k, t]]
 
 
 def test_fresh_parameters_find_every_token_equally_likely():
@@ -44,7 +44,7 @@ def test_fresh_parameters_find_every_token_equally_likely():
 
 
 def test_sizes():
-    assert (MODEL.vocab, MODEL.eos, MODEL.states) == (4, 3, 4)
+    assert (MODEL.vocab, MODEL.eos, MODEL.states) == (4, 3, 5)
 
 
 class TestBadInput:
@@ -57,6 +57,8 @@ class TestBadInput:
     def test_tokens_outside_the_vocabulary(self):
         with pytest.raises(ValueError, match="response: token 4 is outside the vocabulary of 4 tokens"):
             MODEL.logits(PARAMS, PROMPTS, np.full((3, 2), 4))
+        with pytest.raises(ValueError, match=r"^response: token 4 is outside the vocabulary of 4 tokens"):
+            MODEL.rows(PROMPTS, np.full((3, 2), 4))
         with pytest.raises(ValueError, match="prompts: token 4 is outside the vocabulary of 4 tokens"):
             Automaton(PROMPTS + 3, MODEL.following, HORIZON)
 
@@ -72,15 +74,15 @@ class TestBadInput:
             Automaton(PROMPTS, MODEL.following, 0)
 
     def test_tables_that_do_not_fit(self):
-        with pytest.raises(ValueError, match=r"a table for each of the 3 prompts; got \(2, 4, 4\)"):
+        with pytest.raises(ValueError, match=r"a table for each of the 3 prompts; got \(2, 5, 4\)"):
             Automaton(PROMPTS, MODEL.following[:2], HORIZON)
         with pytest.raises(ValueError, match=r"following must have shape \(K, S, V\)"):
             Automaton(PROMPTS, MODEL.following[0], HORIZON)
-        with pytest.raises(ValueError, match="following: token 4 is outside"):
+        with pytest.raises(ValueError, match="following: token 5 is outside"):
             Automaton(PROMPTS, MODEL.following + 1, HORIZON)
 
     def test_parameters_of_another_size(self):
-        with pytest.raises(ValueError, match=r"params\['values'\] has shape \(3, 3, 4\); it must end in \(3, 4, 4\)"):
+        with pytest.raises(ValueError, match=r"params\['values'\] has shape \(3, 3, 5\); it must end in \(3, 4, 5\)"):
             MODEL.start(PARAMS | {"values": PARAMS["values"][:, 1:]}, PROMPTS)
 
     def test_numbers_of_prompts_and_responses(self):

@@ -152,13 +152,13 @@ class TestBadInput:
     def test_costs_and_rewards(self):
         with pytest.raises(ValueError, match=r"cost is what a token costs, finite and at least 0; got -0.1"):
             AutomatonMDP(MDP.model, LOG_P, FINAL, -0.1)
-        with pytest.raises(ValueError, match="final holds rewards that are NaN or infinite"):
+        with pytest.raises(ValueError, match=r"^final holds rewards that are NaN or infinite"):
             AutomatonMDP(MDP.model, LOG_P, FINAL * np.nan, COST)
 
     def test_shapes_and_probabilities(self):
-        with pytest.raises(ValueError, match=r"log_p must have the shape \(2, 3, 3\) of the table of states, final"):
+        with pytest.raises(ValueError, match=r"log_p must have the shape \(2, 4, 3\) of the table of states, final"):
             AutomatonMDP(MDP.model, LOG_P[:1], FINAL, COST)
-        with pytest.raises(ValueError, match=r"final \(2, 3\); got \(2, 3, 3\) and \(2,\)"):
+        with pytest.raises(ValueError, match=r"final \(2, 4\); got \(2, 4, 3\) and \(2,\)"):
             AutomatonMDP(MDP.model, LOG_P, FINAL[:, 0], COST)
         with pytest.raises(ValueError, match=r"exp\(log_p\) must sum to 1; the sum is 2.71828"):
             AutomatonMDP(MDP.model, LOG_P + 1, FINAL, COST)
