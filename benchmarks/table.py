@@ -18,9 +18,9 @@ other library divided by ours in the same repetition. **Above 1, `rlhf_lab` is f
 repetitions, and its line reaches from the smallest to the largest. All contestants compute in float64, if the contest
 does not say float32, and are checked to find the same numbers before they are timed, iterative ones to 1e-6, single
 precision to 1e-4. Ours uses one thread, the others one or two; JAX is not limited, and it is compiled before it is
-timed (it does not run in all contests). "PyTorch eager" is tuned by hand (time first, one matrix product for the inputs of
-all steps; its own fused kernels in the GPT), "PyTorch plain" is the loop that most people would write. The recurrent
-network has {hidden} hidden units.
+timed (it does not run in all contests). "PyTorch eager" is tuned by hand (time first, one matrix product for the
+inputs of all steps; its own fused kernels in the GPT), "PyTorch plain" is the loop that most people would write. The
+recurrent network has {hidden} hidden units.
 
 A contest has a budget of time; where fewer repetitions fitted into it than planned, their number is told. On a busy
 machine two threads wait for each other: ratios of ten and more against two threads say that, and not what two free
