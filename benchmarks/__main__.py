@@ -4,8 +4,8 @@ Every repetition times all contestants of a contest, in shuffled order, so that 
 of them alike. Each is called once to warm the caches, as a training loop does, and then again and again for a moment.
 A ratio is the time of another library divided by ours in the same repetition; above 1, ours is faster.
 
-A contest ends when it has taken BUDGET seconds, and who alone has taken a SHARE of that is called no more: on a busy
-machine, two threads that wait for each other can take hundreds of times as long. Both are told beside the ratio.
+A contest ends when its part of the TOTAL time is over, and who alone has taken a SHARE of that is called no more: on a
+busy machine, two threads that wait for each other can take hundreds of times as long. Both are told beside the ratio.
 """
 
 import platform
@@ -32,7 +32,7 @@ from rlhf_lab.worlds import phrase_world
 HERE = Path(__file__).parent
 THREADS = {"1 thread": 1, "2 threads": 2}  # PyTorch runs with each, ours always with one
 MOMENT = 0.05  # seconds for which a contestant is called in one repetition
-BUDGET, SHARE = 16.0, 0.25  # seconds of a contest, and what one contestant may take of them
+TOTAL, SHARE = 450.0, 0.25  # seconds of all contests, and what one contestant may take of those of its contest
 LENGTHS = (64, 128, 256)
 HIDDEN = 10
 
@@ -163,6 +163,8 @@ def race(functions: dict, repetitions: int, rng: np.random.Generator, budget: fl
             began = time.perf_counter()
             function()
             calls, warm = 0, time.perf_counter()
+            if warm - began > SHARE * budget:  # it ran away: this one call has to do
+                calls, warm = 1, began
             while not calls or time.perf_counter() - warm < MOMENT:
                 function()
                 calls += 1
@@ -188,19 +190,25 @@ def slope(times: dict[str, float], sizes: tuple[int, ...], pattern: str) -> floa
 
 def main(words: list[str]) -> None:
     """Run everything, or print what the contests tell whose names hold one of the words."""
-    rng, rows, ours = np.random.default_rng(0), [], {}
+    rng, rows, ours, deadline = np.random.default_rng(0), [], {}, time.perf_counter() + TOTAL
+    torch.set_num_threads(1)
     chosen = {name: who for name, who in contests().items() if not words or any(word in name for word in words)}
+
+    def budget(contests: int) -> float:
+        return max(1.0, (deadline - time.perf_counter()) / contests)
+
     with threadpool_limits(limits=1, user_api="blas"):
-        for name, functions in tqdm(chosen.items(), desc="contests"):
+        for k, (name, functions) in enumerate(tqdm(chosen.items(), desc="contests")):
             agree(name, functions)
-            times = race(functions, REPETITIONS, rng, BUDGET)
+            times = race(functions, REPETITIONS, rng, budget(len(chosen) + 1 - k))
+            torch.set_num_threads(1)
             ours[name] = float(np.median(times["ours"]))
             rows += (found := compared(name, times))
             for row in found:
                 cut = "" if row["repetitions"] == REPETITIONS else f", cut after {row['repetitions']} of {REPETITIONS}"
                 spread = f"({row['min']:.1f} to {row['max']:.1f}{cut})"
                 tqdm.write(f"{name:55s} {row['against']:24s} {row['median']:6.1f}  {spread}")
-        grown = {who: float(np.median(each)) for who, each in race(gpt.growth(), REPETITIONS, rng, BUDGET).items()}
+        grown = {who: float(np.median(each)) for who, each in race(gpt.growth(), REPETITIONS, rng, budget(1)).items()}
     powers = {what: slope(grown, sizes, what + " {}") for what, sizes in gpt.GROWTH.items()}
     print("the cost of a GPT grows with", ", ".join(f"{what} to the power {n:.2f}" for what, n in powers.items()))
     if words:

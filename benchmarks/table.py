@@ -17,11 +17,14 @@ repetition times all contestants in shuffled order, each one warm, as in a train
 other library divided by ours in the same repetition. **Above 1, `rlhf_lab` is faster.** A dot is the median of the
 repetitions, and its line reaches from the smallest to the largest. All contestants compute in float64, if the contest
 does not say float32, and are checked to find the same numbers before they are timed, iterative ones to 1e-6, single
-precision to 1e-4. A contest has a budget of time; where fewer repetitions fitted into it than planned, their number is
-told. Ours uses one thread, the others one or two; JAX
-is not limited, and it is compiled before it is timed (it runs in the first contests only). "PyTorch eager" is tuned by
-hand (time first, one matrix product for the inputs of all steps), "PyTorch plain" is the loop that most people would
-write. The network has {hidden} hidden units.
+precision to 1e-4. Ours uses one thread, the others one or two; JAX is not limited, and it is compiled before it is
+timed (it does not run in all contests). "PyTorch eager" is tuned by hand (time first, one matrix product for the
+inputs of all steps; its own fused kernels in the GPT), "PyTorch plain" is the loop that most people would write. The
+recurrent network has {hidden} hidden units.
+
+A contest has a budget of time; where fewer repetitions fitted into it than planned, their number is told. On a busy
+machine two threads wait for each other: ratios of ten and more against two threads say that, and not what two free
+cores can do.{note}
 
 {dots}
 
@@ -55,7 +58,7 @@ experiment takes.
 def page(data: dict[str, Any]) -> str:
     """Return the page as MyST text."""
     contests = _contests(data["rows"])
-    text = HEAD.format(hidden=10, dots=_dots(contests))
+    text = HEAD.format(hidden=10, dots=_dots(contests), note=data.get("note", ""))
     for contest, rivals in contests.items():
         for k, (who, found) in enumerate(rivals.items()):
             one, two = (_cell(row) if row else "" for row in found)
