@@ -1,7 +1,7 @@
 """An audit: which identities hold for a function, which bug has its fingerprint, and what is a matter of taste."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from rlhf_lab.audit.recognition import (
     see,
 )
 from rlhf_lab.audit.report import Report, in_words, worst
-from rlhf_lab.audit.twists import rounded, sized, twisted
+from rlhf_lab.audit.twists import partly_rounded, rounded, sized, twisted
 from rlhf_lab.audit.zoo import Bug
 
 UNKNOWN = ("wrong", "not finite")
@@ -35,28 +35,43 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     each = [contracts] if isinstance(contracts, Contract) else contracts
     made: Made = {}
     found = _all_tried(each, function, fixed, made, deep=False)
-    rank, _, report = found[0]
-    named_well = each[0].general or each[0].loss  # by an identity
-    if rank == 3 and not (named_well and report.verdict not in UNKNOWN):  # look at other inputs, which takes longer
-        found += _all_tried([contract for contract in each if not contract.strict], function, fixed, made, deep=True)
-    return min(found, key=lambda each: each[:2])[2]
+    best = min(found, key=_by_rank)
+    named_well = best.contract.general or best.contract.loss  # by an identity
+    if best.rank == 3 and not (named_well and best.report.verdict not in UNKNOWN):
+        usual = [one.contract for one in found if one.rank == 3 and not one.contract.strict]
+        found += _all_tried(usual[:2], function, fixed, made, deep=True)  # the usual layouts: this takes longer
+    return min(found, key=_by_rank).report
+
+
+class Found(NamedTuple):
+    """What is known of a function by a contract with one layout: how much, and what share of identities is broken."""
+
+    rank: int
+    broken: float
+    report: Report
+    contract: Contract
+
+
+def _by_rank(found: Found) -> tuple[int, float]:
+    return found.rank, found.broken
 
 
 def _all_tried(
     contracts: Sequence[Contract], function: Callable[..., Any], fixed: dict[str, Any], made: Made, *, deep: bool
-) -> list[tuple[int, float, Report]]:
-    """Return what is known by each contract and layout, best first: how much, how much is broken, and the report."""
-    found: list[tuple[int, float, Report]] = []
+) -> list[Found]:
+    """Return what is known by each contract and layout, or by one of them that tells all."""
+    found: list[Found] = []
     for contract in contracts:
         for layout in contract.layouts:
             rank, report = _tried(contract, layout, function, fixed, made, deep=deep)
-            broken = [state.startswith("BROKEN") for state in report.identities.values()]
-            found.append((rank, rank > 2 and float(np.mean(broken or [True])), report))
+            states = [state.startswith("BROKEN") for state in report.identities.values()]
+            broken = float(np.mean(states or [True])) if rank > 2 else 0.0
+            found.append(Found(rank, broken, report, contract._replace(layouts=(layout,))))
             if report.ok or (rank == 0 and not contract.patient) or (deep and rank == 2):
                 return [found[-1]]
             if rank == 0:
                 break
-    return sorted(found, key=lambda each: each[:2])
+    return found
 
 
 def _tried(
@@ -94,9 +109,7 @@ def _judged(contract: Contract, name: str, subject: Subject, cases: list[Case], 
     conventions = [text for text in (subject.layout.name, *subject.notes) if text]
     seen = see(contract, subject, cases)
     match = None if deep else _known(contract, rights, subject, seen, cases)
-    if deep and not (
-        match := sized(contract, rights, seen, cases) or exchanged(contract, rights, subject, seen, cases)
-    ):
+    if deep and not (match := _guessed(contract, rights, subject, seen, cases)):
         return 4, Report(contract.name, name, False, "wrong", "")
     form = match.form if match else likely(contract, rights, seen, cases)
     plain = Function(subject, match.factor, match.shift) if match else Function(subject)
@@ -150,6 +163,13 @@ def _known(
     if not match and (fitted := list(contract.fitted(Function(subject), cases))):
         match = recognised(contract, fitted, (), seen, cases)
     return match or twisted(contract, rights, seen, cases) or rounded(contract, rights, subject, seen, cases)
+
+
+def _guessed(
+    contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
+) -> Match | None:
+    match = sized(contract, rights, seen, cases) or partly_rounded(contract, rights, subject, seen, cases)
+    return match or exchanged(contract, rights, subject, seen, cases)
 
 
 def _all_looked(

@@ -233,7 +233,8 @@ def grpo_loss(
     """
     if aggregation is not None:
         one_of("aggregation", aggregation, AGGREGATIONS)
-    report = audit((GRPO, GSPO), function, **positive(clip_range=clip_range, beta=beta))
+    by_layout = [contract._replace(layouts=(layout,)) for layout in GRPO.layouts for contract in (GRPO, GSPO)]
+    report = audit(by_layout, function, **positive(clip_range=clip_range, beta=beta))
     if aggregation is None or not report.ok or AGGREGATIONS[aggregation].name in report.conventions:
         return report
     words = f"It is right, but aggregates otherwise: you asked for {AGGREGATIONS[aggregation].name}."

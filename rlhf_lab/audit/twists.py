@@ -70,17 +70,34 @@ def _counts(case: Case) -> Array:
 def rounded(
     contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
 ) -> Match | None:
+    """Return which right function one is near to that does not hear of a millionth of its inputs."""
+    names = arrays_of(cases[-1])
+    return _as_rounded(contract, rights, seen, cases) if _holds(names, subject, seen, cases) else None
+
+
+def partly_rounded(
+    contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
+) -> Match | None:
     """Return which right function one is near to that does not hear of a millionth of some of its inputs."""
-    near = seen._replace(tolerance=TOLERANCE[16], slopes=unsloped)
     arrays = arrays_of(cases[-1])
     for names in (arrays, [name for name in arrays if name.startswith("log_")], *([name] for name in arrays)):
-        if not names or _hears(names, _nudged, subject, seen, cases) or not _hears(names, _moved, subject, seen, cases):
-            continue
-        for held in (lambda x: x, _float16, bfloat16):
-            match = recognised(contract, rights, (), near, [_changed_all(names, held, case) for case in cases])
-            if match:
-                return named(contract, match, *ROUNDED)
+        if names and _holds(names, subject, seen, cases):
+            for change in (np.array, _float16, bfloat16):
+                held = [_changed_all(names, change, case) for case in cases]
+                if match := _as_rounded(contract, rights, seen, held):
+                    return match
     return None
+
+
+def _as_rounded(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
+    near = seen._replace(tolerance=TOLERANCE[16], slopes=unsloped)
+    match = recognised(contract, rights, (), near, cases)
+    return named(contract, match, *ROUNDED) if match else None
+
+
+def _holds(names: Sequence[str], subject: Subject, seen: Seen, cases: list[Case]) -> bool:
+    """Whether a function uses inputs and does not hear of a millionth of them."""
+    return not _hears(names, _nudged, subject, seen, cases) and _hears(names, _moved, subject, seen, cases)
 
 
 def _hears(

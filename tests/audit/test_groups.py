@@ -181,7 +181,7 @@ def test_a_kind_is_not_another_and_every_identity_can_break(kind):
         assert audit.advantages(function, kind=kind).ok == (kind == other)
     wrong = [f for other, f in functions.items() if other != kind]
     wrong += [bug.function for bug in BUGS if KIND[bug.right] == kind]
-    wrong += [lambda r: r * r + 1, lambda r: 3 * (r - r[:, :1]) * r.mean()]
+    wrong += [lambda r: r * r + 1, lambda r: 3 * (r - r[:, :1]) * r.mean(), lambda r: np.sin(r) / np.ptp(r)]
     seen = [audit.advantages(f, kind=kind).identities for f in wrong]
     broken = {name for states in seen for name, state in states.items() if state != "holds"}
     assert broken == {identity.name for identity in groups.KINDS[kind].identities}
