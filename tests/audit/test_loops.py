@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
+from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, loops
 from rlhf_lab.methods import dril
 
@@ -197,6 +198,22 @@ def test_what_is_wrong_is_told(name, function, verdict, words):
     assert not report.ok
     assert report.verdict == verdict
     assert words in str(report)
+
+
+@pytest.mark.parametrize("name", AUDITS[:3])
+def test_a_report_says_which_audit_it_is_and_nothing_more_than_needed(name):
+    right = audit.AUDITS[name](RIGHT[name]["the book's"])
+    assert right == Report(name, name, True, "right", "", "", "", dict.fromkeys(right.identities, "holds"), ())
+    silent = audit.AUDITS[name](lambda: None)
+    assert silent == Report(name, "<lambda>", False, "not audited", silent.told)
+    assert silent.told.startswith("It takes (nothing)")
+
+
+def test_labels_of_nobody_are_a_bug_that_the_zoo_does_not_know():
+    report = audit.dagger_labels(lambda states, expert, student: expert(states) + 20)
+    unknown = "It does not do what it should. The zoo does not know this bug."
+    assert (report.ok, report.verdict, report.told, report.where) == (False, "wrong", unknown, "")
+    assert report.smallest == "Seen: 8 labels are neither the expert's nor the student's"
 
 
 def test_every_check_can_break():

@@ -150,7 +150,9 @@ def test_bugs_at_the_ends_of_episodes(change, name):
     def wrong(rewards, values, dones, last_value, gamma, lam):
         return with_dones(rewards, values, dones, last_value, gamma, lam, **change)
 
-    assert audit.gae(wrong).verdict == name
+    report = audit.gae(wrong)
+    assert report.verdict == name
+    assert (report.identities["no value flows over an end"] != "holds") == change.get("live_value", False)
 
 
 @pytest.mark.parametrize(

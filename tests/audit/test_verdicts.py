@@ -145,3 +145,11 @@ def test_what_only_an_identity_sees_is_no_rounding():
     ]
     assert "it gives 1.1931; it should be 0.6931" in report.smallest
     assert not any(text.startswith("equal to four digits") for text in report.conventions)
+
+
+def test_what_breaks_is_told_with_the_number_that_was_returned():
+    report = audit.dpo_loss(lambda pc, pr, rc, rr, beta: np.full(pc.shape, 5.0))
+    assert (report.ok, report.verdict) == (False, "wrong")
+    state = report.identities["log 2 where the policy is the reference"]
+    assert state.startswith("BROKEN: with policy_chosen = [")
+    assert state.endswith(" it gives 5.; it should be 0.6931")
