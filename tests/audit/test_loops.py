@@ -19,6 +19,20 @@ def test_bugs_have_names(bug):
     report = audit.AUDITS[bug.audit](bug.function)
     assert (report.ok, report.verdict, report.told, report.where) == (False, bug.name, bug.told, bug.where)
     assert report.smallest
+    assert report.function == bug.function.__name__
+
+
+class Tensor:
+    """An array as PyTorch has it, which has to be detached first."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self.values
 
 
 def remembered(seed, workers, memory=[]):  # noqa: B006 (it keeps something from an earlier call)
@@ -57,6 +71,7 @@ RIGHT = {
         "a list": lambda states, teacher, learner: [int(teacher(s)) for s in states],
         "an array": lambda observations, oracle, agent: np.array([oracle(o) for o in observations]),
         "asked for nothing": lambda states, expert, student: (student(states), expert(states))[1],
+        "of a tensor": lambda states, expert, student: Tensor(expert(states)),
         "another order": lambda student, expert, states: expert(states),
         "by keyword": lambda states, *, expert, student=None: expert(states),
     },
@@ -135,6 +150,19 @@ def test_what_was_seen_is_told_beside_the_check_that_breaks_alone(name, check, s
     assert (report.smallest, report.conventions) == (f"Seen: {seen}", ())
 
 
+def test_seeds_are_handed_over_where_a_generator_does_not_fit():
+    seeds = []
+
+    def weights(seed, members, n):
+        if isinstance(seed, np.random.Generator):
+            raise TypeError("a seed")
+        seeds.append(seed)
+        return np.random.default_rng(seed).poisson(1, (members, n))
+
+    assert audit.bootstrap_weights(weights).ok
+    assert seeds == [0, 1, 2, 3, 4]
+
+
 def test_bugs_of_weights_are_seen_in_every_one_of_five_tries():
     """Weights of the first generators are right ones."""
     tries = []
@@ -178,6 +206,7 @@ def test_bugs_of_weights_are_seen_in_every_one_of_five_tries():
         ("worker_rngs", lambda seed, n: range(seed, seed + n), "seeds of workers overlap", "seeds 0 and 1"),
         ("worker_rngs", lambda seed, n: [np.random.default_rng(seed)], "not audited", "returns 1 generators"),
         ("worker_rngs", lambda seed, n: np.zeros(()), "not audited", "returns ndarray, not a list"),
+        ("worker_rngs", lambda seed, n: list("abcd"), "not audited", "It returns str, not generators."),
         ("worker_rngs", lambda seed, n: None, "not audited", "returns NoneType, not a list"),
         ("worker_rngs", lambda seed, n: 1 / 0, "not audited", "It raises ZeroDivisionError"),
         ("dagger_labels", lambda s, e, p: np.where(s > 5, e(s), p(s)), "labels of the student", "of 8 labels"),
