@@ -1,5 +1,6 @@
 """The audits of chance, labels and costs in loops."""
 
+import functools
 import random
 
 import numpy as np
@@ -35,6 +36,13 @@ class Tensor:
         return self.values
 
 
+class Seeded:
+    """A generator as PyTorch has it, which tells its seed."""
+
+    def __init__(self, seed):
+        self.initial_seed = lambda: seed
+
+
 def remembered(seed, workers, memory=[]):  # noqa: B006 (it keeps something from an earlier call)
     memory.append(len(memory))
     return [np.random.default_rng([seed, memory[-1], i]) for i in range(workers)]
@@ -46,6 +54,8 @@ RIGHT = {
         "Poisson": lambda rng, members, n: rng.poisson(1, (members, n)),
         "with replacement": lambda rng, k, n: rng.multinomial(n, np.ones(n) / n, size=k),
         "Bayesian": lambda seed, n_models, n: np.random.default_rng(seed).exponential(size=(n_models, n)),
+        "in order": lambda rng, members, n, /: 2 * rng.integers(0, 2, (members, n)),
+        "three weights": lambda rng, members, n: rng.binomial(2, 0.5, (members, n)),
         "from a seed": lambda seed, members, n: np.random.RandomState(seed).poisson(1, (members, n)),
         "coins": lambda rng, members, n: 2.0 * (rng.random((members, n)) < 0.5),
         "pairs first": lambda generator, num_members, num_pairs: generator.poisson(1, (num_pairs, num_members)),
@@ -62,6 +72,7 @@ RIGHT = {
         "sequences": lambda seed, n: np.random.SeedSequence(seed).spawn(n),
         "numbers": lambda seed, n: np.random.SeedSequence(seed).generate_state(n),
         "old generators": lambda seed, n_envs: [np.random.RandomState(1000 * seed + i) for i in range(n_envs)],
+        "of PyTorch": lambda seed, n: [Seeded(10 * seed + i) for i in range(n)],
         "jumped": lambda seed, n: [np.random.Generator(np.random.PCG64(seed).jumped(i + 1)) for i in range(n)],
     },
     "dagger_labels": {
@@ -71,6 +82,7 @@ RIGHT = {
         "a list": lambda states, teacher, learner: [int(teacher(s)) for s in states],
         "an array": lambda observations, oracle, agent: np.array([oracle(o) for o in observations]),
         "asked for nothing": lambda states, expert, student: (student(states), expert(states))[1],
+        "turned": lambda learner, teacher_policy, trajectory: teacher_policy(trajectory),
         "of a tensor": lambda states, expert, student: Tensor(expert(states)),
         "another order": lambda student, expert, states: expert(states),
         "by keyword": lambda states, *, expert, student=None: expert(states),
@@ -108,6 +120,7 @@ OF_MEAN_1, SEEDS = "not double or nothing: other weights of mean 1", "returns se
 CONVENTIONS = {
     "Poisson": (OF_MEAN_1,),
     "with replacement": (OF_MEAN_1,),
+    "three weights": (OF_MEAN_1,),
     "Bayesian": (OF_MEAN_1,),
     "from a seed": ("takes a seed in place of a generator", OF_MEAN_1),
     "pairs first": (OF_MEAN_1,),
@@ -161,6 +174,9 @@ def test_seeds_are_handed_over_where_a_generator_does_not_fit():
 
     assert audit.bootstrap_weights(weights).ok
     assert seeds == [0, 1, 2, 3, 4]
+    draws = []
+    audit.bootstrap_weights(lambda rng, members, n: draws.append(rng.random()) or rng.poisson(1, (members, n)))
+    assert draws == [np.random.default_rng(seed).random() for seed in range(5)]
 
 
 def test_bugs_of_weights_are_seen_in_every_one_of_five_tries():
@@ -206,6 +222,9 @@ def test_bugs_of_weights_are_seen_in_every_one_of_five_tries():
         ("worker_rngs", lambda seed, n: range(seed, seed + n), "seeds of workers overlap", "seeds 0 and 1"),
         ("worker_rngs", lambda seed, n: [np.random.default_rng(seed)], "not audited", "returns 1 generators"),
         ("worker_rngs", lambda seed, n: np.zeros(()), "not audited", "returns ndarray, not a list"),
+        ("bootstrap_weights", lambda rng, k, n: "two", "not audited", "It returns str, not weights of shape (40, 60)."),
+        ("dagger_labels", lambda s, e, p: "two", "not audited", "It returns str, not an action for each state, (M,)."),
+        ("dagger_labels", 7, "not audited", "not what it returns; this is a int"),
         ("worker_rngs", lambda seed, n: list("abcd"), "not audited", "It returns str, not generators."),
         ("worker_rngs", lambda seed, n: None, "not audited", "returns NoneType, not a list"),
         ("worker_rngs", lambda seed, n: 1 / 0, "not audited", "It raises ZeroDivisionError"),
@@ -243,6 +262,32 @@ def test_labels_of_nobody_are_a_bug_that_the_zoo_does_not_know():
     unknown = "It does not do what it should. The zoo does not know this bug."
     assert (report.ok, report.verdict, report.told, report.where) == (False, "wrong", unknown, "")
     assert report.smallest == "Seen: 8 labels are neither the expert's nor the student's"
+
+
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.audit == "bootstrap_weights"], ids=lambda bug: bug.name)
+def test_bugs_of_weights_have_the_same_names_where_pairs_come_first(bug):
+    assert audit.bootstrap_weights(lambda rng, members, n: bug.function(rng, members, n).T).verdict == bug.name
+
+
+def test_one_sequence_for_all_workers_is_one_seed():
+    report = audit.worker_rngs(lambda seed, workers: [np.random.SeedSequence(seed)] * workers)
+    assert (report.verdict, report.conventions) == ("one seed for all workers", (SEEDS,))
+
+
+def test_seeds_that_share_a_stream_are_told():
+    base = [0, 10, 20, 30, 10]
+    report = audit.worker_rngs(
+        lambda seed, workers: [base[seed] + 100 * (seed == 4) * (i > 0) + i for i in range(workers)]
+    )
+    assert (report.verdict, report.smallest) == (
+        "seeds of workers overlap",
+        "Seen: seeds 1 and 4 have a stream in common",
+    )
+
+
+def test_a_loop_without_a_name_is_called_by_what_it_is():
+    report = audit.worker_rngs(functools.partial(loops.worker_rngs))
+    assert (report.function, report.ok) == ("partial", True)
 
 
 def test_every_check_can_break():
