@@ -122,11 +122,8 @@ def _stream(worker: Any, conventions: list[str]) -> tuple[float, ...]:
         note = "returns seeds in place of generators"
         conventions.extend([note] if note not in conventions else [])
         worker = np.random.default_rng(worker)  # of a seed
-    for name in ("random", "random_sample", "uniform"):
-        if hasattr(worker, name):
-            return tuple(
-                float(getattr(worker, name)()) if name != "uniform" else worker.uniform(0, 1) for _ in range(4)
-            )
+    if hasattr(worker, "random"):
+        return tuple(float(worker.random()) for _ in range(4))
     if hasattr(worker, "initial_seed"):  # of PyTorch
         return (float(worker.initial_seed()),)
     return tuple(float(x) for x in np.ravel(_numbers(worker, "generators")))
@@ -164,7 +161,7 @@ def _workers(function: Callable[..., Any], conventions: list[str]) -> list[Check
         (
             "runs share no stream",
             f"seeds {shared[0][1]} and {shared[0][0]} have a stream in common" if shared and not all_same else "",
-            "seeds of workers overlap" if not one else "one seed for all workers",
+            "seeds of workers overlap",
         ),
     ]
 

@@ -49,11 +49,8 @@ def reference_counts(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     """The reference moves down as far as the policy moves up."""
     for case in singles(cases):
         for which in ("chosen", "rejected"):
-            yield Shown(
-                moved_by(case, **{f"reference_{which}": -0.8}),
-                np.sum(loss(moved_by(case, **{f"reference_{which}": -0.8}))),
-                np.sum(loss(moved_by(case, **{f"policy_{which}": 0.8}))),
-            )
+            down, up = moved_by(case, **{f"reference_{which}": -0.8}), moved_by(case, **{f"policy_{which}": 0.8})
+            yield Shown(down, np.sum(loss(down)), np.sum(loss(up)))
 
 
 def swapped(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:

@@ -186,6 +186,8 @@ class Module:
         (written("def outer(inner):\n  return lambda x: inner(x)\nfunction = outer(inner)", inner=PLAIN), False),
         (functools.partial(PLAIN), False),
         (functools.wraps(PLAIN)(lambda x: PLAIN(x)), False),
+        (written("def function(x): return np.linalg.norm(x)", np=np), False),
+        (len, True),
         (Loss(), False),
         (Loss().method, False),
         (Module(), False),

@@ -1,11 +1,13 @@
 """The audits of chance, labels and costs in loops."""
 
+import functools
 import random
 
 import numpy as np
 import pytest
 
 from rlhf_lab import audit
+from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, loops
 from rlhf_lab.methods import dril
 
@@ -18,6 +20,27 @@ def test_bugs_have_names(bug):
     report = audit.AUDITS[bug.audit](bug.function)
     assert (report.ok, report.verdict, report.told, report.where) == (False, bug.name, bug.told, bug.where)
     assert report.smallest
+    assert report.function == bug.function.__name__
+
+
+class Tensor:
+    """An array as PyTorch has it, which has to be detached first."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self.values
+
+
+class Seeded:
+    """A generator as PyTorch has it, which tells its seed."""
+
+    def __init__(self, seed):
+        self.initial_seed = lambda: seed
 
 
 def remembered(seed, workers, memory=[]):  # noqa: B006 (it keeps something from an earlier call)
@@ -31,6 +54,8 @@ RIGHT = {
         "Poisson": lambda rng, members, n: rng.poisson(1, (members, n)),
         "with replacement": lambda rng, k, n: rng.multinomial(n, np.ones(n) / n, size=k),
         "Bayesian": lambda seed, n_models, n: np.random.default_rng(seed).exponential(size=(n_models, n)),
+        "in order": lambda rng, members, n, /: 2 * rng.integers(0, 2, (members, n)),
+        "three weights": lambda rng, members, n: rng.binomial(2, 0.5, (members, n)),
         "from a seed": lambda seed, members, n: np.random.RandomState(seed).poisson(1, (members, n)),
         "coins": lambda rng, members, n: 2.0 * (rng.random((members, n)) < 0.5),
         "pairs first": lambda generator, num_members, num_pairs: generator.poisson(1, (num_pairs, num_members)),
@@ -47,6 +72,7 @@ RIGHT = {
         "sequences": lambda seed, n: np.random.SeedSequence(seed).spawn(n),
         "numbers": lambda seed, n: np.random.SeedSequence(seed).generate_state(n),
         "old generators": lambda seed, n_envs: [np.random.RandomState(1000 * seed + i) for i in range(n_envs)],
+        "of PyTorch": lambda seed, n: [Seeded(10 * seed + i) for i in range(n)],
         "jumped": lambda seed, n: [np.random.Generator(np.random.PCG64(seed).jumped(i + 1)) for i in range(n)],
     },
     "dagger_labels": {
@@ -56,6 +82,8 @@ RIGHT = {
         "a list": lambda states, teacher, learner: [int(teacher(s)) for s in states],
         "an array": lambda observations, oracle, agent: np.array([oracle(o) for o in observations]),
         "asked for nothing": lambda states, expert, student: (student(states), expert(states))[1],
+        "turned": lambda learner, teacher_policy, trajectory: teacher_policy(trajectory),
+        "of a tensor": lambda states, expert, student: Tensor(expert(states)),
         "another order": lambda student, expert, states: expert(states),
         "by keyword": lambda states, *, expert, student=None: expert(states),
     },
@@ -92,6 +120,7 @@ OF_MEAN_1, SEEDS = "not double or nothing: other weights of mean 1", "returns se
 CONVENTIONS = {
     "Poisson": (OF_MEAN_1,),
     "with replacement": (OF_MEAN_1,),
+    "three weights": (OF_MEAN_1,),
     "Bayesian": (OF_MEAN_1,),
     "from a seed": ("takes a seed in place of a generator", OF_MEAN_1),
     "pairs first": (OF_MEAN_1,),
@@ -132,6 +161,22 @@ def test_what_was_seen_is_told_beside_the_check_that_breaks_alone(name, check, s
     report = audit.AUDITS[bug.audit](bug.function)
     assert {what: state for what, state in report.identities.items() if state != "holds"} == {check: f"BROKEN: {seen}"}
     assert (report.smallest, report.conventions) == (f"Seen: {seen}", ())
+
+
+def test_seeds_are_handed_over_where_a_generator_does_not_fit():
+    seeds = []
+
+    def weights(seed, members, n):
+        if isinstance(seed, np.random.Generator):
+            raise TypeError("a seed")
+        seeds.append(seed)
+        return np.random.default_rng(seed).poisson(1, (members, n))
+
+    assert audit.bootstrap_weights(weights).ok
+    assert seeds == [0, 1, 2, 3, 4]
+    draws = []
+    audit.bootstrap_weights(lambda rng, members, n: draws.append(rng.random()) or rng.poisson(1, (members, n)))
+    assert draws == [np.random.default_rng(seed).random() for seed in range(5)]
 
 
 def test_bugs_of_weights_are_seen_in_every_one_of_five_tries():
@@ -177,6 +222,10 @@ def test_bugs_of_weights_are_seen_in_every_one_of_five_tries():
         ("worker_rngs", lambda seed, n: range(seed, seed + n), "seeds of workers overlap", "seeds 0 and 1"),
         ("worker_rngs", lambda seed, n: [np.random.default_rng(seed)], "not audited", "returns 1 generators"),
         ("worker_rngs", lambda seed, n: np.zeros(()), "not audited", "returns ndarray, not a list"),
+        ("bootstrap_weights", lambda rng, k, n: "two", "not audited", "It returns str, not weights of shape (40, 60)."),
+        ("dagger_labels", lambda s, e, p: "two", "not audited", "It returns str, not an action for each state, (M,)."),
+        ("dagger_labels", 7, "not audited", "not what it returns; this is a int"),
+        ("worker_rngs", lambda seed, n: list("abcd"), "not audited", "It returns str, not generators."),
         ("worker_rngs", lambda seed, n: None, "not audited", "returns NoneType, not a list"),
         ("worker_rngs", lambda seed, n: 1 / 0, "not audited", "It raises ZeroDivisionError"),
         ("dagger_labels", lambda s, e, p: np.where(s > 5, e(s), p(s)), "labels of the student", "of 8 labels"),
@@ -197,6 +246,48 @@ def test_what_is_wrong_is_told(name, function, verdict, words):
     assert not report.ok
     assert report.verdict == verdict
     assert words in str(report)
+
+
+@pytest.mark.parametrize("name", AUDITS[:3])
+def test_a_report_says_which_audit_it_is_and_nothing_more_than_needed(name):
+    right = audit.AUDITS[name](RIGHT[name]["the book's"])
+    assert right == Report(name, name, True, "right", "", "", "", dict.fromkeys(right.identities, "holds"), ())
+    silent = audit.AUDITS[name](lambda: None)
+    assert silent == Report(name, "<lambda>", False, "not audited", silent.told)
+    assert silent.told.startswith("It takes (nothing)")
+
+
+def test_labels_of_nobody_are_a_bug_that_the_zoo_does_not_know():
+    report = audit.dagger_labels(lambda states, expert, student: expert(states) + 20)
+    unknown = "It does not do what it should. The zoo does not know this bug."
+    assert (report.ok, report.verdict, report.told, report.where) == (False, "wrong", unknown, "")
+    assert report.smallest == "Seen: 8 labels are neither the expert's nor the student's"
+
+
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.audit == "bootstrap_weights"], ids=lambda bug: bug.name)
+def test_bugs_of_weights_have_the_same_names_where_pairs_come_first(bug):
+    assert audit.bootstrap_weights(lambda rng, members, n: bug.function(rng, members, n).T).verdict == bug.name
+
+
+def test_one_sequence_for_all_workers_is_one_seed():
+    report = audit.worker_rngs(lambda seed, workers: [np.random.SeedSequence(seed)] * workers)
+    assert (report.verdict, report.conventions) == ("one seed for all workers", (SEEDS,))
+
+
+def test_seeds_that_share_a_stream_are_told():
+    base = [0, 10, 20, 30, 10]
+    report = audit.worker_rngs(
+        lambda seed, workers: [base[seed] + 100 * (seed == 4) * (i > 0) + i for i in range(workers)]
+    )
+    assert (report.verdict, report.smallest) == (
+        "seeds of workers overlap",
+        "Seen: seeds 1 and 4 have a stream in common",
+    )
+
+
+def test_a_loop_without_a_name_is_called_by_what_it_is():
+    report = audit.worker_rngs(functools.partial(loops.worker_rngs))
+    assert (report.function, report.ok) == ("partial", True)
 
 
 def test_every_check_can_break():

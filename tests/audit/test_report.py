@@ -24,6 +24,7 @@ def gaps(*sizes):
     [
         ([0.01, 0.2, 1.0], 0.2),  # the first one that is at least a tenth of the largest
         ([0.5, 5.0], 0.5),
+        ([1.0, 10.0], 1.0),
         ([0.95, 10.0], 10.0),
         ([-0.95, -10.0, 3.0], -10.0),
         ([3.0, 150.0, np.inf], 150.0),  # all that is above 1000 is as large as that

@@ -22,6 +22,20 @@ class Bare:
     margin: float
 
 
+@dataclass(slots=True)
+class Slim:
+    loss: float
+
+
+class Plain:
+    """No record of results, though it has a loss."""
+
+    loss = 1.0
+
+    def __init__(self):
+        self.losses = 2.0
+
+
 class Pair(NamedTuple):
     advantages: float
     losses: float
@@ -32,7 +46,7 @@ class Both(NamedTuple):
     right: float
 
 
-BARE = Bare(3.0)
+BARE, SLIM, PLAIN = Bare(3.0), Slim(3.0), Plain()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +65,8 @@ BARE = Bare(3.0)
         (Pair(1.0, 2.0), 2.0, "returns Pair, of which 'losses' is read"),
         (Both(1.0, 2.0), 1.0, "returns 2 results, of which the first is read"),
         (BARE, BARE, ""),
+        (SLIM, SLIM, ""),
+        (PLAIN, PLAIN, ""),
         ([[1, 2], [3]], [[1, 2], [3]], ""),
     ],
 )
@@ -94,3 +110,4 @@ def test_inputs_are_told_in_one_line_as_far_as_they_are_short():
     assert told == (
         f"a = [{', '.join(row)}], b = [[{', '.join(row[:12])}], [{', '.join(row[12:])}]], c of shape (25,), d = []"
     )
+    assert words.told({"a": 1.0, "b": 2.0}, {"b", "c"}) == "b = 2."

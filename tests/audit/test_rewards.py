@@ -101,4 +101,6 @@ def test_a_difference_that_is_cut_off_has_a_name(far):
 
     report = audit.reward_model_loss(cut)
     assert (report.ok, report.verdict) == (False, "difference clipped")
-    assert report.identities["far differences still count"].startswith("BROKEN: with chosen_rewards = [-45.]")
+    told = f"it gives {np.logaddexp(0, far):.4f}; it should be 45."
+    state = report.identities["far differences still count"]
+    assert state == f"BROKEN: with chosen_rewards = [-45.], rejected_rewards = [0.] {told}"

@@ -145,3 +145,23 @@ def test_what_only_an_identity_sees_is_no_rounding():
     ]
     assert "it gives 1.1931; it should be 0.6931" in report.smallest
     assert not any(text.startswith("equal to four digits") for text in report.conventions)
+
+
+def test_what_breaks_is_told_with_the_number_that_was_returned():
+    report = audit.dpo_loss(lambda pc, pr, rc, rr, beta: np.full(pc.shape, 5.0))
+    assert (report.ok, report.verdict) == (False, "wrong")
+    state = report.identities["log 2 where the policy is the reference"]
+    assert state.startswith("BROKEN: with policy_chosen = [")
+    assert state.endswith(" it gives 5.; it should be 0.6931")
+
+
+def test_what_a_function_does_to_its_inputs_is_told_before_the_shapes_that_it_does_not_take():
+    def in_place(rewards, values, gamma, lam):
+        if rewards.ndim > 1:
+            raise ValueError("one trajectory at a time")
+        rewards -= values
+        return rewards
+
+    report = audit.gae(in_place)
+    assert (report.ok, report.verdict) == (False, "not audited")
+    assert report.told == "It changes its input rewards: work on a copy."
