@@ -20,7 +20,7 @@ def test_bugs_have_names(bug):
     report = audit.AUDITS[bug.audit](bug.function)
     assert (report.ok, report.verdict, report.told, report.where) == (False, bug.name, bug.told, bug.where)
     assert report.smallest
-    assert report.function == bug.function.__name__
+    assert (report.audit, report.function) == (bug.audit, bug.function.__name__)
 
 
 class Tensor:
