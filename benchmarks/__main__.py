@@ -32,7 +32,7 @@ from rlhf_lab.worlds import phrase_world
 HERE = Path(__file__).parent
 THREADS = {"1 thread": 1, "2 threads": 2}  # PyTorch runs with each, ours always with one
 MOMENT = 0.05  # seconds for which a contestant is called in one repetition
-TOTAL, SHARE = 450.0, 0.25  # seconds of all contests, and what one contestant may take of those of its contest
+TOTAL, SHARE = 300.0, 0.25  # seconds of all contests, and what one contestant may take of those of its contest
 LENGTHS = (64, 128, 256)
 HIDDEN = 10
 
