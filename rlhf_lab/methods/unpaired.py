@@ -62,7 +62,7 @@ def simpo_end(reward: Array, length: Array, beta: float) -> Array:
 
 
 def log_odds(mean_log_prob: Array) -> Array:
-    """log P / (1 - P), P = exp(m) the geometric mean of a token's probability (eq-log-odds). Hong et al. 2024, eq. 4.
+    """log P / (1 - P), P = exp(m) the geometric mean of a token's probability (eq-token-odds). Hong et al. 2024, eq. 4.
 
     Raises `ValueError` where P is 1 or more.
     """

@@ -139,14 +139,14 @@ def test_net_wins_are_minus_the_slope_of_the_logistic_loss_and_vanish_where_scor
 # ORPO.
 
 
-@pytest.mark.equation("eq-log-odds", "eq-orpo")
+@pytest.mark.equation("eq-token-odds", "eq-orpo")
 def test_orpo_by_hand():
     assert unpaired.log_odds(np.log([0.5, 0.8])) == pytest.approx([0, np.log(4)], abs=1e-14)
     found = unpaired.orpo(np.log([0.8]), np.log([0.5]), 0.3)  # odds 4 and 1
     assert found == pytest.approx([-np.log(0.8) - 0.3 * np.log(4 / 5)], rel=1e-13)
 
 
-@pytest.mark.equation("eq-log-odds")
+@pytest.mark.equation("eq-token-odds")
 def test_odds_are_finite_near_1_and_near_0():
     assert unpaired.log_odds(np.array([-1e-12, -1e4])) == pytest.approx([12 * np.log(10), -1e4], rel=1e-12)
     slope = elementwise_grad(unpaired.log_odds)(np.array([-1e-12, -1e4, -np.log(2)]))
