@@ -1,7 +1,11 @@
 /* Paper is light, whatever the screen is. */
 const root = document.documentElement;
-window.addEventListener("beforeprint", () => { root.dataset.screen = root.dataset.theme; root.dataset.theme = "light"; });
-window.addEventListener("afterprint", () => { root.dataset.theme = root.dataset.screen; });
+const screenTheme = () => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+window.addEventListener("beforeprint", () => { root.dataset.theme = "light"; });
+window.addEventListener("afterprint", () => {
+  const mode = root.dataset.mode; // what the reader asked for; the screen may have changed its theme meanwhile
+  root.dataset.theme = mode === "dark" || mode === "light" ? mode : screenTheme();
+});
 
 /* What scrolls sideways can be scrolled with the keyboard; what does not is no stop of the Tab key. */
 function stopWhereItScrolls() {

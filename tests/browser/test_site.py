@@ -80,10 +80,20 @@ def test_headings_shrink_in_order(visit):
 
 def test_a_dark_page_is_printed_light_and_is_dark_again(visit):
     page = visit("notebooks/dpo.html").look("dark")
+    dark = "document.documentElement.dataset.theme === 'dark'"
+    page.wait_for_function(dark)  # the page hears of the new theme when it is drawn next
     page.evaluate("addEventListener('beforeprint', () => { window.printed = document.documentElement.dataset.theme; })")
     assert page.pdf().startswith(b"%PDF")
     assert page.evaluate("window.printed") == "light"
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")  # the event may come after the PDF
+    page.wait_for_function(dark)  # the event may come after the PDF
+
+
+def test_a_theme_that_changes_while_a_page_is_printed_stays(visit):
+    page = visit("notebooks/dpo.html").look("phone")
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    page.emulate_media(color_scheme="dark")
+    page.pdf()
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
 
 
 @every_chapter
