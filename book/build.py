@@ -17,6 +17,7 @@ import time
 from importlib.metadata import distributions
 from pathlib import Path
 
+import live
 import nbformat
 import outputs
 
@@ -131,8 +132,13 @@ def main(root: Path = ROOT) -> int:
     began = time.time()
     build = root / "_build"
     page, stamp, log = build / "html/index.html", build / "pages.sha256", build / "book.log"
+    pyodide = os.environ.get("PYODIDE", "")
+    if wrong := live.unusable(pyodide):
+        print(wrong)
+        return 1
     now = pages_hash(root)
     if page.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == now:
+        live.locate(page.parent, pyodide)
         print(f"Nothing changed since the last build. Open {os.path.relpath(page)}")
         return 0
     forget_old_results(root)
@@ -149,6 +155,8 @@ def main(root: Path = ROOT) -> int:
         print(f"The book was not built; the whole log is in {os.path.relpath(log)}")
         return 1
     add_wheel(root)
+    live.pack(root, page.parent)
+    live.locate(page.parent, pyodide)
     stamp.write_text(now, encoding="utf-8")
     print(f"Built in {time.time() - began:.0f} s. Open {os.path.relpath(page)}")
     return 0

@@ -7,7 +7,6 @@ and then the pages say how to run an answer elsewhere.
 import ast
 import hashlib
 import importlib.metadata
-import io
 import json
 import re
 import shutil
@@ -21,6 +20,7 @@ import book_index
 import course
 
 CORE = ("pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+ADDRESS = re.compile(r"https?://")
 COMPILED = ("numpy", "scipy")
 PURE = ("autograd", "tqdm", "threadpoolctl")
 # What draws, studies and plays Gymnasium's games takes no part in answers.
@@ -81,11 +81,11 @@ def _read(code: str) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
 
 
-def packages(root: Path) -> bytes:
-    """Return an archive of all that is imported and is no part of Pyodide, and of the exercises."""
+def pack(root: Path, html: Path) -> None:
+    """Put beside the pages an archive of all that is imported and is no part of Pyodide, and of the exercises."""
     told = {label: [asked.checker, asked.before] for label, asked in exercises(root).items()}
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    (html / "live").mkdir(exist_ok=True)
+    with zipfile.ZipFile(html / "live/packages.zip", "w") as archive:
 
         def add(name: str, content: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # the same bytes for the same content
@@ -98,31 +98,38 @@ def packages(root: Path) -> bytes:
                     add(path.as_posix(), path.read_binary())
         add("answering.py", (root / "book/answering.py").read_bytes())
         add("exercises.json", json.dumps(told).encode())
-    return packed.getvalue()
 
 
 def needed(folder: Path) -> list[str]:
-    """Return the files of a Pyodide folder that answers need."""
-    lock = folder / "pyodide-lock.json"
-    if not lock.is_file():
-        raise FileNotFoundError(f"PYODIDE names {folder}, which is no folder of Pyodide: it has no pyodide-lock.json")
-    listed, wanted = json.loads(lock.read_text(encoding="utf-8"))["packages"], list(COMPILED)
+    """Return the files of a folder with Pyodide that answers need."""
+    listed = json.loads((folder / "pyodide-lock.json").read_text(encoding="utf-8"))["packages"]
+    wanted = list(COMPILED)
     for name in wanted:
         wanted += [other for other in listed[name]["depends"] if other not in wanted]
     return [*CORE, *(listed[name]["file_name"] for name in wanted)]
 
 
-def provide(root: Path, html: Path, pyodide: str) -> None:
-    """Put beside the pages in `html` what answers need, and write down where Pyodide is."""
+def unusable(pyodide: str) -> str:
+    """Say why `PYODIDE` names nothing that the site can use; nothing if it does."""
+    if not pyodide or ADDRESS.match(pyodide):
+        return ""
+    wanted = "a folder with Pyodide (its release, unpacked), an address (https://...), or nothing"
+    if not Path(pyodide, "pyodide-lock.json").is_file():
+        return f"PYODIDE={pyodide}: there is no pyodide-lock.json in it. It names {wanted}."
+    missing = [name for name in needed(Path(pyodide)) if not Path(pyodide, name).is_file()]
+    return f"PYODIDE={pyodide}: there is no {', no '.join(missing)} in it. It names {wanted}." if missing else ""
+
+
+def locate(html: Path, pyodide: str) -> None:
+    """Write beside the pages where Pyodide is, and copy it there if it is a folder."""
     out = html / "live"
-    out.mkdir(exist_ok=True)
-    packed = packages(root)
-    (out / "packages.zip").write_bytes(packed)
-    if pyodide and not pyodide.startswith("https://"):
-        (out / "pyodide").mkdir(exist_ok=True)
+    shutil.rmtree(out / "pyodide", ignore_errors=True)
+    address = pyodide and pyodide.rstrip("/") + "/"
+    if pyodide and not ADDRESS.match(pyodide):
+        address = "live/pyodide/"
+        (out / "pyodide").mkdir()
         for name in needed(Path(pyodide)):
-            shutil.copy2(Path(pyodide, name), out / "pyodide")
-        pyodide = "live/pyodide/"
-    version = hashlib.sha256(packed).hexdigest()[:12]
-    told = {"pyodide": pyodide, "packages": f"live/packages.zip?{version}"}
+            shutil.copyfile(Path(pyodide, name), out / "pyodide" / name)
+    version = hashlib.sha256((out / "packages.zip").read_bytes()).hexdigest()[:12]
+    told = {"pyodide": address, "packages": f"live/packages.zip?{version}"}
     (out / "settings.js").write_text(f"window.LIVE = {json.dumps(told)};\n", encoding="utf-8")

@@ -430,6 +430,8 @@ def rendered(project, monkeypatch):
     monkeypatch.setattr(build, "execute", lambda root, log: None)
     monkeypatch.setattr(build, "render", render)
     monkeypatch.setattr(build, "add_wheel", lambda root: None)
+    live = {"unusable": lambda pyodide: "", "pack": lambda *where: None, "locate": lambda *where: None}
+    monkeypatch.setattr(build, "live", SimpleNamespace(**live))
     monkeypatch.setattr(build, "distributions", list)
     assert run() == 1
     return run

@@ -75,12 +75,16 @@
   });
   if (!exercises.length) return;
 
-  /* The line under the title of the chapter says how many are answered; so does a mark at each exercise. */
+  /* The line under the title of the chapter says how many are answered; each title of an exercise that is, too. */
   const progress = made("span", "", { className: "live-progress" });
+  for (const exercise of exercises) {
+    exercise.mark = made("span", "✓ answered", { className: "live-mark", hidden: true });
+    exercise.box.querySelector(".admonition-title").append(exercise.mark);
+  }
   const count = () => {
-    const right = exercises.filter(({ label }) => kept(label).right);
+    for (const { label, mark } of exercises) mark.hidden = !kept(label).right;
+    const right = exercises.filter(({ mark }) => !mark.hidden);
     progress.textContent = ` · ${right.length} of ${exercises.length} code exercises answered here`;
-    for (const { label, box } of exercises) box.classList.toggle("answered", right.some((one) => one.label === label));
   };
   document.querySelector("article p.facts")?.append(progress);
   count();
