@@ -24,7 +24,12 @@ ADDRESS = re.compile(r"https?://")
 COMPILED = ("numpy", "scipy")
 PURE = ("autograd", "tqdm", "threadpoolctl")
 # What draws, studies and plays Gymnasium's games takes no part in answers.
-LEFT_OUT = ("IPython", "gymnasium", "matplotlib", *(f"rlhf_lab.{room}" for room in ("experiments", "leaderboard", "plots")))
+LEFT_OUT = (
+    "IPython",
+    "gymnasium",
+    "matplotlib",
+    *(f"rlhf_lab.{room}" for room in ("experiments", "leaderboard", "plots")),
+)
 
 
 class Exercise(NamedTuple):
@@ -39,13 +44,16 @@ class Exercise(NamedTuple):
 def exercises(root: Path) -> dict[str, Exercise]:
     """Return the exercises that have a checker under their labels."""
     found = {}
-    for chapter in course.chapters(root).values():
-        text = chapter.page.read_text(encoding="utf-8")
-        written = {box["label"]: box["body"] for box in course.EXERCISE.finditer(text)}
-        for label, checker in ((e.label, e.checker) for e in chapter.exercises if e.checker):
-            starter, solution = _code(written[label])[-1], _code(_solution(text, label))[0]
-            before = [*_imports(text), *_functions(text, f"{starter}\n{solution}")]
-            found[label] = Exercise(checker, "\n".join(before), starter, solution)
+    for page in sorted((root / "notebooks").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        top = [line for code in _code(text) for line in ast.parse(code).body]
+        functions = {line.name: ast.unparse(line) for line in top if isinstance(line, ast.FunctionDef)}
+        for asked in course.EXERCISE.finditer(text):
+            if checker := re.search(r"^check\.(\w+)\(", asked["body"], re.MULTILINE):
+                starter, solution = _code(asked["body"])[-1], _code(_solution(text, asked["label"]))[0]
+                called = sorted(_missing(f"{starter}\n{solution}") & set(functions))
+                before = "\n".join([*_imports(top), *(functions[name] for name in called)])
+                found[asked["label"]] = Exercise(checker[1], before, starter, solution)
     return found
 
 
@@ -57,28 +65,22 @@ def _solution(text: str, label: str) -> str:
     return text.split(f"```{{solution-start}} {label}\n")[1].split("```{solution-end}")[0]
 
 
-def _imports(text: str) -> list[str]:
+def _imports(top: list[ast.stmt]) -> list[str]:
     """Return what a chapter imports, each name alone, but for what is left out."""
     found = []
-    for line in (node for code in _code(text) for node in ast.parse(code).body):
-        names = line.names if isinstance(line, ast.Import | ast.ImportFrom) else []
-        for name in names:
+    for line in top:
+        for name in line.names if isinstance(line, ast.Import | ast.ImportFrom) else []:
             module = f"{line.module}." if isinstance(line, ast.ImportFrom) else ""
             if not f"{module}{name.name}".startswith(LEFT_OUT):
                 found.append(ast.unparse(type(line)(**vars(line) | {"names": [name]})))
     return list(dict.fromkeys(found))
 
 
-def _functions(text: str, code: str) -> list[str]:
-    """Return the functions of a chapter that this code calls and does not hold."""
-    wanted = _read(code)
-    held = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
-    functions = (node for cell in _code(text) for node in ast.parse(cell).body if isinstance(node, ast.FunctionDef))
-    return [ast.unparse(node) for node in functions if node.name in wanted - held]
-
-
-def _read(code: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+def _missing(code: str) -> set[str]:
+    """Return the names that this code reads and that none of its functions has."""
+    tree = ast.parse(code)
+    held = {line.name for line in tree.body if isinstance(line, ast.FunctionDef)}
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - held
 
 
 def pack(root: Path, html: Path) -> None:
@@ -88,7 +90,9 @@ def pack(root: Path, html: Path) -> None:
     with zipfile.ZipFile(html / "live/packages.zip", "w") as archive:
 
         def add(name: str, content: bytes) -> None:
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # the same bytes for the same content
+            archive.writestr(
+                zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED
+            )  # the same bytes for the same content
 
         for path in sorted((root / "rlhf_lab").rglob("*.py")):
             add(path.relative_to(root).as_posix(), path.read_bytes())

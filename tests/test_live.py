@@ -1,0 +1,159 @@
+"""Answers run alone: in a namespace with nothing but what the pages give to the exercise."""
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from answered import EXERCISES, wrong_answers
+
+from rlhf_lab.check import diagnosis
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "book")]
+
+import answering  # noqa: E402
+import live  # noqa: E402
+
+
+@pytest.fixture
+def few_cases(monkeypatch):
+    """Checkers that try a few cases: what is tested here is where an answer runs."""
+    monkeypatch.setattr(diagnosis, "CASES", 6)
+
+
+def run(code, checker="kl", before="import numpy as np\nfrom rlhf_lab import check"):
+    printed = []
+    return answering.run(checker, before, code, printed.append), "".join(printed)
+
+
+def test_every_starter_and_every_solution_runs_as_on_its_page(few_cases):
+    assert len(EXERCISES) > 100
+    for label, (checker, before, starter, solution) in EXERCISES.items():
+        assert run(starter, checker, before)[0] == "wrong", label
+        became, printed = run(solution, checker, before)
+        assert (became, printed.count("\n")) == ("right", 1), (label, printed)
+
+
+def test_wrong_answers_are_taken_from_the_tests_and_told_as_there(few_cases):
+    code, sentences = wrong_answers("ppo_loss")
+    became, printed = run(code, "ppo_loss")
+    assert became == "wrong"
+    assert len(sentences) == 3
+    for told, sentence in zip(printed.splitlines(), sentences, strict=True):
+        assert told.startswith(f"ppo_loss: not yet. {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("code", "became", "told"),
+    [
+        ("check.kl(lambda p, q: None)\nprint('more')", "wrong", "more\n"),
+        ("print('kl: right on')", "unchecked", "kl: right on\n"),
+        ("check.gibbs(lambda *given: None)", "unchecked", "gibbs: not yet."),
+        ("def f(:", "error", "This is not Python yet. Line 1: invalid syntax.\ndef f(:\n      ^\n"),
+        ("  x = 1", "error", "This is not Python yet. Line 1: unexpected indent.\n  x = 1\n"),
+        ("x = 1\n1 / 0", "error", "Line 2 raises ZeroDivisionError: division by zero\n"),
+        ("def f():\n    f()\nf()", "error", "Line 2 raises RecursionError: maximum recursion depth exceeded"),
+        ("check.kl(3)", "error", "Line 1 raises TypeError: pass the function itself, check.kl(your_function)"),
+        ("raise KeyboardInterrupt", "error", "Line 1 raises KeyboardInterrupt\n"),
+        ("import sys\nprint('!', file=sys.stderr)", "unchecked", "!\n"),
+        ("print('x' * 200_000)\nprint('late')", "error", "\nStopped: it printed more than 100,000 characters.\n"),
+    ],
+)
+def test_what_became_of_an_answer_is_told(few_cases, code, became, told):
+    found, printed = run(code)
+    assert found == became
+    assert told in printed
+    assert "late" not in printed
+
+
+def test_an_endless_print_ends_even_where_a_checker_catches_errors(few_cases):
+    found, printed = run("def f(p, q):\n    while True:\n        print('again')\ncheck.kl(f)")
+    assert found == "error"
+    assert printed.endswith("Stopped: it printed more than 100,000 characters.\n")
+
+
+def test_answers_share_no_names():
+    assert run("np.mine = x = 1")[0] == "unchecked"
+    assert run("x")[1] == "Line 1 raises NameError: name 'x' is not defined\n"
+
+
+@pytest.fixture
+def pyodide(tmp_path):
+    """A folder that looks like Pyodide's release."""
+    folder = tmp_path / "pyodide"
+    folder.mkdir()
+    listed = {
+        "numpy": {"file_name": "numpy.whl", "depends": []},
+        "scipy": {"file_name": "scipy.whl", "depends": ["numpy", "blas"]},
+        "blas": {"file_name": "blas.zip", "depends": []},
+        "pandas": {"file_name": "pandas.whl", "depends": ["numpy"]},
+    }
+    for name in (*live.CORE, *(package["file_name"] for package in listed.values())):
+        (folder / name).write_text(name)
+    (folder / "pyodide-lock.json").write_text(json.dumps({"packages": listed}))
+    return folder
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "html/live").mkdir(parents=True)
+    (tmp_path / "html/live/packages.zip").write_bytes(b"packages")
+    return tmp_path / "html"
+
+
+def settings(site):
+    text = (site / "live/settings.js").read_text(encoding="utf-8")
+    return json.loads(text.removeprefix("window.LIVE = ").removesuffix(";\n"))
+
+
+def test_a_folder_with_pyodide_is_copied_as_far_as_it_is_needed(pyodide, site):
+    assert live.unusable(str(pyodide)) == ""
+    live.locate(site, str(pyodide))
+    assert settings(site)["pyodide"] == "live/pyodide/"
+    copied = {path.name for path in (site / "live/pyodide").iterdir()}
+    assert copied == {*live.CORE, "numpy.whl", "scipy.whl", "blas.zip"}
+
+
+def test_an_address_is_named_and_nothing_is_copied(pyodide, site):
+    live.locate(site, str(pyodide))
+    for given in ("https://there.org/v1/full", "https://there.org/v1/full/"):
+        assert live.unusable(given) == ""
+        live.locate(site, given)
+        assert settings(site)["pyodide"] == "https://there.org/v1/full/"
+        assert not (site / "live/pyodide").exists()
+
+
+def test_without_pyodide_none_is_named(site):
+    live.locate(site, "")
+    told = settings(site)
+    assert told["pyodide"] == live.unusable("") == ""
+    (site / "live/packages.zip").write_bytes(b"others")
+    live.locate(site, "")
+    assert settings(site)["packages"] != told["packages"]  # or a browser would keep the old ones
+
+
+def test_a_folder_without_pyodide_is_refused_in_words(pyodide):
+    assert live.unusable("nowhere").startswith(
+        "PYODIDE=nowhere: there is no pyodide-lock.json in it. It names a folder"
+    )
+    (pyodide / "blas.zip").unlink()
+    (pyodide / "pyodide.js").unlink()
+    assert "there is no pyodide.js, no blas.zip in it." in live.unusable(str(pyodide))
+
+
+def test_the_packages_are_what_is_imported_beside_pyodide(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "exercises", lambda root: {"ex-kl": live.Exercise("kl", "import numpy", "", "")})
+    live.pack(ROOT, tmp_path)
+    with zipfile.ZipFile(tmp_path / "live/packages.zip") as archive:
+        names = archive.namelist()
+        assert json.loads(archive.read("exercises.json")) == {"ex-kl": ["kl", "import numpy"]}
+        assert archive.read("answering.py") == (ROOT / "book/answering.py").read_bytes()
+    assert {"rlhf_lab/check/dpo.py", "autograd/core.py", "tqdm/std.py", "threadpoolctl.py"} <= set(names)
+    licences = [name for name in names if "/licenses/" in name]
+    assert {name.split("-")[0] for name in licences} == {"autograd", "threadpoolctl", "tqdm"}
+    assert not any(name.endswith((".json", ".pyc")) and name != "exercises.json" for name in names)
+    first = (tmp_path / "live/packages.zip").read_bytes()
+    live.pack(ROOT, tmp_path)
+    assert (tmp_path / "live/packages.zip").read_bytes() == first
