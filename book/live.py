@@ -1,4 +1,4 @@
-"""What the pages need to run answers to exercises in a browser: the package, the exercises, and where Python comes from.
+"""What pages need to run answers to exercises in a browser: the package, the exercises, and where Python comes from.
 
 Python is Pyodide. `PYODIDE` names it: a folder, of which the site gets a copy of what it needs; an address; or nothing,
 and then the pages say how to run an answer elsewhere.

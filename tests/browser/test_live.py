@@ -149,9 +149,9 @@ def test_a_solution_waits_for_a_first_run_or_for_who_asks_twice(visit):
     assert solution.locator("section").is_visible()
 
 
-NO_STORAGE = (
-    "Storage.prototype.setItem = Storage.prototype.getItem = () => { throw new DOMException('no', 'SecurityError'); }"
-)
+NO_STORAGE = """() => {
+  Storage.prototype.setItem = Storage.prototype.getItem = () => { throw new DOMException("no", "SecurityError"); };
+}"""
 
 
 def test_a_browser_that_keeps_nothing_says_so(visit):
@@ -178,9 +178,10 @@ def test_without_scripts_the_cell_stays_a_cell(visit):
     assert box.locator(".cm-editor").count() == 0
 
 
-@pytest.mark.parametrize(
-    ("lost", "words"), [("pyodide.js", "pyodide.js"), ("packages.zip*", "packages.zip"), ("*.wasm", "")]
-)
+LOST = {"pyodide.js": "pyodide.js", "packages.zip*": "packages.zip", "*.wasm": ""}
+
+
+@pytest.mark.parametrize(("lost", "words"), LOST.items())
 def test_what_is_missing_for_python_is_told(visit, lost, words):
     page = visit(DPO).page
     page.route(f"**/{lost}", lambda route: route.fulfill(status=404, body="no"))
