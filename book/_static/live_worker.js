@@ -12,18 +12,22 @@ with open("/packages/exercises.json") as file:
 `;
 let python;
 
+async function there(address, options) {
+  const answer = await fetch(address, options).catch(() => ({ status: "no answer" }));
+  if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
+  return answer;
+}
+
 async function start({ pyodide, packages }) {
   const step = (k) => postMessage({ step: k, steps: STEPS.length, what: STEPS[k] });
   step(0);
-  const archive = fetch(packages);
+  await there(`${pyodide}pyodide.asm.wasm`, { method: "HEAD" }); // without it, Pyodide would never say that it failed
   importScripts(`${pyodide}pyodide.js`);
-  const made = await loadPyodide({ indexURL: pyodide });
+  const [made, archive] = await Promise.all([loadPyodide({ indexURL: pyodide }), there(packages)]);
   step(1);
   await made.loadPackage(["numpy", "scipy"], { messageCallback: () => {} });
   step(2);
-  const answer = await archive;
-  if (!answer.ok) throw new Error(`${packages}: ${answer.status}`);
-  made.unpackArchive(await answer.arrayBuffer(), "zip", { extractDir: "/packages" });
+  made.unpackArchive(await archive.arrayBuffer(), "zip", { extractDir: "/packages" });
   step(3);
   made.runPython(START);
   postMessage({ ready: true });
@@ -43,6 +47,7 @@ addEventListener("message", async ({ data }) => {
     if (data.pyodide) await (python = start(data));
     else await run(data);
   } catch (error) {
-    postMessage({ failed: String(error.message ?? error) });
+    const text = String(error.message ?? error); // of a traceback, the line that names the error
+    postMessage({ failed: text.match(/^\w+Error: .*$/m)?.[0] ?? text });
   }
 });

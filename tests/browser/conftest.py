@@ -3,6 +3,8 @@
 import pytest
 from browsing import HTML, OPTIONS, PAGES, Visit, chromium, served
 
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # for workers, too
+
 
 def pytest_configure(config):
     if not (HTML / "llms.txt").exists():
@@ -25,7 +27,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
+        running = playwright.chromium.launch(executable_path=chromium(), args=[*OPTIONS, OFFLINE])
         yield running
         running.close()
 
