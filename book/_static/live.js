@@ -18,18 +18,22 @@
     return scripts.get(name);
   };
 
-  /* What the browser keeps of an exercise: { code, tried, right }. */
+  /* What the browser keeps of an exercise: { code, tried, right }. Where it keeps nothing, the page does while it is open. */
+  const works = new Map();
   let keeps = true;
   const kept = (label) => {
-    try {
-      return JSON.parse(localStorage.getItem(`answer to ${label}`)) ?? {};
-    } catch {
-      return {};
-    }
+    if (!works.has(label))
+      try {
+        works.set(label, JSON.parse(localStorage.getItem(`answer to ${label}`)) ?? {});
+      } catch {
+        works.set(label, {});
+      }
+    return works.get(label);
   };
   const keep = (label, work) => {
+    works.set(label, { ...kept(label), ...work });
     try {
-      localStorage.setItem(`answer to ${label}`, JSON.stringify(work));
+      localStorage.setItem(`answer to ${label}`, JSON.stringify(works.get(label)));
     } catch {
       keeps = false;
     }
@@ -65,6 +69,10 @@
     worker = undefined;
   };
 
+  /* The index of all exercises marks those that are answered. */
+  for (const link of document.querySelectorAll(".exercise-index a[href*='#ex-']"))
+    if (kept(link.hash.slice(1)).right) link.after(made("span", " ✓ answered", { className: "live-mark" }));
+
   const exercises = [...document.querySelectorAll("article .exercise")].flatMap((box) => {
     const cell = [...box.querySelectorAll(".cell")].findLast((one) => CALL.test(one.querySelector("pre").textContent));
     if (!cell) return [];
@@ -94,7 +102,7 @@
     const note = made("p", "The solution opens after your first run. ", { className: "live-wait", hidden: true });
     const anyway = made("button", "Show it now", { type: "button" });
     anyway.onclick = () => {
-      keep(label, { ...kept(label), tried: true });
+      keep(label, { tried: true });
       note.hidden = true;
       solution.open = true;
       solution.querySelector("summary").focus();
@@ -126,14 +134,13 @@
     bar.append(run, stop, reset, load, note);
     live.append(place, bar, said);
     const held = solution ? hold(exercise) : () => {};
-    const asked = { ...kept(label) };
-
+    
     const changed = (code) => {
-      keep(label, { ...kept(label), code });
+      keep(label, { code });
       if (!keeps) note.textContent = "Your browser keeps nothing for this page: copy what you want to keep.";
     };
     const go = () => { if (!run.disabled) attempt(); };
-    const editor = LiveEditor.editor(place, asked.code ?? starter, `Your answer to ${number}`, changed, go);
+    const editor = LiveEditor.editor(place, kept(label).code ?? starter, `Your answer to ${number}`, changed, go);
     cell.classList.add("live-replaced");
     cell.after(live);
 
@@ -147,7 +154,7 @@
       const missing = obstacle();
       if (missing) return tell(missing);
       if (heard) return (note.textContent = "Python is busy with another exercise.");
-      keep(label, { ...kept(label), code: editor.text(), tried: true });
+      keep(label, { code: editor.text(), tried: true });
       held();
       run.disabled = true;
       stop.hidden = false;
@@ -174,7 +181,7 @@
         if ("became" in data) {
           finish();
           note.textContent = "";
-          if (data.became === "right") keep(label, { ...kept(label), right: true });
+          if (data.became === "right") keep(label, { right: true });
           if (data.became === "unchecked")
             tell(`Nothing was checked: the last line is to be ${starter.split("\n").findLast((line) => CALL.test(line))}`);
           count();
@@ -203,7 +210,7 @@
       editor.replace(starter);
       said.textContent = "";
       said.hidden = true;
-      keep(label, { ...kept(label), code: undefined });
+      keep(label, { code: undefined });
       note.textContent = "The starter again. Ctrl+Z in the editor brings yours back.";
     };
   }

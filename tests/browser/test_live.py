@@ -147,6 +147,15 @@ def test_an_answered_exercise_is_for_everybody(visit, view):
     assert serious(page) == []
 
 
+def test_the_index_of_exercises_marks_those_that_are_answered(visit):
+    page = visit("book/exercises.html").page
+    assert page.locator(".live-mark").count() == 0
+    page.evaluate(f"localStorage.setItem('answer to {LABEL}', JSON.stringify({{ right: true }}))")
+    page.reload()
+    assert page.locator(f"td:has(a[href$='#{LABEL}'])").inner_text().endswith("✓ answered")
+    assert page.locator(".live-mark").count() == 1
+
+
 def test_work_is_kept_and_the_starter_comes_back_on_demand(visit):
     page = visit(DPO).page
     Answering(page).editor.fill("mine = 1")
@@ -180,6 +189,12 @@ def test_a_browser_that_keeps_nothing_says_so(visit):
     exercise.editor.fill("mine = 1")
     assert "keeps nothing" in exercise.note.inner_text()
     assert exercise.editor.inner_text() == "mine = 1"
+    solution = page.locator(".solution", has_text="Solution to Exercise 11.2")
+    solution.locator("summary").click()
+    page.get_by_role("button", name="Show it now").click()
+    for shown in (False, True):
+        solution.locator("summary").click()
+        assert solution.locator("section").is_visible() == shown
 
 
 def test_a_browser_without_webassembly_is_told_where_answers_run(visit):
