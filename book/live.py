@@ -25,10 +25,8 @@ COMPILED = ("numpy", "scipy")
 PURE = ("autograd", "tqdm", "threadpoolctl")
 # What draws, studies and plays Gymnasium's games takes no part in answers.
 LEFT_OUT = (
-    "IPython",
-    "gymnasium",
-    "matplotlib",
-    *(f"rlhf_lab.{room}" for room in ("experiments", "leaderboard", "plots")),
+    *("IPython", "gymnasium", "matplotlib"),
+    *("rlhf_lab.experiments", "rlhf_lab.leaderboard", "rlhf_lab.plots", "rlhf_lab.worlds.environments"),
 )
 
 

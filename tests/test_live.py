@@ -1,6 +1,7 @@
 """Answers run alone: in a namespace with nothing but what the pages give to the exercise."""
 
 import json
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -34,6 +35,21 @@ def test_every_starter_and_every_solution_runs_as_on_its_page(few_cases):
         assert run(starter, checker, before)[0] == "wrong", label
         became, printed = run(solution, checker, before)
         assert (became, printed.count("\n")) == ("right", 1), (label, printed)
+
+
+ABSENT = """
+import json, sys
+for name in ("gymnasium", "IPython", "joblib", "matplotlib"):
+    sys.modules[name] = None  # so that importing it fails
+for line in json.load(sys.stdin):
+    exec(line)
+"""
+
+
+def test_what_runs_before_an_answer_imports_nothing_that_pyodide_or_the_site_does_not_have():
+    lines = sorted({line for asked in EXERCISES.values() for line in asked.before.splitlines() if "import " in line})
+    assert len(lines) > 50
+    subprocess.run([sys.executable, "-c", ABSENT], input=json.dumps(lines), text=True, check=True)
 
 
 def test_wrong_answers_are_taken_from_the_tests_and_told_as_there(few_cases):

@@ -134,7 +134,7 @@
     bar.append(run, stop, reset, load, note);
     live.append(place, bar, said);
     const held = solution ? hold(exercise) : () => {};
-    
+
     const changed = (code) => {
       keep(label, { code });
       if (!keeps) note.textContent = "Your browser keeps nothing for this page: copy what you want to keep.";

@@ -58,9 +58,20 @@ def wide(rng: Generator) -> tuple[int, int]:
 
 
 def draw_cases(exercise: Exercise) -> list[Case]:
-    """Return the same cases each time, small ones first; together with the hard ones they are `CASES`."""
-    drawn = [exercise.draw(np.random.default_rng(k)) for k in range(CASES - len(exercise.hard))]
+    """Return the same cases each time, small ones first; together with the hard ones they are `CASES`.
+
+    Integers are as wide as a pointer, so that they index and count wherever the checker runs, also in a browser.
+    """
+    drawn = [
+        tuple(map(_as_wide_as_pointers, exercise.draw(np.random.default_rng(k))))
+        for k in range(CASES - len(exercise.hard))
+    ]
     return sorted(drawn, key=lambda case: sum(np.size(part) for value in case for part in _parts(value)))
+
+
+def _as_wide_as_pointers(value: Any) -> Any:
+    counts = isinstance(value, np.ndarray) and value.dtype.kind == "i"
+    return value.astype(np.intp) if counts else value
 
 
 def wants_function(name: str, function: Function) -> None:

@@ -14,7 +14,7 @@ CHAPTERS = {
 }
 DPO = "notebooks/dpo.html"
 LABEL = "ex-dpo-step"
-LOADED = 40_000  # milliseconds: a busy machine may take long to load Python, and a test waits no longer
+LOADED = 120_000  # milliseconds: a busy machine may take long to load Python, and a test waits no longer
 
 
 class Answering:

@@ -118,6 +118,12 @@ def test_the_cases_are_the_same_each_time_vary_and_begin_small(name):
     assert len(set(sizes)) > 3
 
 
+def test_integers_of_cases_index_and_count_on_every_machine():
+    narrow = EXERCISES["kl"]._replace(draw=lambda rng: (np.arange(3, dtype=np.int16), np.eye(2), 7, np.arange(2) > 0))
+    kinds = {tuple(np.asarray(part).dtype for part in case) for case in diagnosis.draw_cases(narrow)}
+    assert kinds == {(np.intp, float, np.asarray(7).dtype, bool)}
+
+
 @every_exercise
 def test_every_case_can_be_shown_whatever_kind_its_inputs_are(name):
     exercise, cases, _ = drawn(name)
