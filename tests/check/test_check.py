@@ -119,9 +119,9 @@ def test_the_cases_are_the_same_each_time_vary_and_begin_small(name):
 
 
 def test_integers_of_cases_index_and_count_on_every_machine():
-    narrow = EXERCISES["kl"]._replace(draw=lambda rng: (np.arange(3, dtype=np.int16), np.eye(2), 7, np.arange(2) > 0))
-    kinds = {tuple(np.asarray(part).dtype for part in case) for case in diagnosis.draw_cases(narrow)}
-    assert kinds == {(np.intp, float, np.asarray(7).dtype, bool)}
+    narrow = EXERCISES["kl"]._replace(draw=lambda rng: (np.arange(3, dtype=np.int16), np.eye(2), np.arange(2) > 0))
+    for case in diagnosis.draw_cases(narrow):
+        assert [part.dtype for part in case] == [np.intp, float, bool]
 
 
 @every_exercise
