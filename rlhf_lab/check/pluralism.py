@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from scipy.optimize import brentq
 
 from rlhf_lab.check.diagnosis import Case, Exercise, log_probs, tenths
 from rlhf_lab.feedback import clusters
@@ -78,6 +77,8 @@ def _weight(log_pi_0: Array, rewards: Array, beta: float) -> Array:
         return np.array(0.0)
     if _lead(log_pi_0, rewards, 1.0, beta) <= 0:
         return np.array(1.0)
+    from scipy.optimize import brentq  # only this checker waits for it
+
     return np.array(brentq(lambda weight: _lead(log_pi_0, rewards, weight, beta), 0.0, 1.0, xtol=1e-15))
 
 

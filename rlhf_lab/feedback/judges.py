@@ -13,7 +13,6 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linprog
 from scipy.special import expit, logit, ndtri
 
 from rlhf_lab.numerics import checks
@@ -53,6 +52,8 @@ def nearest_agreement(agreement: Array, verdicts: int) -> Nearest:
     single = np.unique([[row[a] == row[b] for a, b in pairs] for row in answers], axis=0).astype(float)
     wanted = np.array([matrix[pair] for pair in pairs])
     off = -np.ones((len(pairs), 1))
+    from scipy.optimize import linprog  # only who looks for a table waits for it
+
     found = linprog(
         np.append(np.zeros(len(single)), 1.0),
         A_ub=np.block([[single.T, off], [-single.T, off]]),

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
-from scipy.stats import binom
 
 from rlhf_lab.methods import end_points
 from rlhf_lab.methods.policy_gradient import Advantages
@@ -44,6 +42,8 @@ def expected_advantage(advantages: Advantages, p: Array, k: int) -> tuple[Array,
     """
     if k < 2:
         raise ValueError(f"a group has at least 2 answers; got {k}")
+    from scipy.stats import binom  # only who takes an expectation waits for it
+
     a = advantages(np.tril(np.ones((k + 1, k)), -1))  # none right, one, ..., all k
     others = binom.pmf(np.arange(k), k - 1, np.asarray(checks.share("p", p))[..., None])
     return np.sum(others * a[1:, 0], axis=-1), np.sum(others * a[:-1, -1], axis=-1)
@@ -152,6 +152,8 @@ def _crossings(odds: Callable[[Array], Array]) -> list[tuple[float, bool]]:
 
     F is bounded, so that its points of rest lie between its least and its greatest value, however near p is to 1.
     """
+    from scipy.optimize import brentq  # only who looks for crossings waits for it
+
     reach = odds(np.linspace(-40, 40, 33))
     grid = np.linspace(np.min(reach) - 1, np.max(reach) + 1, 97)
     gap = odds(grid) - grid

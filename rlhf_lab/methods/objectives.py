@@ -11,7 +11,6 @@ Heads are rewards (k, K, A) of all A answers to K prompts. `start` (K,) are the 
 from typing import NamedTuple
 
 import autograd.numpy as np
-from scipy.optimize import brentq
 
 from rlhf_lab.feedback.linear_fits import fit_linear
 from rlhf_lab.models import gibbs, lm
@@ -180,6 +179,8 @@ def constrained(log_pi_0: Array, helpful: Array, safe: Array, floor: float, beta
 
     def slope(price: float) -> float:
         return dual(price, log_pi_0, helpful, safe, floor, beta, start).slope
+
+    from scipy.optimize import brentq  # only who has a floor waits for it
 
     price, high = 0.0, 1.0
     if slope(0.0) < 0:

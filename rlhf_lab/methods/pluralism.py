@@ -12,7 +12,6 @@ Rewards and log-probabilities are (Z, ..., A) over A answers, shares (Z,); the a
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from rlhf_lab.models import gibbs
 from rlhf_lab.models.lm import kl
@@ -186,6 +185,8 @@ def max_min(log_pi_0: Array, rewards: Array, beta: float) -> MaxMin:
         mixed = weights @ rewards
         pi = np.exp(gibbs.log_policy(log_pi_0, mixed, beta))
         return float(beta * gibbs.log_normaliser(log_pi_0, mixed, beta)), rewards @ pi
+
+    from scipy.optimize import minimize  # only who solves waits for it
 
     found = minimize(
         dual,

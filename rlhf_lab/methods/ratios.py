@@ -8,7 +8,6 @@ Beside the chapter "Asking while learning"; functions stand in the order of its 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binom
 
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array
@@ -42,6 +41,8 @@ def ratio_law(p: float, q: float, length: int) -> RatioLaw:
     for name, value in (("p", p), ("q", q)):
         if not 0 < value < 1:
             raise ValueError(f"{name} is the probability of a one, inside (0, 1); got {value}")
+    from scipy.stats import binom  # only who asks for a law waits for it
+
     ones = np.arange(checks.count("length", length, "the number of tokens in a text") + 1)
     value = ones * np.log(p / q) + (length - ones) * np.log((1 - p) / (1 - q))
     return RatioLaw(value, binom.pmf(ones, length, p), binom.pmf(ones, length, q))
