@@ -9,7 +9,7 @@ window.addEventListener("afterprint", () => {
 
 /* What scrolls sideways can be scrolled with the keyboard; what does not is no stop of the Tab key. */
 function stopWhereItScrolls() {
-  const boxes = [...document.querySelectorAll(".bd-content :is(pre, div.math, table, .pst-scrollable-table-container)")];
+  const boxes = [...document.querySelectorAll(".bd-content :is(pre:not(.live-said), div.math, table, .pst-scrollable-table-container)")];
   const scrolls = boxes.map((box) => box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible");
   boxes.forEach((box, k) => (scrolls[k] ? box.setAttribute("tabindex", "0") : box.removeAttribute("tabindex")));
 }

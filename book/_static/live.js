@@ -127,8 +127,8 @@
     const stop = made("button", "Stop", { type: "button", hidden: true });
     const reset = made("button", "Reset", { type: "button" });
     const load = made("progress", "", { hidden: true, ariaLabel: "Loading Python" });
-    const note = made("span", "", { className: "live-note" });
-    const said = made("pre", "", { className: "live-said", hidden: true });
+    const note = made("span", "np, check and what the chapter imports are there.", { className: "live-note" });
+    const said = made("pre", "", { className: "live-said", hidden: true, tabIndex: 0 }); // long texts scroll
     note.setAttribute("role", "status");
     said.setAttribute("role", "log");
     bar.append(run, stop, reset, load, note);

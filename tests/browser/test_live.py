@@ -140,7 +140,7 @@ def test_an_answered_exercise_is_for_everybody(visit, view):
     exercise = Answering(page)
     page.evaluate("window.LIVE.pyodide = ''")
     exercise.press("Run")
-    assert exercise.said.is_visible()
+    exercise.said.evaluate("(box) => box.append('A long line of what was printed.\\n'.repeat(99))")
     assert exercise.box.locator(".live-mark").is_visible()
     page.locator(".solution", has_text="Solution to Exercise 11.2").locator("summary").click()
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
