@@ -151,6 +151,7 @@
 
     function attempt() {
       said.textContent = note.textContent = "";
+      said.hidden = true;
       const missing = obstacle();
       if (missing) return tell(missing);
       if (heard) return (note.textContent = "Python is busy with another exercise.");
