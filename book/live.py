@@ -23,9 +23,9 @@ CORE = ("pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip",
 ADDRESS = re.compile(r"https?://")
 COMPILED = ("numpy", "scipy")
 PURE = ("autograd", "tqdm", "threadpoolctl")
-# What draws, studies and plays Gymnasium's games takes no part in answers.
+# What draws, studies and plays Gymnasium's games takes no part in answers, nor what takes seconds to import.
 LEFT_OUT = (
-    *("IPython", "gymnasium", "matplotlib"),
+    *("IPython", "gymnasium", "matplotlib", "scipy.integrate", "scipy.optimize", "scipy.stats"),
     *("rlhf_lab.experiments", "rlhf_lab.leaderboard", "rlhf_lab.plots", "rlhf_lab.worlds.environments"),
 )
 
