@@ -1,0 +1,85 @@
+"""The numbers that readers explore in their browser: each function computes them with the package, for one explorable.
+
+A reward says of an answer all that a Gibbs policy, or best-of-n, has to know. So a distribution over 111,111 answers is
+kept as the probability of each reward, its *levels*; from these a page computes exact policies for any price or n.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from rlhf_lab.models import gibbs, lm
+from rlhf_lab.numerics import checks
+from rlhf_lab.numerics.autodiff import Array, log_softmax
+from rlhf_lab.worlds import phrase_world
+
+PRICES = (0.05, 20.0)  # between which beta can be chosen
+PRICE = 0.5  # at the start
+
+
+class Explorable(NamedTuple):
+    """A name in a bar, the script that moves it, its numbers, and what a reader without scripts is told of them."""
+
+    title: str
+    script: str
+    numbers: Callable[[], dict]
+    still: Callable[[dict], str]
+
+
+def levels(log_pi: Array, reward: Array) -> dict[str, list[float]]:
+    """Return the rewards that occur, from the lowest, and their probabilities; both arguments are (A,)."""
+    reward, group = np.unique(reward, return_inverse=True)
+    return {"reward": reward.tolist(), "mass": checks.tally(group, np.exp(log_pi)).tolist()}
+
+
+def _answers() -> list[str]:
+    world = phrase_world
+    return [world.decode(row) for row in lm.enumerate_responses(world.VOCAB, world.HORIZON, world.EOS)]
+
+
+def _minus(text: str) -> str:
+    return text.replace(" -", " \u2212")
+
+
+def beta() -> dict:
+    """Return, for each question, levels, the answers that matter at some price, and policies that are no optima."""
+    world, answers, rng = phrase_world, _answers(), np.random.default_rng(10)
+    log_pi_0 = lm.answer_log_probs(world.model(), world.pretrained(), world.PROMPTS, world.HORIZON)
+    rewards, found = world.mdp().answer_rewards(), []
+    for question, before, reward in zip(world.QUESTIONS, log_pi_0, rewards, strict=True):
+        some = [gibbs.log_policy(before, reward, price) for price in np.geomspace(0.08, 50, 20)]
+        others = np.array([log_softmax(log_pi + rng.normal(size=log_pi.shape)) for log_pi in some])
+        earned, kl = np.exp(others) @ reward, lm.kl(others, before)
+        top = _likeliest([before, gibbs.log_policy(before, reward, 0.2)], (7, 5))
+        top.append(int(np.argmin(np.where(reward == reward.max(), before, np.inf))))  # worth as much, and no English
+        rows = [{"text": answers[k], "reward": float(reward[k]), "before": float(np.exp(before[k]))} for k in top]
+        dots = np.stack([kl, earned], axis=-1)
+        found.append({"question": question, "levels": levels(before, reward), "answers": rows, "others": dots.tolist()})
+    return {"count": len(answers), "prices": PRICES, "price": PRICE, "questions": found}
+
+
+def _likeliest(policies: list[Array], counts: tuple[int, ...]) -> list[int]:
+    """Return the likeliest answers of each policy, each once, in the order of the first policy."""
+    top = {int(k) for log_pi, count in zip(policies, counts, strict=True) for k in np.argsort(-log_pi)[:count]}
+    return sorted(top, key=lambda k: -policies[0][k])
+
+
+def _beta_still(numbers: dict) -> str:
+    question = numbers["questions"][0]
+    masses, reward = np.array(question["levels"]["mass"]), np.array(question["levels"]["reward"])
+    log_pi = gibbs.log_policy(np.log(masses), reward, numbers["price"])
+    log_z = gibbs.log_normaliser(np.log(masses), reward, numbers["price"])
+    after = [row["before"] * np.exp(row["reward"] / numbers["price"] - log_z) for row in question["answers"]]
+    best = question["answers"][int(np.argmax(after))]
+    return _minus(
+        f"At β = {numbers['price']:g} the optimum answers “{question['question']}” with “{best['text']}” in "
+        f"{100 * max(after):.0f}% of the cases, the pretrained model in {100 * best['before']:.0f}%. It earns "
+        f"{np.exp(log_pi) @ reward:.2f} where the pretrained model earns {masses @ reward:.2f}, at "
+        f"{lm.kl(log_pi, np.log(masses)):.2f} nats."
+    )
+
+
+EXPLORABLES = {
+    "beta": Explorable("what a price buys", "beta.js", beta, _beta_still),
+}

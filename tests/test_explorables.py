@@ -1,0 +1,81 @@
+"""What readers explore in their browser are the numbers of the package."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlhf_lab.models import gibbs, lm
+from rlhf_lab.worlds import phrase_world
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "book/_ext")]
+
+import explorables  # noqa: E402
+import explore  # noqa: E402
+
+NUMBERS = {name: known.numbers() for name, known in explorables.EXPLORABLES.items()}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_an_explorable_is_light_and_stands_in_the_page_as_it_was_computed(name):
+    html = explore.figure(name)
+    assert len(html) < 100_000
+    stored = json.loads(re.search(r'<script type="application/json">(.*)</script>', html)[1])
+    assert stored == json.loads(json.dumps(NUMBERS[name]))
+    assert (ROOT / "book/_static/explore" / explorables.EXPLORABLES[name].script).exists()
+
+
+def phrase_policies():
+    log_pi_0 = lm.answer_log_probs(
+        phrase_world.model(), phrase_world.pretrained(), phrase_world.PROMPTS, phrase_world.HORIZON
+    )
+    return log_pi_0, phrase_world.mdp().answer_rewards()
+
+
+def test_levels_give_the_optimum_of_all_answers():
+    for before, reward, told in zip(*phrase_policies(), NUMBERS["beta"]["questions"], strict=True):
+        mass, worth = np.array(told["levels"]["mass"]), np.array(told["levels"]["reward"])
+        assert mass.sum() == pytest.approx(1, abs=1e-12)
+        assert (np.diff(worth) > 0).all()
+        assert len(worth) == len(set(reward))
+        for price in (0.05, 0.5, 20):
+            log_pi, few = gibbs.log_policy(before, reward, price), gibbs.log_policy(np.log(mass), worth, price)
+            assert np.exp(few) @ worth == pytest.approx(np.exp(log_pi) @ reward, abs=1e-10)
+            assert lm.kl(few, np.log(mass)) == pytest.approx(lm.kl(log_pi, before), abs=1e-10)
+
+
+def test_the_answers_shown_are_the_likeliest_and_one_that_is_worth_as_much_and_is_no_english():
+    answers = explorables._answers()
+    assert len(answers) == NUMBERS["beta"]["count"]
+    for before, reward, told in zip(*phrase_policies(), NUMBERS["beta"]["questions"], strict=True):
+        places = [answers.index(row["text"]) for row in told["answers"]]
+        assert len(places) == len(set(places))
+        assert [row["reward"] for row in told["answers"]] == reward[places].tolist()
+        np.testing.assert_allclose([row["before"] for row in told["answers"]], np.exp(before[places]), rtol=1e-12)
+        assert set(np.argsort(-before)[:7]) <= set(places)
+        *_, salad = places
+        assert reward[salad] == reward.max()
+        assert before[salad] == before[reward == reward.max()].min()
+
+
+def test_no_other_policy_lies_above_a_line_through_an_optimum():
+    for before, reward, told in zip(*phrase_policies(), NUMBERS["beta"]["questions"], strict=True):
+        kl, earned = np.transpose(told["others"])
+        assert len(kl) == 20
+        for price in (0.05, 0.3, 2):
+            value = price * gibbs.log_normaliser(before, reward, price)
+            assert (earned - price * kl < value).all()
+
+
+def test_the_sentence_without_scripts_tells_the_optimum_at_the_start():
+    before, reward = (found[0] for found in phrase_policies())
+    log_pi = gibbs.log_policy(before, reward, explorables.PRICE)
+    told = explorables.EXPLORABLES["beta"].still(NUMBERS["beta"])
+    best = np.argmax(log_pi)
+    assert f"“{explorables._answers()[best]}” in {100 * np.exp(log_pi[best]):.0f}% of the cases" in told
+    assert f"in {100 * np.exp(before[best]):.0f}%. It earns {np.exp(log_pi) @ reward:.2f}" in told
+    assert f"{np.exp(before) @ reward:.2f}, at {lm.kl(log_pi, before):.2f} nats".replace("-", "\u2212") in told
