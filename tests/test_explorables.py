@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ def test_an_explorable_is_light_and_stands_in_the_page_as_it_was_computed(name):
     assert (ROOT / "book/_static/explore" / explorables.EXPLORABLES[name].script).exists()
 
 
+@cache
 def phrase_policies():
     log_pi_0 = lm.answer_log_probs(
         phrase_world.model(), phrase_world.pretrained(), phrase_world.PROMPTS, phrase_world.HORIZON
@@ -79,3 +81,35 @@ def test_the_sentence_without_scripts_tells_the_optimum_at_the_start():
     assert f"“{explorables._answers()[best]}” in {100 * np.exp(log_pi[best]):.0f}% of the cases" in told
     assert f"in {100 * np.exp(before[best]):.0f}%. It earns {np.exp(log_pi) @ reward:.2f}" in told
     assert f"{np.exp(before) @ reward:.2f}, at {lm.kl(log_pi, before):.2f} nats".replace("-", "\u2212") in told
+
+
+def parts_of(texts):
+    answers = np.stack([phrase_world.encode(text, phrase_world.HORIZON) for text in texts])
+    prompt = np.repeat(phrase_world.PROMPTS[:1], len(answers), axis=0)
+    return np.stack(list(phrase_world.reward_parts(prompt, answers).values()), axis=-1)
+
+
+def test_an_annotator_compares_answers_that_differ_in_their_parts():
+    told = NUMBERS["annotator"]
+    assert told["question"] == phrase_world.QUESTIONS[0]
+    assert len(told["pairs"]) == len(told["labels"]) == 20
+    for pair in told["pairs"]:
+        np.testing.assert_array_equal(parts_of(pair["texts"]), pair["parts"])
+        assert pair["parts"][0] != pair["parts"][1]
+    assert set(told["labels"]) == {0, 1}
+
+
+def test_groups_of_answers_give_the_policy_of_any_annotator_over_all_answers():
+    told, (log_pi_0, reward) = NUMBERS["annotator"], (found[0] for found in phrase_policies())
+    parts, mass = (np.array([group[name] for group in told["groups"]]) for name in ("parts", "mass"))
+    np.testing.assert_allclose(parts.sum(-1) @ mass, np.exp(log_pi_0) @ reward, atol=1e-10)
+    answers = lm.enumerate_responses(phrase_world.VOCAB, phrase_world.HORIZON, phrase_world.EOS)
+    prompt = np.repeat(phrase_world.PROMPTS[:1], len(answers), axis=0)
+    weights = np.array([0.3, 2.0, -1.0, -0.4, 0.8])  # of somebody who is rude, wordy, and keeps to the subject
+    learned = np.stack(list(phrase_world.reward_parts(prompt, answers).values()), axis=-1) @ weights
+    log_pi = gibbs.log_policy(log_pi_0, learned, 0.5)
+    few = gibbs.log_policy(np.log(mass), parts @ weights, 0.5)
+    assert lm.kl(few, np.log(mass)) == pytest.approx(lm.kl(log_pi, log_pi_0), abs=1e-10)
+    listed = [(before, group) for group, each in enumerate(told["groups"]) for _, before in each["answers"]]
+    shown = sorted((before * np.exp(few[group]) / mass[group] for before, group in listed), reverse=True)
+    np.testing.assert_allclose(shown[:8], np.sort(np.exp(log_pi))[::-1][:8], rtol=1e-9)

@@ -5,10 +5,12 @@ kept as the probability of each reward, its *levels*; from these a page computes
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
+from rlhf_lab.feedback import annotators, preferences
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.numerics.autodiff import Array, log_softmax
@@ -16,6 +18,9 @@ from rlhf_lab.worlds import phrase_world
 
 PRICES = (0.05, 20.0)  # between which beta can be chosen
 PRICE = 0.5  # at the start
+CLICKS = 20  # that an annotator makes
+SHOWN = 8  # answers in a table
+PRECISION = 0.25  # of the prior of a weight: its standard deviation is 2
 
 
 class Explorable(NamedTuple):
@@ -33,6 +38,7 @@ def levels(log_pi: Array, reward: Array) -> dict[str, list[float]]:
     return {"reward": reward.tolist(), "mass": checks.tally(group, np.exp(log_pi)).tolist()}
 
 
+@cache
 def _answers() -> list[str]:
     world = phrase_world
     return [world.decode(row) for row in lm.enumerate_responses(world.VOCAB, world.HORIZON, world.EOS)]
@@ -42,12 +48,19 @@ def _minus(text: str) -> str:
     return text.replace(" -", " \u2212")
 
 
+@cache
+def _pretrained() -> tuple[Array, Array]:
+    """Return log pi_0 and the oracular reward of all answers, (4, A)."""
+    world = phrase_world
+    log_pi_0 = lm.answer_log_probs(world.model(), world.pretrained(), world.PROMPTS, world.HORIZON)
+    return log_pi_0, world.mdp().answer_rewards()
+
+
+@cache
 def beta() -> dict:
     """Return, for each question, levels, the answers that matter at some price, and policies that are no optima."""
-    world, answers, rng = phrase_world, _answers(), np.random.default_rng(10)
-    log_pi_0 = lm.answer_log_probs(world.model(), world.pretrained(), world.PROMPTS, world.HORIZON)
-    rewards, found = world.mdp().answer_rewards(), []
-    for question, before, reward in zip(world.QUESTIONS, log_pi_0, rewards, strict=True):
+    answers, rng, found = _answers(), np.random.default_rng(10), []
+    for question, before, reward in zip(phrase_world.QUESTIONS, *_pretrained(), strict=True):
         some = [gibbs.log_policy(before, reward, price) for price in np.geomspace(0.08, 50, 20)]
         others = np.array([log_softmax(log_pi + rng.normal(size=log_pi.shape)) for log_pi in some])
         earned, kl = np.exp(others) @ reward, lm.kl(others, before)
@@ -80,6 +93,45 @@ def _beta_still(numbers: dict) -> str:
     )
 
 
+def _parts(response: Array) -> Array:
+    """Return the parts of the oracular reward of answers (N, T) to the first question, (N, 5)."""
+    prompt = np.repeat(phrase_world.PROMPTS[:1], len(response), axis=0)
+    return np.stack(list(phrase_world.reward_parts(prompt, response).values()), axis=-1)
+
+
+@cache
+def annotator() -> dict:
+    """Return pairs to compare, what a simulated person says of them, and all answers by the parts of their reward."""
+    world, rng = phrase_world, np.random.default_rng(0)
+    prompt = np.repeat(world.PROMPTS[:1], 10 * CLICKS, axis=0)
+    drawn = preferences.draw_pairs(world.model(), world.pretrained(), prompt, world.HORIZON, rng)
+    first, second = (_parts(response) for response in drawn)
+    told = np.flatnonzero((first != second).any(axis=-1))[:CLICKS]
+    labels = annotators.sample_labels(annotators.bradley_terry((first - second)[told].sum(-1)), rng)
+    pairs = [
+        {"texts": [world.decode(y[k]) for y in drawn], "parts": [first[k].tolist(), second[k].tolist()]} for k in told
+    ]
+    answers, pi_0 = _answers(), np.exp(_pretrained()[0][0])
+    kinds, group = np.unique(
+        _parts(lm.enumerate_responses(world.VOCAB, world.HORIZON, world.EOS)), axis=0, return_inverse=True
+    )
+    order, groups = np.argsort(-pi_0, kind="stable"), []
+    for k, parts in enumerate(kinds):
+        top = [int(place) for place in order[group.ravel()[order] == k][:SHOWN]]
+        mass = float(pi_0[group.ravel() == k].sum())
+        groups.append({"parts": parts.tolist(), "mass": mass, "answers": [[answers[y], float(pi_0[y])] for y in top]})
+    facts = {"question": world.QUESTIONS[0], "names": world.PARTS, "precision": PRECISION, "price": PRICE}
+    return facts | {"prices": PRICES, "pairs": pairs, "labels": labels.tolist(), "groups": groups}
+
+
+def _annotator_still(numbers: dict) -> str:
+    return (
+        f"With scripts, you compare {len(numbers['pairs'])} pairs of answers here, and see the reward and the policy "
+        f"that come of it. The first pair: “{'” or “'.join(numbers['pairs'][0]['texts'])}”?"
+    )
+
+
 EXPLORABLES = {
     "beta": Explorable("what a price buys", "beta.js", beta, _beta_still),
+    "annotator": Explorable("be the annotator", "annotator.js", annotator, _annotator_still),
 }

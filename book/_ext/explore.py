@@ -1,7 +1,7 @@
 """The Sphinx side of the explorables: figures with exact numbers that readers move, in plain JavaScript.
 
 `explorables` computes the numbers when the book is built. They stand in the page, so that it asks for nothing; the
-scripts in `book/_static/explore` draw. Without scripts, and in the printed book, a sentence tells what it is at the start.
+scripts in `book/_static/explore` draw. Without scripts, and in the printed book, a sentence is there.
 """
 
 import json

@@ -2,14 +2,14 @@
 const draw = (() => {
   const SVG = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "tspan", "polyline", "polygon"]);
 
-  /* make("p", { class: "a" }, "text", other elements): what is null or false is left out. */
+  /* make("p", { class: "a" }, "text", other elements): what is nothing or false is left out. */
   function make(tag, attributes = {}, ...inside) {
     const element = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
       if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
       else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
     }
-    element.append(...inside.filter((part) => part !== null && part !== false));
+    element.append(...inside.filter((part) => part != null && part !== false));
     return element;
   }
 
@@ -51,6 +51,8 @@ const draw = (() => {
     row.read = () => Number(input.value);
     return row;
   }
+
+  const button = (name, click) => make("button", { type: "button", onclick: click }, name);
 
   /* A table whose last column has a bar for each method: show(rows), rows of { head, cells, bars: [share, ...] }. */
   function bars(caption, heads, methods, whole = 1) {
@@ -131,5 +133,5 @@ const draw = (() => {
     return box;
   }
 
-  return { make, start, slider, geometric, choice, bars, plot, line, area, dot, word, voice, fixed, percent, digits, minus };
+  return { make, start, slider, geometric, choice, button, bars, plot, line, area, dot, word, voice, fixed, percent, digits, minus };
 })();

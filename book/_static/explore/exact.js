@@ -23,4 +23,42 @@ const exact = {
     const reward = exact.dot(p, levels.reward);
     return { p, logZ, reward, kl: Math.max(0, reward / beta - logZ) };
   },
+
+  /* Solve matrix x = columns by elimination with pivots; `columns` is a list of right-hand sides. */
+  solve(matrix, columns) {
+    const n = matrix.length, rows = matrix.map((row, i) => [...row, ...columns.map((column) => column[i])]);
+    for (let i = 0; i < n; i++) {
+      const top = rows.slice(i).reduce((best, row, k) => (Math.abs(row[i]) > Math.abs(rows[best][i]) ? i + k : best), i);
+      [rows[i], rows[top]] = [rows[top], rows[i]];
+      for (let k = 0; k < n; k++) {
+        if (k === i) continue;
+        const factor = rows[k][i] / rows[i][i];
+        rows[k] = rows[k].map((value, j) => value - factor * rows[i][j]);
+      }
+    }
+    return columns.map((_, c) => rows.map((row, i) => row[n + c] / row[i]));
+  },
+
+  /* The most probable weights of a Bradley-Terry model that is linear in differences of features, under the prior
+     N(0, 1 / precision), and their standard deviations in the normal posterior: `fit_linear` (eq-map, eq-laplace). */
+  fit(differences, labels, precision, size) {
+    const cost = (theta) => exact.sum(differences.map((d, i) => {
+      const margin = exact.dot(d, theta);
+      return Math.max(margin, 0) + Math.log1p(Math.exp(-Math.abs(margin))) - labels[i] * margin;
+    })) + (precision / 2) * exact.dot(theta, theta);
+    const unit = Array.from({ length: size }, (_, i) => Array.from({ length: size }, (__, k) => Number(i === k)));
+    let theta = unit.map(() => 0);
+    for (;;) {
+      const p = differences.map((d) => 1 / (1 + Math.exp(-exact.dot(d, theta))));
+      const score = theta.map((t, i) => exact.sum(differences.map((d, n) => (labels[n] - p[n]) * d[i])) - precision * t);
+      const information = unit.map((row, i) => row.map((one, k) =>
+        precision * one + exact.sum(differences.map((d, n) => p[n] * (1 - p[n]) * d[i] * d[k]))));
+      const [step, ...inverse] = exact.solve(information, [score, ...unit]);
+      const largest = (values) => Math.max(...values.map(Math.abs));
+      if (largest(step) <= 1e-10 * Math.max(1, largest(theta))) return { mean: theta, sd: inverse.map((row, i) => Math.sqrt(row[i])) };
+      let share = 1;
+      while (cost(theta.map((t, i) => t + share * step[i])) > cost(theta) + 1e-9 * (1 + cost(theta))) share /= 2;
+      theta = theta.map((t, i) => t + share * step[i]);
+    }
+  },
 };
