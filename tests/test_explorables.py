@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlhf_lab.methods import soft_values
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.worlds import phrase_world
 
@@ -113,3 +114,24 @@ def test_groups_of_answers_give_the_policy_of_any_annotator_over_all_answers():
     listed = [(before, group) for group, each in enumerate(told["groups"]) for _, before in each["answers"]]
     shown = sorted((before * np.exp(few[group]) / mass[group] for before, group in listed), reverse=True)
     np.testing.assert_allclose(shown[:8], np.sort(np.exp(log_pi))[::-1][:8], rtol=1e-9)
+
+
+def test_the_tree_has_the_prior_the_soft_values_and_the_optimum_of_each_likely_prefix():
+    world = phrase_world
+    prior = lm.policy_levels(world.model(), world.pretrained(), world.PROMPTS[:1], world.HORIZON)
+    rewards, root, seen = world.mdp().token_rewards(), NUMBERS["tree"]["root"], 0
+    assert root["word"] == world.QUESTIONS[0]
+    for price in (0.05, 0.5, 20):
+        g = soft_values.g_values(prior, [level[:1] for level in rewards], price, eos=world.EOS)
+        waiting = [(root, 0, 0)]
+        while waiting:
+            node, length, state = waiting.pop()
+            for child in node.get("next", []):
+                token, seen = world.WORDS.index(child["word"]), seen + 1
+                mass, worth = np.array(child["levels"]["mass"]), np.array(child["levels"]["reward"])
+                assert mass.sum() == pytest.approx(1, abs=1e-10)
+                assert child["reach"] / node["reach"] == pytest.approx(np.exp(prior[length][0, state, token]), rel=1e-9)
+                value = gibbs.log_normaliser(np.log(mass), worth, price)
+                assert value == pytest.approx(g.q[length][0, state, token], abs=1e-8)
+                waiting.append((child, length + 1, state * (world.VOCAB - 1) + token))
+    assert seen > 100

@@ -20,6 +20,7 @@ PRICES = (0.05, 20.0)  # between which beta can be chosen
 PRICE = 0.5  # at the start
 CLICKS = 20  # that an annotator makes
 SHOWN = 8  # answers in a table
+SEEN = 0.002  # probability from which on a prefix is in the tree
 PRECISION = 0.25  # of the prior of a weight: its standard deviation is 2
 
 
@@ -131,7 +132,45 @@ def _annotator_still(numbers: dict) -> str:
     )
 
 
+@cache
+def tree() -> dict:
+    """Return the likely prefixes of answers to the first question, each with the levels of all its answers."""
+    world, answers = phrase_world, lm.enumerate_responses(phrase_world.VOCAB, phrase_world.HORIZON, phrase_world.EOS)
+    log_pi_0, reward = (found[0] for found in _pretrained())
+    chances = np.exp(np.stack([log_pi_0, *(gibbs.log_policy(log_pi_0, reward, price) for price in (PRICE, PRICES[0]))]))
+
+    def grow(word: str, place: Array, length: int) -> dict:
+        mine = chances[:, place].sum(-1)
+        kept = levels(log_pi_0[place] - np.log(mine[0]), reward[place])
+        node = {"word": word, "reach": float(mine[0]), "levels": kept}
+        if length < world.HORIZON and word != world.WORDS[world.EOS]:
+            token = answers[place, length]
+            children = [(a, place[token == a]) for a in np.unique(token)]
+            told = [(a, below) for a, below in children if chances[:, below].sum(-1).max() >= SEEN]
+            node["next"] = [grow(world.WORDS[a], below, length + 1) for a, below in told]
+            node["next"].sort(key=lambda child: -child["reach"])
+        return node
+
+    return {"prices": PRICES, "price": PRICE, "root": grow(world.QUESTIONS[0], np.arange(len(answers)), 0)}
+
+
+def _tree_still(numbers: dict) -> str:
+    root, price = numbers["root"], numbers["price"]
+
+    def value(node: dict) -> float:
+        return price * gibbs.log_normaliser(np.log(node["levels"]["mass"]), np.array(node["levels"]["reward"]), price)
+
+    first = root["next"][:3]
+    after = [child["reach"] * np.exp((value(child) - value(root)) / price) for child in first]
+    told = [f"“{c['word']}” {100 * c['reach']:.0f}% and {100 * p:.0f}%" for c, p in zip(first, after, strict=True)]
+    return (
+        f"At a price of {price:g} the soft value of “{root['word']}” is {value(root):.2f}. "
+        f"First words under the prior and at the optimum: {', '.join(told)}."
+    )
+
+
 EXPLORABLES = {
     "beta": Explorable("what a price buys", "beta.js", beta, _beta_still),
+    "tree": Explorable("walk through the tree", "tree.js", tree, _tree_still),
     "annotator": Explorable("be the annotator", "annotator.js", annotator, _annotator_still),
 }

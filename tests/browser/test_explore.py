@@ -6,9 +6,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from test_pages import ASK, AXE
+from browsing import ASK, AXE, Visit
 
 from rlhf_lab.feedback import linear_fits
+from rlhf_lab.methods import soft_values
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.worlds import phrase_world
 
@@ -16,8 +17,6 @@ from rlhf_lab.worlds import phrase_world
 @pytest.fixture(scope="module")
 def opened_box(browser, site):
     """A function that opens the box of an explorable on its page; nothing may go wrong there."""
-    from browsing import Visit
-
     made = []
 
     def load(chapter, name, **context):
@@ -103,7 +102,9 @@ def test_an_arrow_key_moves_beta_and_a_voice_says_where_it_is(opened_box):
 def test_the_fit_in_the_page_is_that_of_the_package(opened_box):
     visit, _ = opened_box("pipeline", "annotator")
     rng = np.random.default_rng(3)
-    for count, spread, precision in ((0, 1, 0.25), (1, 4, 0.25), (20, 1, 0.25), (20, 9, 1e-3), (60, 3, 4)):
+    prior = visit.page.evaluate("exact.fit([], [], 0.25, 2)")
+    assert prior == {"mean": [0, 0], "sd": [2, 2]}
+    for count, spread, precision in ((1, 4, 0.25), (20, 1, 0.25), (20, 9, 1e-3), (60, 3, 4)):
         differences = spread * rng.normal(size=(count, 5))
         labels = rng.choice([0, 0.5, 1], size=count)
         asked = [differences.tolist(), labels.tolist(), precision]
@@ -129,7 +130,7 @@ def test_twenty_clicks_cause_the_policy_of_their_fit(opened_box):
     pairs = np.array([pair["parts"] for pair in told["pairs"]])
     fit = linear_fits.fit_linear(pairs[:, 0] - pairs[:, 1], np.array(labels), told["precision"])
     words = box.locator(".told").inner_text().replace("\u2212", "-")
-    numbers = [(float(m), float(s)) for m, s in re.findall(r"(-?[\d.]+) ± ([\d.]+)", words)]
+    numbers = [(float(m), float(s)) for m, s in re.findall(r"(-?\d+\.\d) ± (\d+\.\d)", words)]
     half = 1.959964 * np.sqrt(np.diagonal(fit.covariance))
     np.testing.assert_allclose(numbers, np.stack([fit.mean, half], -1), atol=0.05 + 1e-6)
     log_pi_0, reward = pretrained(0)
@@ -142,23 +143,54 @@ def test_twenty_clicks_cause_the_policy_of_their_fit(opened_box):
     np.testing.assert_allclose(shown, 100 * np.sort(np.exp(log_pi))[::-1][: len(shown)], atol=0.05 + 1e-9)
 
 
-BOXES = [("token_mdp", "beta"), ("pipeline", "annotator")]
+def test_the_keyboard_walks_through_the_tree_and_finds_exact_values(opened_box):
+    _, box = opened_box("soft_values", "tree")
+    world = phrase_world
+    prior = lm.policy_levels(world.model(), world.pretrained(), world.PROMPTS[:1], world.HORIZON)
+    rewards = [level[:1] for level in world.mdp().token_rewards()]
+    thanks = box.get_by_role("button", name="thanks: ").first
+    thanks.press("Enter")
+    assert thanks.get_attribute("aria-expanded") == "true"
+    assert "After “yes thanks”" in box.locator(".told").inner_text()
+    yes, polite = (world.WORDS.index(word) for word in ("yes", "thanks"))
+    state = yes * (world.VOCAB - 1) + polite
+    for k in (0, 77, 200):
+        told = slide(box, k)
+        price = float(box.locator("input[type=range]").evaluate("(s) => s.ariaValueText"))
+        g = soft_values.g_values(prior, rewards, price, eos=world.EOS)
+        shown = re.findall(r"[\d.-]+", thanks.get_attribute("aria-label").replace("\u2212", "-"))
+        optimum = np.exp(prior[1][0, yes, polite] + g.q[1][0, yes, polite] - g.v[1][0, yes])
+        exact = 100 * np.exp(prior[1][0, yes, polite]), 100 * optimum, price * g.q[1][0, yes, polite]
+        np.testing.assert_allclose([float(number) for number in shown], exact, atol=0.0501)
+        value = float(re.search(r"soft value is ([\d.-]+),", told)[1])
+        np.testing.assert_allclose(value, price * g.v[2][0, state], atol=0.0051)
+    box.get_by_role("button", name="is tea hot").press("Enter")
+    assert not thanks.is_visible()
+
+
+BOXES = [("token_mdp", "beta"), ("pipeline", "annotator"), ("soft_values", "tree")]
 
 
 @pytest.mark.parametrize(("chapter", "name"), BOXES)
-@pytest.mark.parametrize("view", ["desk", "dark", "phone"])
-def test_an_open_box_fits_and_axe_finds_nothing(opened_box, chapter, name, view):
-    visit, _ = opened_box(chapter, name)
-    page = visit.look(view)
-    page.wait_for_timeout(100)
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
-    page.evaluate(AXE)
-    page.evaluate(f"document.body.replaceChildren(document.querySelector('#explore-{name}').closest('main') ?? '')")
-    assert page.evaluate(ASK, None) == []
+def test_an_open_box_fits_on_every_screen_and_axe_finds_nothing(opened_box, chapter, name):
+    visit, box = opened_box(chapter, name)
+    box.evaluate("(box) => box.closest('article').replaceChildren(box)")
+    visit.page.evaluate("document.querySelector('#pst-back-to-top').remove()")  # it is the theme's, and other tests'
+    visit.page.evaluate(AXE)
+    for view in ("phone", "dark", "desk"):
+        page = visit.look(view)
+        theme = "dark" if view == "dark" else "light"
+        page.wait_for_function("(theme) => document.documentElement.dataset.theme === theme", arg=theme)
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
+        parts = "[...box.querySelectorAll('*')].filter((e) => e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1)"
+        assert box.evaluate(f"(box) => {parts}.map((e) => e.outerHTML.slice(0, 90))") == []
+        assert page.evaluate(ASK, None) == []
 
 
 @pytest.mark.parametrize(("chapter", "name"), BOXES)
-def test_without_scripts_a_sentence_stays(opened_box, chapter, name):
-    _, box = opened_box(chapter, name, java_script_enabled=False)
+def test_without_scripts_a_sentence_stays(visit, chapter, name):
+    box = visit(f"notebooks/{chapter}.html", java_script_enabled=False).page.locator(f"#explore-{name}")
+    if box.get_attribute("open") is None:
+        box.locator("summary").click()
     assert box.locator(".still").is_visible()
     assert box.locator("input, button, select").count() == 0

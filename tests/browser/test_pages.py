@@ -1,20 +1,10 @@
 """Each page of the site: offline, typeset, no wider than a screen, described, and nothing that axe calls serious."""
 
 import re
-from importlib.resources import files
 
 import pytest
+from browsing import ASK, AXE
 
-AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-# Formulas and code are plain text to axe, which takes half a minute for their thousands of elements otherwise.
-ASK = """async (rules) => {
-  for (const formula of document.querySelectorAll("mjx-container"))
-    formula.replaceWith(formula.textContent.slice(0, 9)); // a long text would be wider than its box
-  for (const code of document.querySelectorAll("pre, .sig")) code.textContent = code.textContent;
-  const answer = await axe.run({ resultTypes: ["violations"], ...(rules && { runOnly: rules }) });
-  return answer.violations.filter((found) => ["serious", "critical"].includes(found.impact)).map((found) =>
-    ({ rule: found.id, places: found.nodes.map((node) => [node.html.slice(0, 160), node.failureSummary]) }));
-}"""
 # What the colours of code on their ground have for a contrast, each pair once.
 CODE = """() => {
   const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);

@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,16 @@ new PerformanceObserver((list) => {
   for (const moved of list.getEntries()) if (!moved.hadRecentInput) window.shift += moved.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+# Formulas and code are plain text to axe, which takes half a minute for their thousands of elements otherwise.
+ASK = """async (rules) => {
+  for (const formula of document.querySelectorAll("mjx-container"))
+    formula.replaceWith(formula.textContent.slice(0, 9)); // a long text would be wider than its box
+  for (const code of document.querySelectorAll("pre, .sig")) code.textContent = code.textContent;
+  const answer = await axe.run({ resultTypes: ["violations"], ...(rules && { runOnly: rules }) });
+  return answer.violations.filter((found) => ["serious", "critical"].includes(found.impact)).map((found) =>
+    ({ rule: found.id, places: found.nodes.map((node) => [node.html.slice(0, 160), node.failureSummary]) }));
+}"""
 AT_ONCE = "* { transition: none !important; }"
 VIEWS = {"desk": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
 
