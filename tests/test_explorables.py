@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from autograd import grad
 
-from rlhf_lab.methods import soft_values
+from rlhf_lab.experiments import policy_gradients as studies
+from rlhf_lab.methods import actor_critic, best_of_n, soft_values
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.worlds import phrase_world
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "book/_ext")]
 
+import explorable_worlds  # noqa: E402
 import explorables  # noqa: E402
 import explore  # noqa: E402
 
@@ -52,7 +55,7 @@ def test_levels_give_the_optimum_of_all_answers():
 
 
 def test_the_answers_shown_are_the_likeliest_and_one_that_is_worth_as_much_and_is_no_english():
-    answers = explorables._answers()
+    answers = explorable_worlds._answers()
     assert len(answers) == NUMBERS["beta"]["count"]
     for before, reward, told in zip(*phrase_policies(), NUMBERS["beta"]["questions"], strict=True):
         places = [answers.index(row["text"]) for row in told["answers"]]
@@ -76,10 +79,10 @@ def test_no_other_policy_lies_above_a_line_through_an_optimum():
 
 def test_the_sentence_without_scripts_tells_the_optimum_at_the_start():
     before, reward = (found[0] for found in phrase_policies())
-    log_pi = gibbs.log_policy(before, reward, explorables.PRICE)
+    log_pi = gibbs.log_policy(before, reward, explorable_worlds.PRICE)
     told = explorables.EXPLORABLES["beta"].still(NUMBERS["beta"])
     best = np.argmax(log_pi)
-    assert f"“{explorables._answers()[best]}” in {100 * np.exp(log_pi[best]):.0f}% of the cases" in told
+    assert f"“{explorable_worlds._answers()[best]}” in {100 * np.exp(log_pi[best]):.0f}% of the cases" in told
     assert f"in {100 * np.exp(before[best]):.0f}%. It earns {np.exp(log_pi) @ reward:.2f}" in told
     assert f"{np.exp(before) @ reward:.2f}, at {lm.kl(log_pi, before):.2f} nats".replace("-", "\u2212") in told
 
@@ -135,3 +138,38 @@ def test_the_tree_has_the_prior_the_soft_values_and_the_optimum_of_each_likely_p
                 assert value == pytest.approx(g.q[length][0, state, token], abs=1e-8)
                 waiting.append((child, length + 1, state * (world.VOCAB - 1) + token))
     assert seen > 100
+
+
+def test_the_levels_of_the_network_give_what_best_of_n_earns_and_how_often_it_wins():
+    task, _ = studies.pretrained()
+    told = NUMBERS["best-of-n"]
+    assert told["start"] == task.mdp.start.tolist()
+    for n in (1, 4, 64, 512):
+        for few, before, reward in zip(told["questions"], task.log_pi_0, task.rewards, strict=True):
+            mass, worth = np.log(few["mass"]), np.array(few["reward"])
+            best, exact = best_of_n.log_best_of_n(mass, worth, n), best_of_n.log_best_of_n(before, reward, n)
+            assert np.exp(best) @ worth == pytest.approx(np.exp(exact) @ reward, abs=1e-9)
+            assert lm.kl(best, mass) == pytest.approx(lm.kl(exact, before), abs=1e-9)
+            won = best_of_n.win_rate(best, mass, worth), best_of_n.win_rate(exact, before, reward)
+            assert won[0] == pytest.approx(won[1], abs=1e-9)
+    earned = told["start"] @ (np.exp(best_of_n.log_best_of_n(task.log_pi_0, task.rewards, 4)) * task.rewards).sum(-1)
+    assert f"Best of 4 earns {earned:.2f} at" in explorables.EXPLORABLES["best-of-n"].still(told)
+
+
+def test_the_batch_of_ppo_begins_at_a_ratio_of_1_and_moves_away_with_each_pass():
+    told = NUMBERS["clip"]
+    ratio, advantage = np.array(told["ratio"]), np.array(told["advantage"])
+    assert ratio.shape == (5, len(advantage))
+    np.testing.assert_allclose(ratio[0], 1, atol=1e-6)
+    apart = np.abs(np.log(ratio)).mean(-1)
+    assert (np.diff(apart) > 0).all()
+    one = np.ones((1, len(advantage)))
+
+    def objective(log_pi):
+        return -actor_critic.ppo_loss(log_pi, 0 * one, advantage[None], one, 0.2)
+
+    slope = grad(objective)(np.log(ratio[-1:]))[0]
+    outside = actor_critic.clip_fraction(np.log(ratio[-1:]), 0 * one, one, 0.2) * len(advantage)
+    told = explorables.EXPLORABLES["clip"].still(told)
+    assert f"the ratios of {outside:.0f} of {len(advantage)} tokens lie outside" in told
+    assert f"The gradient of {(slope == 0).sum()} of them is zero" in told

@@ -6,10 +6,13 @@ from functools import cache
 
 import numpy as np
 import pytest
+from autograd import grad
 from browsing import ASK, AXE, Visit
+from scipy.optimize import brentq
 
+from rlhf_lab.experiments import policy_gradients
 from rlhf_lab.feedback import linear_fits
-from rlhf_lab.methods import soft_values
+from rlhf_lab.methods import actor_critic, best_of_n, soft_values
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.worlds import phrase_world
 
@@ -168,7 +171,75 @@ def test_the_keyboard_walks_through_the_tree_and_finds_exact_values(opened_box):
     assert not thanks.is_visible()
 
 
-BOXES = [("token_mdp", "beta"), ("pipeline", "annotator"), ("soft_values", "tree")]
+def test_the_slider_of_n_shows_the_exact_law_beside_the_gibbs_policy_of_the_same_divergence(opened_box):
+    _, box = opened_box("pipeline", "best-of-n")
+    task, _ = policy_gradients.pretrained()
+    reference, reward = task.log_pi_0, task.rewards
+
+    def earned(log_pi):
+        return task.mean((np.exp(log_pi) * reward).sum(-1))
+
+    for k in (0, 3, 9, 17):
+        told = slide(box, k)
+        n = int(re.match(r"Best of (\d+) ", told)[1])
+        log_pi_n = best_of_n.log_best_of_n(reference, reward, n)
+        numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", told)]
+        nats, won = task.mean(lm.kl(log_pi_n, reference)), task.mean(best_of_n.win_rate(log_pi_n, reference, reward))
+        exact = [earned(log_pi_n), nats, best_of_n.kl_bound(n), won, n / (n + 1)]
+        np.testing.assert_allclose(numbers[:5], exact, atol=0.005 + 1e-9)
+        top = box.locator("tbody tr").first.inner_text()
+        shares = [float(share) for share in re.findall(r"([\d.]+)%", top)]
+        best = [task.mean((np.exp(log_pi) * (reward == 3)).sum(-1)) for log_pi in (reference, log_pi_n)]
+        np.testing.assert_allclose(shares[:2], 100 * np.array(best), atol=0.05 + 1e-9)
+        if n > 1:
+
+            def apart(price):
+                return task.mean(lm.kl(gibbs.log_policy(reference, reward, price), reference)) - nats
+
+            price = brentq(apart, 1e-3, 1e4, rtol=1e-12)
+            optimum = gibbs.log_policy(reference, reward, price)
+            assert numbers[6] == pytest.approx(earned(optimum) - earned(log_pi_n), abs=0.0005 + 1e-6)
+            assert numbers[5] == float(f"{price:.2g}")
+            assert shares[2] == pytest.approx(100 * task.mean((np.exp(optimum) * (reward == 3)).sum(-1)), abs=0.0501)
+    assert n == 512
+
+
+def test_the_clip_range_counts_as_the_loss_and_its_gradient_do(opened_box):
+    _, box = opened_box("ppo", "clip")
+    told = json.loads(box.locator("script").text_content())
+    advantage = np.array(told["advantage"])
+    sliders = box.locator("input[type=range]")
+    for epsilon_step, ratio_step, passes in ((15, 95, 4), (0, 10, 1), (45, 130, 3), (5, 60, 0)):
+        for slider, k in zip(sliders.all(), (epsilon_step, ratio_step, passes), strict=True):
+            slider.evaluate("(s, k) => { s.value = k; s.dispatchEvent(new Event('input')); }", k)
+        epsilon, ratio = (5 + epsilon_step) / 100, (40 + ratio_step) / 100
+        words = box.locator(".told").inner_text().replace("\u2212", "-")
+
+        def objective(log_pi, a, epsilon=epsilon):
+            one = np.ones((1, len(a)))
+            return -actor_critic.ppo_loss(log_pi, 0 * one, a[None], one, epsilon)
+
+        for sign, name in ((1.0, "a good token"), (-1.0, "a bad one")):
+            log_u, a = np.log([[ratio]]), np.array([sign])
+            count, slope = re.search(rf"{name}(?: counts)? (-?[\d.]+) with slope (-?\d)", words).groups()
+            assert float(count) == pytest.approx(float(objective(log_u, a)), abs=0.005 + 1e-9)
+            assert float(slope) == pytest.approx(grad(objective)(log_u, a)[0, 0] / ratio)
+        log_pi = np.log(told["ratio"][passes])[None]
+        one = np.ones(log_pi.shape)
+        outside = actor_critic.clip_fraction(log_pi, 0 * one, one, epsilon) * log_pi.size
+        flat = (grad(objective)(log_pi, advantage)[0][advantage != 0] == 0).sum()
+        found = re.search(r"After (\d) passes, (\d+) of (\d+) tokens .* gradient of (\d+) is zero", words).groups()
+        assert [int(number) for number in found] == [passes, round(outside), log_pi.size, flat]
+        assert box.locator("svg").nth(1).locator(".hollow").count() == flat
+
+
+BOXES = [
+    ("token_mdp", "beta"),
+    ("pipeline", "annotator"),
+    ("pipeline", "best-of-n"),
+    ("soft_values", "tree"),
+    ("ppo", "clip"),
+]
 
 
 @pytest.mark.parametrize(("chapter", "name"), BOXES)

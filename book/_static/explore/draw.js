@@ -13,7 +13,7 @@ const draw = (() => {
     return element;
   }
 
-  const minus = (text) => text.replace("-", "\u2212");
+  const minus = (text) => text.replaceAll("-", "\u2212");
   const fixed = (value, digits = 2) => minus((Math.abs(value) < 0.5 * 10 ** -digits ? 0 : value).toFixed(digits));
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
   const digits = (value, count = 2) => String(Number(value.toPrecision(count)));

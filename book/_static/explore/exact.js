@@ -24,6 +24,30 @@ const exact = {
     return { p, logZ, reward, kl: Math.max(0, reward / beta - logZ) };
   },
 
+  /* pi_n(level) = F^n - (F - m)^n: the best of n draws (eq-best-of-n). */
+  bestOf(levels, n) {
+    let below = 0;
+    const p = levels.mass.map((m) => {
+      const atMost = Math.min(1, below + m), share = atMost ** n - below ** n;
+      below = atMost;
+      return share;
+    });
+    return { p, ...exact.spot(levels, p) };
+  },
+
+  /* log n - (n - 1) / n (eq-best-of-n-kl) */
+  bound: (n) => Math.log(n) - (n - 1) / n,
+
+  /* How often a draw from p is worth more than one from the reference, half of equals (eq-win-rate). */
+  winRate(levels, p) {
+    let below = 0;
+    return exact.sum(p.map((share, k) => {
+      const won = share * (below + levels.mass[k] / 2);
+      below += levels.mass[k];
+      return won;
+    }));
+  },
+
   /* Solve matrix x = columns by elimination with pivots; `columns` is a list of right-hand sides. */
   solve(matrix, columns) {
     const n = matrix.length, rows = matrix.map((row, i) => [...row, ...columns.map((column) => column[i])]);
