@@ -43,10 +43,13 @@ draw.start("best-of-n", (box, { start, questions, counts, first }) => {
   });
   const voice = draw.voice();
 
-  /* The laws at this n; one draw is as far away as an infinite price. */
+  /* The laws at this n. Both policies begin as the reference, and end as the reference given the highest reward. */
+  const farthest = -mean(questions.map((levels) => Math.log(levels.mass.at(-1))));
   function now() {
-    const n = slider.read(), drawn = best(n), beta = n === 1 ? Infinity : sameDistance(spot(drawn)[0]);
-    return { n, drawn, beta, gibbs: n === 1 ? drawn : optima(beta) };
+    const n = slider.read(), drawn = best(n), [kl] = spot(drawn);
+    if (n === 1 || farthest - kl < 1e-9) return { n, drawn, gibbs: drawn };
+    const beta = sameDistance(kl);
+    return { n, drawn, beta, gibbs: optima(beta) };
   }
 
   function show() {
@@ -61,7 +64,7 @@ draw.start("best-of-n", (box, { start, questions, counts, first }) => {
     voice.say(
       `Best of ${n} earns ${fixed(reward)} at ${fixed(kl)} nats; the bound is ${fixed(exact.bound(n))}. It wins against one draw with ` +
       `probability ${fixed(won)}; the bound is ${fixed(n / (n + 1))}. ` +
-      (n === 1 ? "One draw is the reference." : `The Gibbs policy of the same divergence has β = ${digits(beta)} and earns ${fixed(other - reward, 3)} more.`),
+      (n === 1 ? "One draw is the reference." : !beta ? "It is now the reference given the highest reward, which is the end of the frontier, too." : `The Gibbs policy of the same divergence has β = ${digits(beta)} and earns ${fixed(other - reward, 3)} more.`),
     );
   }
   box.append(slider, make("div", { class: "sides" }, table, plot), voice);
