@@ -173,3 +173,51 @@ def test_the_batch_of_ppo_begins_at_a_ratio_of_1_and_moves_away_with_each_pass()
     told = explorables.EXPLORABLES["clip"].still(told)
     assert f"the ratios of {outside:.0f} of {len(advantage)} tokens lie outside" in told
     assert f"The gradient of {(slope == 0).sum()} of them is zero" in told
+
+
+PREDICTIONS = {"predict-hacking": "overoptimization", "predict-lag": "stale_answers", "predict-tenfold": "dpo"}
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_the_line_that_is_asked_for_lies_on_the_true_one_within_the_plot(name):
+    told = NUMBERS[name]
+    asked, truth = told["asked"], told["truth"]
+    assert len(asked["x"]) >= 5
+    for x, y in zip(asked["x"], asked["y"], strict=True):
+        assert truth["y"][truth["x"].index(x)] == y
+    for line in (asked, truth, *told["given"], *told["more"]):
+        for axis in "xy":
+            low, high = told["ends"][axis]
+            assert low <= min(line[axis]) < max(line[axis]) <= high
+    text = (ROOT / f"notebooks/{PREDICTIONS[name]}.md").read_text(encoding="utf-8")
+    assert f"```{{explore}} {name}\n" in text
+    assert f"name: {told['figure']}\n" in text
+
+
+def printed(chapter):
+    notebook = json.loads((ROOT / f"notebooks/{chapter}.ipynb").read_text(encoding="utf-8"))
+    return "".join("".join(out.get("text", "")) for cell in notebook["cells"] for out in cell.get("outputs", []))
+
+
+def test_what_an_optimiser_gets_is_what_its_chapter_prints():
+    words, truth = printed("overoptimization"), NUMBERS["predict-hacking"]["truth"]
+    turn, top = map(float, re.search(r"what you get is highest at ([\d.]+) nats, with (\S+)", words).groups())
+    at_3 = float(re.search(r"what you get at 3 nats (\S+)", words)[1])
+    highest = int(np.argmax(truth["y"]))
+    assert truth["x"][highest] == pytest.approx(turn)
+    assert truth["y"][highest] == pytest.approx(top, abs=0.005 + 1e-4)
+    assert truth["y"][truth["x"].index(3)] == pytest.approx(at_3, abs=0.005 + 1e-4)
+
+
+def test_what_a_lag_costs_is_what_its_chapter_prints():
+    words, told = printed("stale_answers"), NUMBERS["predict-lag"]
+    for row, line in (("none", told["truth"]), ("token", told["more"][0]), ("answer", told["more"][1])):
+        found = re.search(rf"^{row} +([\d. ]+)$", words, re.MULTILINE)[1].split()
+        np.testing.assert_allclose(line["y"], [float(number) for number in found], atol=0.0005 + 1e-4)
+
+
+def test_the_paths_of_dpo_end_where_its_chapter_prints_them():
+    words, told = printed("dpo"), NUMBERS["predict-tenfold"]
+    for row, line in (("dpo", told["given"][0]), ("dpo, tenfold", told["truth"])):
+        found = re.search(rf"^{row} +([\d.]+) ", words, re.MULTILINE)[1]
+        assert line["y"][-1] == pytest.approx(float(found), abs=0.5 * 10 ** -len(found.split(".")[1]) + 1e-4)

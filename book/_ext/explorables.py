@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import explorable_predictions as predictions
 import explorable_runs as runs
 import explorable_worlds as worlds
 
@@ -22,4 +23,7 @@ EXPLORABLES = {
     "annotator": Explorable("be the annotator", "annotator.js", worlds.annotator, worlds.annotator_still),
     "best-of-n": Explorable("the best of n", "best_of_n.js", runs.best_of_n, runs.best_of_n_still),
     "tree": Explorable("walk through the tree", "tree.js", worlds.tree, worlds.tree_still),
+    "predict-hacking": Explorable("draw what you get", "predict.js", predictions.hacking, predictions.still),
+    "predict-lag": Explorable("draw what a lag costs", "predict.js", predictions.lag, predictions.still),
+    "predict-tenfold": Explorable("draw the path of DPO", "predict.js", predictions.tenfold, predictions.still),
 }

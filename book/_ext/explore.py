@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 from rlhf_lab.plots import COLORS
 
 SHARED = ("exact.js", "draw.js")
-SHOWN = ("pretrained", "exact", "best_of_n", "ppo", "human", "learned")  # methods whose colours they use
+SHOWN = ("pretrained", "exact", "best_of_n", "ppo", "dpo", "learned")  # methods whose colours they use
 
 
 @cache
@@ -28,7 +28,7 @@ def figure(name: str) -> str:
     colours = "".join(f"--of-{method.replace('_', '-')}:{COLORS[method]};" for method in SHOWN)
     data = json.dumps(numbers, separators=(",", ":")).replace("</", "<\\/")
     return (
-        f'<div class="explore" data-explore="{name}" style="{colours}">'
+        f'<div class="explore" data-explore="{known.script.removesuffix(".js")}" style="{colours}">'
         f'<p class="still">{escape(known.still(numbers))}</p>'
         f'<script type="application/json">{data}</script></div>'
     )

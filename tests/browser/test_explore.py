@@ -237,12 +237,70 @@ def test_the_clip_range_counts_as_the_loss_and_its_gradient_do(opened_box):
         assert box.locator("svg").nth(1).locator(".hollow").count() == flat
 
 
+PREDICTIONS = [("overoptimization", "predict-hacking"), ("stale_answers", "predict-lag"), ("dpo", "predict-tenfold")]
+
+
+@pytest.mark.parametrize(("chapter", "name"), PREDICTIONS)
+def test_a_line_is_drawn_with_the_keyboard_before_the_true_one_is_shown(opened_box, chapter, name):
+    visit, box = opened_box(chapter, name)
+    numbers = json.loads(box.locator("script").text_content())
+    covered = visit.page.locator(f"#{numbers['figure']} img")
+    assert not covered.is_visible()
+    asked, (low, high) = numbers["asked"], numbers["ends"]["y"]
+    assert box.locator("polyline.true").count() == 0
+    handles = box.locator(".handles input")
+    drawn = []
+    for handle in handles.all():
+        handle.press("Home")
+        handle.press("ArrowRight")
+        drawn.append(low + (high - low) / 100)
+    assert len(drawn) == len(asked["x"]) - 1
+    assert "focused" in box.locator("svg circle").last.get_attribute("class")
+    box.get_by_role("button", name="show what happens").press("Enter")
+    assert covered.is_visible()
+    assert box.locator("polyline.true").count() == 1 + len(numbers["more"])
+    misses = np.abs(np.array(asked["y"][1:]) - drawn)
+    words = box.locator(".told").inner_text().replace("\u2212", "-")
+    off, worst, said, true, end = re.findall(r"(?:by|at|say|is) (-?[\d.]*\d)", words)
+    digits = len(said.split(".")[1])
+    assert float(off) == pytest.approx(misses.mean(), abs=0.51 * 10 ** -(digits + 1))
+    assert float(worst) == asked["x"][1 + int(misses.argmax())]
+    numbers = [drawn[0], asked["y"][1 + int(misses.argmax())], asked["y"][-1]]
+    np.testing.assert_allclose([float(n) for n in (said, true, end)], numbers, atol=0.501 * 10**-digits)
+    box.get_by_role("button", name="draw again").press("Enter")
+    assert not covered.is_visible()
+    visit.page.locator(".veil button").click()
+    assert covered.is_visible()
+
+
+def test_a_line_is_drawn_with_the_pointer(opened_box):
+    visit, box = opened_box("overoptimization", "predict-hacking")
+    plot = box.locator("svg")
+    plot.scroll_into_view_if_needed()
+    place = plot.bounding_box()
+    before = box.locator(".told").inner_text()
+    visit.page.mouse.move(place["x"] + 100, place["y"] + 120)
+    visit.page.mouse.down()
+    visit.page.mouse.move(place["x"] + place["width"] - 15, place["y"] + 60, steps=30)
+    visit.page.mouse.up()
+    values = [float(handle.input_value()) for handle in box.locator(".handles input").all()]
+    assert values == sorted(values)
+    assert values[0] < values[-1]
+    assert box.locator(".told").inner_text() != before
+
+
+def test_who_comes_for_the_figure_sees_it(visit):
+    page = visit("notebooks/overoptimization.html#fig-hacking").page
+    assert page.locator("#fig-hacking img").is_visible()
+
+
 BOXES = [
     ("token_mdp", "beta"),
     ("pipeline", "annotator"),
     ("pipeline", "best-of-n"),
     ("soft_values", "tree"),
     ("ppo", "clip"),
+    *PREDICTIONS,
 ]
 
 

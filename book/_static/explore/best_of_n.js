@@ -1,5 +1,5 @@
 /* n of best-of-n: its exact law, what it earns and spends, and the Gibbs policy of the same divergence. */
-draw.start("best-of-n", (box, { start, questions, counts, first }) => {
+draw.start("best_of_n", (box, { start, questions, counts, first }) => {
   const { make, fixed, digits } = draw;
   const slider = draw.slider({
     label: "best of n =", low: "one", high: "many", steps: counts.length - 1, first, value: (k) => counts[k], told: String, change: show,
