@@ -17,17 +17,22 @@ from rlhf_lab.models import gibbs, lm
 from rlhf_lab.worlds import phrase_world
 
 
+def unfolded(visit, name):
+    """Open the box of an explorable, if it is closed, and return it."""
+    box = visit.page.locator(f"#explore-{name}")
+    if box.get_attribute("open") is None:
+        box.locator("summary").click()
+    return box
+
+
 @pytest.fixture(scope="module")
 def opened_box(browser, site):
     """A function that opens the box of an explorable on its page; nothing may go wrong there."""
     made = []
 
-    def load(chapter, name, **context):
-        made.append(Visit(browser, site, f"notebooks/{chapter}.html", **context))
-        box = made[-1].page.locator(f"#explore-{name}")
-        if box.get_attribute("open") is None:
-            box.locator("summary").click()
-        return made[-1], box
+    def load(chapter, name):
+        made.append(Visit(browser, site, f"notebooks/{chapter}.html"))
+        return made[-1], unfolded(made[-1], name)
 
     yield load
     for visit in made:
@@ -305,13 +310,14 @@ BOXES = [
 
 
 @pytest.mark.parametrize(("chapter", "name"), BOXES)
-def test_an_open_box_fits_on_every_screen_and_axe_finds_nothing(opened_box, chapter, name):
-    visit, box = opened_box(chapter, name)
+def test_an_open_box_fits_on_every_screen_and_axe_finds_nothing(visit, chapter, name):
+    loaded = visit(f"notebooks/{chapter}.html")
+    box = unfolded(loaded, name)
     box.evaluate("(box) => box.closest('article').replaceChildren(box)")
-    visit.page.evaluate("document.querySelector('#pst-back-to-top').remove()")  # it is the theme's, and other tests'
-    visit.page.evaluate(AXE)
+    loaded.page.evaluate("document.querySelector('#pst-back-to-top').remove()")  # it is the theme's, and other tests'
+    loaded.page.evaluate(AXE)
     for view in ("phone", "dark", "desk"):
-        page = visit.look(view)
+        page = loaded.look(view)
         theme = "dark" if view == "dark" else "light"
         page.wait_for_function("(theme) => document.documentElement.dataset.theme === theme", arg=theme)
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
@@ -322,8 +328,6 @@ def test_an_open_box_fits_on_every_screen_and_axe_finds_nothing(opened_box, chap
 
 @pytest.mark.parametrize(("chapter", "name"), BOXES)
 def test_without_scripts_a_sentence_stays(visit, chapter, name):
-    box = visit(f"notebooks/{chapter}.html", java_script_enabled=False).page.locator(f"#explore-{name}")
-    if box.get_attribute("open") is None:
-        box.locator("summary").click()
+    box = unfolded(visit(f"notebooks/{chapter}.html", java_script_enabled=False), name)
     assert box.locator(".still").is_visible()
     assert box.locator("input, button, select").count() == 0
