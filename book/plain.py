@@ -140,6 +140,8 @@ def _box(name: str, argument: str, options: dict[str, str], body: str, book: Boo
         return _quote(f"{head} {inside}") if name == "exercise" else head
     if name == "exercise-end":
         return ""
+    if name == "explore":
+        return _quote(f"**Try it on this chapter's page of the book.** {inside}")
     if name == "admonition":
         return _quote(f"**{argument}**\n\n{inside}")
     title = number or TITLES[name]

@@ -68,6 +68,11 @@ Two.
 :::
 ::::
 
+```{explore} beta
+:folded:
+Move it, as in {eq}`eq-zero`.
+```
+
 :::{dropdown} More
 Words on {py:func}`~rlhf_lab.models.lm.kl`.
 :::
@@ -188,6 +193,8 @@ def test_a_chapter_in_plain_markdown(project):
         "> - one",
         ">",
         "> > **Note.** Two.",
+        "",
+        "> **Try it on this chapter's page of the book.** Move it, as in (1.1).",
         "",
         "<details>",
         "<summary><b>More</b></summary>",
