@@ -65,16 +65,15 @@ def test_what_was_said_is_text_of_the_shop():
 
 
 def test_a_small_gpt_goes_the_whole_way(monkeypatch):
-    small = {"TALK": 24, "ANSWERS": 24, "PAIRS": 32, "ROUNDS": 8, "WRITTEN": 32, "FEW": 2, "MANY": 2, "CROWD": 64}
-    for name, value in small.items():
+    small = {"TALK": 24, "ANSWERS": 24, "PAIRS": 32, "WRITTEN": 32, "FEW": 2, "MANY": 2, "CROWD": 64}
+    for name, value in (small | {"LOOKS": 2, "ROUNDS": 2}).items():
         monkeypatch.setattr(gpt, name, value)
     monkeypatch.setattr(gpt, "GPT_SIZE", {"width": 8, "layers": 1, "heads": 2})
-    made, again = gpt.everything([5]), gpt.everything([5])
+    made = gpt.everything([5])
     assert shapes(made) == wanted(1)
-    for name, end in made["ends"].items():
-        assert np.isfinite(end["gap"]).all()
-        np.testing.assert_array_equal(end["said"], again["ends"][name]["said"])
-    assert made["ends"]["DPO"]["gap"] != made["ends"]["after answers"]["gap"]
+    ends = [end["gap"][0] for end in made["ends"].values()]
+    assert np.isfinite(ends).all()
+    assert len(set(ends)) == len(ends), "each stage and each way does something"
 
 
 def test_the_best_of_n_among_all_answers_of_a_list():
