@@ -107,7 +107,7 @@ def eager(setting: Setting, members: int, episodes: int, tuned: str = "readout")
 
 
 def _agent(members: int, tuned: str) -> ilhf_agents.Agent:
-    return ilhf_agents.Agent(members=members, prior=0.01, eta=1.0, perturb=True, tuned=tuned)
+    return ilhf_agents.Agent(members=members, prior=0.01, eta=1.0, perturb=True, tuned=tuned, anchored=tuned)
 
 
 @cache

@@ -252,7 +252,8 @@ def project(tmp_path):
         "rlhf_lab/__main__.py": "",
         "rlhf_lab/plots.py": '"""Pictures. In colour."""',
         "rlhf_lab/check/__init__.py": "from rlhf_lab.check import chapter, hints",
-        "rlhf_lab/check/chapter.py": "secret = 1",
+        "rlhf_lab/check/chapter.py": "from rlhf_lab.check.diagnosis import Exercise",
+        "rlhf_lab/check/diagnosis.py": "from rlhf_lab.check import hints",
         "rlhf_lab/check/hints.py": "",
         "rlhf_lab/ground/__init__.py": '"""What is\nbelow. And deep."""',
         "rlhf_lab/ground/stone.py": "",
@@ -330,7 +331,7 @@ def test_rooms_stand_from_the_ground_up_and_modules_after_what_they_import(proje
         *("ground", "ground.stone"),
         *("tree", "tree.crown", "tree.leaf", "tree.bark", "tree.crown.far"),
         "plots",
-        *("check", "check.hints"),
+        *("check", "check.hints", "check.diagnosis"),
     ]
 
 

@@ -104,14 +104,14 @@ def floors(root: Path) -> list[list[str]]:
 def inside(root: Path, room: str) -> list[str]:
     """Return the modules of a room that the reference shows, each after those that it imports.
 
-    A module of `check` with the name of a chapter holds the answers to its exercises, so it is left out.
+    A module that imports `check.diagnosis` holds the answers to exercises, so it is left out.
     """
     found = {}
     for path in sorted((root / "rlhf_lab" / room).rglob("*.py")):
         parts = path.relative_to(root / "rlhf_lab").with_suffix("").parts
         found[".".join(part for part in parts if part != "__init__")] = _tree(path.read_bytes())
-    hidden = {room, f"{room}.__main__"} | {f"check.{page.stem}" for page in pages(root)}
-    needs = {name: _imported(tree) - {name} for name, tree in found.items() if name not in hidden}
+    needs = {name: _imported(tree) - {name} for name, tree in found.items() if name not in (room, f"{room}.__main__")}
+    needs = {name: imports for name, imports in needs.items() if "check.diagnosis" not in imports}
     ordered: list[str] = []
     while needs:
         free = min((name for name in needs if not needs[name] & set(needs)), default=min(needs))

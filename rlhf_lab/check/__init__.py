@@ -5,6 +5,7 @@ rooms below. To add an exercise, write an `Exercise` in the module of its chapte
 docstring states it.
 """
 
+from rlhf_lab.check import attention as _attention
 from rlhf_lab.check import automata as _automata
 from rlhf_lab.check import bug_hunt as _bug_hunt
 from rlhf_lab.check import bug_zoo as _bug_zoo
@@ -12,6 +13,7 @@ from rlhf_lab.check import dense_rewards as _dense_rewards
 from rlhf_lab.check import dialogue as _dialogue
 from rlhf_lab.check import dpo as _dpo
 from rlhf_lab.check import dril as _dril
+from rlhf_lab.check import gpt as _gpt
 from rlhf_lab.check import ilhf as _ilhf
 from rlhf_lab.check import imitation as _imitation
 from rlhf_lab.check import kinds_of_feedback as _kinds_of_feedback
@@ -997,3 +999,50 @@ def gibbs_by_dynamic_programming(function: Function) -> None:
     `cost`, the last one too. `beta` > 0 is the weight of the KL term. Rewards can be large.
     """
     _report(_automata.GIBBS_BY_DYNAMIC_PROGRAMMING, function)
+
+
+def causal_attention(function: Function) -> None:
+    """Check f(query, key, value, mask): what each token reads of itself and of those before it, shape (T, E).
+
+    `query` and `key` (T, D) and `value` (T, E) belong to T tokens, `mask` (T,) is 0 where a token is padding, which
+    nobody reads; the first is none. Scores are divided by the root of D. They can be large.
+    """
+    _report(_attention.CAUSAL_ATTENTION, function)
+
+
+def cached_attention(function: Function) -> None:
+    """Check f(query, key, value, keys, values): what a new token reads of a cache and of itself, shape (E,).
+
+    `query` and `key` (D,) and `value` (E,) belong to the new token, `keys` (T, D) and `values` (T, E) to the T before
+    it. Scores are divided by the root of D. They can be large.
+    """
+    _report(_attention.CACHED_ATTENTION, function)
+
+
+def layer_norm_gradient(function: Function) -> None:
+    """Check f(x, gain, gradient, eps): the gradient of a loss in the input of a layer norm, shape (N, D).
+
+    The layer returns gain (x - mean) / sqrt(variance + eps) + bias, for each row of `x` (N, D), with the mean and the
+    variance of its D features; `gain` (D,), `eps` > 0. `gradient` (N, D) is that of the loss in what the layer returns.
+    """
+    _report(_gpt.LAYER_NORM_GRADIENT, function)
+
+
+def per_token_kl(function: Function) -> None:
+    """Check f(log_pi, log_ref, response, eos): an estimate of KL(pi || ref) from texts of pi, one number, of shape ().
+
+    It is the mean over N texts of the sum over their tokens of the exact divergence of each choice, in nats. `log_pi`
+    and `log_ref` (N, T, V) are the log-probabilities of all tokens at each place, `response` (N, T) are the tokens
+    that pi said, `eos` is the one that ends a text, any of the V. The first `eos` counts; what follows it does not.
+    """
+    _report(_gpt.PER_TOKEN_KL, function)
+
+
+def weight_tying_gradient(function: Function) -> None:
+    """Check f(embed, tokens): the gradient of a loss in an embedding that is the readout, too, shape (V, D).
+
+    The model reads one token x, and the scores of the next are `embed` @ `embed`[x], before the softmax. `embed` is
+    (V, D), `tokens` (T,) are a text. The loss is the mean of -log pi(next token | token) over its T - 1 pairs, in nats.
+    Scores can be large.
+    """
+    _report(_gpt.WEIGHT_TYING_GRADIENT, function)

@@ -197,3 +197,14 @@ def test_parameters_of_another_model_are_told():
         model.logits({name: value for name, value in params.items() if name != "1.qkv"}, PROMPTS, RESPONSE)
     with pytest.raises(ValueError, match=r"^params\['1.up'\] has shape \(6, 8\); .* a model of another size$"):
         model.logits(params | {"1.up": np.zeros((6, 8))}, PROMPTS, RESPONSE)
+
+
+@pytest.mark.equation("eq-tied-readout")
+def test_logits_are_products_of_the_last_state_with_the_embedding():
+    model = GPT(vocab=5, width=4, layers=1, heads=2, context=6, eos=4, dtype="float64")
+    params = model.init(np.random.default_rng(0))
+    prompt, response = np.array([[0, 1]]), np.array([[2, 3, 4]])
+    state = twins.embed_text(params["embed"], params["position"], np.array([[0, 1, 2, 3]]))
+    state = twins.block(state, *(params[f"0.{name}"] for name in ("norm_1", "qkv", "out", "norm_2", "up", "down")), 2)
+    logits = twins.layer_norm(state, params["norm"])[:, 2:] @ params["embed"].T
+    np.testing.assert_allclose(model.logits(params, prompt, response), logits, rtol=1e-12)

@@ -219,3 +219,37 @@ def test_kernels_carry_their_names_and_docstrings(module, name):
     kernel = getattr(module, name)
     assert (kernel.__name__, kernel.__qualname__, kernel.__module__) == (name, name, module.__name__)
     assert kernel.__doc__.startswith("Return")
+
+
+@pytest.mark.equation("eq-attention")
+def test_attention_is_a_mean_of_values_by_loops():
+    rng = onp.random.default_rng(0)
+    x, qkv, size = rng.normal(size=(2, 4, 6)), rng.normal(size=(6, 18)), 3
+    found = twins.attention(x, qkv, heads=2)
+    for n, t, head in onp.ndindex(2, 4, 2):
+        columns = onp.arange(size) + head * size
+        query = x[n, t] @ qkv[:, columns]
+        weights = [onp.exp(query @ (x[n, s] @ qkv[:, 6 + columns]) / size**0.5) for s in range(t + 1)]
+        values = [x[n, s] @ qkv[:, 12 + columns] for s in range(t + 1)]
+        mean = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+        onp.testing.assert_allclose(found[n, t, columns], mean, rtol=1e-12)
+
+
+@pytest.mark.equation("eq-layer-norm")
+def test_a_normalised_row_has_mean_zero_and_deviation_one_before_its_gain():
+    x = onp.random.default_rng(0).normal(3, 5, size=(2, 3, 64))
+    found = twins.layer_norm(x, onp.ones(64))
+    onp.testing.assert_allclose(found.mean(-1), 0, atol=1e-12)
+    onp.testing.assert_allclose(found.var(-1), x.var(-1) / (x.var(-1) + block_parts.EPS), rtol=1e-12)
+    onp.testing.assert_allclose(twins.layer_norm(x, onp.arange(64.0)), onp.arange(64) * found, atol=1e-12)
+
+
+@pytest.mark.equation("eq-gpt-block")
+def test_a_block_adds_what_is_heard_and_then_what_is_thought():
+    leads = [()] * 8
+    x, gain_1, qkv, out, gain_2, up, down, heads = block_arguments(leads, 2, 3, 4, 2, 1)
+    between = x + twins.attention(twins.layer_norm(x, gain_1), qkv, heads) @ out
+    u = twins.layer_norm(between, gain_2) @ up
+    hidden = 0.5 * u * (1 + onp.tanh((2 / onp.pi) ** 0.5 * (u + 0.044715 * u**3)))
+    found = transformer.block(x, gain_1, qkv, out, gain_2, up, down, heads)
+    onp.testing.assert_allclose(found, between + hidden @ down, rtol=1e-10)
