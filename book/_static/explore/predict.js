@@ -43,7 +43,7 @@ draw.start("predict", (box, { figure, names, ends, asked, truth, given, more }) 
       ...lines.map((line) => stroke(line, given.includes(line) ? "given" : "true")),
       draw.line(at, mine, "mine"),
       ...mine.map((pair, k) => draw.dot(at, pair, k === 0 ? "fixed" : `handle${k === focused ? " focused" : ""}`, k === 0 ? 4 : 7)),
-      ...labels(lines),
+      ...labels(revealed ? [...lines, { name: "yours", colour: "--pst-color-text-base", x: asked.x, y: drawn }] : lines),
     ];
   });
 
