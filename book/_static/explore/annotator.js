@@ -15,13 +15,15 @@ draw.start("annotator", (box, { question, names, precision, price, prices, pairs
   const finish = draw.button("let a simulated person finish", () => { told.push(...labels.slice(told.length)); show(); });
   const again = draw.button("begin again", () => { told.length = 0; show(); });
   const slider = draw.slider({
-    label: "price β of a nat", low: "cheap", high: "dear", steps: STEPS, value: draw.geometric(...prices, STEPS), told: digits, change: show,
+    label: "price β of a nat", low: "cheap", high: "dear", steps: STEPS, value: draw.geometric(...prices, STEPS),
+    told: digits, change: show,
     first: Math.round((STEPS * Math.log(price / prices[0])) / Math.log(prices[1] / prices[0])),
   });
 
   let fit = exact.fit([], [], precision, names.length);
   const ends = { x: [-4, 6], y: [names.length, 0] };
-  const weights = draw.plot({ ...ends, names: ["weight in the reward, with 95% intervals", ""], marks: { x: [-4, -2, 0, 2, 4, 6], y: [] }, room: 72, height: 230 }, (at) => [
+  const look = { names: ["weight in the reward, with 95% intervals", ""], marks: { x: [-4, -2, 0, 2, 4, 6], y: [] }, room: 72, height: 230 };
+  const weights = draw.plot({ ...ends, ...look }, (at) => [
     draw.line(at, [[0, 0], [0, names.length]], "zero"),
     draw.line(at, [[1, 0], [1, names.length]], "truth"),
     draw.word(at, [1, 0], "R*", "middle", [0, -4]),
@@ -29,7 +31,9 @@ draw.start("annotator", (box, { question, names, precision, price, prices, pairs
       const within = (value) => Math.min(Math.max(value, ends.x[0]), ends.x[1]);
       const spread = [-1, 1].map((side) => [within(fit.mean[k] + side * WIDE * fit.sd[k]), k + 0.5]);
       return [
-        draw.word(at, [ends.x[0], k + 0.5], name, "end", [-8, 4]), draw.line(at, spread, "interval"), draw.dot(at, [within(fit.mean[k]), k + 0.5], "weight"),
+        draw.word(at, [ends.x[0], k + 0.5], name, "end", [-8, 4]),
+        draw.line(at, spread, "interval"),
+        draw.dot(at, [within(fit.mean[k]), k + 0.5], "weight"),
       ];
     }),
   ]);
@@ -62,15 +66,17 @@ draw.start("annotator", (box, { question, names, precision, price, prices, pairs
     })));
     table.show(rows.sort((a, b) => b.bars[1] - a.bars[1]).slice(0, SHOWN));
     weights.redraw();
-    const spread = names.map((name, k) => `${name} ${fixed(fit.mean[k])} (${[-1, 1].map((side) => fixed(fit.mean[k] + side * WIDE * fit.sd[k])).join(" to ")})`);
+    const end = (k, side) => fixed(fit.mean[k] + side * WIDE * fit.sd[k]);
+    const spread = names.map((name, k) => `${name} ${fixed(fit.mean[k])} (${end(k, -1)} to ${end(k, 1)})`);
     weights.tell(`Weights and 95% intervals after ${told.length} comparisons: ${spread.join(", ")}. R* has weights of 1.`);
     const agreed = told.filter((label, k) => (label - 0.5) * exact.sum(differences[k]) > 0).length;
     voice.say(
       `${told.length} comparisons${told.length ? `, of which R* sees ${agreed} as you do` : ""}. Weights with 95% intervals: ` +
       `${names.map((name, k) => `${name} ${fixed(fit.mean[k], 1)} ± ${fixed(WIDE * fit.sd[k], 1)}`).join(", ")}. ` +
-      `At β = ${digits(beta)} your policy is ${fixed(kl)} nats away and earns ${fixed(exact.dot(p, total.reward))} of the oracular ` +
-      `reward R*; the pretrained model earns ${fixed(exact.dot(total.mass, total.reward))}, ` +
-      `the optimum for R* ${fixed(exact.gibbs(total, beta).reward)}. It says \u201c${rows[0].head}\u201d in ${percent(rows[0].bars[1])} of the cases.`,
+      `At β = ${digits(beta)} your policy is ${fixed(kl)} nats away and earns ${fixed(exact.dot(p, total.reward))} of the ` +
+      `oracular reward R*; the pretrained model earns ${fixed(exact.dot(total.mass, total.reward))}, ` +
+      `the optimum for R* ${fixed(exact.gibbs(total, beta).reward)}. ` +
+      `It says \u201c${rows[0].head}\u201d in ${percent(rows[0].bars[1])} of the cases.`,
     );
   }
   box.append(

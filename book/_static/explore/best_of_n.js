@@ -2,7 +2,8 @@
 draw.start("best_of_n", (box, { start, questions, counts, first }) => {
   const { make, fixed, digits } = draw;
   const slider = draw.slider({
-    label: "best of n =", low: "one", high: "many", steps: counts.length - 1, first, value: (k) => counts[k], told: String, change: show,
+    label: "best of n =", low: "one", high: "many", steps: counts.length - 1, first, value: (k) => counts[k],
+    told: String, change: show,
   });
   const FLOORS = [3, 2, 1, 0, -1, -2, -Infinity]; /* of the rows of the table */
   const mean = (values) => exact.dot(start, values);
@@ -55,16 +56,24 @@ draw.start("best_of_n", (box, { start, questions, counts, first }) => {
   function show() {
     const { n, drawn, beta, gibbs } = now();
     const columns = [questions.map((levels) => levels.mass), drawn.map((law) => law.p), gibbs.map((law) => law.p)].map(shares);
-    const names = FLOORS.map((floor, row) => (row === 0 ? "3" : floor === -Infinity ? "below \u22122" : draw.minus(`${floor} to ${floor + 0.75}`)));
+    const names = ["3", ...FLOORS.slice(1, -1).map((floor) => draw.minus(`${floor} to ${floor + 0.75}`)), "below \u22122"];
     table.show(names.map((head, row) => ({ head, cells: [], bars: columns.map((column) => column[row]) })));
     plot.redraw();
     const [kl, reward] = spot(drawn), [, other] = spot(gibbs);
     const won = mean(questions.map((levels, q) => exact.winRate(levels, drawn[q].p)));
-    plot.tell(`True reward against divergence. Best of ${n} stands at ${fixed(kl)} nats and a reward of ${fixed(reward)}, ${fixed(other - reward, 3)} below the frontier of Gibbs policies.`);
+    plot.tell(
+      `True reward against divergence. Best of ${n} stands at ${fixed(kl)} nats and a reward of ${fixed(reward)}, ` +
+      `${fixed(other - reward, 3)} below the frontier of Gibbs policies.`,
+    );
+    const beside = n === 1
+      ? "One draw is the reference."
+      : beta
+        ? `The Gibbs policy of the same divergence has β = ${digits(beta)} and earns ${fixed(other - reward, 3)} more.`
+        : "It is now the reference given the highest reward, which is the end of the frontier, too.";
     voice.say(
       `Best of ${n} earns ${fixed(reward)} at ${fixed(kl)} nats; the bound is ${fixed(exact.bound(n))}. It wins against one draw with ` +
       `probability ${fixed(won)}; the bound is ${fixed(n / (n + 1))}. ` +
-      (n === 1 ? "One draw is the reference." : !beta ? "It is now the reference given the highest reward, which is the end of the frontier, too." : `The Gibbs policy of the same divergence has β = ${digits(beta)} and earns ${fixed(other - reward, 3)} more.`),
+      beside,
     );
   }
   box.append(slider, make("div", { class: "sides" }, table, plot), voice);

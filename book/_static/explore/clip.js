@@ -45,13 +45,19 @@ draw.start("clip", (box, { advantage, ratio }) => {
     const outside = now.filter((v) => Math.abs(v - 1) > epsilon).length;
     objective.redraw();
     batch.redraw();
-    objective.tell(`The clipped objective of a good and a bad token against the ratio. It is flat above ${fixed(1 + epsilon)} for the good and below ${fixed(1 - epsilon)} for the bad one.`);
-    batch.tell(`Tokens of a batch: advantage against ratio. ${still} of ${now.length} lie in the two shaded corners, where the gradient is zero.`);
+    objective.tell(
+      "The clipped objective of a good and a bad token against the ratio. " +
+      `It is flat above ${fixed(1 + epsilon)} for the good and below ${fixed(1 - epsilon)} for the bad one.`,
+    );
+    batch.tell(
+      `Tokens of a batch: advantage against ratio. ${still} of ${now.length} lie in the two shaded corners, ` +
+      "where the gradient is zero.",
+    );
     const slope = (a) => (flat(u, a, epsilon) ? "0" : fixed(a, 0));
     voice.say(
       `With ε = ${fixed(epsilon)}, at a ratio of ${fixed(u)}, a good token counts ${fixed(counts(u, 1, epsilon))} with slope ${slope(1)}, ` +
-      `a bad one ${fixed(counts(u, -1, epsilon))} with slope ${slope(-1)}. After ${passes.read()} passes, ${outside} of ${now.length} tokens of the batch ` +
-      `are outside 1 ± ${fixed(epsilon)}, and the gradient of ${still} is zero.`,
+      `a bad one ${fixed(counts(u, -1, epsilon))} with slope ${slope(-1)}. After ${passes.read()} passes, ` +
+      `${outside} of ${now.length} tokens of the batch are outside 1 ± ${fixed(epsilon)}, and the gradient of ${still} is zero.`,
     );
   }
   box.append(make("div", { class: "controls" }, range, moved, passes), make("div", { class: "sides" }, objective, batch), voice);

@@ -26,16 +26,16 @@ const draw = (() => {
     }
   }
 
-  /* A slider over 0 ... steps, of which `value(k)` is shown as `told(value)`; its element has `read()` and `set(k)`. */
+  /* A slider over 0 ... steps, of which `value(k)` is shown as `told(value)`; its element has `read()`. */
   function slider({ label, low, high, steps, first, value, told, change }) {
     const shown = make("output");
     const input = make("input", { type: "range", min: 0, max: steps, value: first, "aria-label": label });
     const row = make(
-      "label", { class: "slider" }, make("span", {}, `${label} `, shown), low && make("small", {}, low), input, high && make("small", {}, high),
+      "label", { class: "slider" }, make("span", {}, `${label} `, shown),
+      low && make("small", {}, low), input, high && make("small", {}, high),
     );
     row.read = () => value(Number(input.value));
     const tell = () => (input.ariaValueText = shown.textContent = told(row.read()));
-    row.set = (k) => { input.value = k; tell(); };
     input.addEventListener("input", () => { tell(); change(); });
     tell();
     return row;
@@ -55,7 +55,7 @@ const draw = (() => {
   const button = (name, click) => make("button", { type: "button", onclick: click }, name);
 
   /* A table whose last column has a bar for each method: show(rows), rows of { head, cells, bars: [share, ...] }. */
-  function bars(caption, heads, methods, whole = 1) {
+  function bars(caption, heads, methods) {
     const body = make("tbody");
     const keys = methods.map(([name, colour]) => make("span", { class: "key", style: `--bar:var(${colour})` }, name));
     const columns = heads.map((head) => make("th", { scope: "col" }, head));
@@ -63,11 +63,14 @@ const draw = (() => {
       "table", { class: "bars" }, make("caption", { class: "visually-hidden" }, caption),
       make("thead", {}, make("tr", {}, ...columns, make("th", { scope: "col" }, ...keys))), body,
     );
-    const bar = (share, k) => make("span", { class: "bar", style: `--bar:var(${methods[k][1]});width:${((100 * share) / whole).toFixed(2)}%` });
+    const bar = (share, k) => make("span", { class: "bar", style: `--bar:var(${methods[k][1]});width:${percent(share)}` });
     const number = (share, k) => make("span", { class: "number", style: `--bar:var(${methods[k][1]})` }, percent(share));
     table.show = (rows) => body.replaceChildren(...rows.map(({ head, cells, bars: shares }) => make(
       "tr", {}, make("th", { scope: "row" }, head), ...cells.map((cell) => make("td", {}, cell)),
-      make("td", {}, make("span", { class: "lanes", "aria-hidden": "true" }, ...shares.map(bar)), make("span", { class: "numbers" }, ...shares.map(number))),
+      make(
+        "td", {}, make("span", { class: "lanes", "aria-hidden": "true" }, ...shares.map(bar)),
+        make("span", { class: "numbers" }, ...shares.map(number)),
+      ),
     )));
     return table;
   }
@@ -110,7 +113,12 @@ const draw = (() => {
     box.redraw = () => {
       const wide = box.clientWidth;
       if (wide < 60) return; /* its box is closed */
-      const at = { wide, x: (v) => room + ((v - x[0]) / (x[1] - x[0])) * (wide - room - 10), y: (v) => height - 38 - ((v - y[0]) / (y[1] - y[0])) * (height - 60) };
+      const share = (v, [first, last]) => (v - first) / (last - first);
+      const at = {
+        wide,
+        x: (v) => room + share(v, x) * (wide - room - 10),
+        y: (v) => height - 38 - share(v, y) * (height - 60),
+      };
       svg.setAttribute("viewBox", `0 0 ${wide} ${height}`);
       svg.replaceChildren(...axes(at, { x, y, names, marks }), ...paint(at));
     };

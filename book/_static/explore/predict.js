@@ -43,7 +43,7 @@ draw.start("predict", (box, { figure, names, ends, asked, truth, given, more }) 
       ...lines.map((line) => stroke(line, given.includes(line) ? "given" : "true")),
       draw.line(at, mine, "mine"),
       ...mine.map((pair, k) => draw.dot(at, pair, k === 0 ? "fixed" : `handle${k === focused ? " focused" : ""}`, k === 0 ? 4 : 7)),
-      ...labels(lines),
+      ...labels(revealed ? [...lines, { name: "yours", colour: "--pst-color-text-base", x: asked.x, y: drawn }] : lines),
     ];
   });
 
@@ -53,7 +53,8 @@ draw.start("predict", (box, { figure, names, ends, asked, truth, given, more }) 
     if (revealed || (event.type === "pointermove" && event.buttons !== 1)) return;
     const place = svg.getBoundingClientRect();
     const [x, y] = [event.clientX - place.left, event.clientY - place.top];
-    const k = asked.x.reduce((best, here, i) => (i > 0 && (best === 0 || Math.abs(at.x(here) - x) < Math.abs(at.x(asked.x[best]) - x)) ? i : best), 0);
+    const away = asked.x.map((here, i) => (i > 0 ? Math.abs(at.x(here) - x) : Infinity));
+    const k = away.indexOf(Math.min(...away));
     set(k, value(nearest(low + ((at.y(low) - y) / (at.y(low) - at.y(high))) * (high - low))));
     event.preventDefault();
   }
@@ -70,7 +71,8 @@ draw.start("predict", (box, { figure, names, ends, asked, truth, given, more }) 
   /* The figure below: what is drawn there is covered, what is written stays. */
   const shown = document.getElementById(figure);
   const details = box.closest("details");
-  const veil = make("div", { class: "veil" }, "Draw your line first, ", button("or look at once", () => { revealed = true; show(); }));
+  const look = button("or look at once", () => { revealed = true; show(); });
+  const veil = make("div", { class: "veil" }, "Draw your line first, ", look);
   if (location.hash === `#${figure}`) revealed = true;
   function cover() {
     const covered = Boolean(shown) && details.open && !revealed;
@@ -84,7 +86,11 @@ draw.start("predict", (box, { figure, names, ends, asked, truth, given, more }) 
   function begin() {
     revealed = false;
     drawn = asked.y.map(() => asked.y[0]);
-    handles.forEach((handle, k) => handle && (handle.value = nearest(drawn[k])) && (handle.ariaValueText = fixed(drawn[k], digits)));
+    for (const [k, handle] of handles.entries()) {
+      if (!handle) continue;
+      handle.value = nearest(drawn[k]);
+      handle.ariaValueText = fixed(drawn[k], digits);
+    }
   }
   function show() {
     plot.classList.toggle("open", !revealed);
@@ -94,7 +100,11 @@ draw.start("predict", (box, { figure, names, ends, asked, truth, given, more }) 
     plot.redraw();
     const told = asked.x.map((x, k) => `${fixed(drawn[k], digits)} at ${x}`).join(", ");
     plot.tell(`${names[1]} against ${names[0]}. Your line of \u201c${asked.name}\u201d: ${told}.`);
-    if (!revealed) return voice.say(`Draw the line of \u201c${asked.name}\u201d from the point that is given, ${fixed(drawn[0], digits)} at ${asked.x[0]}. Yours: ${told}.`);
+    if (!revealed) {
+      const given = `${fixed(drawn[0], digits)} at ${asked.x[0]}`;
+      voice.say(`Draw the line of \u201c${asked.name}\u201d from the point that is given, ${given}. Yours: ${told}.`);
+      return;
+    }
     const misses = asked.y.map((y, k) => Math.abs(y - drawn[k])), worst = misses.indexOf(Math.max(...misses));
     voice.say(
       `Your line is off by ${fixed(exact.sum(misses) / (misses.length - 1), digits + 1)} on average, and most at ${asked.x[worst]}: ` +
