@@ -87,6 +87,29 @@ def test_repeated_texts_stand_side_by_side():
     np.testing.assert_allclose(found, model.logits(params, np.repeat(PROMPTS, 4, axis=0), text)[:, 1], atol=1e-13)
 
 
+def test_a_cache_tells_what_was_read():
+    model, params = MODELS["gpt"]
+    cache, _ = model.start(params, PROMPTS)
+    assert cache.tokens.tolist() == PROMPTS.tolist()
+    cache, _ = model.step(params, model.repeat(cache, 2), np.arange(6) % 4)
+    longer, _ = model.step(params, cache, np.ones(6, dtype=int))
+    assert cache.tokens.tolist() == [[*x, k % 4] for k, x in enumerate(np.repeat(PROMPTS, 2, axis=0))]
+    assert longer.tokens.tolist() == [[*x, 1] for x in cache.tokens]
+
+
+def test_a_step_uses_the_parameters_that_it_is_given():
+    model, params = MODELS["gpt"]
+    cache, _ = model.start(params, PROMPTS)
+    token = np.array([0, 1, 2])
+    _, logits = model.step(params, cache, token)
+    _, doubled = model.step(params | {"norm": 2 * params["norm"]}, cache, token)
+    np.testing.assert_allclose(doubled, 2 * logits, atol=1e-13)
+    _, again = model.step(params, cache, token)
+    np.testing.assert_allclose(again, logits, atol=1e-13)
+    with pytest.raises(ValueError, match=r"^params has no '0.up': these parameters belong to another model$"):
+        model.step({name: value for name, value in params.items() if name != "0.up"}, cache, token)
+
+
 def test_texts_that_follow_change_nothing_before():
     model, params = MODELS["gpt"]
     other = RESPONSE.copy()
