@@ -97,6 +97,26 @@ def test_a_cache_tells_what_was_read():
     assert longer.tokens.tolist() == [[*x, 1] for x in cache.tokens]
 
 
+def test_caches_of_seeds_on_a_leading_axis_are_those_of_each():
+    model, params = MODELS["gpt"]
+    other = {name: value[::-1].copy() for name, value in params.items()}
+    both = {name: np.stack([value, other[name]]) for name, value in params.items()}
+    tokens = np.random.default_rng(1).integers(4, size=(3, 2, 6))
+
+    def logits(params, tokens):
+        begun, _ = model.start(params, PROMPTS)
+        cache, _ = model.step(params, model.repeat(begun, 2), tokens[0])
+        first, found = model.step(params, cache, tokens[1])
+        _, longest = model.step(params, first, tokens[2])
+        _, again = model.step(params, cache, tokens[2])
+        return np.stack([found, longest, again]), first.tokens
+
+    (found, read), alone = logits(both, tokens), [logits(p, tokens[:, k]) for k, p in enumerate((params, other))]
+    for k, (each, told) in enumerate(alone):
+        np.testing.assert_allclose(found[:, k], each, atol=1e-13)
+        assert (read[k] == told).all()
+
+
 def test_a_step_uses_the_parameters_that_it_is_given():
     model, params = MODELS["gpt"]
     cache, _ = model.start(params, PROMPTS)
