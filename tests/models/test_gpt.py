@@ -60,12 +60,32 @@ def test_the_cache_says_what_a_full_pass_says(dtype):
     model, rng = GPT(7, width=8, layers=3, heads=4, context=60, dtype=dtype), np.random.default_rng(0)
     params = {name: value * 2 for name, value in model.init(rng).items()}
     prompt, response = rng.integers(7, size=(4, 5)), rng.integers(7, size=(4, 50))
-    whole = model.logits(params, prompt, response)
+    whole, close = model.logits(params, prompt, response), 1e-12 if dtype == "float64" else 2e-4
     cache, logits = model.start(params, prompt)
     for t in range(50):
-        np.testing.assert_allclose(logits, whole[:, t], atol=1e-12 if dtype == "float64" else 2e-4)
+        np.testing.assert_allclose(logits, whole[:, t], atol=close)
         assert logits.dtype == dtype
+        if t in (3, 30):  # behind a few tokens and behind many, the texts go on twice
+            _, twice = model.step(params, model.repeat(cache, 2), np.repeat(response[:, t], 2))
+            np.testing.assert_allclose(twice, np.repeat(whole[:, t + 1], 2, axis=0), atol=close)
         cache, logits = model.step(params, cache, response[:, t])
+
+
+def test_large_scores_do_not_overflow_with_a_cache():
+    model, params = MODELS["gpt"]
+    large = {name: np.stack([value] * 2) for name, value in params.items()}
+    for name in ("0.qkv", "1.qkv"):  # each token's score with itself is above 0, or below
+        _, keys, values = np.split(params[name], 3, axis=1)
+        large[name] = np.stack([np.concatenate([s * keys, 100 * keys, values], axis=1) for s in (100, -100)])
+    whole = model.logits(large, PROMPTS, RESPONSE)
+    cache, logits = model.start(large, PROMPTS)
+    for t in range(2):
+        np.testing.assert_allclose(logits, whole[..., t, :], atol=1e-9)
+        cache, logits = model.step(large, cache, np.stack([RESPONSE[:, t]] * 2))
+    empty = np.zeros((1, 0), dtype=int)
+    for k in range(2):
+        one = {name: value[k] for name, value in large.items()}
+        np.testing.assert_allclose(model.start(one, empty)[1], model.logits(one, empty, [[0]])[:, 0], atol=1e-12)
 
 
 def test_two_texts_may_go_on_from_one_cache():
@@ -107,7 +127,7 @@ def test_caches_of_seeds_on_a_leading_axis_are_those_of_each():
         begun, _ = model.start(params, PROMPTS)
         cache, _ = model.step(params, model.repeat(begun, 2), tokens[0])
         first, found = model.step(params, cache, tokens[1])
-        _, longest = model.step(params, first, tokens[2])
+        _, longest = model.step({name: value.copy() for name, value in params.items()}, first, tokens[2])
         _, again = model.step(params, cache, tokens[2])
         return np.stack([found, longest, again]), first.tokens
 
@@ -115,6 +135,24 @@ def test_caches_of_seeds_on_a_leading_axis_are_those_of_each():
     for k, (each, told) in enumerate(alone):
         np.testing.assert_allclose(found[:, k], each, atol=1e-13)
         assert (read[k] == told).all()
+
+
+def test_caches_of_prompts_on_a_leading_axis_are_those_of_each():
+    model, params = MODELS["gpt"]
+    prompts, tokens = np.stack([PROMPTS, PROMPTS[::-1]]), np.random.default_rng(2).integers(4, size=(2, 2, 6))
+
+    def logits(params, prompts, tokens):
+        cache, _ = model.step(params, model.repeat(model.start(params, prompts)[0], 2), tokens[0])
+        return model.step(params, cache, tokens[1])[1]
+
+    found = logits(params, prompts, tokens)
+    weight = np.random.default_rng(3).normal(size=found.shape)
+    slope = grad(lambda p: anp.sum(weight * logits(p, prompts, tokens)))(params)
+    for k in range(2):
+        np.testing.assert_allclose(found[k], logits(params, prompts[k], tokens[:, k]), atol=1e-13)
+    each = [grad(lambda p, k=k: anp.sum(weight[k] * logits(p, prompts[k], tokens[:, k])))(params) for k in range(2)]
+    for name in params:
+        np.testing.assert_allclose(slope[name], each[0][name] + each[1][name], atol=1e-11)
 
 
 def test_a_step_uses_the_parameters_that_it_is_given():
@@ -168,6 +206,22 @@ def test_gradients_go_back_to_the_beginning_of_a_text_that_was_begun_without_a_t
     wanted = grad(lambda p: anp.sum(model.logits(p, PROMPTS, text)[..., 1, :] ** 2))(both)
     for name in params:
         np.testing.assert_allclose(found[name], wanted[name], atol=1e-11)
+
+
+def test_one_array_alone_may_be_traced():
+    model, params = MODELS["gpt"]
+    by_start = grad(lambda norm: anp.sum(model.start(params | {"norm": norm}, PROMPTS)[1] ** 2))(params["norm"])
+    whole = grad(lambda norm: anp.sum(model.logits(params | {"norm": norm}, PROMPTS, RESPONSE)[:, 0] ** 2))
+    np.testing.assert_allclose(by_start, whole(params["norm"]), atol=1e-12)
+
+
+def test_prompts_on_a_leading_axis_share_their_responses():
+    model, params = MODELS["gpt"]
+    prompts = np.stack([PROMPTS, PROMPTS[::-1]] * 3)
+    for each, found in zip(prompts, model.logits(params, prompts, RESPONSE), strict=True):
+        np.testing.assert_allclose(found, model.logits(params, each, RESPONSE), atol=1e-13)
+    many = np.repeat(prompts, 2, axis=1)
+    assert model.start(params, many)[1].shape == (6, 6, 4), "as many texts as the context is long, and more"
 
 
 def test_a_cache_of_a_trace_is_not_gone_on_with():
@@ -233,6 +287,8 @@ def test_bad_texts_are_told():
         model.logits(params, PROMPTS, np.array([[0, 4]] * 3))
     with pytest.raises(ValueError, match=r"^prompt: token 4 is outside"):
         model.start(params, np.full((3, 2), 4))
+    with pytest.raises(ValueError, match=r"^response: token 4 is outside"):
+        model.project(params, PROMPTS, np.full((3, 2), 4), model.readout(params))
     with pytest.raises(ValueError, match="3 prompts, but 2 responses"):
         model.logits(params, PROMPTS, RESPONSE[:2])
 
@@ -240,7 +296,7 @@ def test_bad_texts_are_told():
 def test_a_context_that_is_too_short_is_told():
     model, params = MODELS["gpt"]
     assert model.logits(params, PROMPTS, np.zeros((3, 4), dtype=int)).shape == (3, 4, 4)  # the last one is not read
-    message = "reads at most 5 tokens, its context, and was given 6: shorten prompt or response"
+    message = "reads at most 5 tokens, its context, and was given 6: shorten prompt or response, or make a GPT"
     with pytest.raises(ValueError, match=message):
         model.logits(params, PROMPTS, np.zeros((3, 5), dtype=int))
     with pytest.raises(ValueError, match=message):
