@@ -208,11 +208,12 @@ def test_gradients_go_back_to_the_beginning_of_a_text_that_was_begun_without_a_t
         np.testing.assert_allclose(found[name], wanted[name], atol=1e-11)
 
 
-def test_one_array_alone_may_be_traced():
+@pytest.mark.parametrize("name", ["norm", "0.qkv"])
+def test_one_array_alone_may_be_traced(name):
     model, params = MODELS["gpt"]
-    by_start = grad(lambda norm: anp.sum(model.start(params | {"norm": norm}, PROMPTS)[1] ** 2))(params["norm"])
-    whole = grad(lambda norm: anp.sum(model.logits(params | {"norm": norm}, PROMPTS, RESPONSE)[:, 0] ** 2))
-    np.testing.assert_allclose(by_start, whole(params["norm"]), atol=1e-12)
+    by_start = grad(lambda array: anp.sum(model.start(params | {name: array}, PROMPTS)[1] ** 2))(params[name])
+    whole = grad(lambda array: anp.sum(model.logits(params | {name: array}, PROMPTS, RESPONSE)[:, 0] ** 2))
+    np.testing.assert_allclose(by_start, whole(params[name]), atol=1e-11)
 
 
 def test_prompts_on_a_leading_axis_share_their_responses():
