@@ -95,7 +95,8 @@ class GPT:
         return self._states(params, onp.concatenate(parts, axis=-1), readout, prompt.shape[-1])
 
     def _states(self, params: Params, tokens: Array, readout: Array, skip: int) -> Array:
-        self._check(params, tokens.shape[-1])
+        self._check(params)
+        self._check_length(tokens.shape[-1])
         x = embed_text(params["embed"], params["position"], tokens)
         for k in range(self.layers):
             x = block(x, *(params[f"{k}.{name}"] for name in BLOCK), self.heads)
@@ -104,15 +105,20 @@ class GPT:
     def start(self, params: Params, prompt: Array) -> tuple[Cache, Array]:
         """Read the prompt: return the cache and the logits (..., N, V) of the first token."""
         prompt = checks.tokens("prompt", prompt, self.vocab)
-        self._check(params, prompt.shape[-1])
+        self._check(params)
+        self._check_length(prompt.shape[-1])
         if _traced(params):
             return self._whole(params, prompt)
         return gpt_cache.start(params, prompt, self.layers, self.heads)
 
     def step(self, params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
         """Read one more token (..., N): return the new cache and the logits (..., N, V) of the next."""
-        self._check(params, cache.tokens.shape[-1] + 1)
-        return self._whole(params, cache.longer(token)) if _traced(params) else gpt_cache.step(params, cache, token)
+        self._check_length(cache.tokens.shape[-1] + 1)
+        if isbox(params) or not cache.knows(params):  # what it knows was checked at the start
+            self._check(params)
+            if _traced(params):
+                return self._whole(params, cache.longer(token))
+        return gpt_cache.step(params, cache, token)
 
     def repeat(self, cache: Cache, times: int) -> Cache:
         """Return the cache of a batch in which each text stands `times` times in a row."""
@@ -123,12 +129,14 @@ class GPT:
         logits = self._states(params, tokens, self.readout(params), tokens.shape[-1])
         return Cache(tokens, None), np.reshape(logits, (*logits.shape[:-2], self.vocab))
 
-    def _check(self, params: Params, length: int) -> None:
+    def _check(self, params: Params) -> None:
         wanted, params = self.shapes(), getval(params)  # autograd keeps account of each look at a traced dict
         missing = [name for name in wanted if name not in params]
         if missing:
             raise ValueError(f"params has no {missing[0]!r}: these parameters belong to another model")
         checks.shapes(params, wanted)
+
+    def _check_length(self, length: int) -> None:
         if length > self.context:
             raise ValueError(
                 f"the model reads at most {self.context} tokens, its context, and was given {length}: shorten prompt "

@@ -1,10 +1,12 @@
 """Keys and values of what a GPT has read, so that one more token costs one step and not a whole text.
 
-N batch    D width    H heads    L layers    V vocabulary
+N batch    D width    H heads    L layers    V vocabulary    F width of the feed-forward layer
+
+States are columns here, (..., D, N): what is long lies last in memory.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,19 +17,46 @@ from rlhf_lab.numerics.optim import Params
 ROOM = 4  # places that the copy of a memory has beyond those that are taken: enumeration copies at every token
 
 
-class Memory:
-    """Keys and values, (2, L, ..., places, H, D / H, N), of which the first `length` places are taken."""
+class _Block(NamedTuple):
+    """The matrices of a block, turned, with gains, and the root that scores are divided by, multiplied in."""
 
-    def __init__(self, values: Array, length: int) -> None:
-        self.values, self.length = values, length
+    qkv: Array  # (..., 3 D, D)
+    out: Array  # (..., D, D)
+    up: Array  # (..., F, D)
+    down: Array  # (..., D, F)
+
+
+class _Weights(NamedTuple):
+    """What a step works with, made once of the parameters `of` a model.
+
+    A layer norm takes the mean of a state off. What is added to states has a mean of 0 here, so that theirs is 0.
+    """
+
+    of: Params
+    embed: Array  # (..., V, D)
+    position: Array  # (..., C + 1, D)
+    blocks: list[_Block]
+    readout: Array  # (..., V, D)
+
+
+class Memory:
+    """Keys and values, (L, 2, ..., places, H, D / H, N), and the token of each place, (..., places, N).
+
+    The first `length` places are taken. In place 0 there is no token.
+    """
+
+    def __init__(self, weights: _Weights, values: Array, tokens: Array, length: int) -> None:
+        self.weights, self.values, self.tokens, self.length = weights, values, tokens, length
 
     def copy(self, length: int, times: int = 1) -> "Memory":
         """Return the first `length` places with room for a few more, each text `times` times in a row."""
-        before = self.values[..., :length, :, :, :]
-        *lead, _, heads, size, batch = before.shape
-        values = np.empty((*lead, length + length // 2 + ROOM, heads, size, batch * times), dtype=before.dtype)
-        values[..., :length, :, :, :] = np.repeat(before, times, axis=-1)
-        return Memory(values, length)
+        values, tokens = self.values[..., :length, :, :, :], self.tokens[..., :length, :]
+        places, batch = length + length // 2 + ROOM, tokens.shape[-1] * times
+        more = np.empty((*values.shape[:-4], places, *values.shape[-3:-1], batch), dtype=values.dtype)
+        read = np.empty((*tokens.shape[:-2], places, batch), dtype=tokens.dtype)
+        more[..., :length, :, :, :] = values if times == 1 else np.repeat(values, times, axis=-1)
+        read[..., :length, :] = np.repeat(tokens, times, axis=-1)
+        return Memory(self.weights, more, read, length)
 
 
 @dataclass(frozen=True)
@@ -52,17 +81,22 @@ class Cache:
         before = np.broadcast_to(self.tokens, (*lead, self.tokens.shape[-1]))
         return np.concatenate([before, np.broadcast_to(token, lead)[..., None]], axis=-1)
 
+    def knows(self, params: Params) -> bool:
+        """Return whether the memory was begun with these very arrays: what was folded of them is used again."""
+        return self.memory is not None and all(params.get(k) is array for k, array in self.memory.weights.of.items())
+
 
 def start(params: Params, prompt: Array, layers: int, heads: int) -> tuple[Cache, Array]:
     """Read a prompt (..., N, P) token by token: return the cache and the logits (..., N, V) of the next."""
-    lead = np.broadcast_shapes(params["norm"].shape[:-1], prompt.shape[:-2])
-    batch, width = prompt.shape[-2], params["norm"].shape[-1]
-    shape = 2, layers, *lead, params["position"].shape[-2], heads, width // heads, batch
-    memory = Memory(np.empty(shape, dtype=params["norm"].dtype), 0)
-    state = _read(params, memory, np.zeros((*lead, width, batch), dtype=memory.values.dtype))
+    weights, norm = _folded(params, layers, heads), params["norm"]
+    lead = np.broadcast_shapes(norm.shape[:-1], prompt.shape[:-2])
+    batch, places, width = prompt.shape[-2], params["position"].shape[-2], norm.shape[-1]
+    values = np.empty((layers, 2, *lead, places, heads, width // heads, batch), dtype=norm.dtype)
+    memory = Memory(weights, values, np.empty((*lead, places, batch), dtype=np.intp), 0)
+    state = _read(memory, np.zeros((*lead, width, batch), dtype=norm.dtype))
     for t in range(prompt.shape[-1]):
-        state = _read(params, memory, _row(params, prompt[..., t]))
-    return Cache(prompt, memory), _logits(params, state)
+        state = _go_on(memory, prompt[..., t])
+    return Cache(prompt, memory), _logits(weights, state)
 
 
 def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
@@ -70,53 +104,71 @@ def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
     length, memory = cache.tokens.shape[-1] + 1, cache.memory
     if memory is None:
         raise ValueError("this cache was made while a gradient was traced: start again without one")
-    if memory.length != length or length == memory.values.shape[-4]:
+    if memory.length != length or length == memory.tokens.shape[-2]:
         memory = memory.copy(length)
-    state = _read(params, memory, _row(params, token))
-    return Cache(cache.longer(token), memory), _logits(params, state)
+    if not cache.knows(params):
+        memory.weights = _folded(params, len(memory.values), memory.values.shape[-3])
+    state = _go_on(memory, token)
+    return Cache(memory.tokens[..., 1 : length + 1, :].swapaxes(-1, -2), memory), _logits(memory.weights, state)
 
 
-def _row(params: Params, token: Array) -> Array:
-    found = embedding(params["embed"], np.asarray(token)[..., None])
-    return found.reshape(*found.shape[:-2], found.shape[-1]).swapaxes(-1, -2)
+def _folded(params: Params, layers: int, heads: int) -> _Weights:
+    def centred(name: str) -> Array:
+        return params[name] - params[name].mean(axis=-1, keepdims=True)
 
+    def scaled(name: str, gain: str) -> Array:
+        return params[name] * params[gain][..., None]
 
-def _read(params: Params, memory: Memory, row: Array) -> Array:
-    """Take the next place of the memory for a token, whose embedding is `row` (..., D, N); return its state."""
-    _, layers, *_, heads, size, batch = memory.values.shape
-    here, root = memory.length, size**-0.5
-    x = row + params["position"][..., here, :, None]
+    blocks = []
     for k in range(layers):
-        parts = np.matmul(_turned(params[f"{k}.qkv"], params[f"{k}.norm_1"]), _norm(x))
-        query, key, value = np.moveaxis(parts.reshape(*x.shape[:-2], 3, heads, size, batch), -4, 0)
-        keys, values = memory.values[:, k]
-        keys[..., here, :, :, :], values[..., here, :, :, :] = key, value
-        query *= root
-        weights = np.einsum("...thdn,...hdn->...thn", keys[..., : here + 1, :, :, :], query)
-        if max(weights.max(), -weights.min()) > SMALL:
-            weights -= weights.max(axis=-3, keepdims=True)
-        np.exp(weights, out=weights)
-        heard = np.einsum("...thn,...thdn->...hdn", weights, values[..., : here + 1, :, :, :])
-        heard /= weights.sum(axis=-3)[..., None, :]
-        x = x + np.matmul(_turned(params[f"{k}.out"]), heard.reshape(x.shape))
-        up = np.matmul(_turned(params[f"{k}.up"], params[f"{k}.norm_2"]), _norm(x))
-        x += np.matmul(_turned(params[f"{k}.down"]), gelu(up))
+        qkv, width = scaled(f"{k}.qkv", f"{k}.norm_1"), params["norm"].shape[-1]
+        qkv[..., :width] *= (width / heads) ** -0.5
+        block = qkv, centred(f"{k}.out"), scaled(f"{k}.up", f"{k}.norm_2"), centred(f"{k}.down")
+        blocks.append(_Block(*(matrix.swapaxes(-1, -2) for matrix in block)))
+    readout = params["embed"] * params["norm"][..., None, :]
+    return _Weights(dict(params), centred("embed"), centred("position"), blocks, readout)
+
+
+def _go_on(memory: Memory, token: Array) -> Array:
+    here = memory.tokens[..., memory.length, :]
+    here[...] = token
+    row = embedding(memory.weights.embed, here[..., None])
+    return _read(memory, row.reshape(*row.shape[:-2], row.shape[-1]).swapaxes(-1, -2))
+
+
+def _read(memory: Memory, row: Array) -> Array:
+    """Take the next place of the memory for a token, whose embedding is `row` (..., D, N); return its state."""
+    heads, size, batch = memory.values.shape[-3:]
+    here, read = memory.length, slice(memory.length + 1)
+    x = np.add(row, memory.weights.position[..., here, :, None], order="C")
+    for block, (keys, values) in zip(memory.weights.blocks, memory.values, strict=True):
+        parts = np.matmul(block.qkv, _norm(x)).reshape(*x.shape[:-2], 3, heads, size, batch)
+        keys[..., here, :, :, :], values[..., here, :, :, :] = parts[..., 1, :, :, :], parts[..., 2, :, :, :]
+        heard = _attend(parts[..., 0, :, :, :], keys[..., read, :, :, :], values[..., read, :, :, :])
+        x = x + np.matmul(block.out, heard.reshape(x.shape))
+        x += np.matmul(block.down, gelu(np.matmul(block.up, _norm(x))))
     memory.length += 1
     return x
 
 
-def _turned(matrix: Array, gain: Any = None) -> Any:
-    return (matrix if gain is None else matrix * gain[..., None]).swapaxes(-1, -2)
+def _attend(query: Array, keys: Array, values: Array) -> Array:
+    """Return what queries (..., H, D / H, N) hear of the places (..., T, H, D / H, N)."""
+    weights = np.einsum("...thdn,...hdn->...thn", keys, query)
+    if max(weights.max(), -weights.min()) > SMALL:
+        weights -= weights.max(axis=-3, keepdims=True)
+    np.exp(weights, out=weights)
+    heard = np.einsum("...thn,...thdn->...hdn", weights, values)
+    heard /= weights.sum(axis=-3)[..., None, :]
+    return heard
 
 
 def _norm(x: Array) -> Array:
-    centred = x - np.matmul(np.full((1, x.shape[-2]), 1 / x.shape[-2], dtype=x.dtype), x)
-    variance = np.einsum("...dn,...dn->...n", centred, centred)
-    variance /= x.shape[-2]
-    centred /= np.sqrt(variance + EPS)[..., None, :]
-    return centred
+    """Return states (..., D, N), whose mean is 0, divided by their deviations."""
+    scale = np.einsum("...dn,...dn->...n", x, x)
+    scale /= x.shape[-2]
+    scale += EPS
+    return x / np.sqrt(scale)[..., None, :]
 
 
-def _logits(params: Params, state: Array) -> Array:
-    logits = np.matmul(params["embed"] * params["norm"][..., None, :], _norm(state))
-    return logits.swapaxes(-1, -2)
+def _logits(weights: _Weights, state: Array) -> Array:
+    return np.matmul(weights.readout, _norm(state)).swapaxes(-1, -2)

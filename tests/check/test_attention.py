@@ -42,6 +42,12 @@ def test_large_scores_are_named_apart():
     assert told.startswith("It is right for small scores, but large ones overflow: subtract the largest before you")
 
 
+def test_the_largest_score_alone_is_heard_where_scores_are_large():
+    (_, whole), (_, cached) = *attention.CAUSAL_ATTENTION.hard, *attention.CACHED_ATTENTION.hard
+    np.testing.assert_allclose(attention.CAUSAL_ATTENTION.key(*whole), [[1, 0], [1, 0]], atol=1e-15)
+    np.testing.assert_allclose(attention.CACHED_ATTENTION.key(*cached), [1], atol=1e-15)
+
+
 def test_a_cache_reads_what_the_last_token_of_a_whole_text_reads():
     for query, key, value, keys, values in cases(attention.CACHED_ATTENTION):
         texts = np.vstack([keys, query]), np.vstack([keys, key]), np.vstack([values, value])

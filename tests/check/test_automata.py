@@ -28,5 +28,8 @@ def test_states_are_states_and_words_have_probabilities():
 
 
 def test_large_rewards_are_named_apart():
+    (_, (log_p, following, *_)), *_ = automata.GIBBS_BY_DYNAMIC_PROGRAMMING.hard
+    assert np.exp(log_p).sum(1) == pytest.approx(1)
+    assert following.max() < len(log_p)
     told = diagnosis.diagnose(automata.GIBBS_BY_DYNAMIC_PROGRAMMING, answers_automata.naive_values)
     assert told.startswith("It is right for small rewards, but large ones overflow: subtract the largest exponent")

@@ -25,6 +25,27 @@ def test_cases_come_in_all_sizes_that_the_docstrings_promise():
     assert [set(each) for each in zip(*sizes, strict=True)] == [{3, 4, 5}, {2, 3}, {3, 4, 5, 6, 7}]
 
 
+def test_inputs_are_of_the_kinds_that_tell_mistakes_apart():
+    for x, gain, *_ in cases(gpt.LAYER_NORM_GRADIENT):
+        assert sorted(2 * gain) == list(range(1, x.shape[1] + 1)), "no two gains are equal"
+    drawn = [(response, eos, log_pi.shape[2]) for log_pi, _, response, eos in cases(gpt.PER_TOKEN_KL)]
+    assert sum(eos == vocab - 1 for _, eos, vocab in drawn) > 25
+    assert sum(response[0, 0] == eos for response, eos, _ in drawn) > 20, "half of them with a text of its end alone"
+    for other in ((1, 0), (0, 1)):
+        assert any(response[0, 0] not in (eos, response[other]) for response, eos, _ in drawn)
+    entries = np.concatenate([embed.ravel() for embed, _ in cases(gpt.WEIGHT_TYING_GRADIENT)])
+    assert 1.4 < np.abs(entries).max() <= 1.5
+    texts = [tokens for _, tokens in cases(gpt.WEIGHT_TYING_GRADIENT)]
+    assert any(len(tokens) == 4 > len(set(tokens)) for tokens in texts)
+
+
+def test_whole_sentences():
+    told = gpt.PER_TOKEN_KL.mistakes(*cases(gpt.PER_TOKEN_KL)[0])
+    assert sum(sentence.endswith("all tokens that could have been said.") for sentence in told) == 2
+    told = gpt.WEIGHT_TYING_GRADIENT.mistakes(*cases(gpt.WEIGHT_TYING_GRADIENT)[0])
+    assert sum(sentence.endswith("adds to each once; `np.add.at` adds each time.") for sentence in told) == 1
+
+
 def test_the_gradient_is_that_of_the_layer():
     for x, gain, gradient, eps in cases(gpt.LAYER_NORM_GRADIENT):
 
@@ -64,6 +85,10 @@ def test_texts_of_divergences_are_padded_with_their_end():
         assert np.exp(log_ref).sum(-1) == pytest.approx(1)
         assert (response < log_pi.shape[2]).all()
         assert (response[lm.response_mask(response, eos) == 0] == eos).all()
+    (_, (log_pi, log_ref, response, eos)), *_ = gpt.PER_TOKEN_KL.hard
+    assert np.exp(log_pi).sum(-1) == pytest.approx(1)
+    assert np.exp(log_ref).sum(-1) == pytest.approx(1)
+    assert response.tolist() == [[eos]] == [[2]]
 
 
 def test_what_is_right_for_small_scores_and_for_possible_tokens_alone_is_told_so():
@@ -86,7 +111,7 @@ def test_what_is_right_for_small_scores_and_for_possible_tokens_alone_is_told_so
     assert told.startswith("It is right where pi may say every token; what it never says adds nothing")
 
 
-def test_what_is_right_only_without_padding_or_repeated_tokens_is_told_so():
+def test_where_it_is_right_is_told():
     def wrong_where_padded(log_pi, log_ref, response, eos):
         found = answers_gpt.per_token_kl(log_pi, log_ref, response, eos)
         return found if lm.response_mask(response, eos).all() else found + log_pi[0, 0, 0] ** 2
@@ -95,6 +120,12 @@ def test_what_is_right_only_without_padding_or_repeated_tokens_is_told_so():
         found = answers_gpt.weight_tying_gradient(embed, tokens)
         return found if len(set(tokens[:-1])) == len(tokens) - 1 else found + embed**2 + 1
 
+    def wrong_unless_last(log_pi, log_ref, response, eos):
+        found = answers_gpt.per_token_kl(log_pi, log_ref, response, eos)
+        return found if eos == log_pi.shape[2] - 1 else found + log_pi[0, 0, 0] ** 2
+
+    told = diagnosis.diagnose(gpt.PER_TOKEN_KL, wrong_unless_last)
+    assert told.startswith("It is right except where eos is not the last token of the vocabulary.")
     told = diagnosis.diagnose(gpt.PER_TOKEN_KL, wrong_where_padded)
     assert told.startswith("It is right only where no text is padded.")
     told = diagnosis.diagnose(gpt.WEIGHT_TYING_GRADIENT, wrong_where_read_twice)

@@ -38,6 +38,27 @@ def test_the_state_is_a_function_of_the_tokens():
             assert rows[k, t + 1] == 5 * k + MODEL.following[k, rows[k, t] % 5, response[k, t]]
 
 
+def test_leading_axes_of_responses_and_of_tokens_are_carried():
+    response = np.array([[[2, 0], [1, 3], [0, 0]], [[0, 1], [3, 3], [2, 2]]])
+    both = MODEL.logits(PARAMS, PROMPTS, response)
+    for each, found in zip(response, both, strict=True):
+        assert (MODEL.logits(PARAMS, PROMPTS, each) == found).all()
+    cache, _ = MODEL.step(PARAMS, MODEL.start(PARAMS, PROMPTS)[0], response[..., 0])
+    _, found = MODEL.step(PARAMS, MODEL.repeat(cache, 2), np.repeat(response[..., 1], 2, axis=-1))
+    cache, _ = MODEL.step(PARAMS, MODEL.start(PARAMS, PROMPTS)[0], response[1, :, 0])
+    _, alone = MODEL.step(PARAMS, cache, response[1, :, 1])
+    assert (found[1] == np.repeat(alone, 2, axis=0)).all()
+
+
+def test_leading_axes_of_parameters_are_carried():
+    other = {name: value[::-1] for name, value in PARAMS.items()}
+    both = {name: np.stack([value, other[name]]) for name, value in PARAMS.items()}
+    response = np.array([[2, 0, 1], [1, 3, 3], [0, 0, 2]])
+    found = MODEL.logits(both, PROMPTS, response)
+    for each, params in zip(found, (PARAMS, other), strict=True):
+        assert (each == MODEL.logits(params, PROMPTS, response)).all()
+
+
 def test_fresh_parameters_find_every_token_equally_likely():
     log_pi = lm.token_log_prob(MODEL, MODEL.init(np.random.default_rng(0)), PROMPTS, np.array([[0, 1, 2]] * 3))
     assert log_pi == pytest.approx(np.log(1 / 4), abs=1e-15)

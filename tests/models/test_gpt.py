@@ -60,12 +60,32 @@ def test_the_cache_says_what_a_full_pass_says(dtype):
     model, rng = GPT(7, width=8, layers=3, heads=4, context=60, dtype=dtype), np.random.default_rng(0)
     params = {name: value * 2 for name, value in model.init(rng).items()}
     prompt, response = rng.integers(7, size=(4, 5)), rng.integers(7, size=(4, 50))
-    whole = model.logits(params, prompt, response)
+    whole, close = model.logits(params, prompt, response), 1e-12 if dtype == "float64" else 2e-4
     cache, logits = model.start(params, prompt)
     for t in range(50):
-        np.testing.assert_allclose(logits, whole[:, t], atol=1e-12 if dtype == "float64" else 2e-4)
+        np.testing.assert_allclose(logits, whole[:, t], atol=close)
         assert logits.dtype == dtype
+        if t in (3, 30):  # behind a few tokens and behind many, the texts go on twice
+            _, twice = model.step(params, model.repeat(cache, 2), np.repeat(response[:, t], 2))
+            np.testing.assert_allclose(twice, np.repeat(whole[:, t + 1], 2, axis=0), atol=close)
         cache, logits = model.step(params, cache, response[:, t])
+
+
+def test_large_scores_do_not_overflow_with_a_cache():
+    model, params = MODELS["gpt"]
+    large = {name: np.stack([value] * 2) for name, value in params.items()}
+    for name in ("0.qkv", "1.qkv"):  # each token's score with itself is above 0, or below
+        _, keys, values = np.split(params[name], 3, axis=1)
+        large[name] = np.stack([np.concatenate([s * keys, 100 * keys, values], axis=1) for s in (100, -100)])
+    whole = model.logits(large, PROMPTS, RESPONSE)
+    cache, logits = model.start(large, PROMPTS)
+    for t in range(2):
+        np.testing.assert_allclose(logits, whole[..., t, :], atol=1e-9)
+        cache, logits = model.step(large, cache, np.stack([RESPONSE[:, t]] * 2))
+    empty = np.zeros((1, 0), dtype=int)
+    for k in range(2):
+        one = {name: value[k] for name, value in large.items()}
+        np.testing.assert_allclose(model.start(one, empty)[1], model.logits(one, empty, [[0]])[:, 0], atol=1e-12)
 
 
 def test_two_texts_may_go_on_from_one_cache():
@@ -85,6 +105,67 @@ def test_repeated_texts_stand_side_by_side():
     _, found = model.step(params, model.repeat(cache, 4), np.tile(np.arange(4), 3))
     text = np.stack([np.tile(np.arange(4), 3), np.zeros(12, dtype=int)], axis=1)
     np.testing.assert_allclose(found, model.logits(params, np.repeat(PROMPTS, 4, axis=0), text)[:, 1], atol=1e-13)
+
+
+def test_a_cache_tells_what_was_read():
+    model, params = MODELS["gpt"]
+    cache, _ = model.start(params, PROMPTS)
+    assert cache.tokens.tolist() == PROMPTS.tolist()
+    cache, _ = model.step(params, model.repeat(cache, 2), np.arange(6) % 4)
+    longer, _ = model.step(params, cache, np.ones(6, dtype=int))
+    assert cache.tokens.tolist() == [[*x, k % 4] for k, x in enumerate(np.repeat(PROMPTS, 2, axis=0))]
+    assert longer.tokens.tolist() == [[*x, 1] for x in cache.tokens]
+
+
+def test_caches_of_seeds_on_a_leading_axis_are_those_of_each():
+    model, params = MODELS["gpt"]
+    other = {name: value[::-1].copy() for name, value in params.items()}
+    both = {name: np.stack([value, other[name]]) for name, value in params.items()}
+    tokens = np.random.default_rng(1).integers(4, size=(3, 2, 6))
+
+    def logits(params, tokens):
+        begun, _ = model.start(params, PROMPTS)
+        cache, _ = model.step(params, model.repeat(begun, 2), tokens[0])
+        first, found = model.step(params, cache, tokens[1])
+        _, longest = model.step({name: value.copy() for name, value in params.items()}, first, tokens[2])
+        _, again = model.step(params, cache, tokens[2])
+        return np.stack([found, longest, again]), first.tokens
+
+    (found, read), alone = logits(both, tokens), [logits(p, tokens[:, k]) for k, p in enumerate((params, other))]
+    for k, (each, told) in enumerate(alone):
+        np.testing.assert_allclose(found[:, k], each, atol=1e-13)
+        assert (read[k] == told).all()
+
+
+def test_caches_of_prompts_on_a_leading_axis_are_those_of_each():
+    model, params = MODELS["gpt"]
+    prompts, tokens = np.stack([PROMPTS, PROMPTS[::-1]]), np.random.default_rng(2).integers(4, size=(2, 2, 6))
+
+    def logits(params, prompts, tokens):
+        cache, _ = model.step(params, model.repeat(model.start(params, prompts)[0], 2), tokens[0])
+        return model.step(params, cache, tokens[1])[1]
+
+    found = logits(params, prompts, tokens)
+    weight = np.random.default_rng(3).normal(size=found.shape)
+    slope = grad(lambda p: anp.sum(weight * logits(p, prompts, tokens)))(params)
+    for k in range(2):
+        np.testing.assert_allclose(found[k], logits(params, prompts[k], tokens[:, k]), atol=1e-13)
+    each = [grad(lambda p, k=k: anp.sum(weight[k] * logits(p, prompts[k], tokens[:, k])))(params) for k in range(2)]
+    for name in params:
+        np.testing.assert_allclose(slope[name], each[0][name] + each[1][name], atol=1e-11)
+
+
+def test_a_step_uses_the_parameters_that_it_is_given():
+    model, params = MODELS["gpt"]
+    cache, _ = model.start(params, PROMPTS)
+    token = np.array([0, 1, 2])
+    _, logits = model.step(params, cache, token)
+    _, doubled = model.step(params | {"norm": 2 * params["norm"]}, cache, token)
+    np.testing.assert_allclose(doubled, 2 * logits, atol=1e-13)
+    _, again = model.step(params, cache, token)
+    np.testing.assert_allclose(again, logits, atol=1e-13)
+    with pytest.raises(ValueError, match=r"^params has no '0.up': these parameters belong to another model$"):
+        model.step({name: value for name, value in params.items() if name != "0.up"}, cache, token)
 
 
 def test_texts_that_follow_change_nothing_before():
@@ -115,11 +196,40 @@ def test_gradients_go_through_steps_and_repeats():
         np.testing.assert_allclose(found, grad(at_once)(params)[name], atol=1e-10)
 
 
+def test_gradients_go_back_to_the_beginning_of_a_text_that_was_begun_without_a_trace():
+    model, params = MODELS["gpt"]
+    both = {name: np.stack([value, value[::-1]]) for name, value in params.items()}
+    cache, _ = model.start(both, PROMPTS)
+    token = np.array([[0, 1, 2], [3, 1, 0]])
+    text = np.stack([token, token], axis=-1)  # the last token is not read
+    found = grad(lambda p: anp.sum(model.step(p, cache, token)[1] ** 2))(both)
+    wanted = grad(lambda p: anp.sum(model.logits(p, PROMPTS, text)[..., 1, :] ** 2))(both)
+    for name in params:
+        np.testing.assert_allclose(found[name], wanted[name], atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["norm", "0.qkv"])
+def test_one_array_alone_may_be_traced(name):
+    model, params = MODELS["gpt"]
+    by_start = grad(lambda array: anp.sum(model.start(params | {name: array}, PROMPTS)[1] ** 2))(params[name])
+    whole = grad(lambda array: anp.sum(model.logits(params | {name: array}, PROMPTS, RESPONSE)[:, 0] ** 2))
+    np.testing.assert_allclose(by_start, whole(params[name]), atol=1e-11)
+
+
+def test_prompts_on_a_leading_axis_share_their_responses():
+    model, params = MODELS["gpt"]
+    prompts = np.stack([PROMPTS, PROMPTS[::-1]] * 3)
+    for each, found in zip(prompts, model.logits(params, prompts, RESPONSE), strict=True):
+        np.testing.assert_allclose(found, model.logits(params, each, RESPONSE), atol=1e-13)
+    many = np.repeat(prompts, 2, axis=1)
+    assert model.start(params, many)[1].shape == (6, 6, 4), "as many texts as the context is long, and more"
+
+
 def test_a_cache_of_a_trace_is_not_gone_on_with():
     model, params = MODELS["gpt"]
     caches = []
     grad(lambda p: anp.sum(caches.append(model.start(p, PROMPTS)) or caches[-1][1]))(params)
-    with pytest.raises(ValueError, match="made while a gradient was traced: start again"):
+    with pytest.raises(ValueError, match=r"^this cache was made while a gradient was traced: start again without one$"):
         model.step(params, caches[0][0], np.array([0, 0, 0]))
 
 
@@ -129,11 +239,15 @@ def test_single_precision_stays_single():
     loss = lambda p: lm.negative_log_likelihood(model, p, PROMPTS, RESPONSE)  # noqa: E731
     assert model.logits(params, PROMPTS, RESPONSE).dtype == np.float32
     assert loss(params).dtype == np.float32
+    cache, begun = model.start(params, PROMPTS)
+    assert begun.dtype == np.float32
+    assert model.start(params, PROMPTS[:, :0])[1].dtype == np.float32
+    assert model.step(params, model.repeat(cache, 2), np.zeros(6, dtype=int))[1].dtype == np.float32
     assert {g.dtype for g in grad(loss)(params).values()} == {np.dtype(np.float32)}
 
 
 def test_fresh_parameters_have_the_stated_deviations():
-    model = GPT(50, width=40, layers=2, heads=4, context=30)
+    model = GPT(50, width=40, layers=3, heads=4, context=30)
     params = model.init(np.random.default_rng(0))
     assert {name: value.shape for name, value in params.items()} == model.shapes()
     assert {value.dtype for value in params.values()} == {np.dtype(np.float32)}
@@ -142,7 +256,7 @@ def test_fresh_parameters_have_the_stated_deviations():
             assert (value == 1).all()
         else:
             wanted = 0.1 if name in ("embed", "position") else shape[0] ** -0.5
-            wanted /= 2 if name.endswith(("out", "down")) else 1
+            wanted /= 6**0.5 if name.endswith(("out", "down")) else 1
             assert value.std() == pytest.approx(wanted, abs=4 * wanted / (2 * value.size) ** 0.5)
 
 
@@ -174,6 +288,8 @@ def test_bad_texts_are_told():
         model.logits(params, PROMPTS, np.array([[0, 4]] * 3))
     with pytest.raises(ValueError, match=r"^prompt: token 4 is outside"):
         model.start(params, np.full((3, 2), 4))
+    with pytest.raises(ValueError, match=r"^response: token 4 is outside"):
+        model.project(params, PROMPTS, np.full((3, 2), 4), model.readout(params))
     with pytest.raises(ValueError, match="3 prompts, but 2 responses"):
         model.logits(params, PROMPTS, RESPONSE[:2])
 
@@ -181,7 +297,7 @@ def test_bad_texts_are_told():
 def test_a_context_that_is_too_short_is_told():
     model, params = MODELS["gpt"]
     assert model.logits(params, PROMPTS, np.zeros((3, 4), dtype=int)).shape == (3, 4, 4)  # the last one is not read
-    message = "reads at most 5 tokens, its context, and was given 6: shorten prompt or response"
+    message = "reads at most 5 tokens, its context, and was given 6: shorten prompt or response, or make a GPT"
     with pytest.raises(ValueError, match=message):
         model.logits(params, PROMPTS, np.zeros((3, 5), dtype=int))
     with pytest.raises(ValueError, match=message):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as benchmarks
+from benchmarks import ilhf
+from rlhf_lab.experiments.ilhf.worlds import Setting
 
 pytestmark = pytest.mark.peer
 
@@ -37,3 +39,9 @@ def test_a_contest_ends_with_its_budget():
 def test_ratios_are_of_the_same_repetition():
     (row,) = benchmarks.compared("a race", {"ours": [1.0, 2.0, 4.0], "jax": [3.0, 4.0]})
     assert (row["median"], row["min"], row["max"], row["repetitions"]) == (2.5, 2.0, 3.0, 2)
+
+
+@pytest.mark.parametrize("tuned", ["readout", "all"])
+def test_both_play_the_same_ilhf(tuned):
+    given = Setting(scale=1 / 3, evaluation=10), 1, 3, tuned  # the first step of Adam has the size of its step alone
+    benchmarks.agree("ILHF", {"ours": ilhf.ours(*given), "PyTorch eager": ilhf.eager(*given)})

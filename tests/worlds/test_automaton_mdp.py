@@ -96,6 +96,12 @@ def test_the_law_of_the_reward_groups_what_is_paid_alike():
         assert mass == pytest.approx((np.exp(LOG_REFERENCE) * (value == REWARD)).sum(-1), abs=1e-14)
 
 
+def test_rewards_are_equal_to_9_digits():
+    nearly = AutomatonMDP(MDP.model, LOG_P, np.tile([0, 4e-10, 1, 1 + 2e-8], (2, 1)), 0.0)
+    _, paid = automaton_mdp.reward_law(nearly, nearly.law(nearly.reference()))
+    assert paid.tolist() == [0, 1, 1 + 2e-8]
+
+
 @pytest.mark.parametrize("n", [1, 2, 7, 100])
 def test_best_of_n_needs_the_law_of_the_reward_alone(n):
     log_prob, paid = automaton_mdp.reward_law(MDP, MDP.law(MDP.reference()))

@@ -71,6 +71,19 @@ def test_beliefs_that_are_equal_are_one_state():
     assert found.following[0, 0] == found.following[0, 1]
 
 
+def test_beliefs_are_equal_to_9_digits():
+    def states(more):
+        rooms = {
+            "start": [("a", "left", 1), ("b", "right", 1)],
+            "left": [("a", "end", 1), ("b", "end", 1)],
+            "right": [("a", "end", 1 + more), ("b", "end", 1)],
+            "end": [("<eos>", "", 1)],
+        }
+        return len(grammar.compile_phrases(rooms, WORDS, 1).following)
+
+    assert (states(1e-9), states(1e-8)) == (3, 4), "a change of the weight changes the belief by a quarter of it"
+
+
 def test_prompts_change_weights_alone():
     alone = grammar.compile_phrases(ROOMS, WORDS, 2).p
     assert (alone[0, 0] != alone[1, 0]).any()

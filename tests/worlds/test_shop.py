@@ -87,6 +87,18 @@ def test_rewards_by_hand(question, text, reward):
     assert shop.reward([shop.encode(question)], [shop.encode(text, shop.HORIZON)]) == [reward]
 
 
+def test_what_stands_behind_the_end_is_not_heard_and_costs_nothing():
+    text, junk = shop.encode("hello two", 6), shop.encode("fool fool nine", 3)
+    assert shop.reward(shop.PROMPTS[:1], [[*text[:3], *junk]]) == shop.reward(shop.PROMPTS[:1], [text])
+
+
+def test_leading_axes_are_carried():
+    prompt, response = drawn(optimum(), 2, 7)
+    both = np.stack([response, response[::-1]])
+    found = shop.reward(np.stack([prompt, prompt[::-1]]), both)
+    assert found.tolist() == [shop.reward(prompt, response).tolist(), shop.reward(prompt, response)[::-1].tolist()]
+
+
 def test_the_automaton_pays_what_the_reward_says():
     for params in (reference(), optimum(), shop.mdp().model.init(np.random.default_rng(0))):
         prompt, response = drawn(params, 30, 2)

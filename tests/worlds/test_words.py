@@ -1,5 +1,6 @@
 """Texts to tokens and back."""
 
+import numpy as np
 import pytest
 
 from rlhf_lab.worlds import words
@@ -12,6 +13,7 @@ def test_texts_survive_the_way_there_and_back():
         assert words.decode(WORDS, words.encode(WORDS, text, 3)) == text
     assert words.encode(WORDS, "two").tolist() == [1]
     assert words.encode(WORDS, "").tolist() == []
+    assert words.encode(WORDS, "").dtype == np.intp, "an index, where there is nothing, too"
     assert words.encode(WORDS, "two", 3).tolist() == [1, 2, 2]
     assert words.decode(WORDS, [0, 2, 1]) == "one"
 
