@@ -112,9 +112,22 @@ def test_the_divergence_is_the_sum_of_the_book(chances):
         log_pi = logits - np.log(np.sum(np.exp(logits)))
         return np.sum(np.exp(log_pi) * (log_pi - np.log(ref)))
 
+    assert case["mask"].tolist() == [1.0] * 10
+    assert [int(np.sum(which == y)) for y in range(len(pi))] == list(chances[0])
     value, slope = divergences.divergence(case, which)
     assert value == pytest.approx(of(onp.log(pi)))
     assert slope == pytest.approx(grad(of)(onp.log(pi)))
+
+
+@pytest.mark.parametrize("size", [1.0, 0.01])
+def test_a_sum_over_samples_is_read_as_one_and_a_mean_as_a_mean(size):
+    for add in (onp.sum, onp.mean, lambda x: x):
+        shown = list(divergences.mean(lambda case, add=add: size * add(case["log_pi"] - case["log_ref"]), ()))
+        assert [s.found for s in shown] == pytest.approx([size * float(s.wanted) for s in shown])
+    constant = list(divergences.mean(lambda case: onp.array(3.0), ()))
+    assert [s.found for s in constant] == [3.0] * len(divergences.TENTHS)
+    nothing = list(divergences.mean(lambda case: onp.array(0.0), ()))
+    assert [s.found for s in nothing] == [0.0] * len(divergences.TENTHS)
 
 
 def test_every_identity_is_broken_by_something():
