@@ -9,9 +9,10 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from rlhf_lab.audit import binding
+from rlhf_lab.audit import binding, functions
 from rlhf_lab.audit.binding import Input, Misbehaved, Trouble, bound, meant
 from rlhf_lab.audit.functions import Layout, Subject
+from rlhf_lab.audit.libraries import NUMPY
 from rlhf_lab.audit.words import told
 
 INPUTS = (
@@ -167,6 +168,7 @@ def test_numbers_of_any_kind_become_floats():
         ("loss", "It returns str, not numbers in an array: 'loss'."),
         (1j, "It returns complex, not numbers in an array: 1j."),
         (object, "It returns type, not numbers in an array: <class 'object'>."),
+        ([[1], [1, 2]], "It returns list, not numbers in an array: [[1], [1, 2]]."),
         ({}, "It returns"),
     ],
 )
@@ -204,7 +206,7 @@ def test_an_error_is_told_in_one_sentence(error, told_):
 
 
 def test_an_error_with_larger_inputs_is_told_with_them():
-    with pytest.raises(Trouble, match=r"It raises TypeError: .*, with left = \[1\., 4\.\], right = \[ ?2\., -3\.\]"):
+    with pytest.raises(Trouble, match=r"It raises TypeError: .*, with left = \[1\., 4\.\], right = \[ ?2\., -3\.\]\.$"):
         subject(lambda left, right: float(left[:, None].squeeze(1).squeeze()) - right if left.size > 1 else left)
 
 
@@ -276,6 +278,8 @@ def test_the_digits_are_those_of_the_least_exact_result():
     assert subject(lambda left, right: left - right).digits == 64
     assert subject(lambda left, right: (left - right).astype(np.float32)).digits == 32
     assert subject(lambda left, right: (left - right).astype(np.float16)).digits == 16
+    for whole in (bool, np.int8, np.uint16):  # these are exact
+        assert subject(lambda left, right, whole=whole: (left > right).astype(whole)).digits == 64
 
 
 def test_gradients_are_those_of_the_sum_and_those_of_finite_differences():
@@ -310,3 +314,103 @@ def test_strange_names_take_what_is_needed_before_what_a_function_may_do_without
     inputs = (binding.Input("a"), binding.Input("mask", absent=lambda subject, case: 1.0), binding.Input("b"))
     assert binding.bound(lambda x, y: x, inputs) == [("x", "a"), ("y", "b")]
     assert binding.bound(lambda x, y, z: x, inputs) == [("x", "a"), ("y", "b"), ("z", "mask")]
+
+
+def test_a_function_that_uses_numpy_itself_has_no_gradient():
+    one = subject(lambda left, right: np.sin(left) * right)
+    with pytest.raises(Trouble, match=r"^it is written for NumPy without autograd$"):
+        one.gradient(CASES[0], ["left"])
+
+
+def test_a_result_that_a_layout_cannot_turn_back_is_told():
+    narrow = Layout("in pairs", back=lambda values, case: values.reshape(-1, 2))
+    with pytest.raises(Trouble, match=r"^It returns shape \(1,\), with left = \[1\.\], right = \[2\.\]\.$"):
+        subject(lambda left, right: left, layout=narrow)
+
+
+@pytest.fixture
+def compiling(monkeypatch):
+    """A library that compiles: what was compiled, and with which numbers it was called; `off` is added to these."""
+    seen = {"compiled": 0, "called": [], "off": 0.0}
+
+    def compiled(function):
+        seen["compiled"] += 1
+        return lambda *values: seen["called"].append(values[0].tolist()) or function(*values) + seen["off"]
+
+    monkeypatch.setattr(functions, "libraries", lambda function: [NUMPY._replace(compiled=compiled)])
+    return seen
+
+
+def test_a_function_is_compiled_once_and_called_as_that(compiling):
+    made = {}
+    one = subject(lambda left, right: left - right, made=made)
+    assert one.quick is not None
+    assert compiling["compiled"] == 1
+    assert compiling["called"][0] == [1.0]  # compared for the first case
+    compiling["called"].clear()
+    assert one(CASES[1]).tolist() == [-1.0, 7.0]
+    assert compiling["called"] == [[1.0, 4.0]]
+    again = subject(lambda left, right: left - right, made=made)
+    assert (again.quick, compiling["compiled"]) == (one.quick, 1)
+    other = Subject(lambda left, right: left - right, INPUTS[::-1], CASES, Layout(""), {})
+    assert other.quick is not one.quick
+
+
+@pytest.mark.parametrize(("off", "kept"), [(1e-5, True), (3e-4, False), (1.0, False), (np.nan, False)])
+def test_a_function_that_is_another_when_it_is_compiled_is_called_as_it_is(compiling, off, kept):
+    compiling["off"], made = off, {}
+    one = subject(lambda left, right: left - right, made=made)
+    assert (one.quick is not None) == kept
+    assert one(CASES[1]) == pytest.approx([-1.0 + off, 7.0 + off] if kept else [-1.0, 7.0])
+    again = subject(lambda left, right: left - right, made=made)
+    assert (again.quick is not None) == kept
+    assert compiling["compiled"] == 1
+
+
+def test_nan_that_stays_nan_when_it_is_compiled_is_the_same(compiling):
+    assert subject(lambda left, right: left * np.nan).quick is not None
+
+
+@pytest.mark.parametrize(
+    ("result", "told_"),
+    [
+        (
+            0.5,
+            "It returns float, not numbers in an array: 0.5."
+            " A number of Python carries no gradient: return the tensor.",
+        ),
+        (None, "It returns NoneType, not numbers in an array: None."),
+        ("loss", "It returns str, not numbers in an array: 'loss'."),
+    ],
+)
+def test_a_result_that_is_no_array_of_its_library_is_told(monkeypatch, result, told_):
+    held = NUMPY._replace(name="PyTorch", holds=lambda value: isinstance(value, np.ndarray))
+    monkeypatch.setattr(functions, "libraries", lambda function: [held])
+    with pytest.raises(Trouble) as trouble:
+        subject(lambda left, right: result)
+    assert str(trouble.value) == told_
+    monkeypatch.setattr(functions, "libraries", lambda function: [held._replace(name="NumPy")])
+    with pytest.raises(Trouble) as trouble:
+        subject(lambda left, right: result)
+    assert str(trouble.value) == told_.partition(" A number of Python")[0]
+
+
+def test_of_two_libraries_that_both_raise_the_first_is_told(monkeypatch):
+    two = [NUMPY, NUMPY._replace(name="PyTorch")]
+    monkeypatch.setattr(functions, "libraries", lambda function: two)
+    with pytest.raises(Trouble, match=r"^It raises ValueError: bad, with arrays of NumPy\.$"):
+        subject(raising(ValueError("bad")))
+
+
+def test_the_second_library_is_used_where_the_first_raises(monkeypatch):
+    two = [NUMPY, NUMPY._replace(name="Lists", array=list, stack=list, holds=lambda x: isinstance(x, list))]
+    monkeypatch.setattr(functions, "libraries", lambda function: two)
+
+    def of_lists(left, right):
+        if not isinstance(left, list):
+            raise TypeError("lists")
+        return [a - b for a, b in zip(left, right, strict=True)]
+
+    one = subject(of_lists)
+    assert one.library.name == "Lists"
+    assert one(CASES[1]).tolist() == [-1.0, 7.0]
