@@ -466,3 +466,107 @@ def test_a_function_is_seen_without_shift_and_factor():
     onp.testing.assert_allclose(
         Function(subject, 2.0, 0.5).slope(case, "log_pi"), np.cos(case["log_pi"]) * case["mask"], atol=1e-8
     )
+
+
+def test_minus_a_right_loss_is_an_objective_before_it_is_a_bug():
+    def minus(log_pi, log_ref, advantage, mask, beta, clip_range):
+        return -toy(log_pi, log_ref, advantage, mask, beta, clip_range)
+
+    turned = KNOWN._replace(bugs=(BUG._replace(function=minus),))
+    report = audit(turned, minus)
+    assert report.ok
+    assert "minus the loss: a number to be maximised" in report.conventions
+
+
+def test_a_form_of_which_nothing_is_left_does_not_end_the_search():
+    nothing = LOSS._replace(forms=(Form("nothing", lambda v, c: 0 * v), EACH))
+    assert audit(nothing, lambda *given: 3 * toy(*given)).conventions[0] == "one for each"
+
+
+def test_numbers_are_near_if_all_of_them_are():
+    tolerance = (3e-4, 3e-5)
+    for found, wanted, near in (
+        ([100.0, 1.0], [100.029, 1.0], True),
+        ([100.0, 1.0], [100.031, 1.0], False),
+        ([0.0, 1.0], [2.9e-5, 1.0], True),
+        ([0.0, 1.0], [3.1e-5, 1.0], False),
+        ([1.0, 1.0], [1.0, 1.1], False),
+        ([1.0, 1.0], [[1.0, 1.0]], False),
+    ):
+        assert exchanges._near(np.array(found), np.array(wanted), tolerance) == near
+
+
+def test_a_change_that_leaves_nothing_of_one_case_is_asked_of_the_others():
+    _, seen = asked(LOSS, lambda *given: np.cos(toy(*given)))
+    change = lambda case: None if case is CASES[2] else case  # noqa: E731
+    assert exchanges._equal([(EACH, 1.0)], LOSS.rights[0], seen, CASES, change) is None
+
+
+def unknown(*given):
+    return np.cosh(given[0]) * given[1]
+
+
+def test_of_several_contracts_that_which_breaks_least_is_told():
+    broken = Identity("it is the toy", look)
+    holds = Identity("it is itself", lambda loss, cases: [Shown(c, loss(c), loss(c)) for c in cases])
+    first, second = (LOSS._replace(identities=(identity,)) for identity in (broken, holds._replace(bug="")))
+    second = second._replace(identities=(broken, holds))
+    report = audit((first, second), unknown)
+    assert (report.ok, report.verdict) == (False, "wrong")
+    assert set(report.identities) == {"it is the toy", "it is itself"}
+    assert set(audit((first, first), unknown).identities) == {"it is the toy"}
+
+
+def test_a_bug_of_one_contract_may_be_right_by_the_next_if_the_first_is_patient():
+    other = LOSS._replace(rights=(Right("", BUG.function),))
+    wrong = lambda *given: BUG.function(given[0], given[3])  # noqa: E731
+    assert audit((KNOWN, other), wrong).verdict == BUG.name
+    assert audit((KNOWN._replace(patient=True), other), wrong).ok
+    assert audit((other, KNOWN), wrong).ok
+
+
+@pytest.mark.parametrize("size", [0.1, 0.2])
+def test_numbers_that_people_write_are_tried_where_one_is_fixed_inside(size):
+    def fixed(log_pi, log_ref, advantage, mask, beta):
+        return toy(log_pi, log_ref, advantage, mask, beta, size)
+
+    def wrong(log_pi, log_ref, advantage, mask, beta):
+        return toy(log_pi, log_ref, advantage, mask, 2 * beta, size)
+
+    def strange(log_pi, log_ref, advantage, mask, beta):
+        return unknown(log_pi, log_ref)
+
+    inside = Input("clip_range", absent=lambda subject, case: 9.9, usual=(0.1, 0.2, np.nan))
+    doubled = Bug(
+        "beta doubled", "toy", "Halve it.", with_other("beta", lambda given: 2 * given["beta"]), toy, "", "sec-dpo"
+    )
+    contract = KNOWN._replace(inputs=(*LOSS.inputs[:-1], inside), bugs=(doubled,))
+    told = f"no parameter clip_range: {size:.4g} is fixed inside it"
+    report = audit(contract, fixed)
+    assert (report.ok, report.function, report.conventions) == (True, "fixed", ("one for each", told))
+    report = audit(contract, wrong)
+    assert (report.verdict, report.function, report.conventions) == ("beta doubled", "wrong", ("one for each", told))
+    report = audit(contract, strange)
+    assert (report.verdict, report.conventions) == ("wrong", ())
+    assert audit(contract, wrong, clip_range=size).verdict == "beta doubled"
+    assert audit(contract, fixed, clip_range=0.5).ok is False
+
+
+def test_identities_that_hold_to_four_digits_make_a_right_function_rough():
+    """Numbers agree to 3 in a billion, which is near enough for them, and not for their difference."""
+    apart = Identity("its distance", lambda loss, cases: [Shown(c, loss(c) - toy(**c), 0 * loss(c)) for c in cases])
+    told = "equal to four digits: a small number in a denominator, or single precision inside"
+    report = audit(LOSS._replace(identities=(apart,)), lambda *given: toy(*given) + 3e-9 * given[2] * given[3])
+    assert (report.ok, report.identities, report.conventions[-1]) == (True, {"its distance": "holds"}, told)
+    exact = audit(LOSS._replace(identities=(apart,)), toy)
+    assert told not in exact.conventions
+    careful = audit(
+        LOSS._replace(identities=(apart._replace(caution=True),)),
+        lambda *given: toy(*given) + 3e-9 * given[2] * given[3],
+    )
+    assert careful.identities["its distance"].startswith("CAUTION: ")
+    assert told not in careful.conventions
+    broken = Identity("never", lambda loss, cases: [Shown(cases[0], np.array(1.0), np.array(2.0))])
+    report = audit(LOSS._replace(identities=(broken,)), toy)
+    assert (report.ok, report.verdict) == (False, "wrong")
+    assert report.smallest.endswith("it gives 1.; it should be 2.")
