@@ -36,8 +36,8 @@ def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list
     """Return how a function equals a right one but for the sign of its numbers, or for a mean too many."""
     for (name, told), twist in (AVERAGED if contract.loss else SIGNS).items():
         forms = {_through(form, twist): form for form in contract.forms}
-        as_it_is = contract._replace(forms=tuple(forms), loss=False)
-        match = recognised(as_it_is, rights, (), seen._replace(slopes=unsloped), cases)
+        twice = contract._replace(forms=tuple(forms))
+        match = recognised(twice, rights, (), seen._replace(slopes=unsloped), cases)
         if match:
             return named(contract, match._replace(form=forms[match.form]), name, told)
     return None

@@ -262,3 +262,43 @@ def test_texts_have_a_prompt_an_answer_and_padding():
             assert end < len(row) - 1
             assert row[begin : end + 1].all()
             assert begin < end
+
+
+@pytest.mark.parametrize(
+    ("share", "size", "told"),
+    [(0.1, 1.0, "label smoothing of 0.1"), (0.4, -3.0, "label smoothing of 0.4"), (0.0, 1.0, None), (0.7, 1.0, None),
+     (5e-5, 1.0, None), (-0.1, 1.0, None)],
+)  # fmt: skip
+def test_label_smoothing_is_worked_out_from_answers_of_one_token(share, size, told):
+    def loss(case):
+        log_pi = log_softmax(case["logits"][:, :-1], -1)
+        own = at(log_pi, case["tokens"][:, 1:])
+        return -size * (((1 - share) * own + share * log_pi.mean(-1)) * case["mask"][:, 1:]).sum()
+
+    found = list(tokens.SFT.fitted(loss, tokens.SFT.cases))
+    assert [right.name for right in found] == [told] * bool(told)
+    for right in found:
+        case = tokens.SFT.cases[-1]
+        np.testing.assert_allclose(size * right.function(**case).sum(), loss(case), rtol=1e-6)
+
+
+def test_what_is_not_finite_or_nothing_is_not_smoothed():
+    for loss in (lambda case: np.nan, lambda case: 0.0):
+        assert list(tokens.SFT.fitted(loss, tokens.SFT.cases)) == []
+
+
+def test_what_cannot_be_called_is_told_with_the_mask_that_it_may_take():
+    for function in (audit.log_probs, audit.sft_loss):
+        report = function(lambda: 0.0)
+        assert report.verdict == "not audited"
+        assert "mask?" in report.told
+
+
+def test_labels_that_hold_no_mask_are_tokens():
+    def of_tokens(logits, labels):
+        found = at(log_softmax(logits[:, :-1], -1), labels[:, 1:])
+        return np.where(labels[:, 1:] < 0, np.nan, found)
+
+    report = audit.log_probs(of_tokens)
+    assert report.ok
+    assert "takes no mask: every token counts" in report.conventions

@@ -570,3 +570,63 @@ def test_identities_that_hold_to_four_digits_make_a_right_function_rough():
     report = audit(LOSS._replace(identities=(broken,)), toy)
     assert (report.ok, report.verdict) == (False, "wrong")
     assert report.smallest.endswith("it gives 1.; it should be 2.")
+
+
+def test_identities_are_asked_without_factor_and_shift():
+    asks = LOSS._replace(identities=(Identity("it is the toy", look),))
+    for change in (lambda x: 3 * np.sum(x) + 2, lambda x: -x, lambda x: x + 0.5):
+        report = audit(asks, lambda *given, change=change: change(toy(*given)))
+        assert report.ok
+        assert report.identities == {"it is the toy": "holds"}
+
+
+def through_lists(function):
+    """As autograd cannot follow it."""
+    return lambda *given: onp.array([[float(x) for x in row] for row in function(*given)])
+
+
+def test_that_autograd_cannot_follow_is_told_only_of_what_may_be_right():
+    told = "not written for automatic differentiation: only its numbers are judged"
+    asks = LOSS._replace(identities=(Identity("it is the toy", look),), general=True)
+    assert told not in audit(asks, through_lists(unknown)).conventions
+    every = Identity("it is itself", lambda loss, cases: [Shown(c, loss(c), loss(c)) for c in cases])
+    assert told in audit(asks._replace(identities=(every,)), through_lists(unknown)).conventions
+    assert told not in audit(asks._replace(identities=(every,)), unknown).conventions
+
+
+def test_rounding_comes_before_what_an_identity_names_and_a_strict_contract_wants_all_inputs_rounded():
+    asks = Identity("it is the toy", look, bug=BUG.name)
+    every = with_other(None, lambda given: {n: given[n].astype(np.float16).astype(float) for n in NAMES[:3]})
+    one = with_other("advantage", lambda given: given["advantage"].astype(np.float16).astype(float))
+    contract = KNOWN._replace(identities=(asks,))
+    assert audit(contract, every).verdict == twists.ROUNDED[0]
+    assert audit(contract, one).verdict == BUG.name
+    assert audit(LOSS._replace(strict=True), every).verdict == twists.ROUNDED[0]
+    assert audit(LOSS._replace(strict=True), one).verdict == "wrong"
+
+
+@pytest.mark.parametrize(("size", "change"), [(1000.0, twists._float16), (40.0, twists.bfloat16)])
+def test_differences_of_large_numbers_that_are_rounded_are_known_by_their_rounding(size, change):
+    """Steps of a half at 1000 by 16 bits, and of a quarter at 40 by 8: the difference is another number."""
+    cases = [
+        {name: value[:2, :2] - size for name, value in case.items() if name.startswith("log_")} for case in CASES[1:]
+    ]
+    contract = Contract(
+        "toy",
+        (Input("log_pi"), Input("log_ref")),
+        "a ratio",
+        (Right("", lambda log_pi, log_ref: np.exp(log_pi - log_ref)),),
+        tuple(cases),
+        (EACH,),
+        (),
+        bugs=(),
+    )
+    report = audit(contract, lambda log_pi, log_ref: np.exp(change(log_pi) - change(log_ref)))
+    assert (report.ok, report.verdict, report.told) == (False, *twists.ROUNDED)
+    assert audit(contract, lambda log_pi, log_ref: np.exp(log_pi - log_ref)).ok
+
+
+def test_averaged_twice_is_known_with_the_other_sign_and_size_too():
+    for size in (-1.0, 3.0):
+        report = audit(LOSS, lambda *given, size=size: size * toy(*given) / len(given[3]))
+        assert (report.ok, report.verdict) == (False, "averaged twice over the batch")

@@ -88,6 +88,13 @@ def test_one_number_is_whitened_to_0():
             assert right.function(np.array([[3.0]]), np.ones((1, 1))).tolist() == [[0.0]]
 
 
+def test_two_numbers_are_whitened_to_1_or_to_the_root_of_a_half():
+    for right in whitening.WHITEN.rights:
+        found = right.function(np.array([[1.0, 3.0]]), np.ones((1, 2)))
+        size = 0.5**0.5 if "less 1" in right.name else 1.0
+        np.testing.assert_allclose(found, [[-size, size]], rtol=2e-3)
+
+
 ASKED = {identity.name: identity.look for identity in whitening.WHITEN.identities}
 
 
