@@ -95,7 +95,7 @@ def _tried(
                 found = _judged(contract, name, subject, usual, deep=deep)
                 if found[1].ok:  # before a bug with another number: beta twice is right with twice the beta
                     return found
-                if first[1] is report and found[1].verdict not in ("wrong", "not finite"):
+                if first[1] is report and found[1].verdict != "wrong":
                     first = found
         return first
     except Trouble as trouble:

@@ -222,7 +222,9 @@ def test_a_function_that_changes_its_inputs_is_told():
 
 def test_a_function_that_draws_at_random_or_remembers_is_told():
     rng, calls = np.random.default_rng(0), []
-    with pytest.raises(Misbehaved, match="it draws at random"):
+    with pytest.raises(
+        Misbehaved, match=r"^Called again with the same inputs, it returns something else: it draws at "
+    ):
         subject(lambda left, right: left + rng.random())
     with pytest.raises(Misbehaved, match="keeps something from an earlier call"):
         subject(lambda left, right: calls.append(1) or left * len(calls))
@@ -291,6 +293,12 @@ def test_gradients_are_those_of_the_sum_and_those_of_finite_differences():
     assert set(one.gradient(CASES[1], ["left", "mask"])) == {"left"}
 
 
+def test_finite_differences_of_whole_numbers_are_steps_of_fractions():
+    one = subject(lambda left, right: left**2 * right)
+    whole = {"left": np.array([3, 1]), "right": np.array([2.0, 1.0])}
+    np.testing.assert_allclose(one.differences(whole, ["left"])["left"], [12.0, 2.0])
+
+
 def test_a_function_that_autograd_cannot_follow_has_no_gradient():
     one = subject(lambda left, right: [float(x) for x in left])
     with pytest.raises(Trouble, match="NumPy cannot differentiate it: TypeError"):
@@ -350,8 +358,10 @@ def test_a_function_is_compiled_once_and_called_as_that(compiling):
     compiling["called"].clear()
     assert one(CASES[1]).tolist() == [-1.0, 7.0]
     assert compiling["called"] == [[1.0, 4.0]]
+    compiling["called"].clear()
     again = subject(lambda left, right: left - right, made=made)
     assert (again.quick, compiling["compiled"]) == (one.quick, 1)
+    assert len(compiling["called"]) >= 2 * len(CASES)  # from the first call on
     other = Subject(lambda left, right: left - right, INPUTS[::-1], CASES, Layout(""), {})
     assert other.quick is not one.quick
 
@@ -393,6 +403,18 @@ def test_a_result_that_is_no_array_of_its_library_is_told(monkeypatch, result, t
     with pytest.raises(Trouble) as trouble:
         subject(lambda left, right: result)
     assert str(trouble.value) == told_.partition(" A number of Python")[0]
+
+
+def test_nothing_that_is_returned_for_a_mask_of_true_and_false_is_told_not_the_error_before(monkeypatch):
+    held = NUMPY._replace(name="PyTorch", holds=lambda value: isinstance(value, np.ndarray))
+    monkeypatch.setattr(functions, "libraries", lambda function: [held])
+
+    def selected(left, right, mask):
+        if mask.dtype != bool:
+            raise IndexError("booleans")
+
+    with pytest.raises(Trouble, match=r"^It returns NoneType, not numbers in an array: None\.$"):
+        subject(selected)
 
 
 def test_of_two_libraries_that_both_raise_the_first_is_told(monkeypatch):

@@ -141,6 +141,11 @@ def test_where_all_rewards_are_equal_a_standard_is_0_or_has_no_number(name, eps)
         assert np.isnan(found).all() if bare or name == "spread of zero" else np.all(found == 0)
 
 
+def test_no_mixture_warns_where_all_rewards_are_equal():
+    for bug in standards.bugs_of(dr_grpo):
+        assert bug.function(SAME).shape == SAME.shape
+
+
 def test_the_spread_of_one_other_is_divided_by_one():
     pair = np.array([[1.0, 4.0]])
     for ddof in (0, 1):

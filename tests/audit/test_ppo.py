@@ -120,7 +120,7 @@ def test_advantages_are_whitened_over_a_flat_batch_by_hand():
         given = layout.into(case)
         assert given["advantage"].tolist() == [1, 2, 9]
         assert given["log_pi"].tolist() == [-1, -2, -3]
-        assert given["clip_range"] == 0.2
+        assert (given["clip_range"], np.ndim(given["clip_range"])) == (0.2, 0)
         three = np.array([4.0, 5.0, 6.0])
         assert layout.back(three, case).tolist() == [[4, 5, 6]]
         assert layout.back(np.array(2.0), case) == 2.0

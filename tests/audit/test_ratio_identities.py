@@ -80,6 +80,8 @@ def test_a_ratio_of_rounded_numbers_is_seen_at_an_unlikely_token():
     assert shown.wanted == pytest.approx(-0.4 * np.exp(0.125))
     apart = -float(shown.found) / 0.4
     assert min(abs(apart - np.exp(step)) for step in (0.0, 0.25)) < 1e-9  # steps of a quarter at 40
+    other = lambda case: of_tokens(case) * (2 if case["log_pi"].min() < -10 else 1)  # noqa: E731
+    assert list(ASKED[UNLIKELY](other, PPO)) == []  # wrong, and not by a step of a quarter
     nowhere = [lambda case: 3.0 * of_tokens(case), lambda case: np.sum(case["log_pi"] * case["advantage"])]
     for loss in (of_tokens, *nowhere, lambda case: np.sum(each(case, lambda p, o: np.exp(p / 2)))):
         shown = list(ASKED[UNLIKELY](loss, PPO))
@@ -90,6 +92,7 @@ def test_an_answer_is_the_mean_or_the_sum_of_its_tokens_or_all_of_them():
     for loss in (of_tokens, lambda case: each(case).sum(), each, lambda case: each(case).sum(1)):
         (shown,) = policies.tokens(loss, PPO)
         assert shown.case is PPO[8]
+        assert np.shape(shown.found) == np.shape(loss(PPO[8]))
         np.testing.assert_allclose(shown.found, shown.wanted)
     (shown,) = policies.tokens(lambda case: of_tokens(case) ** 2, PPO)
     values = each(PPO[8]).ravel()
