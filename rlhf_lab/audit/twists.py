@@ -45,7 +45,7 @@ def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list
 
 def sized(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
     """Return how a function equals a right one but for the size of its numbers, where that is no convention."""
-    if contract.loss or contract.strict:
+    if contract.loss:
         return None
     match = recognised(contract._replace(loss=True), rights, (), seen._replace(slopes=unsloped), cases)
     if not match:

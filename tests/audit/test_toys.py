@@ -205,7 +205,7 @@ def test_what_is_right_or_needs_more_than_one_change_is_no_other_input():
     both = with_other(None, lambda given: {"beta": 2 * given["beta"], "advantage": np.exp(given["advantage"])})
     assert of_other_inputs(LOSS, both) is None
     beta = with_other("beta", lambda given: 2 * given["beta"])
-    assert of_other_inputs(LOSS._replace(strict=True), beta) is None
+    assert audit(LOSS._replace(strict=True), beta).verdict == "wrong"  # where only what is recognised is told
     assert of_other_inputs(LOSS._replace(rights=LOSS.rights[1:]), beta) is None
 
 
