@@ -302,3 +302,36 @@ def test_labels_that_hold_no_mask_are_tokens():
     report = audit.log_probs(of_tokens)
     assert report.ok
     assert "takes no mask: every token counts" in report.conventions
+
+
+SHARED = [
+    ("a constant in all logits of a place cancels", "", ""),
+    ("twice the temperature undoes twice the logits", "temperature", ""),
+]
+KEY = ("log softmax of the logits before, at the token", "", "")
+MASKED = [
+    ("probabilities of the next token sum to 1", "", ""),
+    ("<eos> counts as much as the first token", "", ""),
+    ("what predicts the prompt does not count", "", ""),
+    ("what stands from <eos> on predicts nothing", "", ""),
+    ("more padding changes nothing", "", ""),
+]
+
+
+def test_what_log_probabilities_are_asked_with_a_mask_and_without_one():
+    asked = [(identity.name, identity.needs, identity.bug) for identity in tokens.LOG_PROBS.identities]
+    assert asked == [*SHARED, *MASKED, KEY]
+    asked = [(identity.name, identity.needs, identity.bug) for identity in tokens.UNMASKED.identities]
+    assert asked == [*SHARED, KEY]
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in [*SHARED, *MASKED, KEY]])
+def test_each_question_holds_of_a_right_function(name):
+    def log_probs(case):
+        return each(case["logits"] / case["temperature"], case["tokens"], case["mask"])
+
+    look = next(identity.look for identity in tokens.LOG_PROBS.identities if identity.name == name)
+    shown = list(look(log_probs, tokens.LOG_PROBS.cases))
+    assert shown
+    for case, found, wanted in shown:
+        np.testing.assert_allclose(found, wanted, err_msg=str(case))

@@ -294,3 +294,27 @@ def test_without_a_last_value_it_is_0_and_without_flags_nothing_ends():
 def test_names_that_trajectories_understand(names, wanted):
     layout = next(one for _, one in layouts_of(*names.split()) if one.inputs)
     assert [meant(name, layout.inputs) for name in names.split()] == wanted.split()
+
+
+def test_what_estimates_are_asked_of_answers_and_of_episodes():
+    first = [
+        ("lambda = 0: the TD error", "lam", ""),
+        ("gamma = lambda = 1: rewards to come less the value", "gamma lam", ""),
+        ("a reward is not heard of by what comes after it", "", "swept forward"),
+        ("rows have nothing to do with each other", "", ""),
+    ]
+    last = ("sum of (gamma lambda)^k delta_(t+k)", "", "")
+    assert [(i.name, i.needs, i.bug) for i in traces.ANSWERS] == [
+        *first,
+        ("values behind the end count for nothing", "mask", "value behind the end"),
+        ("rewards behind the end count for nothing", "mask", "errors of padding"),
+        last,
+    ]
+    assert [(i.name, i.needs, i.bug) for i in traces.EPISODES] == [
+        *first,
+        ("no value flows over an end", "ends", "value behind the end"),
+        ("no reward flows over an end", "ends", "errors of padding"),
+        ("the last value stands behind what was cut", "last_value", "bootstrap forgotten"),
+        last,
+    ]
+    assert not any(i.caution for i in (*traces.ANSWERS, *traces.EPISODES))
