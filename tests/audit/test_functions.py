@@ -417,6 +417,30 @@ def test_nothing_that_is_returned_for_a_mask_of_true_and_false_is_told_not_the_e
         subject(selected)
 
 
+def test_whole_numbers_stay_whole_and_fractions_are_as_elements_of_arrays_are(monkeypatch):
+    seen = []
+
+    def function(left, k, beta):
+        seen.append((type(k), type(beta)))
+        return left.reshape(-1, k)
+
+    cases = [{"left": np.ones(4), "k": 2, "beta": 0.5}]
+    inputs = (Input("left"), Input("k"), Input("beta"))
+    assert Subject(function, inputs, cases)(cases[0]).shape == (2, 2)
+    assert set(seen) == {(int, np.float64)}
+    seen.clear()
+    monkeypatch.setattr(functions, "libraries", lambda function: [NUMPY._replace(name="PyTorch")])
+    Subject(function, inputs, cases)
+    assert set(seen) == {(int, float)}
+
+
+def test_digits_are_those_of_the_result_before_it_was_read(monkeypatch):
+    wider = NUMPY._replace(numbers=lambda value: np.asarray(value, dtype=np.float32))
+    monkeypatch.setattr(functions, "libraries", lambda function: [wider])
+    assert subject(lambda left, right: left.astype(np.float16)).digits == 16
+    assert subject(lambda left, right: 3.0).digits == 32
+
+
 def test_of_two_libraries_that_both_raise_the_first_is_told(monkeypatch):
     two = [NUMPY, NUMPY._replace(name="PyTorch")]
     monkeypatch.setattr(functions, "libraries", lambda function: two)

@@ -142,6 +142,16 @@ def test_a_loss_that_divides_by_a_deviation_is_known_by_the_names_that_it_uses()
     assert not any(map(audit_ppo._divides, [ppo, lambda x: x.mean(), np.minimum]))
 
 
+def test_a_deviation_that_is_only_looked_at_is_no_whitening():
+    def watched(log_probs, old_log_probs, advantages, mask, clip_range):
+        return anp.sum(ppo(log_probs, old_log_probs, advantages, clip_range) * mask) / anp.sum(mask), advantages.std()
+
+    assert audit_ppo._divides(watched)
+    found = audit.ppo_loss(watched)
+    assert found.ok
+    assert not any("whitened" in text for text in found.conventions)
+
+
 @pytest.mark.parametrize("held", [(0.8, 1.2), (-0.2, 0.2)])
 def test_a_clipped_log_ratio_has_a_name(held):
     def loss(log_probs, old_log_probs, advantages, mask, clip_range):

@@ -81,6 +81,7 @@ def test_another_number_in_place_of_one(name, contract):
         assert found.candidate.name == f"{what} in place of {where}"
         assert found.candidate.told == f"It is right but for its input {where}: there it uses {what}."
         assert (found.candidate.function, found.candidate.right, found.candidate.audit) == (toy, toy, "toy")
+        assert found.candidate.seen == ""
         assert (found.candidate.where, found.form, found.factor, found.shift) == ("", EACH, 1.0, 0.0)
 
 
