@@ -296,7 +296,7 @@ def test_what_cannot_be_called_is_told_with_the_mask_that_it_may_take():
 
 def test_labels_that_hold_no_mask_are_tokens():
     def of_tokens(logits, labels):
-        found = at(log_softmax(logits[:, :-1], -1), labels[:, 1:])
+        found = at(log_softmax(logits[:, :-1], -1), np.maximum(labels[:, 1:], 0))
         return np.where(labels[:, 1:] < 0, np.nan, found)
 
     report = audit.log_probs(of_tokens)
@@ -335,3 +335,13 @@ def test_each_question_holds_of_a_right_function(name):
     assert shown
     for case, found, wanted in shown:
         np.testing.assert_allclose(found, wanted, err_msg=str(case))
+
+
+def test_without_a_mask_every_token_counts_at_its_temperature():
+    logits, ids = np.array([[[1.0, 3.0], [0.0, 4.0], [9.0, 9.0]]]), np.array([[0, 1, 0]])
+    wanted = [[-np.log1p(np.exp(-1.0)), -2 - np.log1p(np.exp(-2.0))]]
+    np.testing.assert_allclose(tokens.UNMASKED.rights[0].function(logits, ids, 2.0), wanted)
+    in_place = tokens.UNMASKED.rights[1].function(logits, ids, 2.0)
+    np.testing.assert_allclose(in_place, [[-1 - np.log1p(np.exp(-1.0)), -np.log1p(np.exp(-2.0)), -np.log(2)]])
+    several = tokens.LOG_PROBS.rights[1].function(logits, ids, 2.0)
+    np.testing.assert_allclose(several, wanted)

@@ -609,22 +609,17 @@ def test_rounding_comes_before_what_an_identity_names_and_a_strict_contract_want
 @pytest.mark.parametrize(("size", "change"), [(1000.0, twists._float16), (40.0, twists.bfloat16)])
 def test_differences_of_large_numbers_that_are_rounded_are_known_by_their_rounding(size, change):
     """Steps of a half at 1000 by 16 bits, and of a quarter at 40 by 8: the difference is another number."""
-    cases = [
-        {name: value[:2, :2] - size for name, value in case.items() if name.startswith("log_")} for case in CASES[1:]
-    ]
-    contract = Contract(
-        "toy",
-        (Input("log_pi"), Input("log_ref")),
-        "a ratio",
-        (Right("", lambda log_pi, log_ref: np.exp(log_pi - log_ref)),),
-        tuple(cases),
-        (EACH,),
-        (),
-        bugs=(),
+    cases = [case | {name: case[name] - size for name in ("log_pi", "log_ref")} for case in CASES[1:]]
+    contract = LOSS._replace(
+        inputs=tuple(Input(name) for name in NAMES[:3]),
+        rights=(Right("", lambda log_pi, log_ref, advantage: np.exp(log_pi - log_ref) * np.exp(advantage)),),
+        cases=tuple({name: case[name] for name in NAMES[:3]} for case in cases),
+        forms=(EACH,),
     )
-    report = audit(contract, lambda log_pi, log_ref: np.exp(change(log_pi) - change(log_ref)))
+    rounded = lambda p, r, a: np.exp(change(p) - change(r)) * np.exp(a)  # noqa: E731
+    report = audit(contract, rounded)
     assert (report.ok, report.verdict, report.told) == (False, *twists.ROUNDED)
-    assert audit(contract, lambda log_pi, log_ref: np.exp(log_pi - log_ref)).ok
+    assert audit(contract, lambda p, r, a: np.exp(p - r) * np.exp(a)).ok
 
 
 def test_averaged_twice_is_known_with_the_other_sign_and_size_too():
