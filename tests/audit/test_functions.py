@@ -377,6 +377,16 @@ def test_a_function_that_is_another_when_it_is_compiled_is_called_as_it_is(compi
     assert compiling["compiled"] == 1
 
 
+def test_a_number_near_0_may_be_another_when_it_is_compiled(compiling):
+    compiling["off"] = 1e-5
+    assert subject(lambda left, right: 0 * left).quick is not None
+
+
+def test_ends_become_true_and_false_where_a_function_needs_these():
+    cases = [{"ends": np.array([1.0, 0.0])}]
+    assert Subject(lambda ends: 1.0 * ~ends, (Input("ends"),), cases)(cases[0]).tolist() == [0, 1]
+
+
 def test_nan_that_stays_nan_when_it_is_compiled_is_the_same(compiling):
     assert subject(lambda left, right: left * np.nan).quick is not None
 

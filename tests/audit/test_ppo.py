@@ -87,6 +87,7 @@ def test_bugs_have_their_names_beside_whitening():
 
 ANSWER = {"log_pi": np.array([[-1.0, -2.0, -3.0]]), "advantage": np.array([[1.0, 2.0, 9.0]])}
 ANSWER |= {"mask": np.array([[1.0, 1.0, 0.0]]), "clip_range": 0.2}
+CUT = {name: x[:, 1:] if np.ndim(x) else x for name, x in ANSWER.items()}  # one token and padding
 SINGLE = {name: x[:, :1] if np.ndim(x) else x for name, x in ANSWER.items()}
 WORDS = "advantages are whitened inside, over the batch, by a variance that divides by "
 
@@ -97,7 +98,7 @@ def test_advantages_are_whitened_over_a_mask_by_hand(function):
     assert (contract.name, contract.identities, contract.strict) == ("ppo_loss", (), True)
     assert [layout.name for layout in contract.layouts] == [f"{WORDS}the count", f"{WORDS}the count less 1"]
     for layout, deviation in zip(contract.layouts, (0.5, 0.5**0.5), strict=True):
-        (case,) = layout.cases([SINGLE, ANSWER])  # one token cannot be whitened
+        (case,) = layout.cases([SINGLE, CUT, ANSWER])  # one token cannot be whitened
         np.testing.assert_allclose(case["advantage"], np.array([[-0.5, 0.5, 7.5]]) / deviation)
         assert case["mask"].tolist() == [[1, 1, 0]]
         given = layout.into(case)
@@ -114,7 +115,8 @@ def test_advantages_are_whitened_over_a_flat_batch_by_hand():
     contract = audit_ppo._whitening(flat_batch)
     assert [layout.name for layout in contract.layouts] == [f"{WORDS}the count", f"{WORDS}the count less 1"]
     for layout, deviation in zip(contract.layouts, ((38 / 3) ** 0.5, 19**0.5), strict=True):
-        (case,) = layout.cases([SINGLE, ANSWER])
+        (cut, case) = layout.cases([SINGLE, CUT, ANSWER])
+        assert cut["given"] is CUT["advantage"]
         np.testing.assert_allclose(case["advantage"], np.array([[-3.0, -2.0, 5.0]]) / deviation)
         assert case["mask"].tolist() == [[1, 1, 1]]  # all of a batch counts
         given = layout.into(case)

@@ -78,10 +78,14 @@ def test_a_ratio_of_rounded_numbers_is_seen_at_an_unlikely_token():
     assert shown.case["log_pi"].tolist() == [[-40.375]]
     assert shown.case["log_old"].tolist() == [[-40.5]]
     assert shown.wanted == pytest.approx(-0.4 * np.exp(0.125))
+    (again,) = ASKED[UNLIKELY](lambda case: 1.005 * rounded(case), PPO)  # beside a small number in a denominator
+    assert again.found == pytest.approx(1.005 * shown.found)
     apart = -float(shown.found) / 0.4
     assert min(abs(apart - np.exp(step)) for step in (0.0, 0.25)) < 1e-9  # steps of a quarter at 40
     other = lambda case: of_tokens(case) * (2 if case["log_pi"].min() < -10 else 1)  # noqa: E731
     assert list(ASKED[UNLIKELY](other, PPO)) == []  # wrong, and not by a step of a quarter
+    large = lambda case: case["advantage"].sum() * (1 if case["log_pi"].min() < -10 else -1.5)  # noqa: E731
+    assert list(ASKED[UNLIKELY](large, PPO)) == []
     nowhere = [lambda case: 3.0 * of_tokens(case), lambda case: np.sum(case["log_pi"] * case["advantage"])]
     for loss in (of_tokens, *nowhere, lambda case: np.sum(each(case, lambda p, o: np.exp(p / 2)))):
         shown = list(ASKED[UNLIKELY](loss, PPO))

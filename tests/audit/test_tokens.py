@@ -343,5 +343,7 @@ def test_without_a_mask_every_token_counts_at_its_temperature():
     np.testing.assert_allclose(tokens.UNMASKED.rights[0].function(logits, ids, 2.0), wanted)
     in_place = tokens.UNMASKED.rights[1].function(logits, ids, 2.0)
     np.testing.assert_allclose(in_place, [[-1 - np.log1p(np.exp(-1.0)), -np.log1p(np.exp(-2.0)), -np.log(2)]])
+    np.testing.assert_allclose(tokens.PRETRAINING.rights[0].function(2 * logits, 0 * ids), [
+        [4 + np.log1p(np.exp(-4.0)), 8 + np.log1p(np.exp(-8.0))]])  # fmt: skip
     several = tokens.LOG_PROBS.rights[1].function(logits, ids, 2.0)
     np.testing.assert_allclose(several, wanted)

@@ -390,6 +390,7 @@ def test_a_shape_that_no_form_has_is_told_with_those_that_are_wanted():
     report = audit(LOSS, lambda *given: np.ones(7))
     assert (report.ok, report.verdict) == (False, "not audited")
     assert report.told.endswith("it returns shape (7,); it should be (3, 4) or (): what a toy returns.")
+    assert (report.audit, report.function) == ("toy", "<lambda>")
     _, seen = asked(LOSS, lambda *given: np.ones(7))
     with pytest.raises(Trouble, match="it returns shape"):
         recognition.likely(LOSS, LOSS.rights, seen, CASES)
@@ -484,6 +485,16 @@ def test_a_form_of_which_nothing_is_left_does_not_end_the_search():
     assert audit(nothing, lambda *given: 3 * toy(*given)).conventions[0] == "one for each"
 
 
+def test_numbers_of_little_spread_are_fitted_too():
+    little = LOSS._replace(rights=(Right("", lambda log_pi, mask: 0.01 * np.cos(log_pi) * mask),))
+    report = audit(little, lambda log_pi, a, b, mask, beta, clip: 0.03 * np.cos(log_pi) * mask + 0.5)
+    assert report.ok
+    assert report.conventions[1:] == (
+        "3 times the loss: a matter of the step size",
+        "a constant is added, 0.5: it has no gradient",
+    )
+
+
 def test_numbers_are_near_if_all_of_them_are():
     tolerance = (3e-4, 3e-5)
     for found, wanted, near in (
@@ -522,9 +533,14 @@ def test_a_bug_of_one_contract_may_be_right_by_the_next_if_the_first_is_patient(
     assert audit((KNOWN, other), wrong).verdict == BUG.name
     assert audit((KNOWN._replace(patient=True), other), wrong).ok
     assert audit((other, KNOWN), wrong).ok
+    vague = KNOWN._replace(bugs=(BUG._replace(where=""),))  # a bug that no section of the book explains
+    assert audit((vague, other), wrong).ok
+    assert audit((vague, LOSS._replace(rights=LOSS.rights[:1])), wrong).verdict == BUG.name
 
 
-def test_numbers_that_people_write_are_tried_where_one_is_fixed_inside(size=0.2):
+def test_numbers_that_people_write_are_tried_where_one_is_fixed_inside():
+    size = 0.2
+
     def fixed(log_pi, log_ref, advantage, mask, beta):
         return toy(log_pi, log_ref, advantage, mask, beta, size)
 
