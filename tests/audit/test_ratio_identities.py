@@ -84,7 +84,7 @@ def test_a_ratio_of_rounded_numbers_is_seen_at_an_unlikely_token():
     assert min(abs(apart - np.exp(step)) for step in (0.0, 0.25)) < 1e-9  # steps of a quarter at 40
     other = lambda case: of_tokens(case) * (2 if case["log_pi"].min() < -10 else 1)  # noqa: E731
     assert list(ASKED[UNLIKELY](other, PPO)) == []  # wrong, and not by a step of a quarter
-    large = lambda case: case["advantage"].sum() * (1 if case["log_pi"].min() < -10 else -1.5)  # noqa: E731
+    large = lambda case: -case["advantage"].sum() * (1.0 if case["log_pi"].min() < -10 else 1.5)  # noqa: E731
     assert list(ASKED[UNLIKELY](large, PPO)) == []
     nowhere = [lambda case: 3.0 * of_tokens(case), lambda case: np.sum(case["log_pi"] * case["advantage"])]
     for loss in (of_tokens, *nowhere, lambda case: np.sum(each(case, lambda p, o: np.exp(p / 2)))):

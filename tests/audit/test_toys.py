@@ -265,6 +265,7 @@ def test_answers_of_which_a_mask_leaves_nothing_are_0():
         (NUMBER, lambda x, m: np.abs(x), "sign lost",
          "You return sizes, without their sign. Leave out the absolute value."),
         (NUMBER, lambda x, m: 3 * x, "of another size", "You return 3 times what you should. Leave the factor out."),
+        (NUMBER, lambda x, m: x / 2, "of another size", "You return 0.5 times what you should. Leave the factor out."),
         (NUMBER, lambda x, m: -2 * x, "minus the right numbers", "You return -2 times what you should. Turn the sign."),
         (NUMBER, lambda x, m: 3 * x + 0.5, "of another size",
          "You return 3 times what you should, and 0.5. Leave the factor out."),

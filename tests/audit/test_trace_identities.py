@@ -117,6 +117,11 @@ def test_a_last_value_counts_where_one_step_was_cut():
 @pytest.mark.parametrize("case", TRAJECTORIES)
 def test_functions_of_answers_are_called_with_each_episode(case):
     np.testing.assert_allclose(traces.by_episode(returns.gae, case), estimated(case))
+
+    def doubled(rewards, values, mask, gamma, lam):
+        return 2 * returns.gae(rewards, values, mask, gamma, lam)
+
+    np.testing.assert_allclose(traces.by_episode(doubled, case), 2 * estimated(case))
     bare = traces.by_episode(lambda rewards, values, mask: (rewards - values) * mask, case)
     np.testing.assert_allclose(bare, case["rewards"] - case["values"])
 
