@@ -248,6 +248,11 @@ def test_side_effects_that_change_no_number_are_noted():
     ]
 
 
+def test_forty_letters_of_what_is_printed_are_told():
+    one = subject(lambda left, right: print("\n" + 41 * "a" + "\nmore") or left)
+    assert one.notes == [f"prints while it runs ({40 * 'a'!r})"]
+
+
 def test_what_is_printed_stays_off_the_page(capsys):
     subject(lambda left, right: print("noise") or left)
     assert capsys.readouterr().out == ""

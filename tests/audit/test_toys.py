@@ -256,6 +256,13 @@ def test_answers_of_which_a_mask_leaves_nothing_are_0():
     assert exchanges._of_what_is_left(each, case).tolist() == [[1.0] * 4, [0.0] * 4, [1.0] * 4]
     assert exchanges._of_what_is_left(np.array(2.0), case) == 2.0
     assert exchanges._of_what_is_left(values, {}) is values
+    whole = mean._replace(rights=(Right("", lambda advantage, mask: np.sum(np.exp(advantage) * mask) / np.sum(mask)),))
+
+    def cut_whole(advantage, mask):
+        mask = mask * np.concatenate([0 * mask[:, :1], mask[:, :-1]], axis=1)
+        return np.sum(np.exp(advantage) * mask) / np.maximum(np.sum(mask), 1)
+
+    assert of_other_inputs(whole, cut_whole).candidate.name == "a mask without the first token in place of mask"
 
 
 @pytest.mark.parametrize(
@@ -338,6 +345,21 @@ def test_a_bug_is_known_in_every_form_and_a_right_function_comes_first():
         assert (report.ok, report.verdict, report.told, report.where) == (False, BUG.name, BUG.told, "sec-dpo")
     as_right = KNOWN._replace(bugs=(BUG._replace(function=toy),))
     assert audit(as_right, toy).ok
+
+
+def test_a_bug_that_is_twice_the_right_loss_is_no_convention():
+    twice = KNOWN._replace(bugs=(BUG._replace(function=with_other("mask", lambda given: 2 * given["mask"])),))
+    assert audit(twice, lambda *given: 2 * toy(*given)).verdict == BUG.name
+    assert audit(twice, lambda *given: 3 * toy(*given)).ok
+
+
+def test_what_should_be_is_told_in_the_form_in_which_a_bug_is_known():
+    mean = Form("their mean", lambda v, c: np.mean(v))
+    report = audit(KNOWN._replace(forms=(mean, SUM)), lambda *given: np.sum(BUG.function(given[0], given[3])))
+    assert report.verdict == BUG.name
+    wanted = [float(np.sum(toy(**case))) for case in CASES]
+    assert any(report.smallest.endswith(f"it should be {np.round(w, 4) + 0.0}") for w in wanted)
+    assert len({np.size(case["mask"]) for case in CASES[1:]}) == 2  # so that sums and means differ
 
 
 def test_a_wrong_gradient_is_told_with_its_inputs_and_the_smallest_case():
@@ -443,6 +465,14 @@ def test_identities_of_inputs_that_are_not_taken_are_not_asked():
     )
     assert set(audit(wide, without).identities) == {"two"}
     assert set(audit(wide, toy).identities) == {"one", "two"}
+    cosine = LOSS._replace(
+        inputs=(Input("log_pi"),),
+        rights=(Right("", lambda log_pi: np.cos(log_pi)),),
+        identities=(
+            Identity("alone", lambda loss, cases: [Shown(c, loss(c), loss(c)) for c in cases], needs="log_pi"),
+        ),
+    )
+    assert audit(cosine, lambda log_pi: np.cos(log_pi)).identities == {"alone": "holds"}
 
 
 def test_identities_alone_make_a_function_right_unless_the_contract_is_strict():
