@@ -38,7 +38,7 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     best = min(found, key=_by_rank)
     named_well = best.contract.general or best.contract.loss  # by an identity
     if best.rank == 3 and not (named_well and best.report.verdict not in UNKNOWN):
-        usual = [one.contract for one in found if one.rank == 3 and not one.contract.strict]
+        usual = [one.contract for one in found if one.rank == 3]  # strict ones are not
         found += _all_tried(usual[:2], function, fixed, made, deep=True)  # the usual layouts: this takes longer
     return min(found, key=_by_rank).report
 
@@ -95,7 +95,7 @@ def _tried(
                 found = _judged(contract, name, subject, usual, deep=deep)
                 if found[1].ok:  # before a bug with another number: beta twice is right with twice the beta
                     return found
-                if first[1] is report and found[1].verdict not in ("wrong", "not finite"):
+                if first[1] is report and found[1].verdict != "wrong":
                     first = found
         return first
     except Trouble as trouble:

@@ -31,8 +31,6 @@ def exchanged(
     contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
 ) -> Match | None:
     """Return which right function of other inputs one is: one of them changed, or in place of another."""
-    if contract.strict:
-        return None
     fits = [(right, forms) for right in rights[:3] if (forms := _fitting(contract, right, seen, cases))]
     if any(_equal(forms, right, seen, cases, dict) for right, forms in fits):
         return None  # its numbers are right with the inputs as they are

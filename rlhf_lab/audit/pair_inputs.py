@@ -31,7 +31,7 @@ def _tau(subject: Subject, case: Case) -> float:
     """The weight that is fixed inside a function: its loss at margin 0 is 1 / (2 tau) squared."""
     start = abs(float(np.sum(subject(one(0.0, 0.0, 0.0, 0.0, 0.0)))))
     tau = 0.5 / np.sqrt(start) if start else np.inf
-    if not np.isfinite(tau):
+    if not 0 < tau < np.inf:
         return 1.0
     subject.note(f"no parameter tau: {tau:.4g}, worked out from its value at margin 0, is fixed inside it")
     return float(f"{tau:.6g}")

@@ -79,11 +79,11 @@ def _smoothed(loss: Function, cases: Sequence[Case]) -> Iterator[Right | Bug]:
         return -pairs.log_sigmoid(beta * h) + c * beta * h - a * policy_chosen
 
     reversed_ = next(bug for bug in ZOO if bug.function is pairs.smoothing_reversed)
-    if 0.5 < c <= 1 and not a:
+    if 0.5001 < c < 1.0001 and not a:
         yield reversed_._replace(function=loss_and_more)
     flips = f"label smoothing of {c:.4g}" if c > 0 else f"robust to labels of which {-c / (1 - 2 * c):.4g} are flipped"
     sft = f"{a:.4g} times minus the log-probability of the chosen answer is added, an SFT term"
-    if c < 0.5 and a >= 0 and (c or a):
+    if c < 0.4999 and a >= 0 and (c or a):  # at one half, nothing is learnt
         yield Right("; ".join([flips] * bool(c) + [sft] * bool(a)), loss_and_more)
 
 

@@ -87,7 +87,7 @@ def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
     for told, parts in MORE.items():
         shape = np.transpose([pairs.reward_model_loss(*both), parts(*both)])
         (scale, c), *_ = np.linalg.lstsq(shape, found, rcond=None) if np.isfinite(found).all() else [(0.0, 0.0)]
-        if abs(scale) > 1e-6 and 0 < c / scale < 0.5:
+        if abs(scale) > 1e-6 and 1e-6 < c / scale < 0.4999:
             yield Right(
                 told.format(c / scale),
                 lambda chosen_rewards, rejected_rewards, c=c / scale, parts=parts: (

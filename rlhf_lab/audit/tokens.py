@@ -91,7 +91,7 @@ def _layouts(contract: Contract, function: Callable[..., Any]) -> tuple[bool, tu
         names_ = [key for key, _ in bound(function, contract.inputs)]
     except Trouble:
         return True, usual
-    if "mask" in given or not any(key and key != "index" and names.fits(key, LABELS) for key in names_):
+    if "mask" in given or not any(key and names.fits(key, LABELS) for key in names_):
         return "mask" in given, usual
     also = tuple(i for i in contract.inputs if i.name not in ("tokens", "mask"))
     label = Layout(

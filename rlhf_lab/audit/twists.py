@@ -36,8 +36,8 @@ def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list
     """Return how a function equals a right one but for the sign of its numbers, or for a mean too many."""
     for (name, told), twist in (AVERAGED if contract.loss else SIGNS).items():
         forms = {_through(form, twist): form for form in contract.forms}
-        as_it_is = contract._replace(forms=tuple(forms), loss=False)
-        match = recognised(as_it_is, rights, (), seen._replace(slopes=unsloped), cases)
+        twice = contract._replace(forms=tuple(forms))
+        match = recognised(twice, rights, (), seen._replace(slopes=unsloped), cases)
         if match:
             return named(contract, match._replace(form=forms[match.form]), name, told)
     return None
@@ -45,14 +45,17 @@ def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list
 
 def sized(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
     """Return how a function equals a right one but for the size of its numbers, where that is no convention."""
-    if contract.loss or contract.strict:
+    if contract.loss:
         return None
     match = recognised(contract._replace(loss=True), rights, (), seen._replace(slopes=unsloped), cases)
-    if match and match.factor != 1:
-        told = f"You return {match.factor:.4g} times what you should" + f", and {match.shift:.4g}" * bool(match.shift)
-        told += ". Turn the sign." if match.factor < 0 else ". Leave the factor out."
-        return named(contract, match, "minus the right numbers" if match.factor < 0 else "of another size", told)
-    return named(contract, match, "a constant added", f"You add {match.shift:.4g}. Leave it out.") if match else None
+    if not match:
+        return None
+    as_it_is = match._replace(factor=1.0, shift=0.0)  # here they are no conventions: its numbers are wrong
+    if match.factor == 1:
+        return named(contract, as_it_is, "a constant added", f"You add {match.shift:.4g}. Leave it out.")
+    told = f"You return {match.factor:.4g} times what you should" + f", and {match.shift:.4g}" * bool(match.shift)
+    told += ". Turn the sign." if match.factor < 0 else ". Leave the factor out."
+    return named(contract, as_it_is, "minus the right numbers" if match.factor < 0 else "of another size", told)
 
 
 def _through(form: Form, twist: Callable[[Array, Case], Array]) -> Form:

@@ -97,6 +97,7 @@ def test_each_statistic_is_that_of_its_numbers():
             np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-12, err_msg=f"{what}, {where}")
     np.testing.assert_allclose(tried.pop("{} over the length")(X, MASK), X / [[2], [3]])
     assert set(tried) == set(changes.CHANGES)
+    assert not any("0 for padding" in name for name, _ in changes.changed(X, np.ones(X.shape)))
 
 
 def test_one_number_an_answer_has_statistics_over_the_batch_alone():

@@ -55,6 +55,7 @@ def test_a_margin_is_weighed_as_the_name_says(right, weight, usual):
             )
             np.testing.assert_allclose(bug.function(**four, **{weight: 0.3}), wanted, rtol=1e-9)
             assert bug.told.startswith(f"You multiply what {where} gives to the margin by {got}. ")
+            assert (bug.right, bug.audit, bug.seen, bug.where) == (right, "", "", "")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,7 @@ def estimates(rewards, values, mask, following, decay):
 def test_advantages_are_discounted_as_the_name_says():
     bugs = {bug.name: bug for bug in discounts.discounted()}
     assert len(bugs) == len(NUMBERS) ** 2 - 1
+    assert ["; " in name for name in bugs] == sorted("; " in name for name in bugs)  # one wrong number before two
     rng = np.random.default_rng(0)
     rewards, values = rng.normal(size=(2, 2, 4))
     mask = np.array([[1.0, 1, 1, 0], [1, 1, 1, 1]])
@@ -125,6 +127,7 @@ def test_advantages_are_discounted_as_the_name_says():
             name += [f"{second} in place of gamma lambda in the trace"] * (second != "gamma lambda")
             if name:
                 bug = bugs["; ".join(name)]
+                assert (bug.right, bug.audit, bug.seen, bug.where) == (returns.gae, "gae", "", "")
                 found = bug.function(rewards=rewards, values=values, mask=mask, gamma=G, lam=L)
                 np.testing.assert_allclose(found, estimates(rewards, values, mask, following, decay), err_msg=bug.name)
                 assert bug.told.startswith(

@@ -9,9 +9,10 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from rlhf_lab.audit import binding
+from rlhf_lab.audit import binding, functions
 from rlhf_lab.audit.binding import Input, Misbehaved, Trouble, bound, meant
 from rlhf_lab.audit.functions import Layout, Subject
+from rlhf_lab.audit.libraries import NUMPY
 from rlhf_lab.audit.words import told
 
 INPUTS = (
@@ -167,6 +168,7 @@ def test_numbers_of_any_kind_become_floats():
         ("loss", "It returns str, not numbers in an array: 'loss'."),
         (1j, "It returns complex, not numbers in an array: 1j."),
         (object, "It returns type, not numbers in an array: <class 'object'>."),
+        ([[1], [1, 2]], "It returns list, not numbers in an array: [[1], [1, 2]]."),
         ({}, "It returns"),
     ],
 )
@@ -204,7 +206,7 @@ def test_an_error_is_told_in_one_sentence(error, told_):
 
 
 def test_an_error_with_larger_inputs_is_told_with_them():
-    with pytest.raises(Trouble, match=r"It raises TypeError: .*, with left = \[1\., 4\.\], right = \[ ?2\., -3\.\]"):
+    with pytest.raises(Trouble, match=r"It raises TypeError: .*, with left = \[1\., 4\.\], right = \[ ?2\., -3\.\]\.$"):
         subject(lambda left, right: float(left[:, None].squeeze(1).squeeze()) - right if left.size > 1 else left)
 
 
@@ -220,7 +222,9 @@ def test_a_function_that_changes_its_inputs_is_told():
 
 def test_a_function_that_draws_at_random_or_remembers_is_told():
     rng, calls = np.random.default_rng(0), []
-    with pytest.raises(Misbehaved, match="it draws at random"):
+    with pytest.raises(
+        Misbehaved, match=r"^Called again with the same inputs, it returns something else: it draws at "
+    ):
         subject(lambda left, right: left + rng.random())
     with pytest.raises(Misbehaved, match="keeps something from an earlier call"):
         subject(lambda left, right: calls.append(1) or left * len(calls))
@@ -242,6 +246,11 @@ def test_side_effects_that_change_no_number_are_noted():
         "draws from NumPy's global generator, though the result does not depend on it",
         "prints while it runs ('loss 1.0')",
     ]
+
+
+def test_forty_letters_of_what_is_printed_are_told():
+    one = subject(lambda left, right: print("\n" + 41 * "a" + "\nmore") or left)
+    assert one.notes == [f"prints while it runs ({40 * 'a'!r})"]
 
 
 def test_what_is_printed_stays_off_the_page(capsys):
@@ -276,6 +285,8 @@ def test_the_digits_are_those_of_the_least_exact_result():
     assert subject(lambda left, right: left - right).digits == 64
     assert subject(lambda left, right: (left - right).astype(np.float32)).digits == 32
     assert subject(lambda left, right: (left - right).astype(np.float16)).digits == 16
+    for whole in (bool, np.int8, np.uint16):  # these are exact
+        assert subject(lambda left, right, whole=whole: (left > right).astype(whole)).digits == 64
 
 
 def test_gradients_are_those_of_the_sum_and_those_of_finite_differences():
@@ -285,6 +296,12 @@ def test_gradients_are_those_of_the_sum_and_those_of_finite_differences():
     for name in ("left", "right"):
         np.testing.assert_allclose(found[name], differences[name], atol=1e-8)
     assert set(one.gradient(CASES[1], ["left", "mask"])) == {"left"}
+
+
+def test_finite_differences_of_whole_numbers_are_steps_of_fractions():
+    one = subject(lambda left, right: left**2 * right)
+    whole = {"left": np.array([3, 1]), "right": np.array([2.0, 1.0])}
+    np.testing.assert_allclose(one.differences(whole, ["left"])["left"], [12.0, 2.0])
 
 
 def test_a_function_that_autograd_cannot_follow_has_no_gradient():
@@ -310,3 +327,151 @@ def test_strange_names_take_what_is_needed_before_what_a_function_may_do_without
     inputs = (binding.Input("a"), binding.Input("mask", absent=lambda subject, case: 1.0), binding.Input("b"))
     assert binding.bound(lambda x, y: x, inputs) == [("x", "a"), ("y", "b")]
     assert binding.bound(lambda x, y, z: x, inputs) == [("x", "a"), ("y", "b"), ("z", "mask")]
+
+
+def test_a_function_that_uses_numpy_itself_has_no_gradient():
+    one = subject(lambda left, right: np.sin(left) * right)
+    with pytest.raises(Trouble, match=r"^it is written for NumPy without autograd$"):
+        one.gradient(CASES[0], ["left"])
+
+
+def test_a_result_that_a_layout_cannot_turn_back_is_told():
+    narrow = Layout("in pairs", back=lambda values, case: values.reshape(-1, 2))
+    with pytest.raises(Trouble, match=r"^It returns shape \(1,\), with left = \[1\.\], right = \[2\.\]\.$"):
+        subject(lambda left, right: left, layout=narrow)
+
+
+@pytest.fixture
+def compiling(monkeypatch):
+    """A library that compiles: what was compiled, and with which numbers it was called; `off` is added to these."""
+    seen = {"compiled": 0, "called": [], "off": 0.0}
+
+    def compiled(function):
+        seen["compiled"] += 1
+        return lambda *values: seen["called"].append(values[0].tolist()) or function(*values) + seen["off"]
+
+    monkeypatch.setattr(functions, "libraries", lambda function: [NUMPY._replace(compiled=compiled)])
+    return seen
+
+
+def test_a_function_is_compiled_once_and_called_as_that(compiling):
+    made = {}
+    one = subject(lambda left, right: left - right, made=made)
+    assert one.quick is not None
+    assert compiling["compiled"] == 1
+    assert compiling["called"][0] == [1.0]  # compared for the first case
+    compiling["called"].clear()
+    assert one(CASES[1]).tolist() == [-1.0, 7.0]
+    assert compiling["called"] == [[1.0, 4.0]]
+    compiling["called"].clear()
+    again = subject(lambda left, right: left - right, made=made)
+    assert (again.quick, compiling["compiled"]) == (one.quick, 1)
+    assert len(compiling["called"]) >= 2 * len(CASES)  # from the first call on
+    other = Subject(lambda left, right: left - right, INPUTS[::-1], CASES, Layout(""), {})
+    assert other.quick is not one.quick
+
+
+@pytest.mark.parametrize(("off", "kept"), [(1e-5, True), (3e-4, False), (1.0, False), (np.nan, False)])
+def test_a_function_that_is_another_when_it_is_compiled_is_called_as_it_is(compiling, off, kept):
+    compiling["off"], made = off, {}
+    one = subject(lambda left, right: left - right, made=made)
+    assert (one.quick is not None) == kept
+    assert one(CASES[1]) == pytest.approx([-1.0 + off, 7.0 + off] if kept else [-1.0, 7.0])
+    again = subject(lambda left, right: left - right, made=made)
+    assert (again.quick is not None) == kept
+    assert compiling["compiled"] == 1
+
+
+def test_a_number_near_0_may_be_another_when_it_is_compiled(compiling):
+    compiling["off"] = 1e-5
+    assert subject(lambda left, right: 0 * left).quick is not None
+
+
+def test_ends_become_true_and_false_where_a_function_needs_these():
+    cases = [{"ends": np.array([1.0, 0.0])}]
+    assert Subject(lambda ends: 1.0 * ~ends, (Input("ends"),), cases)(cases[0]).tolist() == [0, 1]
+
+
+def test_nan_that_stays_nan_when_it_is_compiled_is_the_same(compiling):
+    assert subject(lambda left, right: left * np.nan).quick is not None
+
+
+@pytest.mark.parametrize(
+    ("result", "told_"),
+    [
+        (
+            0.5,
+            "It returns float, not numbers in an array: 0.5."
+            " A number of Python carries no gradient: return the tensor.",
+        ),
+        (None, "It returns NoneType, not numbers in an array: None."),
+        ("loss", "It returns str, not numbers in an array: 'loss'."),
+    ],
+)
+def test_a_result_that_is_no_array_of_its_library_is_told(monkeypatch, result, told_):
+    held = NUMPY._replace(name="PyTorch", holds=lambda value: isinstance(value, np.ndarray))
+    monkeypatch.setattr(functions, "libraries", lambda function: [held])
+    with pytest.raises(Trouble) as trouble:
+        subject(lambda left, right: result)
+    assert str(trouble.value) == told_
+    monkeypatch.setattr(functions, "libraries", lambda function: [held._replace(name="NumPy")])
+    with pytest.raises(Trouble) as trouble:
+        subject(lambda left, right: result)
+    assert str(trouble.value) == told_.partition(" A number of Python")[0]
+
+
+def test_nothing_that_is_returned_for_a_mask_of_true_and_false_is_told_not_the_error_before(monkeypatch):
+    held = NUMPY._replace(name="PyTorch", holds=lambda value: isinstance(value, np.ndarray))
+    monkeypatch.setattr(functions, "libraries", lambda function: [held])
+
+    def selected(left, right, mask):
+        if mask.dtype != bool:
+            raise IndexError("booleans")
+
+    with pytest.raises(Trouble, match=r"^It returns NoneType, not numbers in an array: None\.$"):
+        subject(selected)
+
+
+def test_whole_numbers_stay_whole_and_fractions_are_as_elements_of_arrays_are(monkeypatch):
+    seen = []
+
+    def function(left, k, beta):
+        seen.append((type(k), type(beta)))
+        return left.reshape(-1, k)
+
+    cases = [{"left": np.ones(4), "k": 2, "beta": 0.5}]
+    inputs = (Input("left"), Input("k"), Input("beta"))
+    assert Subject(function, inputs, cases)(cases[0]).shape == (2, 2)
+    assert set(seen) == {(int, np.float64)}
+    seen.clear()
+    monkeypatch.setattr(functions, "libraries", lambda function: [NUMPY._replace(name="PyTorch")])
+    Subject(function, inputs, cases)
+    assert set(seen) == {(int, float)}
+
+
+def test_digits_are_those_of_the_result_before_it_was_read(monkeypatch):
+    wider = NUMPY._replace(numbers=lambda value: np.asarray(value, dtype=np.float32))
+    monkeypatch.setattr(functions, "libraries", lambda function: [wider])
+    assert subject(lambda left, right: left.astype(np.float16)).digits == 16
+    assert subject(lambda left, right: 3.0).digits == 32
+
+
+def test_of_two_libraries_that_both_raise_the_first_is_told(monkeypatch):
+    two = [NUMPY, NUMPY._replace(name="PyTorch")]
+    monkeypatch.setattr(functions, "libraries", lambda function: two)
+    with pytest.raises(Trouble, match=r"^It raises ValueError: bad, with arrays of NumPy\.$"):
+        subject(raising(ValueError("bad")))
+
+
+def test_the_second_library_is_used_where_the_first_raises(monkeypatch):
+    two = [NUMPY, NUMPY._replace(name="Lists", array=list, stack=list, holds=lambda x: isinstance(x, list))]
+    monkeypatch.setattr(functions, "libraries", lambda function: two)
+
+    def of_lists(left, right):
+        if not isinstance(left, list):
+            raise TypeError("lists")
+        return [a - b for a, b in zip(left, right, strict=True)]
+
+    one = subject(of_lists)
+    assert one.library.name == "Lists"
+    assert one(CASES[1]).tolist() == [-1.0, 7.0]

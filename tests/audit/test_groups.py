@@ -190,3 +190,102 @@ def test_a_kind_is_not_another_and_every_identity_can_break(kind):
 def test_another_kind_is_a_question():
     with pytest.raises(ValueError, match="kind is one of grpo, dr_grpo, rloo, reinforce; got 'ppo'"):
         audit.advantages(centred, kind="ppo")
+
+
+R = np.array([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])
+CASES = [{"rewards": R[:1]}, {"rewards": R}]
+ASKED = {identity.name: identity.look for each in groups.IDENTITIES.values() for identity in each}
+
+
+def broken(name, advantage):
+    shown = list(ASKED[name](lambda case: advantage(case["rewards"]), CASES))
+    return [not np.allclose(s.found, s.wanted, equal_nan=True) for s in shown]
+
+
+@pytest.mark.parametrize(
+    ("name", "advantage", "where"),
+    [
+        ("a constant in all rewards cancels", centred, [False, False]),
+        ("a constant in all rewards cancels", lambda r: r, [True, True]),
+        ("twice the rewards, twice the advantages", centred, [False, False]),
+        ("twice the rewards, twice the advantages", lambda r: r**2, [True, True]),
+        ("any size of rewards gives the same", guarded, [False, False]),
+        ("any size of rewards gives the same", lambda r: 1.002 * guarded(r) + 1e-3 * r, [False, False]),
+        ("any size of rewards gives the same", centred, [True, True]),
+        ("one more for an answer is one more for its advantage", rloo_by_factor, [False, False]),
+        ("one more for an answer is one more for its advantage", centred, [True, True]),
+        ("0 on average in a group", centred, [False, False]),
+        ("0 on average in a group", lambda r: r - r.mean(), [False, True]),
+        ("0 on average in a group", lambda r: r, [True, True]),
+        ("groups have nothing to do with each other", centred, [False]),
+        ("groups have nothing to do with each other", lambda r: r - r.mean(), [True]),
+        ("0 where all rewards are equal", centred, [False, False]),
+        ("0 where all rewards are equal", lambda r: r, [True, True]),
+        ("and a number there", lambda r: r, []),
+        ("and a number there", lambda r: np.where(r == r.max(), np.nan, r), [True, True]),
+        ("better rewards, larger advantages", centred, [False, False]),
+        ("better rewards, larger advantages", lambda r: -r, [True, True]),
+        ("better rewards, larger advantages", lambda r: np.where(r > 2, -r, r), [True, True]),
+    ],
+)
+def test_identities_hold_and_break_where_they_should(name, advantage, where):
+    assert broken(name, advantage) == where
+
+
+def test_advantages_are_beside_the_nearest_of_what_right_functions_give():
+    rights = groups.RIGHTS["reinforce"]
+    for right in rights:
+        for shown in groups._key(rights, lambda case, f=right.function: f(case["rewards"]) + 0.01, CASES[1:]):
+            np.testing.assert_array_equal(shown.wanted, right.function(R))
+
+
+def test_layouts_by_hand():
+    plain, alone, flat, tokens = groups.LAYOUTS
+    assert plain.into(CASES[1]) == CASES[1]
+    assert [case["rewards"].tolist() for case in alone.cases(CASES)] == [[[1, 2, 6]], [[1, 2, 6]], [[0, 0, 3]]]
+    short = [{"rewards": R}, {"rewards": np.ones((1, 2))}]
+    assert [case["rewards"].shape for case in alone.cases(short)] == [(1, 2), (1, 3), (1, 3)]
+    assert alone.into(CASES[0])["rewards"].tolist() == [1, 2, 6]
+    assert alone.back(np.array([1.0, 2, 3]), CASES[0]).tolist() == [[1, 2, 3]]
+    given = flat.into(CASES[1])
+    assert (given["rewards"].tolist(), given["k"], given["ids"].tolist()) == ([1, 2, 6, 0, 0, 3], 3, [0, 0, 0, 1, 1, 1])
+    assert flat.back(np.arange(6.0), CASES[1]).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert flat.back(np.arange(5.0), CASES[1]).tolist() == [0, 1, 2, 3, 4]
+    given = tokens.into(CASES[1])
+    assert given["mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]] * 2
+    assert given["rewards"].tolist() == [
+        [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 6], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 3],
+    ]  # fmt: skip
+    assert given["ids"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert tokens.back(np.arange(24.0).reshape(6, 4), CASES[1]).tolist() == [[0, 4, 8], [12, 16, 20]]
+    assert tokens.back(np.arange(6.0), CASES[1]).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("RLOO_advantages", "rloo"),
+        ("leave_one_out", "rloo"),
+        ("my_grpo", "grpo"),
+        ("dr_grpo", "dr_grpo"),
+        ("DrGRPO", "dr_grpo"),
+        ("rloo_not_grpo", "rloo"),
+    ],
+)
+def test_a_kind_is_read_from_the_name(name, kind):
+    functions = {"rloo": rloo_by_factor, "grpo": largest, "dr_grpo": centred}
+    for other, function in functions.items():
+        named = lambda r, f=function: f(r)  # noqa: E731
+        named.__name__ = name
+        assert audit.advantages(named).ok == (other == kind)
+
+
+def test_an_object_without_a_name_may_be_of_any_kind():
+    class Called:
+        def __init__(self, function):
+            self.function = function
+
+        def __call__(self, rewards):
+            return self.function(rewards)
+
+    assert all(audit.advantages(Called(function)).ok for function in (rloo_by_factor, largest, centred, whitened))

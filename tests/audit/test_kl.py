@@ -8,6 +8,7 @@ from autograd.tracer import getval
 
 from rlhf_lab import audit
 from rlhf_lab.audit import divergences, kl
+from rlhf_lab.audit.contracts import Shown
 from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.audit.zoo import kl as zoo
 from rlhf_lab.methods import policy_gradient
@@ -112,9 +113,54 @@ def test_the_divergence_is_the_sum_of_the_book(chances):
         log_pi = logits - np.log(np.sum(np.exp(logits)))
         return np.sum(np.exp(log_pi) * (log_pi - np.log(ref)))
 
+    assert case["mask"].tolist() == [1.0] * 10
+    assert [int(np.sum(which == y)) for y in range(len(pi))] == list(chances[0])
     value, slope = divergences.divergence(case, which)
     assert value == pytest.approx(of(onp.log(pi)))
     assert slope == pytest.approx(grad(of)(onp.log(pi)))
+
+
+@pytest.mark.parametrize("size", [1.0, 0.01])
+def test_a_sum_over_samples_is_read_as_one_and_a_mean_as_a_mean(size):
+    for add in (onp.sum, onp.mean, lambda x: x):
+        shown = list(divergences.mean(lambda case, add=add: size * add(case["log_pi"] - case["log_ref"]), ()))
+        assert [s.found for s in shown] == pytest.approx([size * float(s.wanted) for s in shown])
+    constant = list(divergences.mean(lambda case: onp.array(3.0), ()))
+    assert [s.found for s in constant] == [3.0] * len(divergences.TENTHS)
+    nothing = list(divergences.mean(lambda case: onp.array(0.0), ()))
+    assert [s.found for s in nothing] == [0.0] * len(divergences.TENTHS)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found", "seen"),
+    [(1.0, 1.0, 4), (1.0, 1.00005, 4), (1.0, 1.001, 0), (1.0, 0.6, 0), (0.0, 5e-6, 4), (0.0, 2e-5, 0)],
+)
+def test_a_known_mistake_is_shown_if_all_is_what_it_gives(wrong, found, seen):
+    def look(estimate, cases):
+        return [Shown(cases, found * onp.ones(2), onp.zeros(2)) for _ in divergences.TENTHS]
+
+    def one_apart(estimate, cases):
+        return [*look(estimate, cases)[1:], Shown(cases, onp.array([found, 7.0]), onp.zeros(2))]
+
+    given = lambda case, which: wrong * onp.ones(2)  # noqa: E731
+    assert len(list(divergences.is_not(given, look, None, ()))) == seen
+    assert list(divergences.is_not(given, one_apart, None, ())) == []
+
+
+def test_a_batch_of_samples_is_all_of_them_or_their_mean_or_sum():
+    case = kl.USES["number"].cases[-1]
+    for estimate in (lambda c: c["log_pi"], lambda c: c["log_pi"].mean(), lambda c: c["log_pi"].sum()):
+        (shown,) = divergences.BATCH.look(estimate, [case])
+        onp.testing.assert_allclose(shown.found, shown.wanted)
+        assert shown.case is case
+    for estimate in (lambda c: c["log_pi"] - c["log_pi"].mean(), lambda c: c["log_pi"].sum() ** 2):
+        (shown,) = divergences.BATCH.look(estimate, [case])
+        assert not np.allclose(shown.found, shown.wanted)
+
+
+def test_an_estimate_is_a_number_unless_another_use_is_told():
+    assert audit.kl_estimate(zoo.k1).ok
+    assert audit.kl_estimate(zoo.k2).verdict == audit.kl_estimate(zoo.k2, use="number").verdict
 
 
 def test_every_identity_is_broken_by_something():

@@ -79,6 +79,7 @@ RIGHT = {
         "the book's": loops.dagger_labels,
         "without the student": lambda obs, expert: [expert(o) for o in obs],
         "with states": lambda states, expert_policy, policy: (states, expert_policy(states)),
+        "with all": lambda states, expert, student: (states, student(states), expert(states)),
         "a list": lambda states, teacher, learner: [int(teacher(s)) for s in states],
         "an array": lambda observations, oracle, agent: np.array([oracle(o) for o in observations]),
         "asked for nothing": lambda states, expert, student: (student(states), expert(states))[1],
@@ -128,6 +129,7 @@ CONVENTIONS = {
     "numbers": (SEEDS,),
     "without the student": ("takes no student: there is nothing of its labels in these",),
     "with states": ("returns 2 results, of which the last is read",),
+    "with all": ("returns 3 results, of which the last is read",),
 }
 
 

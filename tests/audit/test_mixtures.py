@@ -75,6 +75,121 @@ def test_rewards_scaled_to_a_range():
             np.ptp(R, axis=1, keepdims=True) + 1e-3))  # fmt: skip
 
 
+STANDARDS = {
+    "deviation of the batch": lambda g, i, d, e: (R[g, i] - np.mean(R[g])) / (np.std(R, ddof=d) + e),
+    "mean of the batch": lambda g, i, d, e: (R[g, i] - np.mean(R)) / (np.std(R, ddof=d) + e),
+    "mean not subtracted": lambda g, i, d, e: R[g, i] / (np.std(R[g], ddof=d) + e),
+    "normalised across prompts": lambda g, i, d, e: (R[g, i] - np.mean(R[:, i])) / (np.std(R[:, i], ddof=d) + e),
+    "divided by the variance": lambda g, i, d, e: (R[g, i] - np.mean(R[g])) / (np.var(R[g], ddof=d) + e),
+    "group advantage turned round": lambda g, i, d, e: (np.mean(R[g]) - R[g, i]) / (np.std(R[g], ddof=d) + e),
+    "deviation kept": lambda g, i, d, e: (R[g, i] - np.mean(R[g])) / (np.std(R[g], ddof=d) + e),
+    "spread of zero": lambda g, i, d, e: (R[g, i] - np.mean(R[g])) / np.std(R[g], ddof=d),
+    "divided by the spread of others": lambda g, i, d, e: (
+        (R[g, i] - np.mean(np.delete(R[g], i))) / (np.std(np.delete(R[g], i), ddof=d) + e)
+    ),
+    "means of groups tiled": lambda g, i, d, e: (
+        (R[g, i] - np.mean(R[(4 * g + i) % 3])) / (np.std(R[(4 * g + i) % 3], ddof=d) + e)
+    ),
+    "groups cut the wrong way": lambda g, i, d, e: (R[g, i] - column(g, i).mean()) / (np.std(column(g, i), ddof=d) + e),
+    "groups cut the wrong way ": lambda g, i, d, e: (
+        (R[g, i] - triple(g, i).mean()) / (np.std(triple(g, i), ddof=d) + e)
+    ),
+}
+
+
+def column(g, i):
+    """Of the 12 rewards in 4 rows of 3, those that stand below each other: every third."""
+    return R.ravel()[(4 * g + i) % 3 :: 3]
+
+
+def triple(g, i):
+    """Three in a row of the 12 rewards."""
+    first = (4 * g + i) // 3 * 3
+    return R.ravel()[first : first + 3]
+
+
+@pytest.mark.parametrize("name", STANDARDS)
+@pytest.mark.parametrize(("ddof", "eps"), [(0, 1e-3), (1, 0.0), (1, 1e-3)])
+def test_each_standard_is_what_its_name_says(name, ddof, eps):
+    wanted = [[STANDARDS[name](g, i, ddof, eps) for i in range(4)] for g in range(3)]
+    np.testing.assert_allclose(standards.VARIANTS[name](R, ddof, eps), wanted, rtol=1e-9)
+
+
+def test_every_standard_has_a_bug_of_the_zoo_with_each_small_number_and_either_count():
+    assert set(standards.VARIANTS) == set(STANDARDS)
+    assert [(ddof, eps) for eps in (0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3) for ddof in (0, 1)] == standards.WAYS
+    bugs = [bug for right in (returns.grpo, returns.rloo, dr_grpo) for bug in standards.bugs_of(right)]
+    for name, variant in standards.VARIANTS.items():
+        ways = standards.WAYS[:2] if name == "spread of zero" else standards.WAYS
+        mine = [bug.function(R) for bug in bugs if bug.name == name.strip()]
+        for ddof, eps in ways:
+            assert any(np.array_equal(variant(R, ddof, eps), found) for found in mine), (name, ddof, eps)
+
+
+SAME = np.full((2, 3), 0.5)
+
+
+@pytest.mark.parametrize("name", STANDARDS)
+@pytest.mark.parametrize("eps", [0.0, 1e-3])
+def test_where_all_rewards_are_equal_a_standard_is_0_or_has_no_number(name, eps):
+    with np.errstate(invalid="ignore"):
+        found = standards.VARIANTS[name](SAME, 0, eps)
+    if name == "mean not subtracted":
+        np.testing.assert_allclose(found, 0.5 / eps if eps else 0.5)
+    else:
+        bare = eps == 0 and name in ("divided by the spread of others", "means of groups tiled")
+        assert np.isnan(found).all() if bare or name == "spread of zero" else np.all(found == 0)
+
+
+def test_no_mixture_warns_where_all_rewards_are_equal():
+    for bug in standards.bugs_of(dr_grpo):
+        assert bug.function(SAME).shape == SAME.shape
+
+
+def test_the_spread_of_one_other_is_divided_by_one():
+    pair = np.array([[1.0, 4.0]])
+    for ddof in (0, 1):
+        np.testing.assert_allclose(standards.VARIANTS["divided by the spread of others"](pair, ddof, 0.5), [[-6, 6]])
+
+
+def test_a_deviation_of_one_number_less_1_has_no_number():
+    assert np.isnan(standards.standardised(np.ones((2, 1)), (-1,), (-1,), 1, 1e-6)).all()
+
+
+def right(kind, words):
+    """The right advantages of a kind whose name holds some words."""
+    found = [right.function(R) for right in standards.RIGHTS[kind] if words in right.name]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(("ddof", "count"), [(0, "the count"), (1, "the count less 1")])
+@pytest.mark.parametrize("eps", [0.0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3])
+def test_right_standards_are_what_their_names_say(ddof, count, eps):
+    told = f"(the variance divides by {count}; {eps:g} is added)"
+    centred = R - group_mean(R)
+    deviation = R.std(1, ddof=ddof, keepdims=True)
+    name = f"GRPO: less the mean of the group, by its deviation, that of the group {told}"
+    np.testing.assert_allclose(right("grpo", name), centred / (deviation + eps), rtol=1e-12)
+    name = f"REINFORCE: whitened over the batch, by its deviation {told}"
+    np.testing.assert_allclose(right("reinforce", name), (R - R.mean()) / (R.std(ddof=ddof) + eps), rtol=1e-12)
+    rloo = returns.rloo(R)
+    whitened = standards.rloo_whitened(R, ddof, eps)
+    np.testing.assert_allclose(whitened, (rloo - rloo.mean()) / (rloo.std(ddof=ddof) + eps), rtol=1e-12)
+    if eps:
+        name = f"GRPO: {eps:g} is added to the variance, under the root (it divides by {('k', 'k - 1')[ddof]})"
+        np.testing.assert_allclose(right("grpo", name), centred / np.sqrt(deviation**2 + eps), rtol=1e-12)
+
+
+def test_right_baselines_are_what_their_names_say():
+    others = [[(R.sum() - R[g, i]) / 11 for i in range(4)] for g in range(3)]
+    np.testing.assert_allclose(right("reinforce", "less the mean of all others in the batch"), R - others)
+    np.testing.assert_allclose(right("reinforce", "less the mean of the batch"), R - R.mean())
+    np.testing.assert_array_equal(right("reinforce", "without a baseline"), R)
+    alone = [right.function(np.array([[2.0]])) for right in standards.RIGHTS["reinforce"] if "others" in right.name]
+    assert alone[0].tolist() == [[2.0]]
+
+
 def group_mean(r):
     return r.mean(1, keepdims=True)
 

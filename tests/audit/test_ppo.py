@@ -6,6 +6,7 @@ import pytest
 from autograd.tracer import getval
 
 from rlhf_lab import audit
+from rlhf_lab.audit import ppo as audit_ppo
 
 
 def ppo(log_probs, old_log_probs, advantages, clip, smaller=anp.minimum):
@@ -82,6 +83,75 @@ def test_bugs_have_their_names_beside_whitening():
 
     assert audit.ppo_loss(larger).verdict == "max in place of min"
     assert audit.ppo_loss(detached).verdict == "wrong gradient"
+
+
+ANSWER = {"log_pi": np.array([[-1.0, -2.0, -3.0]]), "advantage": np.array([[1.0, 2.0, 9.0]])}
+ANSWER |= {"mask": np.array([[1.0, 1.0, 0.0]]), "clip_range": 0.2}
+CUT = {name: x[:, 1:] if np.ndim(x) else x for name, x in ANSWER.items()}  # one token and padding
+SINGLE = {name: x[:, :1] if np.ndim(x) else x for name, x in ANSWER.items()}
+WORDS = "advantages are whitened inside, over the batch, by a variance that divides by "
+
+
+@pytest.mark.parametrize("function", [masked, lambda *given: 0, lambda nothing: 0], ids=["masked", "any", "one input"])
+def test_advantages_are_whitened_over_a_mask_by_hand(function):
+    contract = audit_ppo._whitening(function)
+    assert (contract.name, contract.identities, contract.strict) == ("ppo_loss", (), True)
+    assert [layout.name for layout in contract.layouts] == [f"{WORDS}the count", f"{WORDS}the count less 1"]
+    for layout, deviation in zip(contract.layouts, (0.5, 0.5**0.5), strict=True):
+        (case,) = layout.cases([SINGLE, CUT, ANSWER])  # one token cannot be whitened
+        np.testing.assert_allclose(case["advantage"], np.array([[-0.5, 0.5, 7.5]]) / deviation)
+        assert case["mask"].tolist() == [[1, 1, 0]]
+        given = layout.into(case)
+        assert given["advantage"].tolist() == [[1, 2, 9]]
+        assert (given["log_pi"] is ANSWER["log_pi"], given["clip_range"]) == (True, 0.2)
+        assert layout.back(case["advantage"], case) is case["advantage"]
+
+
+def flat_batch(newlogprob, b_logprobs, mb_advantages, clip_coef):
+    return 0
+
+
+def test_advantages_are_whitened_over_a_flat_batch_by_hand():
+    contract = audit_ppo._whitening(flat_batch)
+    assert [layout.name for layout in contract.layouts] == [f"{WORDS}the count", f"{WORDS}the count less 1"]
+    for layout, deviation in zip(contract.layouts, ((38 / 3) ** 0.5, 19**0.5), strict=True):
+        (cut, case) = layout.cases([SINGLE, CUT, ANSWER])
+        assert cut["given"] is CUT["advantage"]
+        np.testing.assert_allclose(case["advantage"], np.array([[-3.0, -2.0, 5.0]]) / deviation)
+        assert case["mask"].tolist() == [[1, 1, 1]]  # all of a batch counts
+        given = layout.into(case)
+        assert given["advantage"].tolist() == [1, 2, 9]
+        assert given["log_pi"].tolist() == [-1, -2, -3]
+        assert (given["clip_range"], np.ndim(given["clip_range"])) == (0.2, 0)
+        three = np.array([4.0, 5.0, 6.0])
+        assert layout.back(three, case).tolist() == [[4, 5, 6]]
+        assert layout.back(np.array(2.0), case) == 2.0
+        assert layout.back(np.ones(2), case).shape == (2,)
+
+
+def test_clip_ranges_that_people_write_are_tried_beside_whitening():
+    usual = {i.name: i.usual for i in audit_ppo._whitening(flat_batch).inputs}
+    assert usual == {i.name: i.usual for i in audit_ppo.PPO.inputs} | {"clip_range": (0.1, 0.3)}
+
+
+def test_a_loss_that_divides_by_a_deviation_is_known_by_the_names_that_it_uses():
+    class Loss:
+        def forward(self, x):
+            return x / x.std()
+
+    uses = [standard, lambda x: x.var(), lambda x: np.sqrt(x), lambda x: whiten(x), lambda x: normalize(x)]  # noqa: F821
+    assert all(map(audit_ppo._divides, [*uses, lambda x: x.standardize(), Loss().forward]))
+    assert not any(map(audit_ppo._divides, [ppo, lambda x: x.mean(), np.minimum]))
+
+
+def test_a_deviation_that_is_only_looked_at_is_no_whitening():
+    def watched(log_probs, old_log_probs, advantages, mask, clip_range):
+        return anp.sum(ppo(log_probs, old_log_probs, advantages, clip_range) * mask) / anp.sum(mask), advantages.std()
+
+    assert audit_ppo._divides(watched)
+    found = audit.ppo_loss(watched)
+    assert found.ok
+    assert not any("whitened" in text for text in found.conventions)
 
 
 @pytest.mark.parametrize("held", [(0.8, 1.2), (-0.2, 0.2)])

@@ -82,3 +82,70 @@ def test_texts_are_small_ones_and_larger_ones_at_several_temperatures():
         assert 0 <= case["tokens"].min() <= case["tokens"].max() < case["logits"].shape[-1]
     assert [case["mask"].sum() for case in text_cases.SINGLE] == [1.0] * 4
     assert [case["mask"].sum() for case in ONE] == [2.0] * 4
+
+
+VALUES = np.array([[1.0, 2.0, 4.0], [8.0, 0.0, 0.0]])
+MARKED = {"mask": np.array([[0.0, 1, 1, 1], [0, 1, 0, 0]])}
+SHAPES = {
+    "a number for each place but the first": [[1, 2, 4], [8, 0, 0]],
+    "a number for each place, 0 for the first": [[0, 1, 2, 4], [0, 8, 0, 0]],
+    "a number for each place, 0 for the last": [[1, 2, 4, 0], [8, 0, 0, 0]],
+    "the tokens of all answers in one row": [1, 2, 4, 8],
+    "the sum over the tokens of each answer": [7, 8],
+    "the mean over all tokens": 15 / 4,
+    "the mean over answers of the mean over their tokens": (7 / 3 + 8) / 2,
+    "the sum over all tokens": 15,
+    "the sum over tokens, the mean over answers": 7.5,
+    "the mean over the tokens of each answer": [7 / 3, 8],
+}
+
+
+def test_forms_of_numbers_of_tokens():
+    forms = (*text_cases.PLACED, text_cases.SUM, *text_cases.WHOLE)
+    assert {form.name for form in forms} == set(SHAPES)
+    for form in forms:
+        np.testing.assert_allclose(form.shape(VALUES, MARKED), SHAPES[form.name], err_msg=form.name)
+        assert form.shape(np.array([1.0, 2.0]), MARKED).shape == (0,)  # what others cannot take
+    assert text_cases.AS_IT_IS.name == ""
+    assert text_cases.AS_IT_IS.shape(VALUES, MARKED) is VALUES
+
+
+def test_probabilities_of_the_next_token_are_added_up():
+    for sign in (1, -1):
+        shown = list(text_cases.sums_to_one(sign, lambda case, s=sign: s * log_probs(case), CASES))
+        assert [(float(s.found), float(s.wanted)) for s in shown] == [(pytest.approx(1.0), 1.0)] * 2
+        twice = list(text_cases.sums_to_one(sign, lambda case, s=sign: s * (log_probs(case) + np.log(2)), CASES))
+        places = [case["mask"].shape[1] - 1 for case in text_cases.SINGLE[:2]]
+        assert [float(s.found) for s in twice] == pytest.approx([2.0**n for n in places])
+    for seed, case in enumerate(text_cases.SINGLE):  # which are as they were
+        assert case["tokens"].tolist() == text_cases.text(np.random.default_rng(seed), 1, 5, 1)["tokens"].tolist()
+
+
+def test_a_key_is_the_same_form_in_all_cases():
+    forms = (*text_cases.PLACED, text_cases.SUM)
+    for form in forms:
+        shown = list(text_cases.key_of(tokens.log_probs, forms, lambda c, f=form: f.shape(log_probs(c), c), CASES))
+        assert len(shown) == len(CASES)
+        for s in shown:
+            np.testing.assert_allclose(s.found, s.wanted)
+    near = list(text_cases.key_of(tokens.log_probs, forms, lambda c: log_probs(c).sum(1) + 0.1, CASES))
+    assert [np.round(s.found - s.wanted, 9).tolist() for s in near] == [[0.1] * len(c["mask"]) for c in CASES]
+    assert list(text_cases.key_of(tokens.log_probs, forms, lambda c: np.ones(77), CASES)) == []
+
+
+def test_what_leaves_a_result_as_it_is_is_asked_of_single_texts():
+    shown = list(text_cases.same(text_cases.hotter, lambda case: np.sum(case["logits"]), CASES))
+    assert [float(s.found) for s in shown] == pytest.approx([2 * float(s.wanted) for s in shown])
+    assert [s.case["temperature"] for s in shown] == [2 * case["temperature"] for case in ONE]
+
+
+def test_labels_hold_the_mask_and_single_texts_have_no_rows():
+    for case in CASES:
+        labels = text_cases.labelled(case)["labels"]
+        assert ((labels == -100) == (case["mask"] == 0)).all()
+        assert (labels[case["mask"] > 0] == case["tokens"][case["mask"] > 0]).all()
+    one = text_cases.ONE
+    assert list(one.cases(CASES)) == ONE
+    into = one.into(ONE[0])
+    assert [into[name].shape for name in ("logits", "tokens", "mask")] == [(5, 3), (5,), (5,)]
+    assert one.back(np.ones(4), ONE[0]).shape == (1, 4)

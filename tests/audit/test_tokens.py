@@ -262,3 +262,92 @@ def test_texts_have_a_prompt_an_answer_and_padding():
             assert end < len(row) - 1
             assert row[begin : end + 1].all()
             assert begin < end
+
+
+@pytest.mark.parametrize(
+    ("share", "size", "told"),
+    [(0.1, 1.0, "label smoothing of 0.1"), (0.4, -3.0, "label smoothing of 0.4"), (0.0, 1.0, None), (0.7, 1.0, None),
+     (5e-5, 1.0, None), (-0.1, 1.0, None)],
+)  # fmt: skip
+def test_label_smoothing_is_worked_out_from_answers_of_one_token(share, size, told):
+    def loss(case):
+        log_pi = log_softmax(case["logits"][:, :-1], -1)
+        own = at(log_pi, case["tokens"][:, 1:])
+        return -size * (((1 - share) * own + share * log_pi.mean(-1)) * case["mask"][:, 1:]).sum()
+
+    found = list(tokens.SFT.fitted(loss, tokens.SFT.cases))
+    assert [right.name for right in found] == [told] * bool(told)
+    for right in found:
+        case = tokens.SFT.cases[-1]
+        np.testing.assert_allclose(size * right.function(**case).sum(), loss(case), rtol=1e-6)
+
+
+def test_what_is_not_finite_or_nothing_is_not_smoothed():
+    for loss in (lambda case: np.nan, lambda case: 0.0):
+        assert list(tokens.SFT.fitted(loss, tokens.SFT.cases)) == []
+
+
+def test_what_cannot_be_called_is_told_with_the_mask_that_it_may_take():
+    for function in (audit.log_probs, audit.sft_loss):
+        report = function(lambda: 0.0)
+        assert report.verdict == "not audited"
+        assert "mask?" in report.told
+
+
+def test_labels_that_hold_no_mask_are_tokens():
+    def of_tokens(logits, labels):
+        found = at(log_softmax(logits[:, :-1], -1), np.maximum(labels[:, 1:], 0))
+        return np.where(labels[:, 1:] < 0, np.nan, found)
+
+    def wrapped(logits, labels):
+        return at(log_softmax(logits[:, :-1], -1), labels[:, 1:] % logits.shape[-1])
+
+    for function in (of_tokens, wrapped):  # with labels that hold a mask, not finite, and wrong
+        report = audit.log_probs(function)
+        assert report.ok
+        assert "takes no mask: every token counts" in report.conventions
+
+
+SHARED = [
+    ("a constant in all logits of a place cancels", "", ""),
+    ("twice the temperature undoes twice the logits", "temperature", ""),
+]
+KEY = ("log softmax of the logits before, at the token", "", "")
+MASKED = [
+    ("probabilities of the next token sum to 1", "", ""),
+    ("<eos> counts as much as the first token", "", ""),
+    ("what predicts the prompt does not count", "", ""),
+    ("what stands from <eos> on predicts nothing", "", ""),
+    ("more padding changes nothing", "", ""),
+]
+
+
+def test_what_log_probabilities_are_asked_with_a_mask_and_without_one():
+    asked = [(identity.name, identity.needs, identity.bug) for identity in tokens.LOG_PROBS.identities]
+    assert asked == [*SHARED, *MASKED, KEY]
+    asked = [(identity.name, identity.needs, identity.bug) for identity in tokens.UNMASKED.identities]
+    assert asked == [*SHARED, KEY]
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in [*SHARED, *MASKED, KEY]])
+def test_each_question_holds_of_a_right_function(name):
+    def log_probs(case):
+        return each(case["logits"] / case["temperature"], case["tokens"], case["mask"])
+
+    look = next(identity.look for identity in tokens.LOG_PROBS.identities if identity.name == name)
+    shown = list(look(log_probs, tokens.LOG_PROBS.cases))
+    assert shown
+    for case, found, wanted in shown:
+        np.testing.assert_allclose(found, wanted, err_msg=str(case))
+
+
+def test_without_a_mask_every_token_counts_at_its_temperature():
+    logits, ids = np.array([[[1.0, 3.0], [0.0, 4.0], [9.0, 9.0]]]), np.array([[0, 1, 0]])
+    wanted = [[-np.log1p(np.exp(-1.0)), -2 - np.log1p(np.exp(-2.0))]]
+    np.testing.assert_allclose(tokens.UNMASKED.rights[0].function(logits, ids, 2.0), wanted)
+    in_place = tokens.UNMASKED.rights[1].function(logits, ids, 2.0)
+    np.testing.assert_allclose(in_place, [[-1 - np.log1p(np.exp(-1.0)), -np.log1p(np.exp(-2.0)), -np.log(2)]])
+    np.testing.assert_allclose(tokens.PRETRAINING.rights[0].function(2 * logits, 0 * ids), [
+        [4 + np.log1p(np.exp(-4.0)), 8 + np.log1p(np.exp(-8.0))]])  # fmt: skip
+    several = tokens.LOG_PROBS.rights[1].function(logits, ids, 2.0)
+    np.testing.assert_allclose(several, wanted)
