@@ -11,7 +11,6 @@ from rlhf_lab.experiments import (
     cartpole,
     dialogue,
     frontier,
-    gpt,
     imitation,
     knobs,
     mistakes,
@@ -28,6 +27,7 @@ from rlhf_lab.experiments import (
 from rlhf_lab.experiments.bug_zoo import study as bug_zoo
 from rlhf_lab.experiments.dpo import fall, networks
 from rlhf_lab.experiments.dpo import online as dpo_online
+from rlhf_lab.experiments.gpt import study as gpt
 from rlhf_lab.experiments.ilhf import study as ilhf
 
 ALONE = {  # studies with a command of their own, how many runs the book shows, and what they are about

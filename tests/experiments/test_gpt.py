@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from rlhf_lab import experiments
-from rlhf_lab.experiments import gpt
+from rlhf_lab.experiments.gpt import measures, stages, study
 from rlhf_lab.methods import best_of_n
 from rlhf_lab.models import lm
 from rlhf_lab.worlds import shop
 
 STORED = experiments.stored("gpt")
-WAYS = gpt.STAGES[4:]
+WAYS = study.STAGES[4:]
 ON_THE_WAY = ("PPO", "PPO, true reward", "PPO, a tenth of the price", "GRPO", "DPO, own answers", "ILHF, own answers")
 
 
@@ -20,13 +20,13 @@ def shapes(found):
 
 def wanted(seeds):
     numbers = ("gap", "error", "left", "left_error", "back", "back_error", "reward", "length")
-    end = dict.fromkeys(numbers, (seeds,)) | {"said": (seeds, 12 * gpt.SHOWN, shop.HORIZON)}
-    look = dict.fromkeys(("gap", "error", "reward"), (seeds, gpt.LOOKS))
-    kept = dict.fromkeys(("gap", "reward", "error"), (seeds, len(gpt.DRAWS)))
+    end = dict.fromkeys(numbers, (seeds,)) | {"said": (seeds, 12 * measures.SHOWN, shop.HORIZON)}
+    look = dict.fromkeys(("gap", "error", "reward"), (seeds, study.LOOKS))
+    kept = dict.fromkeys(("gap", "reward", "error"), (seeds, len(measures.DRAWS)))
     judge = ("loss", "accuracy", "loss_of_truth", "accuracy_of_truth")
     return {
         "ends": dict.fromkeys(("after talk", "after answers", *WAYS, "language"), end),
-        "ways": {k: look | ({"paid": (seeds, gpt.LOOKS)} if "own" not in k else {}) for k in ON_THE_WAY},
+        "ways": {k: look | ({"paid": (seeds, study.LOOKS)} if "own" not in k else {}) for k in ON_THE_WAY},
         "best of n": {"learned": kept, "true": kept},
         "reward": dict.fromkeys(judge, (seeds,)),
     }
@@ -34,24 +34,24 @@ def wanted(seeds):
 
 def test_what_is_stored_has_every_way_and_four_seeds():
     assert shapes(STORED) == wanted(4)
-    assert gpt.LOOKS >= 8 <= len(gpt.DRAWS)
+    assert study.LOOKS >= 8 <= len(measures.DRAWS)
 
 
 def test_the_language_judged_anew_is_what_is_stored():
     for seed in (0, 3):
-        language, params = gpt.world().language
-        made = gpt.judged(params, gpt.MANY, np.random.default_rng([seed, 99]), language)
+        language, params = stages.world().language
+        made = measures.judged(params, study.MANY, np.random.default_rng([seed, 99]), language)
         for name, value in made.items():
             np.testing.assert_allclose(value[0], STORED["ends"]["language"][name][seed], rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["after answers", *WAYS])
 def test_a_distance_is_what_the_value_lacks(name):
-    end, texts = STORED["ends"][name], 12 * gpt.MANY
+    end, texts = STORED["ends"][name], 12 * study.MANY
     value = end["reward"] - shop.BETA * end["left"]
     # Rewards lie within 8 of each other, so that their deviation is below 4; both sides have other texts.
     error = np.hypot(np.hypot(end["error"], shop.BETA * end["left_error"]), 4 / texts**0.5)
-    assert (np.abs(gpt.world().worth.mean() - value - end["gap"]) < 4 * error).all()
+    assert (np.abs(stages.world().worth.mean() - value - end["gap"]) < 4 * error).all()
 
 
 def test_what_was_said_is_text_of_the_shop():
@@ -65,11 +65,12 @@ def test_what_was_said_is_text_of_the_shop():
 
 
 def test_a_small_gpt_goes_the_whole_way(monkeypatch):
-    small = {"TALK": 24, "ANSWERS": 24, "PAIRS": 32, "WRITTEN": 32, "FEW": 2, "MANY": 2, "CROWD": 64}
-    for name, value in (small | {"LOOKS": 2, "ROUNDS": 2}).items():
-        monkeypatch.setattr(gpt, name, value)
-    monkeypatch.setattr(gpt, "GPT_SIZE", {"width": 8, "layers": 1, "heads": 2})
-    made = gpt.everything([5])
+    small = {"TALK": 24, "ANSWERS": 24, "PAIRS": 32, "WRITTEN": 32, "FEW": 2, "MANY": 2, "LOOKS": 2, "ROUNDS": 2}
+    for name, value in small.items():
+        monkeypatch.setattr(study, name, value)
+    monkeypatch.setattr(measures, "CROWD", 64)
+    monkeypatch.setattr(stages, "GPT_SIZE", {"width": 8, "layers": 1, "heads": 2})
+    made = study.everything([5])
     assert shapes(made) == wanted(1)
     ends = [end["gap"][0] for end in made["ends"].values()]
     assert np.isfinite(ends).all()
@@ -79,26 +80,26 @@ def test_a_small_gpt_goes_the_whole_way(monkeypatch):
 def test_the_best_of_n_among_all_answers_of_a_list():
     rng, draws = np.random.default_rng(0), 50
     chosen_by, reward, left = (rng.normal(size=(12, draws)) for _ in range(3))
-    gap, earned = gpt._kept(chosen_by, reward, left, np.ones((12, draws)))
+    gap, earned = measures._kept(chosen_by, reward, left, np.ones((12, draws)))
     even = np.full((12, draws), -np.log(draws))
-    for k, n in enumerate(gpt.DRAWS):
+    for k, n in enumerate(measures.DRAWS):
         log_kept = best_of_n.log_best_of_n(even, chosen_by, n)
         paid = np.sum(np.exp(log_kept) * reward, axis=1)
         kl = lm.kl(log_kept, even) + np.sum(np.exp(log_kept) * left, axis=1)
         assert earned[k] == pytest.approx(paid.mean())
-        assert gap[k] == pytest.approx((gpt.world().worth - paid + shop.BETA * kl).mean())
+        assert gap[k] == pytest.approx((stages.world().worth - paid + shop.BETA * kl).mean())
     count = np.zeros((12, draws))
     count[:, 3] = draws  # one answer alone
-    gap, earned = gpt._kept(chosen_by, reward, left, count)
+    gap, earned = measures._kept(chosen_by, reward, left, count)
     np.testing.assert_allclose(earned, reward[:, 3].mean())
-    np.testing.assert_allclose(gap, (gpt.world().worth - reward[:, 3] + shop.BETA * left[:, 3]).mean())
+    np.testing.assert_allclose(gap, (stages.world().worth - reward[:, 3] + shop.BETA * left[:, 3]).mean())
 
 
 def test_people_prefer_what_they_value():
-    own = gpt.model()
+    own = stages.model()
     params = own.init(np.random.default_rng(0))
-    found = gpt.asked(params, 64, lambda prompt, said: -100.0 * gpt.length(said), np.random.default_rng(1))
-    shorter = gpt.length(found.batch.chosen) <= gpt.length(found.batch.rejected)
+    found = stages.asked(params, 64, lambda prompt, said: -100.0 * stages.length(said), np.random.default_rng(1))
+    shorter = stages.length(found.batch.chosen) <= stages.length(found.batch.rejected)
     assert shorter.all()
     cut = found.some(np.array([0, 5]), 7)
     assert cut.chosen.shape == cut.rejected.shape == (2, 7)
@@ -106,12 +107,12 @@ def test_people_prefer_what_they_value():
 
 
 def test_overheard_answers_do_not_tell_who_asked():
-    prompt, response = gpt.overheard(24_000, np.random.default_rng(0))
+    prompt, response = stages.overheard(24_000, np.random.default_rng(0))
     tea = (response == shop.encode("tea")[0]).any(1)
     asked = np.array([(prompt[:, 2] == shop.encode(item)[0])[tea].mean() for item in ("tea", "soap")])
     # Of the answers with "tea", as many stand behind a question for tea as behind one for soap.
     error = np.sqrt(0.25 * 0.75 / tea.sum())
     assert (np.abs(asked - 0.25) < 4 * error).all()
-    prompt, response = gpt.heard(2400, np.random.default_rng(0))
+    prompt, response = stages.heard(2400, np.random.default_rng(0))
     tea = (response == shop.encode("tea")[0]).any(1)
     assert (prompt[:, 2] == shop.encode("tea")[0])[tea].mean() > 0.7

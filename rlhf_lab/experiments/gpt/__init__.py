@@ -1,0 +1,1 @@
+"""A tiny GPT from nothing to each kind of alignment, beside the known optimum."""

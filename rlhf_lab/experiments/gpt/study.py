@@ -1,0 +1,180 @@
+"""A tiny GPT from nothing to each kind of alignment, in a shop whose best policy is known.
+
+Each seed goes the whole way by itself: it hears talk, is shown answers, has pairs of its answers compared, learns a
+reward from them, and is then aligned from there in each way. Whatever the way, the reference is the language itself, so
+that all are after one optimum, pi* of `shop.BETA`. Step sizes were chosen in a few runs with other seeds.
+
+    pi policy    pi* Gibbs policy    p language, the reference    R reward    beta KL weight
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from rlhf_lab.experiments.gpt.measures import Judge, best_of, how_right, judged
+from rlhf_lab.experiments.gpt.stages import (
+    BATCH,
+    GPT_SIZE,
+    STEP_SIZES,
+    Pairs,
+    asked,
+    heard,
+    model,
+    overheard,
+    read,
+    reward_model,
+    train,
+    world,
+)
+from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
+from rlhf_lab.feedback import pairs
+from rlhf_lab.feedback.reward_models import Network
+from rlhf_lab.methods import direct, group_losses, grpo, ilhf, policy_gradient, ppo
+from rlhf_lab.methods.rollouts import Collect, Loss, Task
+from rlhf_lab.models import lm
+from rlhf_lab.models.critics import ReaderCritic
+from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.optim import Params
+from rlhf_lab.worlds import shop
+
+TALK, ANSWERS, PAIRS = 72_000, 72_000, 16_384
+ROUNDS, LOOKS = 96, 8  # of a policy that learns from its own answers, and how often its distance is measured
+WRITTEN = 192  # answers a round
+IN_ROUNDS = (0.001, 0.001, 0.0005, 0.0002)  # step sizes of four quarters
+SFT_WEIGHT = 0.1
+FEW, MANY = 12, 60  # texts to a question that measure a distance: on the way, at an end
+
+
+def by_pairs(loss: Loss, params: Params, compared: Pairs, rng: Generator) -> Params:
+    """Let pairs train the policy."""
+    for step_size in STEP_SIZES["pairs"]:
+        params, _ = train(loss, params, compared.collect(compared.some), step_size, rng)
+    return params
+
+
+def ilhf_loss(params: Params, batch: pairs.PreferenceBatch) -> Array:
+    """Return the loss of ILHF of a batch of comparisons (eq-ilhf-loss)."""
+    first, second = (lm.log_prob(model(), params, batch.prompt, y) for y in (batch.chosen, batch.rejected))
+    return ilhf.loss(first, second, batch.label)
+
+
+def own_answers(judge: Judge) -> Collect:
+    """Return a `collect` of comparisons of two answers of the current policy, in four batches a round."""
+
+    def collect(params: Params, rng: Generator) -> Iterable[pairs.PreferenceBatch]:
+        compared = asked(params, WRITTEN // 2, judge, rng)
+        for rows in np.split(np.arange(WRITTEN // 2), 4):
+            yield compared.some(rows, shop.HORIZON)
+
+    return collect
+
+
+def by_rounds(loss: Loss, collect: Collect, params: Params, rng: Generator) -> tuple[Params, Numbers]:
+    """Let a policy learn from its own answers for `ROUNDS` rounds; return it, and what was seen, each (1, LOOKS).
+
+    `gap` with its `error`, and the true `reward`, are measured on the way; `paid` is the mean over the rounds before of
+    the reward that the policy is trained for, if it is trained for one.
+    """
+    seen: dict[str, list[float]] = {}
+    for k in range(LOOKS):
+        step_size = IN_ROUNDS[k * len(IN_ROUNDS) // LOOKS]
+        params, told = train(loss, params, collect, step_size, rng, rounds=ROUNDS // LOOKS)
+        found = judged(params, FEW, np.random.default_rng([k, 1]))
+        look = {name: float(found[name][0]) for name in ("gap", "error", "reward")}
+        if "reward" in told[0]:
+            look["paid"] = float(np.mean([record["reward"] for record in told]))
+        for name, value in look.items():
+            seen.setdefault(name, []).append(value)
+    return params, {name: np.array([values]) for name, values in seen.items()}
+
+
+def rloo(task: Task) -> tuple[Loss, Collect]:
+    """Return GRPO as it is here: groups of eight, mean of the others as baseline, the divergence in the reward."""
+    settings: dict[str, Any] = {"advantages": policy_gradient.rloo_advantages, "mean": group_losses.by_constant(1.0)}
+    return grpo.grpo(task, model(), prompts=WRITTEN // 8, answers=8, in_reward=True, minibatch=WRITTEN // 4, **settings)
+
+
+def proximal(task: Task) -> tuple[Loss, Collect]:
+    """Return PPO as it is here."""
+    return ppo.ppo(task, ReaderCritic(model()), prompts=WRITTEN, minibatch=WRITTEN // 4, epochs=1, value_weight=0.1)
+
+
+def _judge(learned: Params) -> Judge:
+    return partial(Network(model()).reward, learned)
+
+
+def _log_best(prompt: Array, response: Array) -> Array:
+    return lm.log_prob(*world().best, prompt, response)
+
+
+def everything(seeds: Sequence[int]) -> Numbers:
+    """Go the whole way once, with one seed."""
+    (seed,) = seeds
+    shown, own = world(), model()
+    rng = {name: np.random.default_rng([seed, k]) for k, name in enumerate(STAGES)}
+    talker = read(own.init(rng["talk"]), overheard(TALK, rng["talk"]), STEP_SIZES["talk"], rng["talk"])
+    start = read(talker, heard(ANSWERS, rng["answers"]), STEP_SIZES["answers"], rng["answers"])
+    compared = asked(start, PAIRS, shop.reward, rng["pairs"])
+    learned = reward_model(start, compared, rng["reward"])
+    paid = replace(shown.task, mdp=replace(shown.task.mdp, reward=_judge(learned)))
+    found = {"after talk": talker, "after answers": start}
+    ways: dict[str, Numbers] = {}
+    dpo = direct.preference_loss(own, partial(direct.dpo, beta=shop.BETA))
+    with_sft = direct.with_sft(own, partial(direct.dpo, beta=shop.BETA), SFT_WEIGHT)
+    critic = ReaderCritic(own).head(start)
+    for name, begin, (loss, collect) in (
+        ("PPO", critic, proximal(paid)),
+        ("PPO, true reward", critic, proximal(shown.task)),
+        ("PPO, a tenth of the price", critic, proximal(replace(paid, beta=shop.BETA / 10))),
+        ("GRPO", start, rloo(paid)),
+        ("DPO, own answers", start, (dpo, own_answers(shop.reward))),
+        ("ILHF, own answers", start, (ilhf_loss, own_answers(_log_best))),
+    ):
+        found[name], ways[name] = by_rounds(loss, collect, begin, rng[name])
+    found["DPO"] = by_pairs(dpo, start, compared, rng["DPO"])
+    found["DPO with SFT"] = by_pairs(with_sft, start, compared, rng["DPO with SFT"])
+    found["ILHF"] = by_pairs(ilhf_loss, start, compared, rng["ILHF"])
+    as_they_talk = asked(start, PAIRS, _log_best, rng["ILHF, people who talk"])
+    found["ILHF, people who talk"] = by_pairs(ilhf_loss, start, as_they_talk, rng["ILHF, people who talk"])
+    ends = {name: judged(params, MANY, np.random.default_rng([seed, 99])) for name, params in found.items()}
+    ends["language"] = judged(shown.language[1], MANY, np.random.default_rng([seed, 99]), shown.language[0])
+    return {
+        "ends": ends,
+        "ways": ways,
+        "best of n": {
+            "learned": best_of(start, _judge(learned), np.random.default_rng([seed, 98])),
+            "true": best_of(start, shop.reward, np.random.default_rng([seed, 98])),
+        },
+        "reward": how_right(_judge(learned), start, np.random.default_rng([seed, 97])),
+    }
+
+
+STAGES = (
+    "talk",
+    "answers",
+    "pairs",
+    "reward",
+    "PPO",
+    "PPO, true reward",
+    "PPO, a tenth of the price",
+    "GRPO",
+    "DPO, own answers",
+    "DPO",
+    "DPO with SFT",
+    "ILHF, own answers",
+    "ILHF",
+    "ILHF, people who talk",
+)
+SETTINGS: dict[str, Any] = {
+    "size": GPT_SIZE,
+    "texts": [TALK, ANSWERS, PAIRS, BATCH],
+    "step_sizes": STEP_SIZES,
+    "rounds": [ROUNDS, WRITTEN, IN_ROUNDS],
+    "sft_weight": SFT_WEIGHT,
+    "beta": shop.BETA,
+}
+STUDY: Study = in_blocks(everything, 1, SETTINGS)
