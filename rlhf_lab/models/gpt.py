@@ -74,7 +74,7 @@ class GPT:
         return params
 
     def readout(self, params: Params) -> Array:
-        """Return what makes logits of states, (..., D, V): the embedding, turned."""
+        """Return what makes logits of states, (..., D, V): the embedding, turned (eq-tied-readout)."""
         return np.swapaxes(params["embed"], -1, -2)
 
     def logits(self, params: Params, prompt: Array, response: Array) -> Array:
