@@ -56,6 +56,9 @@ def _forward_mistakes(p: Array, following: Array, horizon: int) -> dict[str, Any
             lambda a: flow(a, lambda onward, where, what: onward.__setitem__(where, what))
         ),
         "You normalise each row; what is missing from 1 are the texts that have ended.": swept(normalised),
+        "You normalise the words of each state without the end; the end keeps its share.": swept(
+            lambda a: flow(a / p[:, :words].sum(1), np.add.at)
+        ),
         "Your first row is behind the first word; before it, every text is in state 0.": right[1:],
         "You start in all states alike; every text starts in state 0.": swept(
             lambda a: flow(a, np.add.at), np.full(len(p), 1 / len(p))
@@ -88,11 +91,15 @@ def _gibbs_case(rng: Generator) -> Case:
 def _gibbs_mistakes(
     log_p: Array, following: Array, final: Array, cost: float, beta: float, horizon: int
 ) -> dict[str, Any]:
-    def swept(join: Callable[[Array], Array], of_end: Callable[[Array, Array], Array] = lambda last, h: last) -> Array:
-        rows = [final / beta]
+    def swept(
+        join: Callable[[Array], Array],
+        of_end: Callable[[Array, Array], Array] = lambda last, h: last,
+        cut: Array | None = None,
+    ) -> Array:
+        rows = [final / beta if cut is None else cut]
         for _ in range(horizon):
             ahead = rows[-1][following]
-            ahead[:, -1] = of_end(rows[0], rows[-1][following[:, -1]])
+            ahead[:, -1] = of_end(final / beta, rows[-1][following[:, -1]])
             rows.append(join(ahead) - cost / beta)
         return np.array(rows[::-1])
 
@@ -117,6 +124,13 @@ def _gibbs_mistakes(
         "The end pays nothing in yours: it is followed by F of the state.": swept(
             lambda ahead: _log_sum(log_p + ahead), lambda last, h: 0 * last
         ),
+        "A text that the horizon cuts off is paid, too: h_T is F / beta.": swept(
+            lambda ahead: _log_sum(log_p + ahead), cut=0 * final
+        ),
+        "The end is a token, and costs as much as the others.": swept(
+            lambda ahead: _log_sum(log_p + ahead), lambda last, h: last + cost / beta
+        ),
+        "You return beta h, which is in units of reward; h is asked for.": beta * right,
         "You return the rows in reverse, the horizon first.": right[::-1],
     }
 

@@ -55,6 +55,9 @@ def _layer_norm_mistakes(x: Array, gain: Array, gradient: Array, eps: float) -> 
         ),
         "You divide the variance by D - 1; divide it by D.": _back(h, centred / larger, larger),
         "You divide by the variance; divide by the deviation, its root.": _back(h, unit, deviation**2),
+        "You forgot to divide by the deviation, after the two parts are taken off.": _back(h, unit, 1.0),
+        "The share along the normalised state is taken off, not added.": 2 * _back(h, 0 * unit, deviation)
+        - _back(h, unit, deviation),
         "You take means over the rows; take them over the features of each, the last axis.": _layer_norm_gradient(
             x.T, np.ones(len(x)), h.T, eps
         ).T,
@@ -108,6 +111,8 @@ def _kl_mistakes(log_pi: Array, log_ref: Array, response: Array, eos: int) -> di
         "tokens that could have been said.": (said * mask).sum(1).mean(),
         "That is k3 of the token that was said. Its mean is the same, but not its noise: sum over all tokens that "
         "could have been said.": ((np.exp(-said) - 1 + said) * mask).sum(1).mean(),
+        "That is k2, half the square of the log ratio of the token that was said. Its mean is another number: sum over "
+        "all tokens that could have been said.": (said**2 / 2 * mask).sum(1).mean(),
         "You forgot to weigh the log ratios with the probabilities under pi.": (ratio.sum(2) * mask).sum(1).mean(),
         "Of each choice you keep the term of the token that was said; sum over the whole vocabulary.": (
             (np.exp(log_prob_of(log_pi, response)) * said * mask).sum(1).mean()

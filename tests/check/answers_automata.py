@@ -50,6 +50,11 @@ def normalised(p, following, horizon):
     return np.array([row / row.sum() for row in rows])  # the last word is what is normalised away
 
 
+def without_end(p, following, horizon):
+    words = p[:, :-1] / (1 - p[:, -1:])
+    return walks(np.hstack([words, p[:, -1:]]), following, horizon)
+
+
 def value(log_p, following, last, cost, state, left, join=None, end=None):
     """What is ahead of a state with `left` tokens to go, by recursion."""
     if left == 0:
@@ -97,12 +102,21 @@ def naive_values(log_p, following, final, cost, beta, horizon):
     )
 
 
+def cut_for_nothing(log_p, following, final, cost, beta, horizon):
+    rows = [np.zeros(len(final))]
+    for _ in range(horizon):
+        ahead = [[rows[0][to] for to in states[:-1]] + [f / beta] for states, f in zip(following, final, strict=True)]
+        rows.insert(0, np.array([log_mean(p, a) - cost / beta for p, a in zip(log_p, ahead, strict=True)]))
+    return np.array(rows)
+
+
 WRONG = {
     "forward_algorithm": [
         (lambda p, f, n: walks(p, f, n, last=0), "You follow the end as if it were a word: a text"),
         (lambda p, f, n: steps(p, f, n, likeliest), "You keep the likeliest way to each state; add"),
         (lambda p, f, n: steps(p, f, n, overwrite), "Of two words that lead to the same state one"),
         (normalised, "You normalise each row; what is missing from 1"),
+        (without_end, "You normalise the words of each state without"),
         (lambda p, f, n: walks(p, f, n + 1)[1:], "Your first row is behind the first word; before"),
         (lambda p, f, n: walks(p, f, n, start=[1 / len(p)] * len(p)), "You start in all states alike; every"),
         (lambda p, f, n: steps(p, f, n, backward), "You sweep backward: from the state behind a word"),
@@ -117,6 +131,9 @@ WRONG = {
         (values(join=lambda p, ahead: log_mean(0 * p, ahead)), "You forgot how likely each word is: add"),
         (values(end=go_on), "You go on behind the end: it is followed by F"),
         (values(end=lambda *where: 0.0), "The end pays nothing in yours: it is followed"),
+        (cut_for_nothing, "A text that the horizon cuts off is paid, too"),
+        (values(end=lambda p, f, last, cost, s, left, join: last[s] + cost), "The end is a token, and costs as much"),
+        (lambda *case: case[4] * gibbs_by_dynamic_programming(*case), "You return beta h, which is in units of"),
         (lambda *case: gibbs_by_dynamic_programming(*case)[::-1], "You return the rows in reverse, the horizon"),
     ],
 }

@@ -180,6 +180,11 @@ WRONG = {
         (chain(lambda c, eps: np.std(c) + eps), "Your eps is added to the deviation; add"),
         (chain(lambda c, eps: math.sqrt(np.var(c, ddof=1) + eps)), "You divide the variance by D - 1; divide"),
         (chain(power=2), "You divide by the variance; divide by the"),
+        (chain(power=0), "You forgot to divide by the deviation, after"),
+        (
+            by_formula(lambda g, gain, c, u: g * gain - np.mean(g * gain) + u * np.mean(g * gain * u)),
+            "The share along the normalised state is taken",
+        ),
         (over_rows, "You take means over the rows; take them"),
         (
             by_rows(lambda row, gain, g, eps: gain * (row - row.mean()) / np.sqrt(row.var() + eps)),
@@ -195,6 +200,7 @@ WRONG = {
         (along(lambda p, q, said: divergence(q, p, said)), "That is the other direction: weigh with pi"),
         (along(log_ratio), "You take the log ratio of the token that was said."),
         (along(k3), "That is k3 of the token that was said. Its"),
+        (along(lambda p, q, said: log_ratio(p, q, said) ** 2 / 2), "That is k2, half the square of the log ratio"),
         (along(lambda p, q, said: sum(p - q)), "You forgot to weigh the log ratios with"),
         (along(own_term), "Of each choice you keep the term of the token"),
         (along(join=sum), "You sum over the texts; take their mean."),

@@ -41,7 +41,7 @@ def test_inputs_are_of_the_kinds_that_tell_mistakes_apart():
 
 def test_whole_sentences():
     told = gpt.PER_TOKEN_KL.mistakes(*cases(gpt.PER_TOKEN_KL)[0])
-    assert sum(sentence.endswith("all tokens that could have been said.") for sentence in told) == 2
+    assert sum(sentence.endswith("all tokens that could have been said.") for sentence in told) == 3
     told = gpt.WEIGHT_TYING_GRADIENT.mistakes(*cases(gpt.WEIGHT_TYING_GRADIENT)[0])
     assert sum(sentence.endswith("adds to each once; `np.add.at` adds each time.") for sentence in told) == 1
 
