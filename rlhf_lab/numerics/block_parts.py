@@ -16,9 +16,7 @@ SMALL = 40.0  # between exp(-SMALL) and exp(SMALL), sums over a text lose no dig
 
 
 def normalise(x: Array, hat: Array, scale: Array) -> None:
-    """Write x (R, D), less its mean and divided by its deviation, into `hat`, and one over the latter to `scale`
-    (eq-layer-norm).
-    """
+    """Write x (R, D), less its mean and divided by its deviation, into `hat`, and one over the latter to `scale`."""
     width = x.shape[-1]
     np.subtract(x, np.matmul(x, np.full((width, 1), 1 / width, dtype=x.dtype)), out=hat)
     np.einsum("rd,rd->r", hat, hat, out=scale[:, 0])
@@ -58,7 +56,7 @@ def causal(length: int, dtype: np.dtype) -> Array:
 
 
 def attend(qkv: Array, weights: Array, total: Array, heard: Array, mask: Array) -> None:
-    """Write what the heads bring, softmax(Q K' + mask) V, into `heard` (R, D) (eq-attention).
+    """Write what the heads bring, softmax(Q K' + mask) V, into `heard` (R, D).
 
     `weights` (N, H, T, T) take the numerators of softmax, `total` (R, H) its denominators.
     """

@@ -14,22 +14,11 @@ from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.block_parts import EPS
 
 
-def layer_norm(x: Array, gain: Array) -> Array:
-    """(x - mean) / sqrt(variance + EPS), over the last axis, times `gain` (..., D): x (..., N, T, D) to the same."""
-    centred = x - np.mean(x, axis=-1, keepdims=True)
-    variance = np.mean(centred**2, axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + EPS) * gain[..., None, None, :]
-
-
-def gelu(u: Array) -> Array:
-    """u (1 + tanh(sqrt(2 / pi) (u + 0.044715 u^3))) / 2, the form of GPT-2. Hendrycks and Gimpel 2016, section 2."""
-    return 0.5 * u * (1 + np.tanh((2 / np.pi) ** 0.5 * (u + 0.044715 * u**3)))
-
-
 def attention(x: Array, qkv: Array, heads: int) -> Array:
-    """softmax(Q K' / sqrt(D / H) + mask) V for each head, side by side; x (..., N, T, D), `qkv` (..., D, 3 D).
+    """softmax(Q K' / sqrt(D / H) + mask) V for each head, side by side (eq-attention).
 
-    The mask is minus infinity where a key stands behind its query. Vaswani et al. 2017, eq. 1.
+    Takes x (..., N, T, D) and `qkv` (..., D, 3 D). The mask is minus infinity where a key
+    stands behind its query. Vaswani et al. 2017, eq. 1.
     """
     *lead, length, width = x.shape
     parts = np.matmul(x, qkv[..., None, :, :])
@@ -40,6 +29,21 @@ def attention(x: Array, qkv: Array, heads: int) -> Array:
     mask = onp.where(onp.arange(length) > onp.arange(length)[:, None], -onp.inf, 0.0)
     heard = np.matmul(np.exp(twins.log_softmax(scores + mask)), values)
     return np.reshape(np.swapaxes(heard, -3, -2), (*lead, length, width))
+
+
+def layer_norm(x: Array, gain: Array) -> Array:
+    """(x - mean) / sqrt(variance + EPS), over the last axis, times `gain` (..., D) (eq-layer-norm).
+
+    Takes x (..., N, T, D) and returns the same shape.
+    """
+    centred = x - np.mean(x, axis=-1, keepdims=True)
+    variance = np.mean(centred**2, axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + EPS) * gain[..., None, None, :]
+
+
+def gelu(u: Array) -> Array:
+    """u (1 + tanh(sqrt(2 / pi) (u + 0.044715 u^3))) / 2, the form of GPT-2. Hendrycks and Gimpel 2016, section 2."""
+    return 0.5 * u * (1 + np.tanh((2 / np.pi) ** 0.5 * (u + 0.044715 * u**3)))
 
 
 def block(x: Array, gain_1: Array, qkv: Array, out: Array, gain_2: Array, up: Array, down: Array, heads: int) -> Array:

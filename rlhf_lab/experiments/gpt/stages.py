@@ -24,10 +24,10 @@ from rlhf_lab.worlds import shop
 GPT_SIZE = {"width": 64, "layers": 2, "heads": 4}
 BATCH = 32  # texts, or pairs
 STEP_SIZES = {  # of each pass over its share of the texts, or over all pairs
-    "talk": (0.005, 0.0015),
-    "answers": (0.003, 0.001, 0.0003),
-    "reward": (0.001, 0.001, 0.0003),
-    "pairs": (0.0003, 0.0001),
+    "talk": [0.005, 0.0015],
+    "answers": [0.003, 0.001, 0.0003],
+    "reward": [0.001, 0.001, 0.0003],
+    "pairs": [0.0003, 0.0001],
 }
 
 

@@ -44,7 +44,7 @@ from rlhf_lab.worlds import shop
 TALK, ANSWERS, PAIRS = 72_000, 72_000, 16_384
 ROUNDS, LOOKS = 96, 8  # of a policy that learns from its own answers, and how often its distance is measured
 WRITTEN = 192  # answers a round
-IN_ROUNDS = (0.001, 0.001, 0.0005, 0.0002)  # step sizes of four quarters
+IN_ROUNDS = [0.001, 0.001, 0.0005, 0.0002]  # step sizes of four quarters
 SFT_WEIGHT = 0.1
 FEW, MANY = 12, 60  # texts to a question that measure a distance: on the way, at an end
 
