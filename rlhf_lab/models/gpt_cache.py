@@ -17,7 +17,7 @@ from rlhf_lab.numerics.optim import Params
 ROOM = 4  # places that the copy of a memory has beyond those that are taken: enumeration copies at every token
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """The matrices of a block, turned, with gains, and the root that scores are divided by, multiplied in."""
 
     qkv: Array  # (..., 3 D, D)
@@ -26,7 +26,7 @@ class _Block(NamedTuple):
     down: Array  # (..., D, F)
 
 
-class _Weights(NamedTuple):
+class Weights(NamedTuple):
     """What a step works with, made once of the parameters `of` a model.
 
     A layer norm takes the mean of a state off. What is added to states has a mean of 0 here, so that theirs is 0.
@@ -35,7 +35,7 @@ class _Weights(NamedTuple):
     of: Params
     embed: Array  # (..., V, D)
     position: Array  # (..., C + 1, D)
-    blocks: list[_Block]
+    blocks: list[Block]
     readout: Array  # (..., V, D)
 
 
@@ -45,7 +45,7 @@ class Memory:
     The first `length` places are taken. In place 0 there is no token.
     """
 
-    def __init__(self, weights: _Weights, values: Array, tokens: Array, length: int) -> None:
+    def __init__(self, weights: Weights, values: Array, tokens: Array, length: int) -> None:
         self.weights, self.values, self.tokens, self.length = weights, values, tokens, length
 
     def copy(self, length: int, times: int = 1) -> "Memory":
@@ -112,7 +112,7 @@ def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
     return Cache(memory.tokens[..., 1 : length + 1, :].swapaxes(-1, -2), memory), _logits(memory.weights, state)
 
 
-def _folded(params: Params, layers: int, heads: int) -> _Weights:
+def _folded(params: Params, layers: int, heads: int) -> Weights:
     def centred(name: str) -> Array:
         return params[name] - params[name].mean(axis=-1, keepdims=True)
 
@@ -124,9 +124,9 @@ def _folded(params: Params, layers: int, heads: int) -> _Weights:
         qkv, width = scaled(f"{k}.qkv", f"{k}.norm_1"), params["norm"].shape[-1]
         qkv[..., :width] *= (width / heads) ** -0.5
         block = qkv, centred(f"{k}.out"), scaled(f"{k}.up", f"{k}.norm_2"), centred(f"{k}.down")
-        blocks.append(_Block(*(matrix.swapaxes(-1, -2) for matrix in block)))
+        blocks.append(Block(*(matrix.swapaxes(-1, -2) for matrix in block)))
     readout = params["embed"] * params["norm"][..., None, :]
-    return _Weights(dict(params), centred("embed"), centred("position"), blocks, readout)
+    return Weights(dict(params), centred("embed"), centred("position"), blocks, readout)
 
 
 def _go_on(memory: Memory, token: Array) -> Array:
@@ -170,5 +170,5 @@ def _norm(x: Array) -> Array:
     return x / np.sqrt(scale)[..., None, :]
 
 
-def _logits(weights: _Weights, state: Array) -> Array:
+def _logits(weights: Weights, state: Array) -> Array:
     return np.matmul(weights.readout, _norm(state)).swapaxes(-1, -2)

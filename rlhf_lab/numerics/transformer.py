@@ -67,8 +67,7 @@ def _chunks(saved: _Saved) -> Iterator[tuple[slice, _Saved]]:
 
 
 def _block(x: Array, gain_1: Array, qkv: Array, out: Array, gain_2: Array, up: Array, down: Array, heads: int) -> Array:
-    """Return what a pre-norm block of a transformer makes of x (..., N, T, D): y + GELU(norm(y) W_u) W_d
-    (eq-gpt-block).
+    """Return what a pre-norm block of a transformer makes of x (..., N, T, D): y + GELU(norm(y) W_u) W_d.
 
     There y = x + attention(norm(x) W_qkv) W_o, causal: no token hears what stands behind it. `norm` is layer norm with
     a gain and no shift, GELU the form with tanh. `gain_1`, `gain_2` (..., D), `qkv` (..., D, 3 D), `out` (..., D, D),

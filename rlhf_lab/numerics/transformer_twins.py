@@ -14,6 +14,13 @@ from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.block_parts import EPS
 
 
+def block(x: Array, gain_1: Array, qkv: Array, out: Array, gain_2: Array, up: Array, down: Array, heads: int) -> Array:
+    """y + GELU(norm(y) W_u) W_d with y = x + attention(norm(x)) W_o (eq-gpt-block)."""
+    between = x + np.matmul(attention(layer_norm(x, gain_1), qkv, heads), out[..., None, :, :])
+    hidden = gelu(np.matmul(layer_norm(between, gain_2), up[..., None, :, :]))
+    return between + np.matmul(hidden, down[..., None, :, :])
+
+
 def attention(x: Array, qkv: Array, heads: int) -> Array:
     """softmax(Q K' / sqrt(D / H) + mask) V for each head, side by side (eq-attention).
 
@@ -44,13 +51,6 @@ def layer_norm(x: Array, gain: Array) -> Array:
 def gelu(u: Array) -> Array:
     """u (1 + tanh(sqrt(2 / pi) (u + 0.044715 u^3))) / 2, the form of GPT-2. Hendrycks and Gimpel 2016, section 2."""
     return 0.5 * u * (1 + np.tanh((2 / np.pi) ** 0.5 * (u + 0.044715 * u**3)))
-
-
-def block(x: Array, gain_1: Array, qkv: Array, out: Array, gain_2: Array, up: Array, down: Array, heads: int) -> Array:
-    """y + W_d GELU(norm(y) W_u) with y = x + attention(norm(x)) W_o."""
-    between = x + np.matmul(attention(layer_norm(x, gain_1), qkv, heads), out[..., None, :, :])
-    hidden = gelu(np.matmul(layer_norm(between, gain_2), up[..., None, :, :]))
-    return between + np.matmul(hidden, down[..., None, :, :])
 
 
 def embed_text(embed: Array, position: Array, tokens: Array) -> Array:
