@@ -22,7 +22,7 @@ LINKS = {
 
 @pytest.mark.parametrize(("link", "start"), LINKS.values(), ids=list(LINKS))
 def test_a_link_shows_what_it_leads_to_and_the_card_goes_again(page, link, start):
-    page.locator(f"article {link}").first.hover()
+    page.locator(f"article {link}:visible").first.hover()
     card = page.locator("#card")
     card.wait_for()
     page.wait_for_timeout(500)
@@ -37,13 +37,13 @@ def test_a_link_shows_what_it_leads_to_and_the_card_goes_again(page, link, start
 
 
 def test_formulas_in_a_card_are_typeset(page):
-    page.locator("article a.internal[href*='#equation-eq-gibbs']").first.hover()
+    page.locator("article a.internal[href*='#equation-eq-gibbs']:visible").first.hover()
     page.locator("#card mjx-container").first.wait_for()
     page.keyboard.press("Escape")
 
 
 def test_a_figure_in_a_card_is_there(page):
-    page.locator("article a.internal[href*='#fig-']").first.hover()
+    page.locator("article a.internal[href*='#fig-']:visible").first.hover()
     page.locator("#card img").first.wait_for()
     page.wait_for_function("document.querySelector('#card img').naturalWidth > 0")
     page.keyboard.press("Escape")
