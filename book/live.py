@@ -96,7 +96,7 @@ def pack(root: Path, html: Path) -> None:
             add(path.relative_to(root).as_posix(), path.read_bytes())
         for name in PURE:
             for path in sorted(importlib.metadata.files(name) or [], key=str):
-                if path.suffix == ".py" or "licenses" in path.parts:
+                if path.suffix == ".py" or path.name.lower().startswith(("license", "licence")):
                     add(path.as_posix(), path.read_binary())
         add("answering.py", (root / "book/answering.py").read_bytes())
         add("exercises.json", json.dumps(told).encode())
