@@ -5,12 +5,14 @@
 Tokens are integers in [0, V). Prompts have shape (N, P), responses (N, T). `eos`, where a language has it, is the
 last token, V - 1; what follows the first `eos` of a response is `eos` again and counts for nothing. Parameters may
 carry leading axes `...` (seeds, ensemble members); results carry them too. Log-probabilities are natural logs.
+
+Entropies and divergences are exact here, sums over all answers; `estimates` has what samples tell of them.
 """
 
 import math
 import sys
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import autograd.numpy as np
 from numpy.random import Generator
@@ -48,13 +50,6 @@ class LanguageModel(Protocol):
 
     def repeat(self, cache: Any, times: int) -> Any:
         """Return the cache of a batch in which each text stands `times` times in a row."""
-
-
-class Estimate(NamedTuple):
-    """A Monte-Carlo mean and its standard error."""
-
-    mean: Array
-    standard_error: Array
 
 
 def response_mask(response: Array, eos: int | None) -> Array:
@@ -166,7 +161,7 @@ def check_enumerable(vocab: int, horizon: int, eos: int | None, prompts: int) ->
     if size * prompts > ENUMERABLE:
         raise ValueError(
             f"{prompts} prompt(s) with {_told(size)} answers each are too many to enumerate (the limit is "
-            f"{ENUMERABLE:,} in all): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`"
+            f"{ENUMERABLE:,} in all): lower the horizon, or use `sample` and the estimates of `models.estimates`"
         )
 
 
@@ -228,61 +223,3 @@ def negative_log_likelihood(model: LanguageModel, params: Params, prompt: Array,
     fine-tuning and of behaviour cloning (eq-pretraining-loss). RLHF Deciphered, eq. 3.
     """
     return -np.mean(log_prob(model, params, prompt, response), axis=-1)
-
-
-def kl_estimate(
-    policy: tuple[LanguageModel, Params],
-    reference: tuple[LanguageModel, Params],
-    prompt: Array,
-    horizon: int,
-    samples: int,
-    rng: Generator,
-) -> Estimate:
-    """Estimate KL(pi || ref) for each prompt from `samples` responses drawn from pi; both shapes (..., N)."""
-    repeated, response, log_pi = _draw(policy, prompt, horizon, samples, rng)
-    return _mean(log_pi - log_prob(*reference, repeated, response), samples)
-
-
-def token_kl_estimate(
-    policy: tuple[LanguageModel, Params],
-    reference: tuple[LanguageModel, Params],
-    prompt: Array,
-    horizon: int,
-    samples: int,
-    rng: Generator,
-) -> Estimate:
-    """Estimate KL(pi || ref) as `kl_estimate` does, with the exact divergence of each choice: less noise, far less if
-    the two are near to each other.
-
-    It is the mean over texts of pi of sum_t KL(pi(. | s_t) || ref(. | s_t)), in nats (eq-token-kl); both shapes
-    (..., N). The mean of log pi - log ref has a standard error of about sqrt(2 KL / samples) there, more than it
-    measures if KL is small. Exchange policy and reference for the other direction, from texts of the reference.
-    """
-    repeated, response, _ = _draw(policy, prompt, horizon, samples, rng)
-    log_pi, log_ref = (log_softmax(model.logits(params, repeated, response)) for model, params in (policy, reference))
-    each = kl(log_pi, log_ref)
-    each = each if policy[0].eos is None else masked(each, response_mask(response, policy[0].eos))
-    return _mean(np.sum(each, axis=-1), samples)
-
-
-def entropy_estimate(
-    policy: tuple[LanguageModel, Params], prompt: Array, horizon: int, samples: int, rng: Generator
-) -> Estimate:
-    """Estimate H(pi) for each prompt from `samples` responses drawn from pi; both shapes (..., N)."""
-    _, _, log_pi = _draw(policy, prompt, horizon, samples, rng)
-    return _mean(-log_pi, samples)
-
-
-def _draw(
-    policy: tuple[LanguageModel, Params], prompt: Array, horizon: int, samples: int, rng: Generator
-) -> tuple[Array, Array, Array]:
-    if samples < 2:
-        raise ValueError(f"a standard error needs at least 2 samples for each prompt; got {samples}")
-    repeated = np.repeat(checks.tokens("prompt", prompt, policy[0].vocab), samples, axis=-2)
-    response, log_pi = sample_with_log_prob(*policy, repeated, horizon, rng)
-    return repeated, response, np.sum(log_pi, axis=-1)
-
-
-def _mean(values: Array, samples: int) -> Estimate:
-    values = np.reshape(values, (*values.shape[:-1], -1, samples))
-    return Estimate(values.mean(-1), values.std(-1, ddof=1) / samples**0.5)

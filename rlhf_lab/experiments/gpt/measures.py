@@ -13,7 +13,7 @@ from rlhf_lab.experiments.gpt.stages import asked, length, model, world
 from rlhf_lab.experiments.runner import Numbers
 from rlhf_lab.feedback import likelihoods
 from rlhf_lab.methods import best_of_n
-from rlhf_lab.models import lm
+from rlhf_lab.models import estimates, lm
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
 from rlhf_lab.worlds import shop
@@ -34,7 +34,7 @@ def judged(params: Params, texts: int, rng: Generator, policy: lm.LanguageModel 
     shown, own = world(), (policy or model(), params)
     found: dict[str, Array] = {}
     for name, here, there in (("gap", own, shown.best), ("left", own, shown.language), ("back", shown.best, own)):
-        each = lm.token_kl_estimate(here, there, shown.task.mdp.prompts, shop.HORIZON, texts, rng)
+        each = estimates.token_kl_estimate(here, there, shown.task.mdp.prompts, shop.HORIZON, texts, rng)
         scale = shop.BETA if name == "gap" else 1.0
         found[name] = scale * np.mean(each.mean)
         error = "error" if name == "gap" else f"{name}_error"
