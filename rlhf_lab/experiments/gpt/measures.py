@@ -23,6 +23,7 @@ Judge = Callable[[Array, Array], Array]  # a reward of questions and answers
 DRAWS = (1, 2, 4, 8, 12, 16, 32, 64)  # of best-of-n
 SHOWN = 2  # texts to a question that are stored
 CROWD = 400  # texts to a question for best-of-n
+COOLER = 0.6  # a temperature below 1
 
 
 def judged(params: Params, texts: int, rng: Generator, policy: lm.LanguageModel | None = None) -> Numbers:
@@ -44,6 +45,11 @@ def judged(params: Params, texts: int, rng: Generator, policy: lm.LanguageModel 
     found["reward"], found["length"] = np.mean(shop.reward(prompt, said)), np.mean(length(said))
     found["said"] = said.reshape(len(shown.worth), texts, -1)[:, :SHOWN].reshape(-1, shop.HORIZON)
     return {name: np.asarray(value)[None] for name, value in found.items()}
+
+
+def cooled(params: Params) -> Params:
+    """Return the GPT at the temperature `COOLER`: the readout is linear in `norm`, and so all logits are divided."""
+    return params | {"norm": params["norm"] / COOLER}
 
 
 def best_of(params: Params, judge: Judge, rng: Generator) -> Numbers:
