@@ -4,8 +4,8 @@ Each seed goes the whole way by itself: it hears talk, is shown answers, has pai
 reward from them, and is then aligned from there in each way. Whatever the way, the reference is the language itself, so
 that all are after one optimum, pi* of `shop.BETA`.
 
-The step sizes of each way are multiples of `IN_ROUNDS`, or of `STEP_SIZES["pairs"]`. Four settings of each were tried on
-the seeds 1000 and 1001, `TRIED`: all on the first, the two best on the second, too. `CHOSEN` is nearest to pi* on both.
+The step sizes of each way are multiples of `IN_ROUNDS`, or of `STEP_SIZES["pairs"]`. Four settings of each were tried
+on the seeds 1000 and 1001, `TRIED`: all on the first, the two best on the second. `CHOSEN` is nearest to pi* on both.
 
     pi policy    pi* Gibbs policy    p language, the reference    R reward    beta KL weight
 """
