@@ -26,7 +26,7 @@ def wanted(seeds):
     judge = ("loss", "accuracy", "loss_of_truth", "accuracy_of_truth")
     return {
         "ends": dict.fromkeys(("after talk", "after answers", *WAYS, "language"), end),
-        "cooler": dict.fromkeys(("after talk", "after answers", *WAYS), {k: end[k] for k in numbers}),
+        "cooler": dict.fromkeys(("after talk", "after answers", *WAYS), dict.fromkeys(numbers, (seeds,))),
         "ways": {k: look | ({"paid": (seeds, study.LOOKS)} if "own" not in k else {}) for k in ON_THE_WAY},
         "best of n": {"learned": kept, "true": kept},
         "reward": dict.fromkeys(judge, (seeds,)),
@@ -85,7 +85,6 @@ def test_every_way_was_tuned_with_as_many_tries():
         assert np.prod([len(values) for values in tried.values()]) == 4, name
         assert settings["chosen"][name].keys() == tried.keys()
         assert all(settings["chosen"][name][knob] in values for knob, values in tried.items()), name
-    assert settings["long"] == max(settings["tried"]["DPO"]["step_size"])
 
 
 def test_a_cooler_gpt_has_logits_over_the_temperature():

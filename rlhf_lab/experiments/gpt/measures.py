@@ -23,7 +23,9 @@ Judge = Callable[[Array, Array], Array]  # a reward of questions and answers
 DRAWS = (1, 2, 4, 8, 12, 16, 32, 64)  # of best-of-n
 SHOWN = 2  # texts to a question that are stored
 CROWD = 400  # texts to a question for best-of-n
-COOLER = 0.6  # a temperature below 1
+COOLER = (
+    0.5  # a temperature: of 0.4, 0.5, ... 0.9 the best for the GPT before it is aligned, on the seeds 1000 and 1001
+)
 
 
 def judged(params: Params, texts: int, rng: Generator, policy: lm.LanguageModel | None = None) -> Numbers:

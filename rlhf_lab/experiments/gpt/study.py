@@ -66,7 +66,7 @@ CHOSEN: dict[str, dict[str, float]] = {
     "ILHF, own answers": {"step_size": 1 / 16, "weight": 0},
     "ILHF, people who talk": {"step_size": 1 / 16, "weight": 0},
 }
-LONG = 4  # the longest step size that was tried for DPO with pairs at hand
+LONG = {name: max(TRIED[name]["step_size"]) for name in ("DPO", "ILHF, people who talk")}
 FEW, MANY = 12, 60  # texts to a question that measure a distance: on the way, at an end
 
 
@@ -155,24 +155,26 @@ def everything(seeds: Sequence[int]) -> Numbers:
     asking = ilhf_loss(start, CHOSEN["ILHF, own answers"]["weight"])
     at_hand = ilhf_loss(start, CHOSEN["ILHF, people who talk"]["weight"])
     critic = ReaderCritic(own).head(start)
-    for name, tuned, begin, (loss, collect) in (
-        ("PPO", "PPO", critic, proximal(paid)),
-        ("PPO, true reward", "PPO", critic, proximal(shown.task)),
-        ("PPO, a tenth of the price", "PPO", critic, proximal(replace(paid, beta=shop.BETA / 10))),
-        ("GRPO", "GRPO", start, rloo(paid)),
-        ("DPO, own answers", "DPO, own answers", start, (dpo, own_answers(shop.reward))),
-        ("ILHF, own answers", "ILHF, own answers", start, (asking, own_answers(_log_best))),
+    times = {name: tuned["step_size"] for name, tuned in CHOSEN.items()}
+    for name, begin, (loss, collect), step_size in (
+        ("PPO", critic, proximal(paid), times["PPO"]),
+        ("PPO, true reward", critic, proximal(shown.task), times["PPO"]),
+        ("PPO, a tenth of the price", critic, proximal(replace(paid, beta=shop.BETA / 10)), times["PPO"]),
+        ("GRPO", start, rloo(paid), times["GRPO"]),
+        ("DPO, own answers", start, (dpo, own_answers(shop.reward)), times["DPO, own answers"]),
+        ("ILHF, own answers", start, (asking, own_answers(_log_best)), times["ILHF, own answers"]),
     ):
-        found[name], ways[name] = by_rounds(loss, collect, begin, rng[name], CHOSEN[tuned]["step_size"])
+        found[name], ways[name] = by_rounds(loss, collect, begin, rng[name], step_size)
     as_they_talk = asked(start, PAIRS, _log_best, rng["ILHF, people who talk"])
-    for name, tuned, loss, heard_of in (
-        ("DPO", "DPO", dpo, compared),
-        ("DPO with SFT", "DPO with SFT", with_sft, compared),
-        ("ILHF", "ILHF, people who talk", at_hand, compared),
-        ("ILHF, people who talk", "ILHF, people who talk", at_hand, as_they_talk),
+    for name, loss, heard_of, step_size in (
+        ("DPO", dpo, compared, times["DPO"]),
+        ("DPO, long steps", dpo, compared, LONG["DPO"]),
+        ("DPO with SFT", with_sft, compared, times["DPO with SFT"]),
+        ("ILHF", at_hand, compared, times["ILHF, people who talk"]),
+        ("ILHF, people who talk", at_hand, as_they_talk, times["ILHF, people who talk"]),
+        ("ILHF, long steps", ilhf_loss(start, 0), as_they_talk, LONG["ILHF, people who talk"]),
     ):
-        found[name] = by_pairs(loss, start, heard_of, rng[name], CHOSEN[tuned]["step_size"])
-    found["DPO, long steps"] = by_pairs(dpo, start, compared, rng["DPO, long steps"], LONG)
+        found[name] = by_pairs(loss, start, heard_of, rng[name], step_size)
     ends = {name: judged(params, MANY, np.random.default_rng([seed, 99])) for name, params in found.items()}
     ends["language"] = judged(shown.language[1], MANY, np.random.default_rng([seed, 99]), shown.language[0])
     cooler = {name: judged(cooled(params), MANY, np.random.default_rng([seed, 96])) for name, params in found.items()}
@@ -204,6 +206,7 @@ STAGES = (
     "ILHF",
     "ILHF, people who talk",
     "DPO, long steps",
+    "ILHF, long steps",
 )
 SETTINGS: dict[str, Any] = {
     "size": GPT_SIZE,
