@@ -5,7 +5,7 @@ reward from them, and is then aligned from there in each way. Whatever the way, 
 that all are after one optimum, pi* of `shop.BETA`.
 
 The step sizes of each way are multiples of `IN_ROUNDS`, or of `STEP_SIZES["pairs"]`. Four settings of each were tried
-on the seeds 1000 and 1001, `TRIED`: all on the first, the two best on the second. `CHOSEN` is nearest to pi* on both.
+on the seeds 1000 and 1001, `TRIED`: all on the first, the best two on the second. `CHOSEN` is nearest to pi* on both.
 
     pi policy    pi* Gibbs policy    p language, the reference    R reward    beta KL weight
 """
@@ -58,8 +58,8 @@ TRIED: dict[str, dict[str, list[float]]] = {  # multiples of step sizes, and wei
     "ILHF, people who talk": {"step_size": [1 / 16, 1 / 4], "weight": [0, 0.1]},
 }
 CHOSEN: dict[str, dict[str, float]] = {
-    "PPO": {"step_size": 1},
-    "GRPO": {"step_size": 1},
+    "PPO": {"step_size": 2},
+    "GRPO": {"step_size": 2},
     "DPO, own answers": {"step_size": 2},
     "DPO": {"step_size": 1 / 4},
     "DPO with SFT": {"step_size": 4, "weight": 0.1},
