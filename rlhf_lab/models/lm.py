@@ -11,10 +11,13 @@ Entropies and divergences are exact here, sums over all answers; `estimates` has
 
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
 import autograd.numpy as np
+import numpy as onp
 from numpy.random import Generator
 
 from rlhf_lab.numerics import checks, repeats
@@ -23,10 +26,14 @@ from rlhf_lab.numerics.optim import Params
 from rlhf_lab.numerics.weighted import expectation, masked
 
 ENUMERABLE = 2_000_000  # answers of all prompts together; beyond that, a laptop waits
+FEW = 100  # texts
 
 
 class LanguageModel(Protocol):
-    """Sizes, and three pure functions of the parameters."""
+    """Sizes, and pure functions of the parameters.
+
+    A model may have `at_once`, too, the number of texts that are best sampled at a time: more are sampled in blocks.
+    """
 
     @property
     def vocab(self) -> int:
@@ -85,14 +92,31 @@ def sample_with_log_prob(
     """Draw what `sample` draws; return also what `token_log_prob` says of it, (..., N, T): here it costs little."""
     prompt, horizon = checks.tokens("prompt", prompt, model.vocab), checks.horizon(horizon)
     checks.finite(params)
+    batch, chances = prompt.shape[-2], list[Array]()
+    size = getattr(model, "at_once", max(batch, 1))
+    blocks = [slice(first, first + size) for first in range(0, max(batch, 1), size)]
+
+    def chance(t: int, lead: tuple[int, ...], rows: slice) -> Array:
+        if t == len(chances):
+            chances.append(rng.random((*lead, batch)))
+        return chances[t][..., rows]
+
+    drawn = [_sample(model, params, prompt[..., rows, :], horizon, partial(chance, rows=rows)) for rows in blocks]
+    response, log_pi = (onp.concatenate(parts, axis=-2) for parts in zip(*drawn, strict=True))
+    return response, log_pi
+
+
+def _sample(
+    model: LanguageModel, params: Params, prompt: Array, horizon: int, chance: Callable[..., Array]
+) -> tuple[Array, Array]:
     cache, logits = model.start(params, prompt)
-    response = np.full((*logits.shape[:-1], horizon), model.eos or 0)
-    log_pi = np.zeros(response.shape)
-    alive = np.ones(logits.shape[:-1], dtype=bool)
+    lead = logits.shape[:-1]
+    response, log_pi = onp.full((*lead, horizon), model.eos or 0), onp.zeros((*lead, horizon))
+    alive = onp.ones(lead, dtype=bool)
     for t in range(horizon):
-        token, log_p = _choose(logits, rng)
-        response[..., t] = np.where(alive, token, response[..., t])
-        log_pi[..., t] = np.where(alive, log_p, 0.0)
+        token, log_p = _choose(logits, chance(t, lead[:-1]))
+        response[..., t] = onp.where(alive, token, response[..., t])
+        log_pi[..., t] = onp.where(alive, log_p, 0.0)
         alive = response[..., t] != model.eos
         if t + 1 == horizon or not alive.any():
             break
@@ -100,14 +124,17 @@ def sample_with_log_prob(
     return response, log_pi
 
 
-def _choose(logits: Array, rng: Generator) -> tuple[Array, Array]:
-    first = np.array(np.moveaxis(logits, -1, 0), order="C")  # reductions over a short last axis are slow
-    first -= np.max(first, axis=0)
-    cumulative = np.exp(first)
-    for before, after in pairwise(cumulative):
-        after += before  # faster than np.cumsum along a first axis
-    token = np.sum(rng.random(first.shape[1:]) * cumulative[-1] > cumulative[:-1], axis=0)
-    return token, np.take_along_axis(first, token[None], axis=0)[0] - np.log(cumulative[-1])
+def _choose(logits: Array, chance: Array) -> tuple[Array, Array]:
+    first = onp.array(onp.moveaxis(logits, -1, 0), order="C")  # reductions over a short last axis are slow
+    first -= onp.max(first, axis=0)
+    cumulative = onp.exp(first)
+    if cumulative[0].size > FEW:
+        for before, after in pairwise(cumulative):
+            after += before
+    else:
+        onp.add.accumulate(cumulative, axis=0, out=cumulative)  # the same, and slow for many texts
+    token = onp.sum(chance * cumulative[-1] > cumulative[:-1], axis=0)
+    return token, onp.take_along_axis(first, token[None], axis=0)[0] - onp.log(cumulative[-1])
 
 
 def count_responses(vocab: int, horizon: int, eos: int | None) -> int:
