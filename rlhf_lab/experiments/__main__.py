@@ -49,7 +49,7 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     "objectives": (objectives.STUDY, 10, "soups of networks beside the Pareto front, and what a gate learns"),
     "frontier": (frontier.STUDY, 10, "what a nat buys: RLOO at four prices, RAFT and RRHF"),
     "verifiable": (verifiable.STUDY, 10, "GRPO and its children on answers that are no longer fresh"),
-    "gpt": (gpt.STUDY, 4, "a tiny GPT from nothing to each kind of alignment, in a language with a known optimum"),
+    "gpt": (gpt.STUDY, 10, "a tiny GPT from nothing to each kind of alignment, in a language with a known optimum"),
     "bug_zoo": (bug_zoo.STUDY, 20, "what each bug of the zoo looks like in training, and what it does"),
 }
 DPO = {  # and those of DPO

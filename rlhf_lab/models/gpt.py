@@ -48,6 +48,11 @@ class GPT:
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64'; got {self.dtype!r}")
 
+    @property
+    def at_once(self) -> int:
+        """How many texts are sampled at a time."""
+        return gpt_cache.AT_ONCE
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter, without leading axes."""
         width = self.width
@@ -118,7 +123,7 @@ class GPT:
             self._check(params)
             if _traced(params):
                 return self._whole(params, cache.longer(token))
-        return gpt_cache.step(params, cache, token)
+        return gpt_cache.step(params, cache, token, self.heads)
 
     def repeat(self, cache: Cache, times: int) -> Cache:
         """Return the cache of a batch in which each text stands `times` times in a row."""
