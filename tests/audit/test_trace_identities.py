@@ -7,7 +7,8 @@ import pytest
 
 from rlhf_lab.audit import traces, trajectories
 from rlhf_lab.audit.binding import Input, meant
-from rlhf_lab.audit.contracts import by_name
+from rlhf_lab.audit.contracts import Right, by_name
+from rlhf_lab.audit.discounts import discounted
 from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.zoo import returns
 
@@ -222,6 +223,11 @@ def named(*ways, ends=""):
         ("rewards values episode_starts last_value gamma lam", named("", NEXT, ends=STARTS)),
         ("rewards values dones next_value next_done gamma lam", named("", NEXT, ends=STARTS)),
         ("rewards values masks next_value gamma lam", named("", NEXT, ends=LIVE)),
+        ("rewards values episode_starts gamma lam", named("", ends=STARTS) + named(LONG, ends=STARTS)),
+        (
+            "rewards b f n gamma lam",
+            named("") + named("", NEXT, ends=ENDS) + named("", ends=ENDS) + named(LONG, ends=ENDS),
+        ),
     ],
 )
 def test_layouts_that_are_tried(names, wanted):
@@ -279,6 +285,9 @@ def test_without_a_last_value_it_is_0_and_without_flags_nothing_ends():
     assert given["ends"].tolist() == CASE["ends"].tolist()
     ((given,), _, _) = handed("rewards values last_value gamma lam", NEXT)
     assert given["ends"].tolist() == [[0, 0], [0, 0]]
+    ((given,), _, _) = handed("rewards values gamma lam", "")
+    assert given["ends"].tolist() == [[0, 0], [0, 0]]
+    assert given["last_value"].tolist() == [0, 0]
     ((given,), _, _) = handed("rewards values gamma lam", LONG)
     assert given["ends"].tolist() == [[0, 0], [0, 0]]
     assert given["values"].tolist() == [[5, 6, 9], [7, 8, 10]]
@@ -294,11 +303,22 @@ def test_without_a_last_value_it_is_0_and_without_flags_nothing_ends():
         ),
         ("rewards values dones next_value next_done gamma lam", "rewards values ends last_value last_end gamma lam"),
         ("next_value rewards masks values gamma tau", "last_value rewards ends values gamma lam"),
+        ("rewards values episode_starts last_value gamma lam", "rewards values ends last_value gamma lam"),
     ],
 )
 def test_names_that_trajectories_understand(names, wanted):
     layout = next(one for _, one in layouts_of(*names.split()) if one.inputs)
+    assert {one.name for one in layout.inputs} == set(wanted.split())
     assert [meant(name, layout.inputs) for name in names.split()] == wanted.split()
+
+
+@pytest.mark.parametrize("names", ["rewards values mask gamma lam", "rewards values dones last_value gamma lam"])
+def test_sign_and_size_of_an_advantage_are_no_conventions(names):
+    for contract, _ in layouts_of(*names.split()):
+        assert (contract.name, contract.loss, contract.trained) == ("gae", False, ())
+        assert contract.result == "sum over k of (gamma lambda)^k delta_(t+k)"
+        assert contract.rights == (Right("", returns.gae),)
+        assert [bug.name for bug in contract.fitted(None, ())] == [bug.name for bug in discounted()]
 
 
 def test_what_estimates_are_asked_of_answers_and_of_episodes():
