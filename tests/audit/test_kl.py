@@ -8,7 +8,8 @@ from autograd.tracer import getval
 
 from rlhf_lab import audit
 from rlhf_lab.audit import divergences, kl
-from rlhf_lab.audit.contracts import Shown
+from rlhf_lab.audit.contracts import Function, Shown
+from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.audit.zoo import kl as zoo
 from rlhf_lab.methods import policy_gradient
@@ -145,6 +146,28 @@ def test_a_known_mistake_is_shown_if_all_is_what_it_gives(wrong, found, seen):
     given = lambda case, which: wrong * onp.ones(2)  # noqa: E731
     assert len(list(divergences.is_not(given, look, None, ()))) == seen
     assert list(divergences.is_not(given, one_apart, None, ())) == []
+
+
+@pytest.mark.parametrize(
+    ("use", "estimate", "mistakes"),
+    [
+        ("number", zoo.k1, []),
+        ("number", lambda lp, ref: -zoo.k3(lp, ref), ["and not minus the divergence"]),
+        ("loss", zoo.k2, []),
+        ("loss", zoo.k1, ["and not 0"]),
+        ("loss", zoo.k3, ["and not that of KL(pi_ref || pi)"]),
+        ("loss", lambda lp, ref: -zoo.k2(lp, ref), ["and not minus it"]),
+        ("loss", lambda lp, ref: 2 * zoo.k2(lp, ref), ["and not twice it"]),
+        ("reward", zoo.k1, []),
+        ("reward", lambda lp, ref: -zoo.k1(lp, ref), ["and not minus it"]),
+        ("reward", zoo.k3, ["and not less that of KL(pi_ref || pi)"]),
+    ],
+)
+def test_each_known_mistake_is_asked_for_by_itself(use, estimate, mistakes):
+    contract = kl.USES[use]
+    asked = Function(Subject(estimate, contract.inputs, contract.cases))
+    seen = [i.name for i in contract.identities if i.name.startswith("and not") and [*i.look(asked, contract.cases)]]
+    assert seen == mistakes
 
 
 def test_a_batch_of_samples_is_all_of_them_or_their_mean_or_sum():
