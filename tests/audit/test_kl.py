@@ -3,6 +3,7 @@
 import autograd.numpy as np
 import numpy as onp
 import pytest
+from audited import breaks
 from autograd import grad
 from autograd.tracer import getval
 
@@ -188,11 +189,10 @@ def test_an_estimate_is_a_number_unless_another_use_is_told():
 
 def test_every_identity_is_broken_by_something():
     for use, contract in kl.USES.items():
-        functions = [bug.function for bug in BUGS] + [lambda lp, ref: np.mean(lp - ref) ** 2]
-        functions += [lambda lp, ref: np.ones(lp.shape) * np.mean(lp), lambda lp, ref: ref - lp]
-        functions += [lambda lp, ref: -getval(lp - ref) * lp]
-        seen = [audit.kl_estimate(f, use=use).identities for f in functions]
-        broken = {name for states in seen for name, state in states.items() if state != "holds"}
+        functions = [bug.function for bug in BUGS] + [lambda lp, ref: np.ones(lp.shape) * np.mean(lp)]
+        functions += [lambda lp, ref: ref - lp, lambda lp, ref: -getval(lp - ref) * lp]
+        functions += [] if use == "reward" else [lambda lp, ref: np.mean(lp - ref) ** 2]
+        broken = set().union(*(breaks(contract, f) for f in functions))
         assert broken == {identity.name for identity in contract.identities}
 
 
