@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import autograd.numpy as np
+import numpy as np
 
 from rlhf_lab.audit.binding import Case
 from rlhf_lab.audit.changes import DIFFERENCES, MASKS, NUMBERS, Difference, changed, mask_of
@@ -68,7 +68,8 @@ def _equal(
                 continue
             called = {call: _of_what_is_left(call(right.function, other), other) for call in {f.call for f, _ in alive}}
             wanted = {form: form.shape(called[form.call], other) for form in dict(alive)}
-        alive = [(form, factor) for form, factor in alive if _near(value, factor * wanted[form], tolerance)]
+        alive = [(form, factor) for form, factor in alive if wanted[form].shape == value.shape]
+        alive = [(form, factor) for form, factor in alive if close(value, factor * wanted[form], tolerance)]
         if not alive:
             return None
     return Match(right, *alive[0])
@@ -80,13 +81,6 @@ def _of_what_is_left(values: Array, case: Case) -> Array:
     if np.ndim(mask) != 2 or np.ndim(values) == 0 or np.all(kept := np.sum(mask, axis=-1) > 0):
         return values
     return np.where(kept if values.ndim == 1 else kept[:, None], values, 0.0)
-
-
-def _near(value: Array, wanted: Array, tolerance: tuple[float, float]) -> bool:
-    """Whether arrays agree; most do not in their first number."""
-    first, other = value.flat[0], np.asarray(wanted).flat[0]
-    far = abs(first - other) > 1.01 * (tolerance[0] * abs(other) + tolerance[1])
-    return value.shape == wanted.shape and not far and close(value, wanted, tolerance)
 
 
 def _exchanges(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import autograd.numpy as np
+import numpy as np
 
 from rlhf_lab.audit.binding import Case
 from rlhf_lab.audit.contracts import Contract, Form, Right

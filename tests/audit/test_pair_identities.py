@@ -84,6 +84,13 @@ def test_each_question_about_a_margin_by_hand():
     assert shows(IPO["(h - 1 / (2 tau))^2"], sums, OF_TAU) == near((at, 1.7**2))
 
 
+@pytest.mark.parametrize(("asked", "loss", "case"), [(DPO, dpo, ONE), (IPO, ipo, OF_TAU)])
+def test_the_case_that_is_shown_is_the_one_in_which_it_was_found(asked, loss, case):
+    for name, look in asked.items():
+        if not name.startswith("exchanging"):  # two cases beside each other
+            assert all(np.allclose(loss(s.case), s.found) for s in look(loss, [case])), name
+
+
 def test_each_question_about_rewards_by_hand():
     both = {"chosen_rewards": np.array([2.0]), "rejected_rewards": np.array([0.5])}
     sums = lambda case: case["chosen_rewards"] + 10 * case["rejected_rewards"]  # noqa: E731
