@@ -193,13 +193,16 @@ def _tokens(setting: Setting, agents: dict[str, Agent], duels: Sequence[tuple[st
 DUELS = [(name, BEST) for name in PAPER if name != BEST] + [(f"ensemble {members}", "ilhf") for members in SIZES]
 FEWER_DUELS = [pair for pair in DUELS if set(pair) <= set(FEWER)]
 THIRD = Setting(scale=1 / 3, every=10)
-EACH = {"process": "scale", "agents": "agents", "people": "people"}  # whose logits a temperature divides
-ALONE = {f"{who} alone": Apart(**{"every": 10, name: 1 / 3}) for who, name in EACH.items()}
+ALONE = {  # whose logits alone a temperature divides
+    "process alone": Apart(scale=1 / 3, every=10),
+    "agents alone": Apart(agents=1 / 3, every=10),
+    "people alone": Apart(people=1 / 3, every=10),
+}
 
 STUDIES = {
     "coin": in_blocks(on_coin, 10, {"rounds": 1500, "pairs": 64, "step_size": 0.001, "betas": list(BETAS)}),
     "didactic": in_blocks(
-        didactic.run, 10, asdict(didactic.TABLE_1) | {"agents": {n: asdict(a) for n, a in didactic.AGENTS.items()}}
+        didactic.run, 20, asdict(didactic.TABLE_1) | {"agents": {n: asdict(a) for n, a in didactic.AGENTS.items()}}
     ),
     "memory": in_blocks(memory, 5, {"length": 64, "long": 4096, "count": 500, "lags": LAGS}),
     "tau64": _tokens(THIRD, PAPER, DUELS),

@@ -8,14 +8,14 @@ from scipy.special import expit
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import above, brief
 from rlhf_lab.experiments.ledger import small
-from rlhf_lab.experiments.ledger.claims import Claim, measured, shown
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, shown
 from rlhf_lab.experiments.ledger.survey import SIGN
 from rlhf_lab.methods import dril, imitation, resets
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.worlds import gridworlds, token_mdp
 
-EXACT, BETA = 1e-9, 0.5
+BETA = 0.5
 PERPLEXITY = {"SFT": 14.09, "PPO": 14.87, "PPO++": 13.42, "AggreVaTeD": 13.53}
 WIN_RATE = {"SFT": 29.5, "PPO": 60.7, "PPO++": 64.4, "AggreVaTeD": 54.12}
 PROMPTS = {"total": 210, "human labels": 117, "preference labels": 93}  # thousands
@@ -95,7 +95,7 @@ def _kappa() -> Iterator[Claim]:
     printed, turned = bounds.values()
     yield measured(
         "theory of DRIL",
-        "J(π*) - J(π) = O(κ ε H) with κ = min_U v(U) / α(U)",
+        "J(π*) - J(π) = O(κ ε H) with κ = min_U v(U) / concentrability",
         "variance over concentrability",
         f"a clone on the cliff loses {lost:.0f} of {steps} steps; with κ as printed the bound is {printed:.1f}, with "
         f"numerator and denominator exchanged {turned:.0f}",
@@ -119,7 +119,7 @@ def rlhf(load: Load) -> Iterator[Claim]:
     slope = expit(-margin)  # of log sigmoid
     yield measured(
         "RLHF, step 3",
-        "r̂ = arg min Σ log σ(r(τ_1) - r(τ_2))",
+        "r̂ = arg min sum of log sigmoid(r(τ_1) - r(τ_2))",
         "arg min",
         f"going down, the margin of what was preferred falls: the slope is {slope.min():.2f} to {slope.max():.2f} at "
         "margins of 2 to -2, and there is no minimum",
@@ -164,7 +164,7 @@ def starting_anywhere(load: Load) -> Iterator[Claim]:
         apart.append(max(abs(a - b).max() for a, b in zip(own, teacher, strict=True)))
     yield measured(
         "approaches",
-        "AggreVaTeD scores actions with r̂ + γ V^SFT; on the next slide with r̂ + γ V^π",
+        "AggreVaTeD scores actions with r̂ + V^SFT; on the next slide with r̂ + V^π",
         "two scores",
         f"they differ by up to {max(apart):.1f} on 20 trees; with V^π it is PPO",
         "sec-resets",

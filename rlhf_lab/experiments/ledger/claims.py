@@ -6,9 +6,13 @@ The numbers are those of stored studies, or are computed on the spot, exactly or
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from rlhf_lab.experiments.ilhf.verdicts import PARTLY, YES, under
 
 ELSEWHERE = "not measurable here"
+Test = bool | np.bool_
+EXACT = 1e-9  # below which two numbers are the same but for rounding
 
 
 class Claim(NamedTuple):
@@ -32,8 +36,8 @@ def measured(
     printed: str,
     here: str,
     where: str,
-    *held: bool,
-    readings: Mapping[str, bool] | None = None,
+    *held: Test,
+    readings: Mapping[str, Test] | None = None,
 ) -> Claim:
     """Return the row of a claim whose parts were tested: reproduced if all of them `held`, in part if some did.
 
@@ -54,6 +58,11 @@ def shown(place: str, claim: str, printed: str, here: str, where: str, assertion
     The build executes the cell, and a test looks for the assertion in it.
     """
     return Claim(place, claim, printed, here, verdict, where, assertion)
+
+
+def rounded(off: float) -> str:
+    """Return how far two numbers are apart, in words if it is only what a computer's rounding leaves."""
+    return "rounding errors" if abs(off) < EXACT else f"{off:.0e}"
 
 
 def elsewhere(place: str, claim: str, printed: str, why: str) -> Claim:

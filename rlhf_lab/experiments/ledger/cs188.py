@@ -7,13 +7,13 @@ import numpy as np
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import above, brief
 from rlhf_lab.experiments.ledger import small
-from rlhf_lab.experiments.ledger.claims import Claim, measured, shown
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, rounded, shown
 from rlhf_lab.feedback import annotators
 from rlhf_lab.methods import direct, principles, soft_values
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.worlds import phrase_world, token_mdp
 
-EXACT, PRICE = 1e-9, 0.5
+PRICE = 0.5
 
 
 def why_rl(load: Load) -> Iterator[Claim]:
@@ -47,7 +47,7 @@ def why_rl(load: Load) -> Iterator[Claim]:
         "training with human feedback",
         "labels of sentences cannot be learned from by supervised learning",
         "cannot",
-        f"the supervised loss of DPO on such labels has its minimum at the regularised optimum, to {off:.0e}",
+        f"the supervised loss of DPO on such labels has its minimum at the regularised optimum, to {rounded(off)}",
         "sec-dpo",
         off > EXACT,
     )
@@ -99,7 +99,7 @@ def kl_control(load: Load) -> Iterator[Claim]:
         "Sequence Tutor",
         "Ψ- and G-learning reach the KL-regularised optimum",
         "two recursions",
-        f"both give the Gibbs policy over answers, to {max(off):.0e} on 20 trees (for γ = 1)",
+        f"both give the Gibbs policy over answers, to {rounded(max(off))} on 20 trees (without discount)",
         "sec-soft-values",
         max(off) < EXACT,
     )

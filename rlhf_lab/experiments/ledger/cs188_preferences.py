@@ -7,14 +7,14 @@ from scipy.special import expit
 
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import PARTLY, above, brief
-from rlhf_lab.experiments.ledger.claims import Claim, measured, shown
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, shown
 from rlhf_lab.experiments.ledger.survey import SIGN
 from rlhf_lab.feedback import annotators, hidden_context, linear_fits
 from rlhf_lab.methods import pluralism
 from rlhf_lab.models import gibbs
 from rlhf_lab.worlds.crowd import SHARES, crowd
 
-EXACT, PRICE = 1e-9, 0.5
+PRICE = 0.5
 
 
 def preferences(load: Load) -> Iterator[Claim]:
@@ -73,7 +73,7 @@ def preferences(load: Load) -> Iterator[Claim]:
     slope = expit(-np.linspace(-2, 2, 5))
     yield measured(
         "summaries: the full picture",
-        "loss = log σ(r_j - r_k)",
+        "loss = log sigmoid(r_j - r_k)",
         "no minus sign",
         f"its slope in the margin of the better answer is positive, {slope.min():.2f} to {slope.max():.2f}: minimised, "
         "it turns the preference round",

@@ -84,7 +84,7 @@ def printed(load: Load) -> Iterator[Claim]:
         "moral bias",
         "DaVinci3 is farther from people",
         "a table",
-        f"by it, in {farther} of 9 groups than DaVinci2; on average it is nearer, {means[0]:.2f} against {means[1]:.2f}",
+        f"by it, than DaVinci2 in {farther} of 9 groups; on average it is nearer, {means[0]:.2f} to {means[1]:.2f}",
         "sec-pluralism",
         farther > 4,
         means[0] > means[1],
@@ -122,7 +122,10 @@ def printed(load: Load) -> Iterator[Claim]:
 
 
 def _sellers(load: Load) -> Iterator[Claim]:
-    off = [max(abs(np.mean(row[2 * k]) - row[2 * k + 1]) for row in SELLERS.values()) for k in (0, 1)]
+    off = [
+        max(abs(float(np.mean(row[2 * k])) - float(np.mean(row[2 * k + 1]))) for row in SELLERS.values())
+        for k in (0, 1)
+    ]
     yield measured(
         "negotiation, automatic",
         "overall is the mean over five buyers",

@@ -7,9 +7,9 @@ from scipy.special import expit
 
 from rlhf_lab.experiments.ilhf import scoreboard
 from rlhf_lab.experiments.ilhf.study import Load
-from rlhf_lab.experiments.ilhf.verdicts import PARTLY, brief
+from rlhf_lab.experiments.ilhf.verdicts import ON_COIN, ON_DIVERGENCE, ON_ENSEMBLES, ON_MEMORY, PARTLY, brief
 from rlhf_lab.experiments.ledger import small
-from rlhf_lab.experiments.ledger.claims import Claim, measured, shown
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, rounded, shown
 from rlhf_lab.experiments.ledger.survey import SIGN
 from rlhf_lab.feedback import annotators
 from rlhf_lab.methods import ilhf, pluralism
@@ -19,12 +19,14 @@ from rlhf_lab.worlds import coin, token_process
 from rlhf_lab.worlds.crowd import SHARES, crowd
 from rlhf_lab.worlds.token_process import TokenProcess
 
-EXACT, PRICE = 1e-9, 0.5
+PRICE = 0.5
+FINDINGS = (ON_COIN, ON_MEMORY, ON_DIVERGENCE, ON_ENSEMBLES)  # as on the page of the scoreboard
 
 
 def figures(load: Load) -> Iterator[Claim]:
     """Yield the rows of the scoreboard, in its order."""
-    for row in scoreboard.rows(lambda name: load(f"ilhf {name}")):
+    found = scoreboard.rows(lambda name: load(f"ilhf {name}"))
+    for row in sorted(found, key=lambda row: FINDINGS.index(row.finding)):
         yield Claim(row.where, row.claim, row.paper, row.ours, row.verdict, "sec-scoreboard")
 
 
@@ -39,7 +41,7 @@ def formulas(load: Load) -> Iterator[Claim]:
         "sec. 3.2",
         "the softmax of two rewards log π is π / (π + π'): Bradley-Terry",
         "an identity",
-        f"to {off:.0e}",
+        f"to {rounded(off)}",
         "sec-ilhf-loss",
         off < EXACT,
     )
@@ -82,7 +84,7 @@ def formulas(load: Load) -> Iterator[Claim]:
     )
     yield measured(
         "app. C",
-        "α(k) is an autocorrelation",
+        "the formula of the autocorrelation",
         "1 at lag 0",
         f"as printed it is {printed.mean():.3f} at lag 0 for τ = 64",
         "sec-memory",
@@ -116,7 +118,7 @@ def agents(load: Load) -> Iterator[Claim]:
         "sec. 2.3",
         "some optimal policy says one answer (agglomerative)",
         "a Dirac delta",
-        f"it earns {min(alone):.1f} to {max(alone):.1f} more than a random policy on 20 trees, and no policy earns more",
+        f"it earns {min(alone):.1f} to {max(alone):.1f} more than a random policy on 20 trees, and nobody earns more",
         "sec-agglomerative",
         min(alone) > 0,
     )
@@ -125,7 +127,7 @@ def agents(load: Load) -> Iterator[Claim]:
         "sec. 2.3",
         "a degenerate policy cannot be mended by gradients",
         "precludes",
-        f"the slope of ILHF is {stuck[0]:.0f} at p = 0, {stuck[1]:.0e} at a millionth and {stuck[2]:.2f} at 0.23",
+        f"the slope of ILHF is {abs(stuck[0]):.0f} at p = 0, {stuck[1]:.0e} at a millionth and {stuck[2]:.2f} at 0.23",
         "sec-ilhf-loss",
         stuck[0] == 0,
         abs(stuck[1]) < 1e-4 * abs(stuck[2]),
@@ -141,8 +143,8 @@ def agents(load: Load) -> Iterator[Claim]:
         "sec. 1",
         "ILHF converges to the response distribution of the population",
         "demonstrably",
-        f"nats from three kinds of people: {away[0]:.0e} if votes follow log of their mixture, {away[1]:.2f} if each "
-        "person votes",
+        f"if votes follow log of the mixture of three kinds of people, to {rounded(away[0])}; if each person votes, it "
+        f"ends {away[1]:.2f} nats from them",
         "sec-whose-phrases",
         away[0] < 1e-6,
         away[1] < 0.01,
@@ -151,7 +153,7 @@ def agents(load: Load) -> Iterator[Claim]:
         "sec. 4.3",
         "some agent attains zero divergence",
         "0",
-        f"the process, padded to ten units, differs from itself by {_padded():.0e} nats on 50 texts",
+        f"the process, padded to ten units, differs from itself on 50 texts by {rounded(_padded())}",
         "sec-small-token-process",
         _padded() < EXACT,
     )
@@ -170,8 +172,8 @@ def agents(load: Load) -> Iterator[Claim]:
         "app. C",
         "each next token depends on a relatively long history",
         "a sentence",
-        "a reader of three tokens misses less than half a percent in the median of 400 worlds; in one of eight it still "
-        "loses 0.001 nats",
+        "a reader of three tokens misses less than half a percent in the median of 400 worlds; in about one of "
+        "eight it still loses 0.001 nats",
         "sec-memory",
         'assert 1 / 16 < (lost[:, 3] > 1e-3).mean() < 1 / 4, "some worlds remember longer"',
         PARTLY,

@@ -6,13 +6,12 @@ import numpy as np
 
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ledger import small
-from rlhf_lab.experiments.ledger.claims import Claim, measured
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, rounded
 from rlhf_lab.feedback import annotators
 from rlhf_lab.models import lm
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.worlds import phrase_world, token_mdp
 
-EXACT = 1e-9
 SIGN = "with a minus sign"
 
 
@@ -25,7 +24,7 @@ def equations(load: Load) -> Iterator[Claim]:
         "eq. 1-3",
         "minimising KL(data || model) is minimising the cross-entropy",
         "an identity",
-        f"off by at most {off:.0e} on 20 pairs of laws",
+        f"off by {rounded(off)} on 20 pairs of laws",
         "sec-pretraining",
         off < EXACT,
     )
@@ -58,7 +57,7 @@ def equations(load: Load) -> Iterator[Claim]:
         "eq. 8-10, 18",
         "three forms of Bradley-Terry are one",
         "an identity",
-        f"differ by at most {np.ptp(three, axis=0).max():.0e}",
+        f"differ by {rounded(np.ptp(three, axis=0).max())}",
         "sec-reward-modeling",
         np.ptp(three, axis=0).max() < EXACT,
     )
@@ -74,7 +73,7 @@ def equations(load: Load) -> Iterator[Claim]:
         "eq. 12, 13",
         "J over answers is J summed over tokens",
         "an identity",
-        f"differ by at most {off:.0e} on 20 trees",
+        f"differ by {rounded(off)} on 20 trees",
         "sec-token-mdp",
         off < EXACT,
     )

@@ -8,8 +8,8 @@ from rlhf_lab.experiments.dpo.lines import tuned
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import above, brief, error
 from rlhf_lab.experiments.ledger import small
-from rlhf_lab.experiments.ledger.claims import Claim, measured, shown
-from rlhf_lab.experiments.ledger.survey_theory import BETA, EXACT
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, rounded, shown
+from rlhf_lab.experiments.ledger.survey_theory import BETA
 from rlhf_lab.feedback import annotators, evaluation
 from rlhf_lab.methods import best_of_n, shaping, soft_values
 from rlhf_lab.models import gibbs, lm
@@ -63,7 +63,7 @@ def training(load: Load) -> Iterator[Claim]:
         "sec. 7.5, 7.8",
         "potential-based shaping rewards prefixes, too",
         "no optimum changes",
-        f"the optimum moves by at most {max(same):.0e} nats on 20 trees",
+        f"the optimum moves on 20 trees by {rounded(max(same))}",
         "sec-dense-rewards",
         max(same) < EXACT,
     )

@@ -1,6 +1,7 @@
 """What the survey of Chaudhari and co-authors (DEC) claims about rewards and optimisation, sections 4 to 6."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import above
 from rlhf_lab.experiments.ledger import small
-from rlhf_lab.experiments.ledger.claims import Claim, measured
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, rounded
 from rlhf_lab.feedback import annotators, evaluation, linear_fits
 from rlhf_lab.methods import shaping
 from rlhf_lab.models import gibbs, lm
@@ -16,7 +17,6 @@ from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.worlds import coin, token_mdp
 from rlhf_lab.worlds.crowd import SHARES, crowd
 
-EXACT = 1e-9
 BETA = 0.5
 
 
@@ -102,7 +102,7 @@ def _misgeneralisation() -> Claim:
         "sec. 5, 5.1",
         "many rewards fit the data perfectly, and almost all are wrong outside",
         "almost all",
-        f"200 rewards fit 5 of 27 answers to {inside:.0e}; the least squared error on the others is "
+        f"200 rewards fit 5 of 27 answers, to {rounded(inside)}; the least squared error on the others is "
         f"{outside.min():.1f}, that of R* is 0",
         "sec-coverage",
         inside < EXACT,
@@ -152,7 +152,7 @@ def optimisation(load: Load) -> Iterator[Claim]:
         "eq. 17",
         "the KL-regularised optimum is proportional to pi_pre exp(R / β)",
         "a formula",
-        f"20 other policies earn less, by β KL to it, to {off:.0e}",
+        f"20 other policies earn less, by β KL to it, to {rounded(off)}",
         "sec-policy-gradients",
         bool((lost > 0).all()),
         off < EXACT,
@@ -161,7 +161,7 @@ def optimisation(load: Load) -> Iterator[Claim]:
         "sec. 7.6.3",
         "a KL penalty is like Bayesian inference",
         "similar",
-        f"J less β log Z is -β KL(π || posterior), to {off:.0e}, for prior π_pre and likelihood exp(R / β)",
+        f"J less β log Z is -β KL(π || posterior), to {rounded(off)}, for prior π_pre and likelihood exp(R / β)",
         "sec-policy-gradients",
         off < EXACT,
     )
@@ -186,7 +186,7 @@ def optimisation(load: Load) -> Iterator[Claim]:
         "sec. 6.2",
         "a larger β mitigates the harm of a wrong reward",
         "a sentence",
-        f"the loss ΔJ falls from {harm[:, 0].mean():.2f} at β = 0.05 to {harm[:, -1].mean():.2f} at 20, on 20 trees "
+        f"the loss ΔJ falls from {harm[:, 0].mean():.2f} at β = 0.05 to {harm[:, -1].mean():z.2f} at 20, on 20 trees "
         f"with random errors; it falls all the way on {monotone}",
         "sec-coverage",
         above(harm[:, 0] - harm[:, -1]),
@@ -231,11 +231,10 @@ def _two_updates() -> Claim:
     ahead = []
     for tree in small.trees():
         best = 1.0 * (np.arange(27) == tree.reward.argmax())
-        paths = [
-            [float(pi @ tree.reward) for pi in token_mdp.follow(slope, tree.log_pi_0, 0.25, 60)]
-            for slope in (lambda pi, t=tree: token_mdp.policy_gradient(pi, t.reward), lambda pi, b=best: b - pi)
-        ]
-        ahead.append(np.subtract(*paths)[[2, 60]])
+        slopes = (partial(token_mdp.policy_gradient, reward=tree.reward), partial(token_mdp.sft_gradient, target=best))
+        paths = ([*token_mdp.follow(slope, tree.log_pi_0, 0.25, 60)] for slope in slopes)
+        learned, imitated = (np.array(path) @ tree.reward for path in paths)
+        ahead.append((learned - imitated)[[2, 60]])
     early, late = np.sum(np.array(ahead) > 0, axis=0)
     return measured(
         "sec. 6.3",

@@ -8,13 +8,13 @@ import numpy as np
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import above, brief
 from rlhf_lab.experiments.ledger import small
-from rlhf_lab.experiments.ledger.claims import Claim, elsewhere, measured, shown
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, elsewhere, measured, rounded, shown
 from rlhf_lab.feedback import annotators, linear_fits
 from rlhf_lab.methods import direct, margins, pessimism, ratios
 from rlhf_lab.models import gibbs
 from rlhf_lab.numerics.autodiff import Array
 
-EXACT, BETA = 1e-9, 0.5
+BETA = 0.5
 
 
 def objective(load: Load) -> Iterator[Claim]:
@@ -24,7 +24,7 @@ def objective(load: Load) -> Iterator[Claim]:
         "reverse-KL bandit",
         "the optimum is π_0 exp(r / η) / Z",
         "a formula",
-        f"20 other policies earn less, by η KL to it, to {abs(lost - kl).max():.0e}",
+        f"20 other policies earn less, by η KL to it, to {rounded(abs(lost - kl).max())}",
         "sec-policy-gradients",
         bool((lost > 0).all()),
         abs(lost - kl).max() < EXACT,
@@ -46,7 +46,7 @@ def objective(load: Load) -> Iterator[Claim]:
         "practical algorithm",
         "DPO skips the reward model and optimises the same policy",
         "a loss",
-        f"with exact preferences its best margins are those of the Gibbs policy, to {off:.0e}",
+        f"with exact preferences its best margins are those of the Gibbs policy, to {rounded(off)}",
         "sec-dpo",
         off < EXACT,
     )
@@ -59,7 +59,7 @@ def objective(load: Load) -> Iterator[Claim]:
         "practical algorithm",
         "DPO, SLiC, IPO, InfoNCA and GPO are losses of one binary classification",
         "five losses",
-        f"InfoNCA on two answers is DPO to {off:.0e}; with 70% for the first answer, "
+        f"InfoNCA on two answers is DPO to {rounded(off)}; with 70% for the first answer, "
         + ", ".join(f"{name} wants a margin of {float(found):.2f}" for name, found in least_at.items()),
         "sec-preference-losses",
         off < EXACT,

@@ -6,15 +6,15 @@ import numpy as np
 
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ledger import small
-from rlhf_lab.experiments.ledger.claims import Claim, elsewhere, measured
+from rlhf_lab.experiments.ledger.claims import EXACT, Claim, elsewhere, measured, rounded
 from rlhf_lab.feedback import annotators, judges
 from rlhf_lab.methods import nash, pluralism
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.worlds.crowd import SHARES, crowd
 
-EXACT, BETA = 1e-9, 0.5
-AGREEMENT = {
+BETA = 0.5
+AGREEMENT: dict[str, list[list[float]]] = {
     "helpfulness": [[1], [0.53, 1], [0.59, 0.48, 1], [0.41, 0.36, 0.50, 1]],
     "understandability": [[1], [0.31, 1], [0.36, 0.28, 1], [0.37, 0.30, 0.65, 1]],
     "conciseness": [[1], [0.33, 1], [0.44, 0.34, 1], [0.25, 0.29, 0.47, 1]],
@@ -33,7 +33,7 @@ def general_preferences(load: Load) -> Iterator[Claim]:
         "Bradley-Terry",
         "its preferences are transitive",
         "an implication",
-        f"in all {chain.sum()} of 500 random triples that begin a chain; its log-odds are r(a) - r(b) to {off:.0e}",
+        f"in all {chain.sum()} of 500 random triples that begin a chain; log-odds are r(a) - r(b) to {rounded(off)}",
         "sec-nash",
         bool((p[chain, 2, 0] > 0.5).all()),
         off < EXACT,
@@ -54,8 +54,8 @@ def general_preferences(load: Load) -> Iterator[Claim]:
         "KL-regularised game",
         "it has a unique symmetric equilibrium",
         "unique",
-        f"exploitability {abs(float(nash.exploitability(game, star))):.0e}; from four starts mirror descent ends "
-        f"within {apart:.0e} nats of it",
+        f"exploitability {rounded(abs(float(nash.exploitability(game, star))))}; from four starts mirror descent ends "
+        f"there, to {rounded(apart)}",
         "sec-nash",
         abs(float(nash.exploitability(game, star))) < EXACT,
         apart < 1e-6,
@@ -69,7 +69,8 @@ def general_preferences(load: Load) -> Iterator[Claim]:
         "sec-nash",
         worst > 0.5,
     )
-    lost, kl = [], []
+    lost: list[float] = []
+    kl: list[float] = []
     for tree in small.trees():
         bt = nash.Game(tree.reward[:, None] - tree.reward, tree.log_pi_0, BETA)
         law = small.answers(small.other(len(lost)))
@@ -80,7 +81,7 @@ def general_preferences(load: Load) -> Iterator[Claim]:
         "theorem 3",
         "with Bradley-Terry, a policy that loses ε in the game is ε from optimal",
         "ε",
-        f"what it loses in the game is η KL(π || π*), to {off:.0e} on 20 trees",
+        f"what it loses in the game is η KL(π || π*), to {rounded(off)} on 20 trees",
         "sec-nash",
         off < EXACT,
     )
@@ -114,7 +115,7 @@ def _enhancer() -> Claim:
         "general preference, information ratio",
         "the enhancer is the arg min of sup (R - R̂) / √(λ + ...)",
         "arg min",
-        f"the least is at the main policy itself, {abs(at_main):.0e}; 200 others have {sup.min():.2f} to "
+        f"the least is 0, at the main policy itself; 200 others have {sup.min():.2f} to "
         f"{sup.max():.2f}: it never explores",
         "sec-online",
         at_main > sup.min(),
