@@ -44,7 +44,8 @@ def _verdict(claim: Claim) -> tuple[str, str]:
 
 
 def _counts(found: dict[str, list[Claim]]) -> str:
-    lines = ["| | claims | " + " | ".join(MARKS) + " |", "|---|" + "---:|" * (1 + len(MARKS))]
+    heads = (f'<span class="verdict {kind}" title="{name}">{mark}</span>' for name, (kind, mark) in MARKS.items())
+    lines = ["| | claims | " + " | ".join(heads) + " |", "|---|" + "---:|" * (1 + len(MARKS))]
     for source, claims in {**found, "": [*chain.from_iterable(found.values())]}.items():
         name = f"{{ref}}`{NAMES[source][0]} <sec-ledger-{source}>`" if source else "together"
         count = Counter(_verdict(claim)[0] for claim in claims)

@@ -170,7 +170,10 @@ def objective(agent: Agent, log_pi: Array, log_pi_0: Array, episode: Episode, we
 
 
 class Learner:
-    """Optimiser steps of one agent: on frozen states where only phi is tuned, through the network where all is."""
+    """Optimiser steps of one agent: on frozen states where only phi is tuned, through the network where all is.
+
+    `params` are the agent's, and change with each episode that it learns from.
+    """
 
     def __init__(self, agent: Agent, worlds: Worlds, params: Params) -> None:
         self.agent, self.worlds, self.params, self.first = agent, worlds, params, params
@@ -183,6 +186,7 @@ class Learner:
         self.own = [self.adam.init({"readout": params["readout"][:, :1]}) for _ in range(agent.members)]
 
     def learn(self, episode: Episode) -> None:
+        """Take the steps of one episode."""
         for _ in range(self.agent.passes):
             for part in minibatches(episode, self.agent.minibatch):
                 self._step(part)

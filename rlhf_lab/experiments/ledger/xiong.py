@@ -195,7 +195,7 @@ def asking(load: Load) -> Iterator[Claim]:
         "theorem 2, part 1",
         "with optimism some round t_0 has a regret of at most ε",
         "m = c d / ε², T = Ω̃(d)",
-        f"the best of 32 rounds of 32 labels: at most {best['linear'].max():.3f} in 20 linear worlds and "
+        f"for ε = 0.1: the best of 32 rounds of 32 labels has at most {best['linear'].max():.3f} in linear worlds and "
         f"{best['table'].max():.3f} in tables; the last {linear['option 1'].max():.3f} and "
         f"{tables['option 1'].max():.3f}",
         "sec-some-round",

@@ -11,7 +11,7 @@ from scipy.special import expit
 from rlhf_lab.experiments.ilhf import agents as ilhf_agents
 from rlhf_lab.experiments.ilhf import worlds as ilhf_worlds
 from rlhf_lab.experiments.ilhf.agents import Agent
-from rlhf_lab.experiments.ilhf.worlds import Setting
+from rlhf_lab.experiments.ilhf.worlds import Apart, Setting
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import lm
 from rlhf_lab.numerics import optim
@@ -342,3 +342,25 @@ def test_a_duel_is_even_between_equals_and_lost_by_the_worse(worlds):
 def test_bad_settings_are_told(settings, message):
     with pytest.raises(ValueError, match=message):
         Agent(**settings)
+
+
+def test_agents_write_and_learn_by_their_own_temperature_and_are_judged_by_that_of_people():
+    """With logits a tenth as large, a table of weights ten times as large is the same agent."""
+    apart = Apart(**{**vars(SETTING), "agents": 0.15, "people": 1.5})
+    worlds, cold = ilhf_worlds.prepare(SETTING, SEEDS), ilhf_worlds.prepare(apart, SEEDS)
+    params = ilhf_agents.start(Agent(), worlds, SEEDS)
+    tenfold = params | {"readout": 10 * params["readout"]}
+    asked = ilhf_agents.interact(Agent(), params, worlds, luck())
+    again = ilhf_agents.interact(Agent(), tenfold, cold, luck())
+    for name in ("prompt", "answer", "states", "label", "reward"):
+        assert getattr(again, name) == pytest.approx(getattr(asked, name)), name
+    assert cold.frozen_kl(tenfold["readout"]).shape == (2,)
+    assert cold.kl(tenfold) == pytest.approx(worlds.kl(params))
+    for name, found in ilhf_agents.duel(params, params, worlds, SEEDS, 20).items():
+        assert ilhf_agents.duel(tenfold, tenfold, cold, SEEDS, 20)[name] == pytest.approx(found), name
+    slopes = []
+    for world, start, episode in ((worlds, params, asked), (cold, tenfold, again)):
+        learner = ilhf_agents.Learner(Agent(), world, start)
+        learner.learn(episode)
+        slopes.append(learner.params["readout"] - start["readout"])
+    assert slopes[1] == pytest.approx(slopes[0], abs=1e-6)  # Adam's first step is the sign of the gradient
