@@ -145,6 +145,14 @@ def models(load: Load) -> Iterator[Claim]:
     )
     yield shown(
         "sec. 7.7",
+        "RLHF models lose their calibration",
+        "may lose",
+        "the calibration error of words grows with SFT, and by more than 1.4 times once more with PPO",
+        "sec-pipeline",
+        'assert after[3] > 1.4 * tuned[3] > 7 * before[3], "calibration is lost at each stage"',
+    )
+    yield shown(
+        "sec. 7.7",
         "RLHF has an alignment tax, and pretraining gradients reduce it",
         "substantially",
         "PPO loses more than 1 nat on what was not asked, PPO-ptx less than a fifth of it",

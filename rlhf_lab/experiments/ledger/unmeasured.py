@@ -4,6 +4,12 @@ from rlhf_lab.experiments.ledger.claims import Claim, elsewhere
 
 SURVEY = (
     ("sec. 3", "the action space is extremely large", "32K tokens", "a tokeniser; here 2 to 62 words"),
+    (
+        "sec. 4.2",
+        "large models need much feedback",
+        "thousands to millions",
+        "large models; the rate is in {ref}`sec-fitting`",
+    ),
     ("sec. 7.1", "pretraining is responsible for most capabilities", "the bulk", "benchmarks of large models"),
     (
         "sec. 7.3.2",
@@ -12,6 +18,8 @@ SURVEY = (
         "the time of people. What a sentence tells is in {ref}`sec-objectives`",
     ),
     ("sec. 7.3.2", "preferences agree no better than ratings", "no improvement", "the agreement of people"),
+    ("sec. 7.2, 7.7", "RLHF needs fewer samples than SFT", "more efficient", "demonstrations and votes of people"),
+    ("sec. 7.4", "context distillation does as well as a prompt", "similar", "models that are told what to be"),
     ("sec. 7.4", "prompting can replace fine-tuning as a start", "70B parameters", "a large model"),
     (
         "sec. 7.5",
@@ -31,6 +39,9 @@ SURVEY = (
         "more effective",
         "people and their rules",
     ),
+    ("sec. 7.5", "larger reward models agree better with people", "a scaling law", "a series of large models"),
+    ("sec. 7.5", "reward models generalise to labelers who were held out", "high", "people"),
+    ("sec. 7.7", "with low temperature, RLHF has the biases of its base model", "similar", "people and large models"),
     ("sec. 7.7", "larger models pay a smaller alignment tax", "lower", "a series of large models"),
     (
         "sec. 7.9.2",
