@@ -164,6 +164,7 @@ def same(agree, row, taken, losses, within):
         value, slope = value_and_grad(loss)(numbers.detach().numpy())
         numbers.backward(torch.tensor(slope))
         grads = {name: p.grad.numpy() for name, p in model.named_parameters()}
+        row = row if within == DOUBLE else "as-it-is"
         agree(row, value, step.loss, within)
         for name, grad in grads.items():
             agree(row, grad, step.grads[name], within)
@@ -256,7 +257,7 @@ def test_grpo(agree, files, within):
     """Rewards become advantages in single precision there, which is why the loss goes on with theirs."""
 
     def loss_of(rewards, group, old, log_pi_0, mask, advantage):
-        agree("grpo-step", policy_gradient.grpo_advantages(rewards), advantage[group], SINGLE)
+        agree("as-it-is", policy_gradient.grpo_advantages(rewards), advantage[group], SINGLE)
 
         def loss(log_pi):
             price = BETA * group_losses.k3_with_ratio(log_pi - log_pi_0, anp.exp(log_pi - old))
@@ -272,7 +273,7 @@ def test_rloo(agree, files, within):
         f = policy_gradient.regularised_reward(rewards, old.sum(1)[group], log_pi_0.sum(1)[group], BETA)
         advantage, one = np.zeros(f.size), np.ones((f.size, 1))
         advantage[group] = policy_gradient.rloo_advantages(f)
-        agree("rloo-step", advantage, theirs, within)
+        agree("rloo-step" if within == DOUBLE else "as-it-is", advantage, theirs, within)
 
         def loss(log_pi):
             each = group_losses.clipped()(anp.sum(log_pi, 1)[:, None], old.sum(1)[:, None], advantage, one)
