@@ -51,7 +51,7 @@ def pytest_sessionfinish(session, exitstatus):
     if missing:
         raise pytest.UsageError(f"no test has measured {', '.join(missing)}: run all of tests/peers")
     stored = {
-        "versions": {name: version(name) for name in PINNED},
+        "versions": {name: version(name).split("+")[0] for name in PINNED},
         "largest difference": {row: float(f"{largest[row]:.0e}") for row in ROWS},
     }
     (BOOK / "rosetta.json").write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")

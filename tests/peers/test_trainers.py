@@ -40,7 +40,6 @@ EXACT = {
     "bf16": False,
     "max_grad_norm": 0.0,
     "lr_scheduler_type": "constant",
-    "gradient_checkpointing": False,
     "disable_tqdm": True,
 }
 
@@ -282,3 +281,64 @@ def test_rloo(agree, files, within):
         return loss
 
     same(agree, "rloo-step", *online(in_trl.rloo, files, loss_of), within)
+
+
+def test_an_end_is_put_behind_every_text_and_padding_behind_that(files):
+    """Of the labels of SFT, those of the prompt and of the padding are -100, and the end has one."""
+    chosen, rejected = our_pairs(files)
+    pad = VOCAB  # the word behind the others
+    filled = [prompt + answer + [pad] * (8 - len(prompt + answer)) for prompt, answer in chosen]
+    sft, reward, dpo = (steps(make, files)[0].inputs for make in (in_trl.sft, in_trl.reward_model, in_trl.dpo))
+    assert sorted(sft["input_ids"].tolist()) == sorted(filled)
+    for read, labels in zip(sft["input_ids"].tolist(), sft["labels"].tolist(), strict=True):
+        assert labels == [-100] * 3 + [-100 if token == pad else token for token in read[3:]]
+    for inputs in (reward, dpo):
+        both = inputs["input_ids"].tolist()
+        assert sorted(row[: row.index(EOS) + 1] for row in both) == sorted(x + y for x, y in chosen + rejected)
+        assert all(set(row[row.index(EOS) + 1 :]) <= {pad} for row in both)
+
+
+def test_prompts_are_padded_in_front(files):
+    settings = {"output_dir": str(files[0].parent), "per_device_train_batch_size": 4} | in_trl.SETTINGS | EXACT
+    trainer = in_trl.GRPOTrainer(
+        files[1],
+        reward_funcs=lambda completions, **more: [0.0] * len(completions),
+        args=in_trl.GRPOConfig(num_generations=2, max_completion_length=2, **settings | {"max_steps": 1}),
+        train_dataset=in_trl.Dataset.from_dict({"prompt": ["tea hot", "is ice cold"]}),
+    )
+    seen, compute = [], trainer.compute_loss
+    trainer.compute_loss = lambda model, inputs, *more, **options: (
+        seen.append(inputs["prompt_ids"].tolist()) or compute(model, inputs, *more, **options)
+    )
+    trainer.train()
+    assert [VOCAB, *encode("tea hot").tolist()] in seen[0]
+
+
+def test_a_reward_is_read_one_word_too_early_if_padding_is_the_end(files, tmp_path):
+    """A tokenizer without a token for padding gets `<eos>` in its place, and the reward is read in front of it."""
+    tokenizer = in_trl.PreTrainedTokenizerFast.from_pretrained(files[1])
+    tokenizer.pad_token = None
+    AutoModelForCausalLM.from_pretrained(files[1]).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    chosen, rejected = our_pairs(files)
+    step = steps(in_trl.reward_model, (files[0], str(tmp_path / "model")), max_steps=1)[0]
+    model = network(AutoModelForSequenceClassification, files[1], step.before, num_labels=1)
+    first, second = (judged(model, [(x, y[:-1]) for x, y in rows]) for rows in (chosen, rejected))
+    margin = (first - second).detach().numpy()
+    assert step.loss == pytest.approx(np.mean(likelihoods.bradley_terry_loss(margin)), rel=1e-12)
+
+
+def test_sft_learns_with_the_dropout_of_the_model_and_comparisons_without(files, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(files[1])
+    model.config.resid_pdrop = 0.5
+    model.save_pretrained(tmp_path / "model")
+    in_trl.PreTrainedTokenizerFast.from_pretrained(files[1]).save_pretrained(tmp_path / "model")
+
+    def change(make, **settings):
+        still, moving = (
+            steps(make, (files[0], folder), max_steps=1, **settings)[0].loss for folder in (files[1], str(tmp_path / "model"))
+        )
+        return abs(still - moving)
+
+    assert change(in_trl.sft) > 1e-3
+    assert change(in_trl.dpo, beta=BETA) == 0
