@@ -36,8 +36,8 @@ PATIENCE = 900  # seconds that the tests of a module may take
 FAMILIES = ("audit",)  # rooms whose tests mirror families of modules: each module is tested by those of the room
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "install", "mutants_list", "plain")
-OTHER_TESTS += ("plots", "project", "sources", "walk")
+OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "in_the_wild", "install")
+OTHER_TESTS += ("mutants_list", "plain", "plots", "project", "sources", "walk")
 PAGE = ("scoreboard.py", "scoreboard.md")  # of the book: what it says is made by a module, and tested
 AT_IMPORT = """
 import importlib, sys

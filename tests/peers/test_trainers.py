@@ -222,7 +222,9 @@ def test_dpo(agree, files, within):
 
 def groups(step):
     """The prompts and answers of a step, and where the answers to one prompt stand: (G, k)."""
-    prompts = [row[mask == 1].tolist() for row, mask in zip(step.inputs["prompt_ids"], step.inputs["prompt_mask"], strict=True)]
+    prompts = [
+        row[mask == 1].tolist() for row, mask in zip(step.inputs["prompt_ids"], step.inputs["prompt_mask"], strict=True)
+    ]
     answers = [
         row[mask == 1].tolist()
         for row, mask in zip(step.inputs["completion_ids"], step.inputs["completion_mask"], strict=True)
@@ -256,6 +258,7 @@ def test_grpo(agree, files, within):
     """Rewards become advantages in single precision there, which is why the loss goes on with theirs."""
 
     def loss_of(rewards, group, old, log_pi_0, mask, advantage):
+        agree("as-it-is", np.float32(advantage), advantage, 0)
         agree("as-it-is", policy_gradient.grpo_advantages(rewards), advantage[group], SINGLE)
 
         def loss(log_pi):
@@ -336,9 +339,11 @@ def test_sft_learns_with_the_dropout_of_the_model_and_comparisons_without(files,
 
     def change(make, **settings):
         still, moving = (
-            steps(make, (files[0], folder), max_steps=1, **settings)[0].loss for folder in (files[1], str(tmp_path / "model"))
+            steps(make, (files[0], folder), max_steps=1, **settings)[0].loss
+            for folder in (files[1], str(tmp_path / "model"))
         )
         return abs(still - moving)
 
+    assert in_trl.GPT2Config().resid_pdrop == 0.1
     assert change(in_trl.sft) > 1e-3
     assert change(in_trl.dpo, beta=BETA) == 0
