@@ -24,27 +24,9 @@ def page(text: str, words: dict, stored: dict) -> str:
     differences = stored["largest difference"]
     written = {
         "versions": _versions(stored["versions"], differences),
-        "agreement": "".join(
-            f"### {family}\n\n"
-            + _table("rosetta agreement", ("here", "there", "apart by"), [_row(*row) for row in rows])
-            for family, rows in groupby(
-                ((row, differences[name]) for name, row in words["row"].items()), lambda one: one[0]["family"]
-            )
-        ),
-        "defaults": "".join(
-            f"### {'Every trainer' if config == 'every' else f'`{config}`'}\n\n"
-            + _table(
-                "rosetta defaults",
-                ("argument", "default", "what it means"),
-                [_default(*one) for one in arguments.items()],
-            )
-            for config, arguments in words["default"].items()
-        ),
-        "names": _table(
-            "rosetta names",
-            ("here", "TRL", "verl", "OpenRLHF"),
-            [[name["here"], name["trl"], name["verl"], name["openrlhf"]] for name in words["name"]],
-        ),
+        "agreement": _agreement(words["row"], differences),
+        "defaults": "".join(_defaults(*one) for one in words["default"].items()),
+        "names": _table("names", ("here", "TRL", "verl", "OpenRLHF"), [list(row.values()) for row in words["name"]]),
     }
     return BLOCK.sub(lambda block: f"{block[1]}\n{written[block[1]]}", text)
 
@@ -60,6 +42,14 @@ def _versions(versions: dict, differences: dict) -> str:
     )
 
 
+def _agreement(rows: dict, differences: dict) -> str:
+    tables = []
+    for family, names in groupby(rows, lambda name: rows[name]["family"]):
+        shown = [_row(rows[name], differences[name]) for name in names]
+        tables.append(f"### {family}\n\n" + _table("agreement", ("here", "there", "apart by"), shown))
+    return "".join(tables)
+
+
 def _row(row: dict, difference: float) -> list[str]:
     equation = f" {{eq}}`{row['equation']}`" if "equation" in row else ""
     function = row.get("function", "")
@@ -67,14 +57,17 @@ def _row(row: dict, difference: float) -> list[str]:
     return [f"{row['what']}{equation}{link}", row["there"], f"{difference:.0e}" if difference else "0"]
 
 
-def _default(argument: str, told: list) -> list[str]:
-    value, meaning = told
-    written = value if value == "None" else repr(value).replace("'", '"')
-    return [f"`{argument}`", f"`{written}`", meaning]
+def _defaults(config: str, arguments: dict) -> str:
+    title = "Every trainer" if config == "every" else f"`{config}`"
+    written = {
+        name: value if value == "None" else repr(value).replace("'", '"') for name, (value, _) in arguments.items()
+    }
+    rows = [[f"`{name}`", f"`{written[name]}`", meaning] for name, (_, meaning) in arguments.items()]
+    return f"### {title}\n\n" + _table("defaults", ("argument", "default", "what it means"), rows)
 
 
 def _table(kind: str, head: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = [f":::{{div}} {kind}", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines = [f":::{{div}} rosetta {kind}", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), ":::\n\n"])
 
 

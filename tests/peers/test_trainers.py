@@ -26,7 +26,7 @@ from rlhf_lab.worlds.phrase_world import EOS, HORIZON, VOCAB, WORDS, encode
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "book"))
 
-import in_trl  # noqa: E402
+import in_trl
 
 pytestmark = [
     pytest.mark.peer,
@@ -130,7 +130,7 @@ def network(kind, folder, params, **options):
 
 def texts(prompts, answers):
     """Rows of tokens without padding: prompts, and answers up to their end."""
-    ends = [(list(row) + [EOS]).index(EOS) + 1 for row in answers]
+    ends = [[*row, EOS].index(EOS) + 1 for row in answers]
     return [(list(x), list(y[:end])) for x, y, end in zip(prompts, answers, ends, strict=True)]
 
 
@@ -222,13 +222,13 @@ def test_dpo(agree, files, within):
 
 def groups(step):
     """The prompts and answers of a step, and where the answers to one prompt stand: (G, k)."""
-    prompts = [
-        row[mask == 1].tolist() for row, mask in zip(step.inputs["prompt_ids"], step.inputs["prompt_mask"], strict=True)
-    ]
-    answers = [
-        row[mask == 1].tolist()
-        for row, mask in zip(step.inputs["completion_ids"], step.inputs["completion_mask"], strict=True)
-    ]
+    prompts, answers = (
+        [
+            row[kept == 1].tolist()
+            for row, kept in zip(step.inputs[f"{part}_ids"], step.inputs[f"{part}_mask"], strict=True)
+        ]
+        for part in ("prompt", "completion")
+    )
     order = sorted(range(len(prompts)), key=lambda k: prompts[k])
     return list(zip(prompts, answers, strict=True)), np.reshape(order, (-1, 4))
 
@@ -338,10 +338,8 @@ def test_sft_learns_with_the_dropout_of_the_model_and_comparisons_without(files,
     in_trl.PreTrainedTokenizerFast.from_pretrained(files[1]).save_pretrained(tmp_path / "model")
 
     def change(make, **settings):
-        still, moving = (
-            steps(make, (files[0], folder), max_steps=1, **settings)[0].loss
-            for folder in (files[1], str(tmp_path / "model"))
-        )
+        folders = files[1], str(tmp_path / "model")
+        still, moving = (steps(make, (files[0], folder), max_steps=1, **settings)[0].loss for folder in folders)
         return abs(still - moving)
 
     assert in_trl.GPT2Config().resid_pdrop == 0.1
