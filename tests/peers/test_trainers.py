@@ -345,3 +345,18 @@ def test_sft_learns_with_the_dropout_of_the_model_and_comparisons_without(files,
     assert in_trl.GPT2Config().resid_pdrop == 0.1
     assert change(in_trl.sft) > 1e-3
     assert change(in_trl.dpo, beta=BETA) == 0
+
+
+@pytest.mark.parametrize("make", [in_trl.dpo, in_trl.grpo, in_trl.rloo])
+def test_the_reference_is_what_lies_where_the_model_came_from(files, make):
+    """Not the model as it is handed over: what was trained in memory is not in the reference."""
+    path, folder = files
+    trained = AutoModelForCausalLM.from_pretrained(folder)
+    stored = values(trained)
+    with torch.no_grad():
+        for p in trained.parameters():
+            p.add_(0.1)
+    settings = {"output_dir": str(path.parent), "beta": BETA, "per_device_train_batch_size": 16} | in_trl.SETTINGS
+    trainer = make(trained, path, **settings)
+    for name, value in values(trainer.ref_model).items():
+        np.testing.assert_array_equal(value, stored[name])
