@@ -26,7 +26,9 @@ def page(text: str, words: dict, stored: dict) -> str:
         "versions": _versions(stored["versions"], differences),
         "agreement": _agreement(words["row"], differences),
         "defaults": "".join(_defaults(*one) for one in words["default"].items()),
-        "names": _table("names", ("here", "TRL", "verl", "OpenRLHF"), [list(row.values()) for row in words["name"]]),
+        "names": _table(
+            "names full-width", ("here", "TRL", "verl", "OpenRLHF"), [list(row.values()) for row in words["name"]]
+        ),
     }
     return BLOCK.sub(lambda block: f"{block[1]}\n{written[block[1]]}", text)
 
