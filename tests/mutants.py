@@ -36,8 +36,8 @@ PATIENCE = 900  # seconds that the tests of a module may take
 FAMILIES = ("audit", "experiments.ledger")  # whose tests mirror families of modules: each is tested by all of them
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "install", "mutants_list", "plain")
-OTHER_TESTS += ("plots", "project", "sources", "walk")
+OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "in_the_wild", "install")
+OTHER_TESTS += ("mutants_list", "plain", "plots", "project", "sources", "walk")
 PAGES = ("scoreboard.py", "scoreboard.md", "ledger.py", "ledger.md")  # of the book: made by modules, and tested
 AT_IMPORT = """
 import importlib, sys
