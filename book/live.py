@@ -84,7 +84,7 @@ def _missing(code: str) -> set[str]:
 
 
 def pack(root: Path, html: Path) -> None:
-    """Put beside the pages what is imported and read and is no part of Pyodide: for answers, and what cells add to it."""
+    """Put beside the pages what is imported or read and is no part of Pyodide: for answers, and what cells add."""
     told = {label: [asked.checker, asked.before] for label, asked in exercises(root).items()}
     package = {path.relative_to(root).as_posix(): path for path in sorted((root / "rlhf_lab").rglob("*.py"))}
     stored = {path.relative_to(root).as_posix(): path for path in sorted((root / "rlhf_lab").rglob("results/*.json"))}

@@ -28,7 +28,7 @@ class Printed(TextIOBase):
 
 
 def ran(run: Callable[[], object], name: str, printed: Printed) -> bool:
-    """Run code that was compiled under this name, tell why if it does not come to its end, and return whether it did."""
+    """Run code that is compiled under this name, and return whether it came to its end; if not, tell why."""
     with redirect_stdout(printed), redirect_stderr(printed):
         try:
             run()
