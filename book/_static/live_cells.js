@@ -85,6 +85,7 @@
     };
     cell.editor = LiveEditor.editor(place, cell.pre.textContent, cell.run.ariaLabel.replace("Run c", "C"), changed, () => cell.run.click());
     const block = cell.pre.closest(".cell_input > *");
+    place.querySelector(".cm-content").tabIndex = 0; // it can be reached without, but not every checker knows
     block.classList.add("live-replaced");
     block.after(place);
   }
@@ -109,6 +110,7 @@
       const became = await ask(question, (data) => show(cell, data), todo.length > 1 ? `Running ${k + 1} of ${todo.length} …` : "Running …");
       cell.box.classList.remove("live-now");
       cell.output.style.minHeight = "";
+      stopWhereItScrolls();
       cell.ran = became === true;
       if (became === undefined) return;
       if (!became) return (note.textContent = cell.run === run ? "" : `It stopped at code ${cells.indexOf(cell) + 1}, with what is told there.`);

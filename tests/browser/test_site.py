@@ -4,9 +4,8 @@ import re
 
 import pypdf
 import pytest
-from browsing import HTML, print_book
+from browsing import CHAPTERS, HTML, print_book
 
-CHAPTERS = sorted(f"notebooks/{page.name}" for page in (HTML / "notebooks").glob("*.html"))
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
 
