@@ -1,4 +1,4 @@
-"""In a browser an index has 32 bits, and numpy takes no int64 where it wants one. Code of readers need not know that."""
+"""In a browser an index has 32 bits, and numpy refuses int64 where it wants one. Readers' code need not know that."""
 
 import functools
 from collections.abc import Callable

@@ -1,8 +1,9 @@
 /* Exercises that answer on the page. Where a cell ends in a call of a checker, an editor takes its place as the reader
    comes near, and Python runs what is written there. Without this script the cell stays a cell. */
 (() => {
-  const { made, script, obstacle } = Live;
+  const { made, obstacle } = Live;
   const CALL = /^check\.(\w+)\(/m;
+  const code = (cell) => cell.querySelector("pre").textContent.trimEnd();
 
   /* What the browser keeps of an exercise: { code, tried, right }. Where it keeps nothing, the page does while it is open. */
   const works = new Map();
@@ -29,21 +30,36 @@
   for (const link of document.querySelectorAll(".exercise-index a[href*='#ex-']"))
     if (kept(link.hash.slice(1)).right) link.after(made("span", " ✓ answered", { className: "live-mark" }));
 
-  const exercises = [...document.querySelectorAll("article .exercise")].flatMap((box) => {
+  const boxes = [...document.querySelectorAll("article .exercise")].flatMap((box) => {
     const cell = [...box.querySelectorAll(".cell")].findLast((one) => CALL.test(one.querySelector("pre").textContent));
     if (!cell) return [];
     const number = box.querySelector(".caption-number").textContent.trim();
     const solution = [...document.querySelectorAll("article .solution details")].find((details) =>
       details.querySelector("summary").textContent.trim().startsWith(`Solution to ${number} `));
-    return [{ label: box.id, box, cell, number, solution, starter: cell.querySelector("pre").textContent.trimEnd() }];
+    return [{ label: box.id, title: box.querySelector(".admonition-title"), cell, number, solution, starter: code(cell) }];
   });
+
+  /* The front page invites to an exercise of a chapter: its editor opens on demand, with the try that stands above. */
+  const invited = [...document.querySelectorAll("article .try")].map((box) => {
+    const number = box.querySelector("a[href*='#ex-']");
+    const button = made("button", "Try it here", { type: "button" });
+    const invitation = { label: number.hash.slice(1), title: box, number: number.textContent, starter: code(box.previousElementSibling) };
+    button.onclick = async () => {
+      button.remove();
+      (await open({ ...invitation, cell: box })).focus();
+    };
+    box.append(button);
+    return invitation;
+  });
+
+  const exercises = [...boxes, ...invited];
   if (!exercises.length) return;
 
   /* The line under the title of the chapter says how many are answered; each title of an exercise that is, too. */
   const progress = made("span", "", { className: "live-progress" });
   for (const exercise of exercises) {
     exercise.mark = made("span", "✓ answered", { className: "live-mark", hidden: true });
-    exercise.box.querySelector(".admonition-title").append(exercise.mark);
+    exercise.title.append(exercise.mark);
   }
   const count = () => {
     for (const { label, mark } of exercises) mark.hidden = !kept(label).right;
@@ -99,7 +115,7 @@
     };
     const go = () => { if (!run.disabled) attempt(); };
     const editor = LiveEditor.editor(place, kept(label).code ?? starter, `Your answer to ${number}`, changed, go);
-    cell.classList.add("live-replaced");
+    if (cell.matches(".cell")) cell.classList.add("live-replaced");
     cell.after(live);
 
     async function attempt() {
@@ -125,13 +141,14 @@
       keep(label, { code: undefined });
       note.textContent = "The starter again. Ctrl+Z in the editor brings yours back.";
     };
+    return place.querySelector(".cm-content");
   }
 
   const near = new IntersectionObserver((entries) => {
     for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
       near.unobserve(target);
-      open(exercises.find(({ cell }) => cell === target));
+      open(boxes.find(({ cell }) => cell === target));
     }
   }, { rootMargin: "600px" });
-  for (const { cell } of exercises) near.observe(cell);
+  for (const { cell } of boxes) near.observe(cell);
 })();

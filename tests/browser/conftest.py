@@ -19,8 +19,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Let one process do all tests that share a page: it is loaded once then."""
     for item in items:
-        shared = getattr(item, "callspec", None) and {**item.callspec.params}
-        page = shared and (shared.get("visited") or shared.get("lived"))
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        page = given.get("visited") or given.get("lived")
         scopes = {made[-1].scope for made in item._fixtureinfo.name2fixturedefs.values()}
         if page or "module" in scopes:
             item.add_marker(pytest.mark.xdist_group(page or item.module.__name__))
@@ -75,6 +75,7 @@ def popup(browser, site):
     opener.evaluate(SHARE)
 
     def load():
+        opener.evaluate("localStorage.clear()")
         with opener.expect_popup() as made:
             opener.evaluate("() => { open('about:blank'); }")
         return made.value

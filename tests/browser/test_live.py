@@ -19,7 +19,7 @@ DPO = "notebooks/dpo.html"
 
 def test_every_exercise_of_a_chapter_takes_the_solution_and_names_what_is_wrong(lived):
     for label in LABELS[lived.name]:
-        exercise, asked = Answering(lived.page, label), EXERCISES[label]
+        exercise, asked = Answering(lived.page, f"#{label}"), EXERCISES[label]
         code, sentences = wrong_answers(asked.checker)
         said = re.split(rf"^(?={asked.checker}: )", exercise.answer(code), flags=re.MULTILINE)[1:]
         assert len(said) == len(sentences) >= 2, label
@@ -85,7 +85,7 @@ def test_another_exercise_waits_while_one_runs_and_an_endless_loop_is_stopped(ex
     exercise.editor.fill("while True:\n    pass")
     exercise.press("Run")
     exercise.page.wait_for_function(f"document.querySelector('#{LABEL} .live-note').textContent.startsWith('Running')")
-    other = Answering(loaded, "ex-dpo-loss")
+    other = Answering(loaded, "#ex-dpo-loss")
     other.press("Run")
     assert other.note.inner_text() == "Python is busy elsewhere on this page."
     exercise.press("Stop")

@@ -4,7 +4,8 @@ import re
 
 import pypdf
 import pytest
-from browsing import CHAPTERS, HTML, print_book
+from answered import EXERCISES
+from browsing import CHAPTERS, HTML, Answering, Visit, print_book
 
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
@@ -145,3 +146,22 @@ TOO_WIDE = """() => [...document.querySelectorAll("div.math > .eqno + mjx-contai
 @every_chapter
 def test_a_formula_leaves_room_for_its_number(visit, chapter):
     assert visit(chapter).page.evaluate(TOO_WIDE) == 0
+
+
+def test_the_front_page_invites_to_an_exercise_whose_checker_answers_there(popup, site):
+    visited = Visit(None, site, "book/preface.html", popup())
+    page = visited.page
+    assert page.locator(".cm-content").count() == 0
+    page.get_by_role("button", name="Try it here").click()
+    page.locator(".cm-content").wait_for()
+    assert not [answer.url for answer in visited.answers if "pyodide" in answer.url]
+    tried = page.locator(".cell:has(+ .try)")
+    exercise = Answering(page, "section:has(> .live)")
+    exercise.press("Run")
+    assert exercise.told().strip() == tried.locator(".cell_output").inner_text().strip()
+    assert exercise.answer(EXERCISES["ex-dpo-loss"].solution).startswith("dpo_loss: right on all")
+    assert page.locator(".try .live-mark").is_visible()
+    assert visited.outside == visited.complaints == []
+    page.goto(site + "notebooks/dpo.html")
+    assert "1 of 4 code exercises answered" in page.locator("p.facts").first.inner_text()
+    page.close()

@@ -93,9 +93,7 @@ class Visit:
         )
         self.page.on(
             "console",
-            lambda told: (
-                self.complaints.append(f"{told.text} {told.location['url']}") if told.type == "error" else None
-            ),
+            lambda told: self.complaints.append(told.text) if told.type == "error" else None,
         )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("response", lambda answer: self.answers.append(answer))
@@ -128,9 +126,9 @@ def serious(page, rules=None):
 class Answering:
     """An exercise of a page, with the hands and the eyes of a reader."""
 
-    def __init__(self, page, label=LABEL):
-        self.page, self.box = page, page.locator(f"#{label}")
-        self.box.locator(".cell").last.evaluate("(cell) => cell.scrollIntoView()")
+    def __init__(self, page, place=f"#{LABEL}"):
+        self.page, self.box = page, page.locator(place)
+        self.box.locator(".cell, .live").last.evaluate("(cell) => cell.scrollIntoView()")
         self.editor = self.box.locator(".cm-content")
         self.editor.wait_for()
         self.said, self.note = self.box.locator(".live-said"), self.box.locator(".live-note")
