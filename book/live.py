@@ -88,7 +88,7 @@ def pack(root: Path, html: Path) -> None:
     told = {label: [asked.checker, asked.before] for label, asked in exercises(root).items()}
     package = {path.relative_to(root).as_posix(): path for path in sorted((root / "rlhf_lab").rglob("*.py"))}
     stored = {path.relative_to(root).as_posix(): path for path in sorted((root / "rlhf_lab").rglob("results/*.json"))}
-    runs = {name: root / "book" / name for name in ("answering.py", "narrow.py", "printing.py")}
+    runs = {name: root / "book" / name for name in ("answering.py", "lacking.py", "printing.py")}
     (html / "live").mkdir(exist_ok=True)
     _archive(html / "live/packages.zip", package | _installed(PURE) | runs, {"exercises.json": json.dumps(told)})
     _archive(html / "live/chapters.zip", stored | _installed(READ) | {"cells.py": root / "book/cells.py"}, {})

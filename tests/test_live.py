@@ -21,8 +21,8 @@ sys.path[:0] = [str(ROOT / "book")]
 import answering  # noqa: E402
 import build  # noqa: E402
 import cells  # noqa: E402
+import lacking  # noqa: E402
 import live  # noqa: E402
-import narrow  # noqa: E402
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_what_a_cell_defines_can_be_read(page):
 
 def test_where_an_index_is_narrow_whole_numbers_are_made_indices(monkeypatch):
     monkeypatch.setattr(np, "intp", np.int32)
-    types = narrow.taking(lambda *given, **named: [*(np.asarray(one).dtype.name for one in given), named], 1)
+    types = lacking.taking(lambda *given, **named: [*(np.asarray(one).dtype.name for one in given), named], 1)
     wide, reals = np.array([1, 2], dtype=np.int64), np.array([1.0, 2.0])
     assert types(wide, wide, wide, axis=0) == ["int64", "int32", "int64", {"axis": 0}]
     assert types(wide, reals) == ["int64", "float64", {}]
@@ -209,9 +209,10 @@ def test_where_an_index_is_narrow_whole_numbers_are_made_indices(monkeypatch):
 
 def test_numbers_that_are_made_indices_give_what_numpy_gives(monkeypatch):
     expected = [np.bincount([1, 1]), np.repeat([3, 4], [2, 1]), np.take([3, 4], [1, 0])]
-    for name in narrow.PLACES:
+    for name in lacking.INDICES:
         monkeypatch.setattr(np, name, getattr(np, name))
-    narrow.widen()
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    lacking.mend()
     found = [np.bincount(np.array([1, 1])), np.repeat([3, 4], np.array([2, 1])), np.take([3, 4], np.array([1, 0]))]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -298,7 +299,7 @@ def test_the_packages_are_what_is_imported_beside_pyodide(tmp_path, monkeypatch)
         names = archive.namelist()
         assert json.loads(archive.read("exercises.json")) == {"ex-kl": ["kl", "import numpy"]}
         assert archive.read("answering.py") == (ROOT / "book/answering.py").read_bytes()
-        for name in ("narrow.py", "printing.py"):
+        for name in ("lacking.py", "printing.py"):
             assert archive.read(name) == (ROOT / "book" / name).read_bytes()
     assert {"rlhf_lab/check/dpo.py", "autograd/core.py", "tqdm/std.py", "threadpoolctl.py"} <= set(names)
     assert licensed(names) == {"autograd", "threadpoolctl", "tqdm"}

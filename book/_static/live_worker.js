@@ -5,8 +5,8 @@
 const START = `
 import sys
 sys.path.append("/packages")
-import narrow
-narrow.widen()
+import lacking
+lacking.mend()
 import answering, json
 from rlhf_lab import check
 with open("/packages/exercises.json") as file:
