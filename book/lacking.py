@@ -19,6 +19,7 @@ def mend() -> None:
     if importlib.util.find_spec("_multiprocessing") is None:  # Gymnasium imports it, and uses it where one asks for it
         sys.modules["_multiprocessing"] = ModuleType("_multiprocessing")
     os.environ["TQDM_DISABLE"] = "1"  # progress bars go back to the start of a line, and a page cannot
+    importlib.import_module("tqdm").tqdm.monitor_interval = 0  # which is a thread, and there are none
 
 
 def taking(function: Callable, place: int) -> Callable:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tqdm
 from answered import EXERCISES, wrong_answers
 
 from rlhf_lab.check import diagnosis
@@ -212,7 +213,9 @@ def test_numbers_that_are_made_indices_give_what_numpy_gives(monkeypatch):
     for name in lacking.INDICES:
         monkeypatch.setattr(np, name, getattr(np, name))
     monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(tqdm.tqdm, "monitor_interval", 10)
     lacking.mend()
+    assert tqdm.tqdm.monitor_interval == 0
     found = [np.bincount(np.array([1, 1])), np.repeat([3, 4], np.array([2, 1])), np.take([3, 4], np.array([1, 0]))]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -96,18 +96,6 @@ def test_a_theme_that_changes_while_a_page_is_printed_stays(visit):
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
 
 
-@every_chapter
-def test_paper_has_no_closed_boxes_and_whole_tables(visit, chapter):
-    page = visit(chapter).page
-    page.set_viewport_size({"width": 700, "height": 1000})
-    page.emulate_media(media="print")
-    closed = "[...document.querySelectorAll('article details')].filter((box) => !box.open && box.offsetHeight)"
-    assert page.evaluate(f"{closed}.length") == 0
-    shown = "[...document.querySelectorAll('article :is(table, pre)')].filter((box) => box.offsetHeight)"
-    cut = f"{shown}.filter((box) => box.scrollWidth > box.clientWidth + 1)"
-    assert page.evaluate(f"{cut}.map((box) => box.textContent.slice(0, 60))") == []
-
-
 def test_a_wrong_address_leads_back(visit):
     page = visit("404.html").page
     page.get_by_role("link", name="To the start").click()
@@ -133,19 +121,6 @@ def test_the_book_is_printed_with_an_outline_page_numbers_and_links(browser, sit
         assert page.extract_text().split()[-1] == str(number)
     links = [a.get_object() for page in printed.pages for a in page.get("/Annots", [])]
     assert any("/Dest" in link for link in links)
-
-
-# Numbered formulas that stick out of their box on the left, or run into their number.
-TOO_WIDE = """() => [...document.querySelectorAll("div.math > .eqno + mjx-container")].filter((formula) => {
-  const [made, box, number] = [formula.querySelector("mjx-math"), formula.parentElement, formula.previousElementSibling]
-    .map((part) => part.getBoundingClientRect());
-  return made.left < box.left - 1 || made.right > number.left + 1;
-}).length"""
-
-
-@every_chapter
-def test_a_formula_leaves_room_for_its_number(visit, chapter):
-    assert visit(chapter).page.evaluate(TOO_WIDE) == 0
 
 
 def test_the_front_page_invites_to_an_exercise_whose_checker_answers_there(popup, site):
