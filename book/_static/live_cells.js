@@ -16,6 +16,7 @@
   const all = Live.controls("Run this page", (text) => (all.note.textContent = text));
   const reset = made("button", "Reset", { type: "button", hidden: true });
   head.append(all.run, all.stop, reset, all.load, all.note);
+  all.note.textContent = "Python loads once, about 50 MB.";
   facts.after(head);
 
   /* Under each cell, Run; the rest of its bar once it is used. */
