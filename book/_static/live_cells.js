@@ -22,12 +22,10 @@
   /* Under each cell, Run; the rest of its bar once it is used. */
   cells.forEach((cell, k) => {
     const bar = made("div", "", { className: "live-bar live-cell" });
-    const said = (text) => print(cell, text);
-    Object.assign(cell, Live.controls("Run", said));
+    Object.assign(cell, Live.controls("Run", (text) => print(cell, text)));
     cell.run.ariaLabel = `Run code ${k + 1} of ${cells.length}`;
     bar.append(cell.run, cell.stop, cell.load, cell.note);
-    cell.input = cell.box.querySelector(":scope > details, :scope > .cell_input");
-    cell.input.after(bar);
+    cell.box.querySelector(":scope > details, :scope > .cell_input").after(bar);
     cell.run.onclick = () => work(k, k, cell);
   });
   all.run.onclick = () => {
@@ -35,18 +33,32 @@
     work(0, cells.length - 1, all);
   };
 
-  /* What a cell shows. Pictures that were there are taken again, with their captions, for what is drawn now. */
+  /* What a cell shows. Figures that were there are taken again, with their captions, for what is drawn now; `cell.before`
+     is what a reset brings back. */
+  const LOOK = ["src", "alt", "width", "height"];
   function clear(cell) {
     cell.output ??= cell.box.querySelector(":scope > .cell_output");
     if (!cell.output) {
       cell.output = made("div", "", { className: "cell_output docutils container" });
       cell.box.append(cell.output);
     }
-    cell.before ??= cell.output.cloneNode(true);
-    cell.pictures = [...cell.before.cloneNode(true).children].filter((child) => child.matches("figure, img") || child.querySelector("img"));
+    cell.before ??= { nodes: [...cell.output.childNodes], looks: [...cell.output.querySelectorAll("img")].map((picture) =>
+      [picture, LOOK.map((name) => [name, picture.getAttribute(name)])]) };
+    cell.figures = cell.before.nodes.filter((node) => node.nodeType === 1 && (node.matches("img") || node.querySelector("img")));
+    drawn(cell);
     cell.output.style.minHeight = `${cell.output.offsetHeight}px`; // what is below stays where it is
     cell.output.replaceChildren();
     cell.output.classList.add("live-output");
+  }
+  function drawn({ before }) {
+    for (const [picture, look] of before.looks)
+      for (const [name, value] of look) value === null ? picture.removeAttribute(name) : picture.setAttribute(name, value);
+  }
+  function restore(cell) {
+    drawn(cell);
+    cell.output.replaceChildren(...cell.before.nodes);
+    cell.output.classList.remove("live-output");
+    cell.before = undefined;
   }
   function print(cell, text) {
     let last = cell.output.lastElementChild;
@@ -63,8 +75,8 @@
     if (text) print(cell, text);
     if (html) cell.output.append(made("div", "", { className: "output text_html", innerHTML: html }));
     if (!figure) return;
-    const place = cell.pictures.shift() ?? made("img");
-    const picture = place.matches("img") ? place : place.querySelector("img");
+    const place = cell.figures.shift() ?? made("img");
+    const picture = place.matches("img") ? place : place.querySelector("img"); // with the words of the book on it
     if (!picture.alt || cell.pre.textContent !== cell.code) picture.alt = "What this code draws";
     for (const size of ["width", "height"]) picture.removeAttribute(size);
     picture.src = `data:image/png;base64,${figure}`;
@@ -122,8 +134,7 @@
   reset.onclick = () => {
     if (Live.busy()) return (all.note.textContent = "Python is busy elsewhere on this page.");
     for (const cell of cells) {
-      if (cell.before) cell.output.replaceWith((cell.output = cell.before));
-      cell.before = undefined;
+      if (cell.before) restore(cell);
       if (cell.pre.textContent !== cell.code) cell.editor.replace(cell.code);
       cell.pre.innerHTML = cell.lit;
       cell.note.textContent = "";
