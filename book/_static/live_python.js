@@ -80,6 +80,7 @@ const Live = (() => {
       };
       heard = (data) => {
         if ("step" in data) {
+          clearTimeout(long);
           load.hidden = false;
           Object.assign(load, { max: data.steps, value: data.step + 0.5 });
           note.textContent = `Loading ${data.what}; once for this page.`;
