@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import autograd.numpy as np
+import numpy as np
 
 from rlhf_lab.audit.binding import Case
-from rlhf_lab.audit.changes import DIFFERENCES, MASKS, NUMBERS, Difference, changed, mask_of
+from rlhf_lab.audit.changes import DIFFERENCES, ENDS, MASKS, NUMBERS, Difference, changed, mask_of
 from rlhf_lab.audit.contracts import Contract, Form, Right
 from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, result_of
@@ -68,7 +68,8 @@ def _equal(
                 continue
             called = {call: _of_what_is_left(call(right.function, other), other) for call in {f.call for f, _ in alive}}
             wanted = {form: form.shape(called[form.call], other) for form in dict(alive)}
-        alive = [(form, factor) for form, factor in alive if _near(value, factor * wanted[form], tolerance)]
+        alive = [(form, factor) for form, factor in alive if wanted[form].shape == value.shape]
+        alive = [(form, factor) for form, factor in alive if close(value, factor * wanted[form], tolerance)]
         if not alive:
             return None
     return Match(right, *alive[0])
@@ -80,13 +81,6 @@ def _of_what_is_left(values: Array, case: Case) -> Array:
     if np.ndim(mask) != 2 or np.ndim(values) == 0 or np.all(kept := np.sum(mask, axis=-1) > 0):
         return values
     return np.where(kept if values.ndim == 1 else kept[:, None], values, 0.0)
-
-
-def _near(value: Array, wanted: Array, tolerance: tuple[float, float]) -> bool:
-    """Whether arrays agree; most do not in their first number."""
-    first, other = value.flat[0], np.asarray(wanted).flat[0]
-    far = abs(first - other) > 1.01 * (tolerance[0] * abs(other) + tolerance[1])
-    return value.shape == wanted.shape and not far and close(value, wanted, tolerance)
 
 
 def _exchanges(
@@ -102,11 +96,17 @@ def _exchanges(
     if contract.loss and "mask" in subject.given and np.ndim(case["mask"]) == 2:
         for what, turn in MASKS.items():
             yield what, "mask", partial(_masked, turn)
+    if "ends" in subject.given:
+        yield from ((what, "ends", partial(_ended, turn)) for what, turn in ENDS.items())
     for a in arrays:
         for what, change in changed(case[a], mask_of(case[a], case)):
             yield what.format(_plain(a)), _plain(a), partial(_changed, a, change)
         alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
         yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
+        turned = [b for b in alike if a < b]
+        yield from (
+            (f"{_plain(b)} and {_plain(a)}", f"{_plain(a)} and {_plain(b)}", partial(_swapped, a, b)) for b in turned
+        )
     for difference in DIFFERENCES:
         if difference.within(case):
             values = difference.read(case)
@@ -153,6 +153,10 @@ def _together(names: Sequence[str], change: Callable[[Array, Array], Array], cas
     return case | dict(zip(names, parts, strict=True))
 
 
+def _ended(turn: Callable[[Array], Array], case: Case) -> Case:
+    return case | {"ends": turn(case["ends"])}
+
+
 def _masked(turn: Callable[[Array], Array], case: Case) -> Case | None:
     """The case with another mask, if that leaves something of it."""
     mask = turn(case["mask"])
@@ -161,6 +165,10 @@ def _masked(turn: Callable[[Array], Array], case: Case) -> Case | None:
 
 def _replaced(name: str, by: str, case: Case) -> Case:
     return case | {name: case[by]}
+
+
+def _swapped(one: str, other: str, case: Case) -> Case:
+    return case | {one: case[other], other: case[one]}
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-import autograd.numpy as np
+import numpy as np
 from autograd import elementwise_grad
 
 from rlhf_lab.audit.binding import Case, Trouble
@@ -89,16 +89,16 @@ def _equal(
 ) -> Iterator[Match]:
     for form in contract.forms:
         wanted = []
-        for i, (case, value) in enumerate(zip(cases, seen.values, strict=True)):
-            place = (id(candidate), form.call, i)
-            with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
+            for i, (case, value) in enumerate(zip(cases, seen.values, strict=True)):
+                place = (id(candidate), form.call, i)
                 if place not in made:
                     made[place] = form.call(candidate.function, case)
                 wanted.append(form.shape(made[place], case))
-            if value.shape != wanted[-1].shape:
-                break
-            if not (_on_a_line(seen.values, wanted) if loosely else _near(contract, value, wanted[-1], seen)):
-                break
+                if value.shape != wanted[-1].shape:
+                    break
+                if not (_on_a_line(seen.values, wanted) if loosely else _near(contract, value, wanted[-1], seen)):
+                    break
         if len(wanted) < len(cases) or wanted[-1].shape != seen.values[-1].shape:
             continue
         a, b = (np.concatenate([np.ravel(part) for part in parts]) for parts in (seen.values, wanted))
@@ -117,10 +117,13 @@ def _equal(
 
 def _on_a_line(values: Sequence[Array], wanted: Sequence[Array]) -> bool:
     """Whether the first numbers of two rows may be on one line, up to single precision."""
-    a, b = (np.concatenate([np.ravel(part) for part in parts]) for parts in (values[: len(wanted)], wanted))
-    if len(b) < 3 or len(wanted) > 6 or not (np.isfinite(a) & np.isfinite(b)).all() or np.ptp(b) < 1e-6:
+    if len(wanted) > 6 or sum(map(np.size, wanted)) < 3:
         return True
-    return close(np.polyval(np.polyfit(b, a, 1), b), a, TOLERANCE[16])
+    a, b = (np.concatenate([np.ravel(part) for part in parts]) for parts in (values[: len(wanted)], wanted))
+    if not (np.isfinite(a) & np.isfinite(b)).all() or np.ptp(b) < 1e-6:
+        return True
+    middle, apart = np.mean(a), b - np.mean(b)
+    return close(middle + apart * (apart @ (a - middle)) / (apart @ apart), a, TOLERANCE[16])
 
 
 def _near(contract: Contract, value: Array, wanted: Array, seen: Seen) -> bool:

@@ -137,7 +137,7 @@ VARIANTS: dict[str, Callable[[Array, int, float], Array]] = {
 BASELINES: dict[str, Callable[[Array], Array]] = {
     "0": lambda r: 0.0 * r,
     "the mean of the group": lambda r: np.mean(r, axis=-1, keepdims=True),
-    "the mean of the batch": lambda r: np.mean(r, keepdims=True),
+    "the mean of the batch": lambda r: np.mean(r),
     "the mean across prompts": lambda r: np.mean(r, axis=-2, keepdims=True),
     "the mean of the others": lambda r: r - returns.rloo(r),
     "the sum of the others over k": lambda r: (r - returns.rloo(r)) * (r.shape[-1] - 1) / r.shape[-1],
@@ -146,8 +146,8 @@ BASELINES: dict[str, Callable[[Array], Array]] = {
     "the median of the group": lambda r: np.array(np.median(r, axis=-1, keepdims=True)),
     "the largest of the group": lambda r: np.max(r, axis=-1, keepdims=True),
     "the smallest of the group": lambda r: np.min(r, axis=-1, keepdims=True),
-    "the largest of the batch": lambda r: np.max(r, keepdims=True),
-    "the smallest of the batch": lambda r: np.min(r, keepdims=True),
+    "the largest of the batch": lambda r: np.max(r),
+    "the smallest of the batch": lambda r: np.min(r),
     "the first of the group": lambda r: r[..., :1],
     "the last of the group": lambda r: r[..., -1:],
     "the one before in the group": lambda r: np.roll(r, 1, axis=-1),
@@ -167,6 +167,10 @@ def _range(rewards: Array, axes: tuple[int, ...], eps: float) -> Array:
     return np.max(rewards, axis=axes, keepdims=True) - np.min(rewards, axis=axes, keepdims=True) + eps
 
 
+def _mean_size(rewards: Array, eps: float) -> Array:
+    return np.abs(np.mean(rewards, axis=-1, keepdims=True)) + eps
+
+
 SCALES: dict[str, tuple[Callable[[Array], Array], ...]] = {
     "": (lambda r: np.ones((1, 1)),),
     **{
@@ -174,6 +178,7 @@ SCALES: dict[str, tuple[Callable[[Array], Array], ...]] = {
         for whose, axes in OVER.items()
     },
     "the variance of the group": tuple(partial(_spread, axes=GROUP, ddof=d, eps=e, power=2) for d, e in WAYS),
+    "the mean of the group": tuple(partial(_mean_size, eps=e) for e in EPS),
     **{f"the range of the {w}": tuple(partial(_range, axes=OVER[w], eps=e) for e in EPS) for w in ("group", "batch")},
 }
 

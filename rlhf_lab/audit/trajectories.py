@@ -141,7 +141,7 @@ def _contracts(function: Callable[..., Any]) -> tuple[Contract, ...]:
     last = Input("last_value", LAST_VALUE)
 
     def keep(case: Case) -> Case:
-        return case | ({} if marks else {"ends": 0 * case["ends"]}) | ({} if takes(LAST_VALUE) else _none(case))
+        return (case if marks else _open(case)) | _none(case)
 
     if takes(LAST_VALUE) or not known:
         ways: list[tuple[str, Step]] = [("", dict), ("the next value of every step is handed over", _next)]

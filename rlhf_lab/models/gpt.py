@@ -123,7 +123,7 @@ class GPT:
             self._check(params)
             if _traced(params):
                 return self._whole(params, cache.longer(token))
-        return gpt_cache.step(params, cache, token, self.heads)
+        return gpt_cache.step(params, cache, token)
 
     def repeat(self, cache: Cache, times: int) -> Cache:
         """Return the cache of a batch in which each text stands `times` times in a row."""

@@ -44,6 +44,7 @@ class Weights(NamedTuple):
     position: Array  # (..., C + 1, D)
     blocks: list[Block]
     readout: Array  # (..., D, V)
+    parts: Array  # (H, D), 1 in the part of the width that belongs to a head, 0 elsewhere
 
 
 class Memory:
@@ -101,13 +102,13 @@ def start(params: Params, prompt: Array, layers: int, heads: int) -> tuple[Cache
     batch, places, width = prompt.shape[-2], params["position"].shape[-2], norm.shape[-1]
     values = np.empty((layers, 2, *lead, batch, places, width), dtype=norm.dtype)
     memory = Memory(weights, values, np.empty((*lead, batch, places), dtype=np.intp), 0)
-    state = _read(memory, np.zeros((*lead, batch, width), dtype=norm.dtype), heads)
+    state = _read(memory, np.zeros((*lead, batch, width), dtype=norm.dtype))
     for t in range(prompt.shape[-1]):
-        state = _go_on(memory, prompt[..., t], heads)
+        state = _go_on(memory, prompt[..., t])
     return Cache(prompt, memory), _logits(weights, state)
 
 
-def step(params: Params, cache: Cache, token: Array, heads: int) -> tuple[Cache, Array]:
+def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
     """Read one more token (..., N): return the new cache and the logits (..., N, V) of the next."""
     length, memory = cache.tokens.shape[-1] + 1, cache.memory
     if memory is None:
@@ -115,8 +116,8 @@ def step(params: Params, cache: Cache, token: Array, heads: int) -> tuple[Cache,
     if memory.length != length or length == memory.tokens.shape[-1]:
         memory = memory.copy(length)
     if not cache.knows(params):
-        memory.weights = _folded(params, len(memory.values), heads)
-    state = _go_on(memory, token, heads)
+        memory.weights = _folded(params, len(memory.values), len(memory.weights.parts))
+    state = _go_on(memory, token)
     return Cache(memory.tokens[..., 1 : length + 1], memory), _logits(memory.weights, state)
 
 
@@ -139,16 +140,17 @@ def _folded(params: Params, layers: int, heads: int) -> Weights:
     embed = centred("embed").reshape(-1, width)
     first = vocab * np.arange(len(embed) // vocab).reshape(*lead, 1)
     readout = np.swapaxes(params["embed"] * (root * params["norm"][..., None, :]), -1, -2)
-    return Weights(dict(params), embed, first, centred("position"), blocks, readout)
+    parts = np.eye(heads, dtype=readout.dtype).repeat(width // heads, axis=-1)
+    return Weights(dict(params), embed, first, centred("position"), blocks, readout, parts)
 
 
-def _go_on(memory: Memory, token: Array, heads: int) -> Array:
+def _go_on(memory: Memory, token: Array) -> Array:
     here = memory.tokens[..., memory.length]
     here[...] = token
-    return _read(memory, np.take(memory.weights.embed, here + memory.weights.first, axis=0), heads)
+    return _read(memory, np.take(memory.weights.embed, here + memory.weights.first, axis=0))
 
 
-def _read(memory: Memory, row: Array, heads: int) -> Array:
+def _read(memory: Memory, row: Array) -> Array:
     """Take the next place of the memory for a token, whose embedding is `row` (..., N, D); return its state."""
     here, read = memory.length, slice(memory.length + 1)
     width = row.shape[-1]
@@ -157,32 +159,28 @@ def _read(memory: Memory, row: Array, heads: int) -> Array:
         for block, (keys, values) in zip(memory.weights.blocks, memory.values, strict=True):
             parts = np.matmul(_norm(x), block.qkv)
             keys[..., here, :], values[..., here, :] = parts[..., width : 2 * width], parts[..., 2 * width :]
-            heard = _attend(parts[..., :width], keys[..., read, :], values[..., read, :], heads)
+            queries = parts[..., None, :width] * memory.weights.parts
+            heard = _attend(queries, keys[..., read, :], values[..., read, :])
             x += np.matmul(heard, block.out)
             x += np.matmul(_gelu(np.matmul(_norm(x), block.up)), block.down)
     memory.length += 1
     return x
 
 
-def _attend(query: Array, keys: Array, values: Array, heads: int) -> Array:
-    """Return what queries (..., N, D) hear of the places (..., N, T, D).
+def _attend(queries: Array, keys: Array, values: Array) -> Array:
+    """Return what the heads of a text hear, (..., N, D), of its places (..., N, T, D).
 
-    Beside the part of a head, its query is 0 here: one product a text is quicker than one for each head.
+    The query of a head (..., N, H, D) is 0 beside its part: one product a text is quicker than one for each head.
     """
-    width = query.shape[-1]
-    part = np.eye(heads, dtype=query.dtype).repeat(width // heads, axis=-1)
-    weights = np.matmul(query[..., None, :] * part, keys.swapaxes(-1, -2))
+    weights = np.matmul(queries, keys.swapaxes(-1, -2))
     if max(weights.max(), -weights.min()) > SMALL:
         weights -= weights.max(axis=-1, keepdims=True)
     np.exp(weights, out=weights)
     total = np.matmul(weights, np.ones((weights.shape[-1], 1), dtype=weights.dtype))  # faster than a sum
-    return (_own(np.matmul(weights, values)) / total).reshape(query.shape)
-
-
-def _own(each: Array) -> Array:
-    """Return the part of each head, (..., H, D / H), of what all heads have, (..., H, D): a view."""
-    *batch, heads, width = each.shape
-    return np.einsum("...hhd->...hd", each.reshape(*batch, heads, heads, width // heads))
+    heard = np.matmul(weights, values)
+    *batch, heads, width = heard.shape
+    own = np.einsum("...hhd->...hd", heard.reshape(*batch, heads, heads, width // heads))
+    return (own / total).reshape(*batch, width)
 
 
 def _gelu(v: Array) -> Array:

@@ -125,16 +125,17 @@ def _sample(
 
 
 def _choose(logits: Array, chance: Array) -> tuple[Array, Array]:
-    first = onp.array(onp.moveaxis(logits, -1, 0), order="C")  # reductions over a short last axis are slow
-    first -= onp.max(first, axis=0)
+    first = onp.array(logits.reshape(-1, logits.shape[-1]).T, order="C")  # sums over a short last axis are slow
+    first -= onp.maximum.reduce(first)
     cumulative = onp.exp(first)
-    if cumulative[0].size > FEW:
+    if first.shape[1] > FEW:
         for before, after in pairwise(cumulative):
             after += before
     else:
-        onp.add.accumulate(cumulative, axis=0, out=cumulative)  # the same, and slow for many texts
-    token = onp.sum(chance * cumulative[-1] > cumulative[:-1], axis=0)
-    return token, onp.take_along_axis(first, token[None], axis=0)[0] - onp.log(cumulative[-1])
+        onp.add.accumulate(cumulative, out=cumulative)  # the same, and slow for many texts
+    token = onp.add.reduce(chance.ravel() * cumulative[-1] > cumulative[:-1])
+    log_p = first[token, onp.arange(len(token))] - onp.log(cumulative[-1])
+    return token.reshape(chance.shape), log_p.reshape(chance.shape)
 
 
 def count_responses(vocab: int, horizon: int, eos: int | None) -> int:

@@ -23,6 +23,7 @@ FORMULAS = {
     "{} one place early": lambda x: [x[1], x[2], 0],
     "{} from the end to the beginning": lambda x: [x[2], x[1], x[0]],
     "sums of {} up to each place": lambda x: [x[0], x[0] + x[1], x[0] + x[1] + x[2]],
+    "ranks of {}": lambda x: [sum(b < a for b in x) for a in x],
     "{} rounded to 8 bits": lambda x: [round(a * 128) / 128 if 1 <= abs(a) < 2 else EIGHT_BITS[a] for a in x],
 } | {f"{{}} clipped to {c:g}": lambda x, c=c: [min(max(a, -c), c) for a in x] for c in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10)}
 EIGHT_BITS = {2.0: 2.0, 0.5: 0.5, 3.0: 3.0, -0.4: -205 / 512}
@@ -37,6 +38,10 @@ def test_each_change_is_what_its_name_says():
     three = np.arange(3.0)
     assert changes.CHANGES["{} of the row before"](three).tolist() == [2, 0, 1]
     assert changes.CHANGES["{} of the row behind"](three).tolist() == [1, 2, 0]
+    assert changes.CHANGES["{} one place late"](three).tolist() == [0, 0, 1]
+    assert changes.CHANGES["{} one place early"](three).tolist() == [1, 2, 0]
+    assert changes.CHANGES["sums of {} up to each place"](three).tolist() == [0, 1, 3]
+    assert changes.CHANGES["0"](three).tolist() == [0, 0, 0]
 
 
 def test_each_number_is_what_its_name_says():
@@ -60,6 +65,14 @@ def test_each_mask_is_what_its_name_says():
         "1 less the mask": [[0, 0, 1], [0, 0, 0]],
     }
     assert {name: turn(MASK).tolist() for name, turn in changes.MASKS.items()} == wanted
+    left = np.array([[0.0, 1.0, 1.0]])  # padded on the left
+    assert {name: turn(left).tolist() for name, turn in changes.MASKS.items()} == {
+        "the mask one place early": [[1, 1, 0]],
+        "the mask one place late": [[0, 0, 1]],
+        "a mask without the first token": [[0, 0, 1]],
+        "a mask with one place more": [[0, 1, 1]],
+        "1 less the mask": [[1, 0, 0]],
+    }
 
 
 SETS = {
@@ -97,6 +110,9 @@ def test_each_statistic_is_that_of_its_numbers():
             np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-12, err_msg=f"{what}, {where}")
     np.testing.assert_allclose(tried.pop("{} over the length")(X, MASK), X / [[2], [3]])
     assert set(tried) == set(changes.CHANGES)
+    of_zeros = dict(changes.changed(0 * X, MASK))
+    for name in ("the mean of {}", "the sum of {}, over the batch"):
+        assert of_zeros[name](0 * X, MASK).tolist() == [[0, 0, 0], [0, 0, 0]]
     assert not any("0 for padding" in name for name, _ in changes.changed(X, np.ones(X.shape)))
 
 

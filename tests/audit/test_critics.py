@@ -116,6 +116,27 @@ def test_a_loss_that_costs_nothing_has_no_clip_range():
     assert not any("clip range" in told for told in report.conventions)
 
 
+def test_charges_of_one_answer_at_a_time_and_scores_in_columns():
+    case = {"score": np.array([2.0]), "log_pi": np.array([[-1.0, -3.0]]), "mask": np.ones((1, 2)), "beta": 0.1}
+    _, column, single = charges.TOKEN_REWARDS.layouts
+    assert column.into(case)["score"].tolist() == [[2.0]]
+    given = single.into(case)
+    assert (given["score"], given["log_pi"].tolist(), given["beta"]) == (2.0, [-1, -3], 0.1)
+    assert isinstance(given["score"], float)
+    assert single.back(np.array([1.0, 2.0]), case).tolist() == [[1, 2]]
+    assert single.back(np.ones((1, 2)), case).shape == (1, 2)
+    assert [len(c["score"]) for c in single.cases(charges.TOKEN_REWARDS.cases)] == [
+        1 for c in charges.TOKEN_REWARDS.cases if c["log_pi"].shape[0] == 1
+    ]
+
+
+@pytest.mark.parametrize("contract", [critics.PLAIN_VALUE, critics.CLIPPED_VALUE])
+def test_bugs_of_a_critic_are_those_of_its_kind(contract):
+    (right,) = contract.rights
+    assert contract.bugs
+    assert all((bug.audit, bug.right) == ("value_loss", right.function) for bug in contract.bugs)
+
+
 def test_charges_of_padding_are_no_score_behind_the_end():
     report = audit.token_rewards(zoo.kl_of_padding)
     assert report.identities["no score behind the end"] == "holds"

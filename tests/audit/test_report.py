@@ -44,6 +44,26 @@ def test_gaps_within_the_tolerance_are_none():
     assert report.worst([both], EXACT) is None
 
 
+@pytest.mark.parametrize(
+    ("found", "wanted", "agree"),
+    [
+        ([100.0, 1.0], [100.029, 1.0], True),  # a reach of 3e-4 of what is wanted, and 3e-5
+        ([100.0, 1.0], [100.031, 1.0], False),
+        ([0.0, 1.0], [2.9e-5, 1.0], True),
+        ([0.0, 1.0], [3.1e-5, 1.0], False),
+        ([1.0, 1.0], [1.0, 1.1], False),
+        ([np.nan, 1.0], [np.nan, 1.0], True),
+        ([np.nan, 1.0], [0.0, 1.0], False),
+        ([np.inf, 1.0], [np.inf, 1.0], True),
+        ([1.0], [np.inf], False),
+        ([True, False], [1, 0], True),
+        ([], [], True),
+    ],
+)
+def test_numbers_agree_if_all_of_them_do(found, wanted, agree):
+    assert report.close(np.array(found), np.array(wanted), (3e-4, 3e-5)) == agree
+
+
 def test_numbers_are_shown_with_four_digits_and_long_rows_by_their_ends():
     shown = Shown({"beta": 0.5}, np.array([-0.0, 1.0, 1 / 3]), np.array(2))
     assert report.in_words(shown) == "with beta = 0.5 it gives [0. , 1. , 0.3333]; it should be 2."

@@ -7,7 +7,8 @@ import pytest
 
 from rlhf_lab.audit import traces, trajectories
 from rlhf_lab.audit.binding import Input, meant
-from rlhf_lab.audit.contracts import by_name
+from rlhf_lab.audit.contracts import Right, by_name
+from rlhf_lab.audit.discounts import discounted
 from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.zoo import returns
 
@@ -222,6 +223,11 @@ def named(*ways, ends=""):
         ("rewards values episode_starts last_value gamma lam", named("", NEXT, ends=STARTS)),
         ("rewards values dones next_value next_done gamma lam", named("", NEXT, ends=STARTS)),
         ("rewards values masks next_value gamma lam", named("", NEXT, ends=LIVE)),
+        ("rewards values episode_starts gamma lam", named("", ends=STARTS) + named(LONG, ends=STARTS)),
+        (
+            "rewards b f n gamma lam",
+            named("") + named("", NEXT, ends=ENDS) + named("", ends=ENDS) + named(LONG, ends=ENDS),
+        ),
     ],
 )
 def test_layouts_that_are_tried(names, wanted):
@@ -247,15 +253,17 @@ def test_time_first_and_one_trajectory_at_a_time():
     assert layout.back(np.array([[1.0, 3.0], [2.0, 4.0]]), case).tolist() == [[1, 2], [3, 4]]
     (rows, layout, cases) = handed(names, f"{ROW}; {ENDS}")
     assert [row["rewards"].tolist() for row in rows] == [[1, 2], [3, 4]]
+    assert [case["rewards"].tolist() for case in cases] == [[[1, 2]], [[3, 4]]]
     assert [row["last_value"] for row in rows] == [9.0, 10.0]
     assert all(isinstance(row["last_value"], float) for row in rows)
     assert layout.back(np.array([1.0, 2.0]), cases[0]).tolist() == [[1, 2]]
-    assert layout.back(np.array(3.0), cases[0]) == 3.0
+    assert layout.back(np.array(3.0), cases[0]).shape == ()
 
 
 def test_values_one_longer_and_the_next_of_every_step():
     ((given,), _, _) = handed("rewards values dones gamma lam", f"{LONG}; {ENDS}")
     assert given["values"].tolist() == [[5, 6, 9], [7, 8, 10]]
+    assert given["ends"].tolist() == CASE["ends"].tolist()
     ((given,), _, _) = handed("rewards values dones last_value gamma lam", f"{NEXT}; {ENDS}")
     assert given["values"].tolist() == [[5, 6], [7, 8]]
     assert given["last_value"].tolist() == [[6, 9], [8, 10]]
@@ -269,6 +277,9 @@ def test_flags_of_first_steps_and_of_steps_that_go_on():
     ((given,), _, _) = handed("rewards values episode_starts last_value next_done gamma lam", STARTS)
     assert given["ends"].tolist() == [[0, 1], [0, 0]]
     assert given["last_end"].tolist() == [0, 1]
+    three = trajectories._starts({"ends": np.array([[1, 0, 1], [0, 1, 0]])})
+    assert three["ends"].tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert three["last_end"].tolist() == [1, 0]
     ((given,), _, _) = handed("rewards values masks next_value gamma lam", LIVE)
     assert given["ends"].tolist() == [[0, 1], [1, 0]]
 
@@ -279,6 +290,9 @@ def test_without_a_last_value_it_is_0_and_without_flags_nothing_ends():
     assert given["ends"].tolist() == CASE["ends"].tolist()
     ((given,), _, _) = handed("rewards values last_value gamma lam", NEXT)
     assert given["ends"].tolist() == [[0, 0], [0, 0]]
+    ((given,), _, _) = handed("rewards values gamma lam", "")
+    assert given["ends"].tolist() == [[0, 0], [0, 0]]
+    assert given["last_value"].tolist() == [0, 0]
     ((given,), _, _) = handed("rewards values gamma lam", LONG)
     assert given["ends"].tolist() == [[0, 0], [0, 0]]
     assert given["values"].tolist() == [[5, 6, 9], [7, 8, 10]]
@@ -294,11 +308,29 @@ def test_without_a_last_value_it_is_0_and_without_flags_nothing_ends():
         ),
         ("rewards values dones next_value next_done gamma lam", "rewards values ends last_value last_end gamma lam"),
         ("next_value rewards masks values gamma tau", "last_value rewards ends values gamma lam"),
+        ("rewards values episode_starts last_value gamma lam", "rewards values ends last_value gamma lam"),
+        ("rewards values dones gamma lam", "rewards values ends gamma lam"),
     ],
 )
 def test_names_that_trajectories_understand(names, wanted):
-    layout = next(one for _, one in layouts_of(*names.split()) if one.inputs)
-    assert [meant(name, layout.inputs) for name in names.split()] == wanted.split()
+    of_episodes = [layout for contract, layout in layouts_of(*names.split()) if contract.identities is traces.EPISODES]
+    assert of_episodes
+    for layout in of_episodes:
+        assert sorted(one.name for one in layout.inputs) == sorted(wanted.split())
+        assert [meant(name, layout.inputs) for name in names.split()] == wanted.split()
+
+
+@pytest.mark.parametrize("names", ["rewards values mask gamma lam", "rewards values dones last_value gamma lam"])
+def test_sign_and_size_of_an_advantage_are_no_conventions(names):
+    for contract, _ in layouts_of(*names.split()):
+        assert (contract.name, contract.loss, contract.trained) == ("gae", False, ())
+        assert contract.result == "sum over k of (gamma lambda)^k delta_(t+k)"
+        assert contract.rights == (Right("", returns.gae),)
+        assert [bug.name for bug in contract.fitted(None, ())] == [bug.name for bug in discounted()]
+        of_answers = bool(contract.inputs)
+        assert contract.identities is (traces.ANSWERS if of_answers else traces.EPISODES)
+        assert contract.forms[0].call is (by_name if of_answers else traces.by_episode)
+        assert all(("mask" if of_answers else "ends") in case for case in contract.cases)
 
 
 def test_what_estimates_are_asked_of_answers_and_of_episodes():

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from audited import breaks
 
 from rlhf_lab import audit
-from rlhf_lab.audit import traces
+from rlhf_lab.audit import traces, trajectories
 from rlhf_lab.audit.zoo import ZOO, returns
 from rlhf_lab.methods import actor_critic
 
@@ -208,19 +209,21 @@ def test_bugs_in_other_layouts():
 
 
 def test_every_identity_is_broken_by_something():
-    seen = [audit.gae(bug.function).identities for bug in BUGS]
-    mixed = audit.gae(
-        lambda rewards, values, mask, gamma, lam: returns.gae(rewards, values, mask, gamma, lam).mean(0) * mask
-    )
-    broken = {name for states in [*seen, mixed.identities] for name, state in states.items() if state != "holds"}
+    def mixed(rewards, values, mask, gamma, lam):
+        return returns.gae(rewards, values, mask, gamma, lam).mean(0) * mask
+
+    of_answers = trajectories._contracts(mixed)[0]
+    broken = set().union(*(breaks(of_answers, f) for f in [*(bug.function for bug in BUGS), mixed]))
     assert broken == {identity.name for identity in traces.ANSWERS}
-    seen = []
+    (of_episodes,) = trajectories._contracts(with_dones)
+    row = next(one for one in of_episodes.layouts if one.name.startswith("one trajectory at a time"))
+    broken = set()
     for change in ({"cut": False}, {"bootstrap": False}, {"live_value": True}):
-        seen.append(
-            audit.gae(lambda rewards, values, dones, last_value, gamma, lam, c=change: with_dones(
-                rewards, values, dones, last_value, gamma, lam, **c)).identities
-        )  # fmt: skip
-    broken = {name for states in seen for name, state in states.items() if state != "holds"}
+
+        def changed(rewards, values, dones, last_value, gamma, lam, change=change):
+            return with_dones(rewards, values, dones, last_value, gamma, lam, **change)
+
+        broken |= breaks(of_episodes, changed, row)
     assert broken >= {identity.name for identity in traces.EPISODES} - {
         "a reward is not heard of by what comes after it",
         "rows have nothing to do with each other",

@@ -20,6 +20,18 @@ NUMBERS = {
 }
 
 
+def test_each_twist_is_what_its_name_says():
+    values, case = np.array([[6.0, -12.0, 18.0]] * 2), {"mask": np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])}
+    found = {name: twist(values, case)[0].tolist() for (name, _), twist in (twists.AVERAGED | twists.SIGNS).items()}
+    assert found == {
+        "averaged twice over the batch": [3, -6, 9],
+        "averaged twice over tokens": [1.5, -3, 4.5],
+        "averaged twice over places": [1, -2, 3],
+        "minus the right numbers": [-6, 12, -18],
+        "sign lost": [6, 12, 18],
+    }
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_sign_that_is_no_convention_has_a_name(name):
     right = NUMBERS[name]

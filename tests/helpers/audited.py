@@ -3,6 +3,10 @@
 from functools import cache
 
 from rlhf_lab import audit
+from rlhf_lab.audit.contracts import Function
+from rlhf_lab.audit.functions import Layout, Subject
+from rlhf_lab.audit.recognition import TOLERANCE
+from rlhf_lab.audit.report import worst
 from rlhf_lab.audit.zoo import ZOO
 
 
@@ -39,3 +43,12 @@ def check_right(kind, function, *conventions):
     assert not report.smallest
     for convention in conventions:
         assert convention in report.conventions
+
+
+def breaks(contract, function, layout=None):
+    """Names of the identities of a contract that a function breaks, however it is called in an audit."""
+    layout = layout or Layout("")
+    cases = layout.cases(contract.cases)
+    subject = Subject(function, layout.inputs or contract.inputs, cases, layout)
+    asked = [i for i in contract.identities if {*i.needs.split()} <= subject.given]
+    return {i.name for i in asked if worst(i.look(Function(subject), cases), TOLERANCE[subject.digits])}
