@@ -116,7 +116,7 @@ def test_each_statistic_is_that_of_its_numbers():
 
 
 def test_a_hundred_millionth_is_added_to_what_divides():
-    """Of numbers of that size: the deviation of 1 and -1 is 1, or the root of 2 by the count less 1; their range is 2."""
+    """To numbers of that size: 1 and -1 have deviation 1, or the root of 2 by the count less 1, and range 2."""
     tried = dict(changes.changed(np.array([[1e-8, -1e-8]]), np.ones((1, 2))))
     wanted = {
         "{} whitened": 1 / 2,
