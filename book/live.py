@@ -1,4 +1,4 @@
-"""What pages need to run answers to exercises in a browser: the package, the exercises, and where Python comes from.
+"""What pages need to run their cells and answers in a browser: packages, exercises, and where Python comes from.
 
 Python is Pyodide. `PYODIDE` names it: a folder, of which the site gets a copy of what it needs; an address; or nothing,
 and then the pages say how to run an answer elsewhere.
@@ -21,8 +21,10 @@ import course
 
 CORE = ("pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 ADDRESS = re.compile(r"https?://")
-COMPILED = ("numpy", "scipy")
+COMPILED = ("numpy", "scipy")  # for answers
+DRAWING = "matplotlib"  # for the cells of chapters, too
 PURE = ("autograd", "tqdm", "threadpoolctl")
+READ = ("gymnasium", "cloudpickle", "farama-notifications", "typing-extensions")  # what chapters import beside these
 # What draws, studies and plays Gymnasium's games takes no part in answers, nor what takes seconds to import.
 LEFT_OUT = (
     *("IPython", "gymnasium", "matplotlib", "scipy.integrate", "scipy.optimize", "scipy.stats"),
@@ -82,30 +84,39 @@ def _missing(code: str) -> set[str]:
 
 
 def pack(root: Path, html: Path) -> None:
-    """Put beside the pages an archive of all that is imported and is no part of Pyodide, and of the exercises."""
+    """Put beside the pages what is imported or read and is no part of Pyodide: for answers, and what cells add."""
     told = {label: [asked.checker, asked.before] for label, asked in exercises(root).items()}
+    package = {path.relative_to(root).as_posix(): path for path in sorted((root / "rlhf_lab").rglob("*.py"))}
+    stored = {path.relative_to(root).as_posix(): path for path in sorted((root / "rlhf_lab").rglob("results/*.json"))}
+    runs = {name: root / "book" / name for name in ("answering.py", "lacking.py", "printing.py")}
     (html / "live").mkdir(exist_ok=True)
-    with zipfile.ZipFile(html / "live/packages.zip", "w") as archive:
+    _archive(html / "live/packages.zip", package | _installed(PURE) | runs, {"exercises.json": json.dumps(told)})
+    _archive(html / "live/chapters.zip", stored | _installed(READ) | {"cells.py": root / "book/cells.py"}, {})
 
-        def add(name: str, content: bytes) -> None:
-            archive.writestr(
-                zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED
-            )  # the same bytes for the same content
 
-        for path in sorted((root / "rlhf_lab").rglob("*.py")):
-            add(path.relative_to(root).as_posix(), path.read_bytes())
-        for name in PURE:
-            for path in sorted(importlib.metadata.files(name) or [], key=str):
-                if path.suffix == ".py" or path.name.lower().startswith(("license", "licence")):
-                    add(path.as_posix(), path.read_binary())
-        add("answering.py", (root / "book/answering.py").read_bytes())
-        add("exercises.json", json.dumps(told).encode())
+def _installed(packages: tuple[str, ...]) -> dict[str, Path]:
+    """Return the modules and licences of installed packages under their names."""
+    found = {}
+    for name in packages:
+        for path in sorted(importlib.metadata.files(name) or [], key=str):
+            if path.suffix == ".py" or path.name.lower().startswith(("license", "licence")):
+                found[path.as_posix()] = Path(path.locate())
+    return found
+
+
+def _archive(out: Path, files: dict[str, Path], texts: dict[str, str]) -> None:
+    """Write files and texts under their names, with the same bytes for the same content."""
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    contents |= {name: text.encode() for name, text in texts.items()}
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
 def needed(folder: Path) -> list[str]:
-    """Return the files of a folder with Pyodide that answers need."""
+    """Return the files of a folder with Pyodide that answers and cells need."""
     listed = json.loads((folder / "pyodide-lock.json").read_text(encoding="utf-8"))["packages"]
-    wanted = list(COMPILED)
+    wanted = [*COMPILED, DRAWING]
     for name in wanted:
         wanted += [other for other in listed[name]["depends"] if other not in wanted]
     return [*CORE, *(listed[name]["file_name"] for name in wanted)]
@@ -132,6 +143,8 @@ def locate(html: Path, pyodide: str) -> None:
         (out / "pyodide").mkdir()
         for name in needed(Path(pyodide)):
             shutil.copyfile(Path(pyodide, name), out / "pyodide" / name)
-    version = hashlib.sha256((out / "packages.zip").read_bytes()).hexdigest()[:12]
-    told = {"pyodide": address, "packages": f"live/packages.zip?{version}"}
+    told = {"pyodide": address}
+    for name in ("packages", "chapters"):
+        version = hashlib.sha256((out / f"{name}.zip").read_bytes()).hexdigest()[:12]
+        told[name] = f"live/{name}.zip?{version}"
     (out / "settings.js").write_text(f"window.LIVE = {json.dumps(told)};\n", encoding="utf-8")

@@ -33,12 +33,12 @@ KILLED = {"killed", "timeout", "segfault", "suspicious"}
 LEVEL = "module level"  # stands for a function's name where there is none
 WORKERS = 2
 PATIENCE = 900  # seconds that the tests of a module may take
-FAMILIES = ("audit",)  # rooms whose tests mirror families of modules: each module is tested by those of the room
+FAMILIES = ("audit", "experiments.ledger")  # whose tests mirror families of modules: each is tested by all of them
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "install", "mutants_list", "plain")
-OTHER_TESTS += ("plots", "project", "sources", "walk")
-PAGE = ("scoreboard.py", "scoreboard.md")  # of the book: what it says is made by a module, and tested
+OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "in_the_wild", "install")
+OTHER_TESTS += ("mutants_list", "plain", "plots", "project", "sources", "walk")
+PAGES = ("scoreboard.py", "scoreboard.md", "ledger.py", "ledger.md")  # of the book: made by modules, and tested
 AT_IMPORT = """
 import importlib, sys
 sys.path.insert(0, "mutants")
@@ -87,7 +87,7 @@ def copy(folder: str, modules: Sequence[str] = ()) -> None:
         leave = shutil.ignore_patterns("__pycache__", "browser", "peers", *(f"test_{t}.py" for t in OTHER_TESTS))
         shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
     Path(folder, "book").mkdir()
-    for name in PAGE:
+    for name in PAGES:
         shutil.copy(ROOT / "book" / name, Path(folder, "book"))
     Path(folder, "notebooks").mkdir()
     for page in (ROOT / "notebooks").glob("*.md"):  # to which audits send their readers
@@ -111,8 +111,9 @@ def path_of(module: str) -> Path:
 def tests_of(module: str) -> Path:
     """Return the path of a module's own tests below `tests`; those of a folder stand inside it."""
     *rooms, name = module.split(".")
-    if module.startswith(FAMILIES):
-        return Path(module.split(".")[0])
+    for family in FAMILIES:
+        if module.startswith(family):
+            return Path(*family.split("."))
     return Path(*rooms, *([name] if path_of(module).name == "__init__.py" else []), f"test_{name}.py")
 
 

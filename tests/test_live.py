@@ -1,13 +1,17 @@
-"""Answers run alone: in a namespace with nothing but what the pages give to the exercise."""
+"""Answers run alone, in a namespace with nothing but what the pages give to the exercise; cells share theirs."""
 
 import ast
+import base64
+import inspect
 import json
 import re
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tqdm
 from answered import EXERCISES, wrong_answers
 
 from rlhf_lab.check import diagnosis
@@ -17,6 +21,8 @@ sys.path[:0] = [str(ROOT / "book")]
 
 import answering  # noqa: E402
 import build  # noqa: E402
+import cells  # noqa: E402
+import lacking  # noqa: E402
 import live  # noqa: E402
 
 
@@ -95,6 +101,127 @@ def test_answers_share_no_names():
 
 
 @pytest.fixture
+def page(monkeypatch):
+    """A page whose cells run, and what they show."""
+    monkeypatch.setattr(cells.plt, "show", cells.plt.show)
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    shown = []
+    made = cells.Page(lambda kind, what: shown.append((kind, what)))
+    return made, shown
+
+
+def printed(shown):
+    assert {kind for kind, _ in shown} <= {"text"}
+    return "".join(what for _, what in shown)
+
+
+def test_cells_share_names_until_a_page_begins_anew(page):
+    made, shown = page
+    assert made.run("x = 3")
+    assert made.run("print(x)")
+    assert printed(shown) == "3\n"
+    assert not cells.Page(lambda *told: None).run("print(x)")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("1 + 1", "2\n"),
+        ("print('a')\n'b'", "a\n'b'\n"),
+        ("None", ""),
+        ("x = 2", ""),
+        ("", ""),
+        ("# nothing", ""),
+        ("from IPython.display import display\ndisplay(1, 'two')", "1\n'two'\n"),
+    ],
+)
+def test_a_cell_shows_what_it_prints_and_its_last_value(page, code, told):
+    made, shown = page
+    assert made.run(code)
+    assert printed(shown) == told
+
+
+def test_a_cell_shows_html(page):
+    made, shown = page
+    assert made.run("from IPython.display import HTML, display\ndisplay(HTML('<b>1</b>'))\nHTML('<i>2</i>')")
+    assert shown == [("html", "<b>1</b>"), ("html", "<i>2</i>")]
+
+
+def test_a_cell_shows_each_figure_once_where_it_is_shown_or_at_its_end(page):
+    made, shown = page
+    assert made.run("import matplotlib.pyplot as plt\na = plt.figure()\nplt.show()\nprint('between')\nb = plt.figure()")
+    first, *between, last = shown
+    assert printed(between) == "between\n"
+    for kind, drawn in (first, last):
+        assert kind == "figure"
+        assert base64.b64decode(drawn).startswith(b"\x89PNG")
+
+
+def test_the_style_of_one_page_is_not_that_of_the_next(page):
+    made, _ = page
+    size = cells.plt.rcParams["font.size"]
+    made.run("import matplotlib.pyplot as plt\nplt.rcParams['font.size'] = 33")
+    cells.Page(lambda *told: None)
+    assert cells.plt.rcParams["font.size"] == size != 33
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("print('so far')\n1 / 0", "so far\nLine 2 raises ZeroDivisionError: division by zero\n"),
+        ("def f(:", "This is not Python yet. Line 1: invalid syntax.\ndef f(:\n      ^\n"),
+        ("first()", "Line 1 raises ZeroDivisionError: division by zero\n"),
+        ("import sys\nsys.exit()", "Line 2 raises SystemExit\n"),
+        (
+            "class Odd:\n    def __repr__(self): return 1 / 0\nOdd()",
+            "Line 2 raises ZeroDivisionError: division by zero\n",
+        ),
+    ],
+)
+def test_a_cell_that_raises_says_in_which_of_its_lines(page, code, told):
+    made, shown = page
+    assert made.run("\n\n\ndef first():\n    1 / 0")
+    assert not made.run(code)
+    assert printed(shown) == told
+
+
+def test_a_figure_that_an_error_left_open_is_not_shown_by_the_next_cell(page):
+    made, shown = page
+    assert not made.run("import matplotlib.pyplot as plt\nplt.figure()\n1 / 0")
+    shown.clear()
+    assert made.run("print(1)")
+    assert printed(shown) == "1\n"
+
+
+def test_what_a_cell_defines_can_be_read(page):
+    made, _ = page
+    assert made.run("def f():\n    return 1\n")
+    assert inspect.getsource(made.names["f"]) == "def f():\n    return 1\n"
+
+
+def test_where_an_index_is_narrow_whole_numbers_are_made_indices(monkeypatch):
+    monkeypatch.setattr(np, "intp", np.int32)
+    types = lacking.taking(lambda *given, **named: [*(np.asarray(one).dtype.name for one in given), named], 1)
+    wide, reals = np.array([1, 2], dtype=np.int64), np.array([1.0, 2.0])
+    assert types(wide, wide, wide, axis=0) == ["int64", "int32", "int64", {"axis": 0}]
+    assert types(wide, reals) == ["int64", "float64", {}]
+    assert types(wide, repeats=3) == ["int64", {"repeats": 3}]
+
+
+def test_numbers_that_are_made_indices_give_what_numpy_gives(monkeypatch):
+    expected = [np.bincount([1, 1]), np.repeat([3, 4], [2, 1]), np.take([3, 4], [1, 0])]
+    for name in lacking.INDICES:
+        monkeypatch.setattr(np, name, getattr(np, name))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(tqdm.tqdm, "monitor_interval", 10)
+    lacking.mend()
+    assert tqdm.tqdm.monitor_interval == 0
+    found = [np.bincount(np.array([1, 1])), np.repeat([3, 4], np.array([2, 1])), np.take([3, 4], np.array([1, 0]))]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
 def pyodide(tmp_path):
     """A folder that looks like Pyodide's release."""
     folder = tmp_path / "pyodide"
@@ -103,6 +230,7 @@ def pyodide(tmp_path):
         "numpy": {"file_name": "numpy.whl", "depends": []},
         "scipy": {"file_name": "scipy.whl", "depends": ["numpy", "blas"]},
         "blas": {"file_name": "blas.zip", "depends": []},
+        "matplotlib": {"file_name": "matplotlib.whl", "depends": ["numpy"]},
         "pandas": {"file_name": "pandas.whl", "depends": ["numpy"]},
     }
     for name in (*live.CORE, *(package["file_name"] for package in listed.values())):
@@ -114,7 +242,8 @@ def pyodide(tmp_path):
 @pytest.fixture
 def site(tmp_path):
     (tmp_path / "html/live").mkdir(parents=True)
-    (tmp_path / "html/live/packages.zip").write_bytes(b"packages")
+    for name in ("packages", "chapters"):
+        (tmp_path / f"html/live/{name}.zip").write_bytes(name.encode())
     return tmp_path / "html"
 
 
@@ -128,7 +257,7 @@ def test_a_folder_with_pyodide_is_copied_as_far_as_it_is_needed(pyodide, site):
     live.locate(site, str(pyodide))
     assert settings(site)["pyodide"] == "live/pyodide/"
     copied = {path.name for path in (site / "live/pyodide").iterdir()}
-    assert copied == {*live.CORE, "numpy.whl", "scipy.whl", "blas.zip"}
+    assert copied == {*live.CORE, "numpy.whl", "scipy.whl", "blas.zip", "matplotlib.whl"}
 
 
 def test_an_address_is_named_and_nothing_is_copied(pyodide, site):
@@ -144,9 +273,10 @@ def test_without_pyodide_none_is_named(site):
     live.locate(site, "")
     told = settings(site)
     assert told["pyodide"] == live.unusable("") == ""
-    (site / "live/packages.zip").write_bytes(b"others")
-    live.locate(site, "")
-    assert settings(site)["packages"] != told["packages"]  # or a browser would keep the old ones
+    for name in ("packages", "chapters"):
+        (site / f"live/{name}.zip").write_bytes(b"others")
+        live.locate(site, "")
+        assert settings(site)[name] != told[name]  # or a browser would keep the old ones
 
 
 def test_a_folder_without_pyodide_is_refused_in_words(pyodide):
@@ -172,10 +302,24 @@ def test_the_packages_are_what_is_imported_beside_pyodide(tmp_path, monkeypatch)
         names = archive.namelist()
         assert json.loads(archive.read("exercises.json")) == {"ex-kl": ["kl", "import numpy"]}
         assert archive.read("answering.py") == (ROOT / "book/answering.py").read_bytes()
+        for name in ("lacking.py", "printing.py"):
+            assert archive.read(name) == (ROOT / "book" / name).read_bytes()
     assert {"rlhf_lab/check/dpo.py", "autograd/core.py", "tqdm/std.py", "threadpoolctl.py"} <= set(names)
-    licences = [name for name in names if re.search(r"\.dist-info/(.*/)?licen[cs]e", name.lower())]
-    assert {name.split("-")[0] for name in licences} == {"autograd", "threadpoolctl", "tqdm"}
+    assert licensed(names) == {"autograd", "threadpoolctl", "tqdm"}
     assert not any(name.endswith((".json", ".pyc")) and name != "exercises.json" for name in names)
-    first = (tmp_path / "live/packages.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "live/chapters.zip") as archive:
+        more = archive.namelist()
+        stored = archive.read("rlhf_lab/experiments/results/dpo_fall.json")
+        assert stored == (ROOT / "rlhf_lab/experiments/results/dpo_fall.json").read_bytes()
+    assert {"cells.py", "gymnasium/__init__.py", "cloudpickle/__init__.py", "typing_extensions.py"} <= set(more)
+    assert licensed(more) == {"gymnasium", "cloudpickle", "farama_notifications", "typing_extensions"}
+    assert not set(names) & set(more)
+    first = [(tmp_path / f"live/{name}.zip").read_bytes() for name in ("packages", "chapters")]
     live.pack(ROOT, tmp_path)
-    assert (tmp_path / "live/packages.zip").read_bytes() == first
+    assert [(tmp_path / f"live/{name}.zip").read_bytes() for name in ("packages", "chapters")] == first
+
+
+def licensed(names):
+    """The packages in an archive that bring their licence."""
+    found = [name for name in names if re.search(r"\.dist-info/(.*/)?licen[cs]e", name.lower())]
+    return {name.split("-")[0] for name in found}

@@ -21,7 +21,7 @@ from rlhf_lab.audit.recognition import (
     see,
 )
 from rlhf_lab.audit.report import Report, in_words, worst
-from rlhf_lab.audit.twists import partly_rounded, rounded, sized, twisted
+from rlhf_lab.audit.twists import partly_rounded, retold, rounded, sized, twisted
 from rlhf_lab.audit.zoo import Bug
 
 UNKNOWN = ("wrong", "not finite")
@@ -169,7 +169,7 @@ def _guessed(
     contract: Contract, rights: Sequence[Right], subject: Subject, seen: Seen, cases: list[Case]
 ) -> Match | None:
     match = sized(contract, rights, seen, cases) or partly_rounded(contract, rights, subject, seen, cases)
-    return match or exchanged(contract, rights, subject, seen, cases)
+    return match or exchanged(contract, rights, subject, seen, cases) or retold(contract, rights, seen, cases)
 
 
 def _all_looked(

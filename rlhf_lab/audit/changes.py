@@ -39,6 +39,7 @@ CHANGES: dict[str, Callable[[Array], Array]] = {
     "{} of the row behind": lambda x: np.concatenate([x[1:], x[:1]]),
     "{} from the end to the beginning": lambda x: x[..., ::-1],
     "sums of {} up to each place": lambda x: np.cumsum(x, axis=-1),
+    "ranks of {}": lambda x: 1.0 * np.argsort(np.argsort(x, axis=-1), axis=-1),
     "{} rounded to 8 bits": bfloat16,
 } | {f"{{}} clipped to {c:g}": partial(_clipped, c) for c in (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)}
 NUMBERS: dict[str, Callable[[float], float]] = {
@@ -59,6 +60,12 @@ MASKS: dict[str, Callable[[Array], Array]] = {
     "a mask without the first token": lambda m: m * np.concatenate([0.0 * m[:, :1], m[:, :-1]], axis=1),
     "a mask with one place more": lambda m: np.maximum(m, np.concatenate([m[:, :1], m[:, :-1]], axis=1)),
     "1 less the mask": lambda m: 1.0 - m,
+}
+ENDS: dict[str, Callable[[Array], Array]] = {
+    "flags one place early": lambda ends: np.concatenate([ends[:, 1:], 0.0 * ends[:, :1]], axis=1),
+    "flags one place late": lambda ends: np.concatenate([0.0 * ends[:, :1], ends[:, :-1]], axis=1),
+    "1 less the flags": lambda ends: 1.0 - ends,
+    "no flags": lambda ends: 0.0 * ends,
 }
 Set = tuple[int, ...] | None
 Change = Callable[[Array, Array], Array]

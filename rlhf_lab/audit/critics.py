@@ -43,6 +43,9 @@ def _value_cases(*, clipped: bool) -> tuple[Case, ...]:
         case = {"values": values, "returns": target + 0.05, "mask": batches.lengths(rng, n, t)}
         old = values + rng.integers(1, 9, (n, t)) * rng.choice([-0.1, 0.1], (n, t)) + 0.03
         found.append(case | ({"old_values": old, "clip_range": clip} if clipped else {}))
+    if clipped:  # a value near its return, and far from the old one
+        one = found[0]
+        found.insert(1, one | {"values": one["returns"] + 0.05, "old_values": one["returns"] + 0.65})
     return tuple(found)
 
 

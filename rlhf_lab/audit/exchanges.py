@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from rlhf_lab.audit.binding import Case
-from rlhf_lab.audit.changes import DIFFERENCES, MASKS, NUMBERS, Difference, changed, mask_of
+from rlhf_lab.audit.changes import DIFFERENCES, ENDS, MASKS, NUMBERS, Difference, changed, mask_of
 from rlhf_lab.audit.contracts import Contract, Form, Right
 from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, result_of
@@ -78,7 +77,7 @@ def _equal(
 
 def _of_what_is_left(values: Array, case: Case) -> Array:
     """0 for answers of which a mask leaves nothing."""
-    mask: Any = case.get("mask")
+    mask = case.get("mask", 1.0)
     if np.ndim(mask) != 2 or np.ndim(values) == 0 or np.all(kept := np.sum(mask, axis=-1) > 0):
         return values
     return np.where(kept if values.ndim == 1 else kept[:, None], values, 0.0)
@@ -97,11 +96,17 @@ def _exchanges(
     if contract.loss and "mask" in subject.given and np.ndim(case["mask"]) == 2:
         for what, turn in MASKS.items():
             yield what, "mask", partial(_masked, turn)
+    if "ends" in subject.given:
+        yield from ((what, "ends", partial(_ended, turn)) for what, turn in ENDS.items())
     for a in arrays:
         for what, change in changed(case[a], mask_of(case[a], case)):
             yield what.format(_plain(a)), _plain(a), partial(_changed, a, change)
         alike = [b for b in arrays if a != b and case[a].shape == case[b].shape]
         yield from ((_plain(b), _plain(a), partial(_replaced, a, b)) for b in alike)
+        turned = [b for b in alike if a < b]
+        yield from (
+            (f"{_plain(b)} and {_plain(a)}", f"{_plain(a)} and {_plain(b)}", partial(_swapped, a, b)) for b in turned
+        )
     for difference in DIFFERENCES:
         if difference.within(case):
             values = difference.read(case)
@@ -148,6 +153,10 @@ def _together(names: Sequence[str], change: Callable[[Array, Array], Array], cas
     return case | dict(zip(names, parts, strict=True))
 
 
+def _ended(turn: Callable[[Array], Array], case: Case) -> Case:
+    return case | {"ends": turn(case["ends"])}
+
+
 def _masked(turn: Callable[[Array], Array], case: Case) -> Case | None:
     """The case with another mask, if that leaves something of it."""
     mask = turn(case["mask"])
@@ -156,6 +165,10 @@ def _masked(turn: Callable[[Array], Array], case: Case) -> Case | None:
 
 def _replaced(name: str, by: str, case: Case) -> Case:
     return case | {name: case[by]}
+
+
+def _swapped(one: str, other: str, case: Case) -> Case:
+    return case | {one: case[other], other: case[one]}
 
 
 def _plain(name: str) -> str:

@@ -55,6 +55,21 @@ def _any_size(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:
         yield Shown(double, near(advantage(double), advantage(case)), advantage(case))
 
 
+def _scaled_by_spread(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:
+    """Show something only if advantages are rewards less the mean of the group, by what doubles if they do."""
+    apart = list(_twice(advantage, cases))
+    for case in cases:
+        centred = case["rewards"] - np.mean(case["rewards"], axis=-1, keepdims=True)
+        found = advantage(case)
+        size = np.sum(found * centred, axis=-1, keepdims=True) / np.maximum(
+            np.sum(centred**2, axis=-1, keepdims=True), 1e-12
+        )
+        double = advantage({"rewards": 2 * case["rewards"]})
+        if not (np.allclose(found, size * centred) and np.allclose(double, found, 1e-2, 1e-2) and np.all(size >= 0)):
+            return
+    yield from apart
+
+
 def _own(advantage: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in cases:
         more = {"rewards": case["rewards"] + np.eye(case["rewards"].shape[1])[0]}
@@ -105,6 +120,7 @@ TWICE = "twice the rewards, twice the advantages"
 ALONE = Identity("groups have nothing to do with each other", _alone)
 BALANCED = Identity("0 on average in a group", _balanced)
 EQUAL = Identity("0 where all rewards are equal", _all_equal)
+SPREAD = Identity("and not the same ones", _scaled_by_spread, bug="deviation kept")
 FINITE = Identity("and a number there", _all_equal_is_finite, bug="spread of zero")
 IDENTITIES = {
     "rloo": (CONSTANT, EQUAL, FINITE, Identity("one more for an answer is one more for its advantage", _own)),
@@ -117,7 +133,7 @@ IDENTITIES = {
         Identity("better rewards, larger advantages", _better),
         Identity("any size of rewards gives the same", _any_size),
     ),
-    "dr_grpo": (CONSTANT, BALANCED, EQUAL, FINITE, ALONE, Identity(TWICE, _twice, bug="deviation kept")),
+    "dr_grpo": (CONSTANT, BALANCED, EQUAL, FINITE, ALONE, Identity(TWICE, _twice), SPREAD),
     "reinforce": (Identity("better rewards, larger advantages", _better),),
 }
 

@@ -27,12 +27,13 @@ from rlhf_lab.audit.policies import (
     single,
     tokens,
     total,
+    unpadded,
     upper,
 )
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import ZOO, Bug
 from rlhf_lab.audit.zoo import grpo as zoo
-from rlhf_lab.audit.zoo.kl import k3
+from rlhf_lab.audit.zoo.kl import k1, k2, k3
 from rlhf_lab.numerics.autodiff import Array
 
 
@@ -120,13 +121,15 @@ def _of_answers(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
             yield Shown(case, found, min(wanted, key=lambda w: float(np.abs(w - found))))
 
 
-def _estimated(bug: Bug) -> Bug:
-    """A wrong estimate of the divergence in GRPO's loss."""
+def _estimated(bug: Bug, kl: Callable[[Array, Array], Array], *, stored: bool = False) -> Bug:
+    """A wrong estimate of the divergence in GRPO's loss, or one of the log-probabilities that were stored."""
 
     def loss(
         log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
     ) -> Array:
-        each = held(log_pi, log_old, advantage[..., None], clip_range) + beta * bug.function(log_pi, log_ref)
+        each = held(log_pi, log_old, advantage[..., None], clip_range) + beta * kl(
+            log_old if stored else log_pi, log_ref
+        )
         return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
 
     return bug._replace(audit="grpo_loss", function=loss, right=zoo.grpo_loss)
@@ -182,6 +185,7 @@ GRPO = Contract(
         Identity("a batch is made of its answers", answers),
         Identity("leaving the reference costs beta KL", _kl_near, needs="log_ref"),
         Identity("padding changes nothing", padding, needs="mask", bug="padding in the loss"),
+        Identity("an answer costs as much without its padding", unpadded, needs="mask", bug="padding in the loss"),
         Identity("-min(u A, clip(u) A) + beta KL", partial(key, GRPO_RIGHTS)),
     ),
     ("log_pi",),
@@ -197,7 +201,8 @@ GRPO = Contract(
     bugs=(
         *(bug for bug in ZOO if bug.audit == "grpo_loss"),
         *(_composed(bug, kl) for kl in ESTIMATES.values() for bug in RATIO_BUGS),
-        *(_estimated(bug) for bug in ZOO if bug.audit == "kl_estimate" and bug.right is k3),
+        *(_estimated(bug, bug.function) for bug in ZOO if bug.audit == "kl_estimate" and bug.right is k3),
+        *(_estimated(bug, kl, stored=True) for bug in ZOO if bug.function is zoo.kl_of_old for kl in (k1, k2)),
     ),
 )
 

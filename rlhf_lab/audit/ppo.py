@@ -17,7 +17,7 @@ from rlhf_lab.audit.binding import Case, Input, Trouble, bound
 from rlhf_lab.audit.contracts import Contract, Identity, Right, positive
 from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.libraries import written
-from rlhf_lab.audit.policies import RATIOS, answers, cases_of, fixed_clip, key, padding, tokens, upper
+from rlhf_lab.audit.policies import RATIOS, answers, cases_of, fixed_clip, key, padding, tokens, unpadded, upper
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.zoo import policies
 from rlhf_lab.numerics.autodiff import Array
@@ -44,6 +44,7 @@ PPO = Contract(
         Identity("an answer is made of its tokens", tokens),
         Identity("a batch is made of its answers", answers),
         Identity("padding changes nothing", padding, needs="mask", bug="mask ignored"),
+        Identity("an answer costs as much without its padding", unpadded, needs="mask", bug="mask ignored"),
         Identity("-min(u A, clip(u) A)", partial(key, PPO_RIGHTS)),
     ),
     ("log_pi",),

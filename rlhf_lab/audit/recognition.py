@@ -117,13 +117,13 @@ def _equal(
 
 def _on_a_line(values: Sequence[Array], wanted: Sequence[Array]) -> bool:
     """Whether the first numbers of two rows may be on one line, up to single precision."""
-    if sum(part.size for part in wanted) < 3 or len(wanted) > 6:
+    if len(wanted) > 6 or sum(map(np.size, wanted)) < 3:
         return True
     a, b = (np.concatenate([np.ravel(part) for part in parts]) for parts in (values[: len(wanted)], wanted))
     if not (np.isfinite(a) & np.isfinite(b)).all() or np.ptp(b) < 1e-6:
         return True
-    off = b - np.mean(b)
-    return close(np.mean(a) + (off @ a) / (off @ off) * off, a, TOLERANCE[16])
+    middle, apart = np.mean(a), b - np.mean(b)
+    return close(middle + apart * (apart @ (a - middle)) / (apart @ apart), a, TOLERANCE[16])
 
 
 def _near(contract: Contract, value: Array, wanted: Array, seen: Seen) -> bool:

@@ -62,13 +62,11 @@ class Report:
 
 
 def close(a: Array, b: Array, tolerance: tuple[float, float]) -> bool:
-    """Return whether arrays agree, NaN with NaN. Most that do not differ in their first number."""
-    if np.size(a) and np.size(b):
-        first, other = (float(np.asarray(x).flat[0]) for x in (a, b))
-        far = abs(first - other) > 1.01 * (tolerance[0] * abs(other) + tolerance[1])
-        if far:
-            return False
-    return bool(np.allclose(a, b, *tolerance, equal_nan=True))
+    """Return whether arrays agree, NaN with NaN."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    with np.errstate(invalid="ignore"):  # of infinity less itself
+        near = (np.abs(a - b) <= tolerance[0] * np.abs(b) + tolerance[1]) & np.isfinite(b)
+    return bool(np.all(near | (a == b) | (np.isnan(a) & np.isnan(b))))
 
 
 def worst(shown: Iterable[Shown], tolerance: tuple[float, float]) -> Shown | None:

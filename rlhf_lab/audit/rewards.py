@@ -13,7 +13,7 @@ from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown,
 from rlhf_lab.audit.pair_identities import clipped, moved_by, rows, singles
 from rlhf_lab.audit.pairs import FORMS
 from rlhf_lab.audit.report import Report
-from rlhf_lab.audit.zoo import ZOO, pairs
+from rlhf_lab.audit.zoo import ZOO, Bug, pairs
 from rlhf_lab.audit.zoo import rewards as zoo
 from rlhf_lab.numerics.autodiff import Array
 
@@ -63,7 +63,7 @@ def _of_differences(chosen_rewards: Array, rejected_rewards: Array) -> Array:
     return zoo.softmax_over_batch(chosen_rewards - rejected_rewards, rejected_rewards)
 
 
-def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
+def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right | Bug]:
     """Units, margins, label smoothing and centred rewards: numbers that are fixed inside a loss, worked out from it."""
 
     def at(difference: float) -> float:
@@ -75,12 +75,12 @@ def _fitted(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
     if np.isfinite(units + margin) and units > 1e-4:
         notes = [f"rewards are multiplied by {units:.4g}, which only changes their unit"] * bool(abs(units - 1) > 1e-4)
         notes += [f"a margin of {margin:.4g} is asked for"] * bool(abs(margin) > 1e-4)
-        yield Right(
-            "; ".join(notes),
-            lambda chosen_rewards, rejected_rewards: (
-                -pairs.log_sigmoid(units * (chosen_rewards - rejected_rewards) - margin)
-            ),
-        )
+
+        def asked(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+            return -pairs.log_sigmoid(units * (chosen_rewards - rejected_rewards) - margin)
+
+        granted = next(bug for bug in ZOO if bug.function is zoo.margin_granted)
+        yield granted._replace(function=asked) if margin < -1e-4 else Right("; ".join(notes), asked)
     both = [np.concatenate([case[name] for case in cases]) for name in REWARDS]
     single = [{name: x[i : i + 1] for name, x in zip(REWARDS, both, strict=True)} for i in range(len(both[0]))]
     found = np.array([np.sum(loss(case)) for case in single])

@@ -167,6 +167,10 @@ def _range(rewards: Array, axes: tuple[int, ...], eps: float) -> Array:
     return np.max(rewards, axis=axes, keepdims=True) - np.min(rewards, axis=axes, keepdims=True) + eps
 
 
+def _mean_size(rewards: Array, eps: float) -> Array:
+    return np.abs(np.mean(rewards, axis=-1, keepdims=True)) + eps
+
+
 SCALES: dict[str, tuple[Callable[[Array], Array], ...]] = {
     "": (lambda r: np.ones((1, 1)),),
     **{
@@ -174,6 +178,7 @@ SCALES: dict[str, tuple[Callable[[Array], Array], ...]] = {
         for whose, axes in OVER.items()
     },
     "the variance of the group": tuple(partial(_spread, axes=GROUP, ddof=d, eps=e, power=2) for d, e in WAYS),
+    "the mean of the group": tuple(partial(_mean_size, eps=e) for e in EPS),
     **{f"the range of the {w}": tuple(partial(_range, axes=OVER[w], eps=e) for e in EPS) for w in ("group", "batch")},
 }
 

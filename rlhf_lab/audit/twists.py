@@ -8,7 +8,7 @@ from rlhf_lab.audit.binding import Case
 from rlhf_lab.audit.contracts import Contract, Form, Right
 from rlhf_lab.audit.exchanges import arrays_of, named
 from rlhf_lab.audit.functions import Subject
-from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised, unsloped
+from rlhf_lab.audit.recognition import TOLERANCE, Match, Seen, recognised, result_of, unsloped
 from rlhf_lab.audit.zoo.policies import bfloat16
 from rlhf_lab.numerics.autodiff import Array
 
@@ -25,6 +25,33 @@ AVERAGED: Twists = {
     ("averaged twice over tokens", TWICE.format("tokens")): lambda values, case: values / np.sum(_counts(case)),
     ("averaged twice over places", TWICE.format("places")): lambda values, case: values / np.size(_counts(case)),
 }
+RESULTS: Twists = {
+    (what, f"You return {what}. Leave that out."): turn
+    for what, turn in {
+        "sums of the right numbers up to each place": lambda values, case: np.cumsum(values, axis=-1),
+        "sums of the right numbers up to each place, 0 on padding": lambda values, case: (
+            np.cumsum(values, axis=-1) * (values != 0)
+        ),
+        "the right numbers one place late": lambda values, case: np.concatenate(
+            [0 * values[..., :1], values[..., :-1]], axis=-1
+        ),
+        "the right numbers one place early": lambda values, case: np.concatenate(
+            [values[..., 1:], 0 * values[..., :1]], axis=-1
+        ),
+        "the right numbers from the end to the beginning": lambda values, case: values[..., ::-1],
+        "the right numbers without what is negative": lambda values, case: np.maximum(values, 0.0),
+        "the right numbers clipped to 1": lambda values, case: np.clip(values, -1.0, 1.0),
+        "the right numbers discounted once more, by gamma for each step": lambda values, case: (
+            values * case.get("gamma", 1.0) ** np.arange(values.shape[-1])
+        ),
+    }.items()
+}
+LENGTHS: Twists = {
+    (
+        "divided by the length twice",
+        "You divide by the number of tokens of each answer twice, so that long ones count for little. Divide once.",
+    ): lambda values, case: values / _lengths(values, case),
+}
 ROUNDED = (
     "half precision inside",
     "You compute in half precision, which holds two or three digits, and what you subtract is rounded before. Take "
@@ -34,10 +61,34 @@ ROUNDED = (
 
 def twisted(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
     """Return how a function equals a right one but for the sign of its numbers, or for a mean too many."""
-    for (name, told), twist in (AVERAGED if contract.loss else SIGNS).items():
-        forms = {_through(form, twist): form for form in contract.forms}
-        twice = contract._replace(forms=tuple(forms))
-        match = recognised(twice, rights, (), seen._replace(slopes=unsloped), cases)
+    return _through_any(AVERAGED if contract.loss else SIGNS, _through, contract, rights, seen, cases)
+
+
+def retold(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[Case]) -> Match | None:
+    """Return how a function equals a right one but for what it does to its numbers at last, or to those of a row."""
+    if recognised(contract, rights, (), seen._replace(slopes=unsloped), cases):
+        return None  # its numbers are right as they are
+    if contract.loss:
+        return _through_any(LENGTHS, _within, contract, rights, seen, cases)
+    if not np.ndim(seen.values[-1]):
+        return None
+    rows = contract._replace(
+        forms=tuple(form for form in contract.forms if np.ndim(result_of(rights[0], form, cases[-1])))
+    )
+    return _through_any(RESULTS, _through, rows, rights, seen, cases)
+
+
+def _through_any(
+    twists: Twists,
+    through: Callable[[Form, Callable[[Array, Case], Array]], Form],
+    contract: Contract,
+    rights: Sequence[Right],
+    seen: Seen,
+    cases: list[Case],
+) -> Match | None:
+    for (name, told), twist in twists.items():
+        forms = {through(form, twist): form for form in contract.forms}
+        match = recognised(contract._replace(forms=tuple(forms)), rights, (), seen._replace(slopes=unsloped), cases)
         if match:
             return named(contract, match._replace(form=forms[match.form]), name, told)
     return None
@@ -60,6 +111,16 @@ def sized(contract: Contract, rights: Sequence[Right], seen: Seen, cases: list[C
 
 def _through(form: Form, twist: Callable[[Array, Case], Array]) -> Form:
     return form._replace(shape=lambda values, case: twist(form.shape(values, case), case))
+
+
+def _within(form: Form, twist: Callable[[Array, Case], Array]) -> Form:
+    return form._replace(shape=lambda values, case: form.shape(twist(values, case), case))
+
+
+def _lengths(values: Array, case: Case) -> Array:
+    """The number of tokens of the answer of each number; 1 where numbers are not those of answers or tokens."""
+    count = np.sum(case["mask"], axis=-1) if np.ndim(case.get("mask", 1.0)) == 2 else np.ones(len(values))
+    return count[:, None] if np.ndim(values) == 2 else count if np.ndim(values) == 1 else 1.0
 
 
 def _rows(case: Case) -> int:

@@ -16,7 +16,7 @@ from rlhf_lab.audit.contracts import Contract, Form, Function, Identity, Right, 
 from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
 from rlhf_lab.audit.standards import WAYS
-from rlhf_lab.audit.zoo import ZOO, Bug
+from rlhf_lab.audit.zoo import ZOO, Bug, returns
 from rlhf_lab.numerics.autodiff import Array
 
 ADVANTAGE = batches.ADVANTAGE + "|x|values|xs|rewards|scores"
@@ -82,6 +82,38 @@ VARIANTS: dict[str, Callable[..., Array]] = {
 }
 
 
+SIZES: dict[str, Callable[[Array, Array], Array]] = {  # of advantages, and of these less their mean
+    "the root mean square": lambda a, centred: np.sqrt(np.mean(a**2)),
+    "the mean distance from the mean": lambda a, centred: np.mean(np.abs(centred)),
+    "the largest distance from the mean": lambda a, centred: np.max(np.abs(centred)),
+    "the largest": lambda a, centred: np.max(np.abs(a)),
+    "the mean size": lambda a, centred: np.mean(np.abs(a)),
+}
+
+
+def _mixed() -> tuple[Bug, ...]:
+    """What is subtracted by another size."""
+    found = []
+    for less, centred in (("the mean", True), ("nothing", False)):
+        for by, size in SIZES.items():
+            told = f"You subtract {less} and divide by {by}. Subtract the mean, and divide by the standard deviation."
+            function = partial(_by_size, size=size, centred=centred)
+            found.append(Bug(f"less {less}, by {by}", "whiten", told, function, returns.whiten, "", ""))
+    told = "You divide by the deviation, and subtract the mean of what was not divided yet. Subtract it first."
+    return (*found, Bug("mean subtracted last", "whiten", told, _mean_last, returns.whiten, "", ""))
+
+
+def _mean_last(advantage: Array, mask: Array) -> Array:
+    mean, _, deviation = _standard(advantage, mask, None, 0, 1e-8)
+    return (advantage / deviation - mean) * mask
+
+
+def _by_size(advantage: Array, mask: Array, *, size: Callable[[Array, Array], Array], centred: bool) -> Array:
+    each = advantage[mask > 0]
+    mean = np.mean(each)
+    return (advantage - mean * centred) / (size(each, each - mean) + 1e-8) * mask
+
+
 def _bugs() -> tuple[Bug, ...]:
     """The bugs of the zoo, and these with every small number and either way to count."""
     known = [bug for bug in ZOO if bug.audit == "whiten"]
@@ -92,7 +124,7 @@ def _bugs() -> tuple[Bug, ...]:
         if bug.name == name.strip()
         for ddof, eps in WAYS
     ]
-    return (*known, *more)
+    return (*known, *more, *_mixed())
 
 
 def _by(function: Callable[..., Any], case: Case) -> Array:

@@ -63,6 +63,12 @@ def _attention_mistakes(query: Array, key: Array, value: Array, mask: Array) -> 
             np.exp(log_softmax(before)) * past
         )
         @ value,
+        "Your mask is turned round: it hides what a token may read, and shows the rest.": (
+            _weights(score, ~allowed) @ value
+        ),
+        "Past and future are exchanged: a token reads what stands before it, and itself.": (
+            _weights(score, ~np.tri(len(mask), k=-1, dtype=bool) & (mask > 0)) @ value
+        ),
     }
 
 

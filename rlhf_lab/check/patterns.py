@@ -29,8 +29,11 @@ RELATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def close(a: Array, b: Array, rtol: float = 1e-8, atol: float = 1e-10) -> bool:
-    """Return whether two arrays of the same shape agree: np.allclose, without what it costs to look at tiny arrays."""
-    equal = a == b
+    """Return whether two arrays of the same shape agree: np.allclose, without what it costs to look at tiny arrays.
+
+    NaN agrees with NaN: no answer key has it, and a typical mistake may.
+    """
+    equal = (a == b) | (np.isnan(a) & np.isnan(b))
     if equal.all():
         return True
     with np.errstate(invalid="ignore"):

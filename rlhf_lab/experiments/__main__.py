@@ -49,32 +49,45 @@ ALONE = {  # studies with a command of their own, how many runs the book shows, 
     "objectives": (objectives.STUDY, 10, "soups of networks beside the Pareto front, and what a gate learns"),
     "frontier": (frontier.STUDY, 10, "what a nat buys: RLOO at four prices, RAFT and RRHF"),
     "verifiable": (verifiable.STUDY, 10, "GRPO and its children on answers that are no longer fresh"),
-    "gpt": (gpt.STUDY, 4, "a tiny GPT from nothing to each kind of alignment, in a language with a known optimum"),
+    "gpt": (gpt.STUDY, 10, "a tiny GPT from nothing to each kind of alignment, in a language with a known optimum"),
     "bug_zoo": (bug_zoo.STUDY, 20, "what each bug of the zoo looks like in training, and what it does"),
 }
-DPO = {"online": dpo_online.STUDY, "prior": dpo_online.PRIOR, "networks": networks.STUDY, "fall": fall.STUDY}
+DPO = {  # and those of DPO
+    "online": (dpo_online.STUDY, 20),
+    "prior": (dpo_online.PRIOR, 200),
+    "networks": (networks.STUDY, 20),
+    "fall": (fall.STUDY, 20),
+}
+WORLDS = 20  # of each study of the ILHF paper
+
+
+def studies() -> dict[str, tuple[runner.Study, int]]:
+    """Return every study whose numbers come with the package, by name, and the number of its seeds."""
+    alone = {name.replace("_", " "): (study, seeds) for name, (study, seeds, _) in ALONE.items()}
+    dpo = {f"dpo {name}": each for name, each in DPO.items()}
+    return alone | dpo | {f"ilhf {name}": (study, WORLDS) for name, study in ilhf.STUDIES.items()}
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m rlhf_lab.experiments") -> int:
     """Run the studies that are asked for, and return the exit code."""
     parser = _parser(prog)
     given = parser.parse_args(arguments)
-    if given.seeds < 2:
+    if given.seeds is not None and given.seeds < 2:
         parser.error(f"a standard error needs at least 2 seeds; got --seeds {given.seeds}")
     if given.jobs < 1:
         parser.error(f"--jobs is a number of processes, at least 1; got {given.jobs}")
     # Short trainings inside would draw bars of their own, here and in the processes that inherit this.
     before, os.environ["TQDM_DISABLE"] = os.environ.get("TQDM_DISABLE"), "1"
     try:
-        studies = _studies(given)
-        for name in studies:
-            runner.check_place(name, given.out)
+        asked = _asked(given)
+        for name, (study, seeds) in asked.items():
+            runner.check_place(name, study, seeds, given.out, overwrite=given.overwrite)
         if given.experiment == "ilhf" and given.draw:
             runner.check_folder(given.draw)
-        for name, study in studies.items():
+        for name, (study, seeds) in asked.items():
             began = time.perf_counter()
             settings = {"jobs": given.jobs, "dask": given.dask, "overwrite": given.overwrite}
-            path = runner.run(name, study, given.seeds, given.out, **settings)
+            path = runner.run(name, study, seeds, given.out, **settings)
             print(f"{name}: {time.perf_counter() - began:.0f} s, stored in {path}")
         if given.experiment == "ilhf" and given.draw:
             _draw(given)
@@ -97,13 +110,19 @@ def _figures(given: argparse.Namespace) -> list[str]:
     return list(ilhf.FIGURES) if given.figure == "all" else [given.figure]
 
 
-def _studies(given: argparse.Namespace) -> dict[str, runner.Study]:
+def _asked(given: argparse.Namespace) -> dict[str, tuple[runner.Study, int]]:
+    every = studies()
+    return {name: (every[name][0], given.seeds or every[name][1]) for name in _names(given)}
+
+
+def _names(given: argparse.Namespace) -> list[str]:
+    if given.experiment == "all":
+        return list(studies())
     if given.experiment in ALONE:
-        return {given.experiment.replace("_", " "): ALONE[given.experiment][0]}
+        return [given.experiment.replace("_", " ")]
     if given.experiment == "dpo":
-        return {f"dpo {given.study}": DPO[given.study]}
-    names = dict.fromkeys(name for figure in _figures(given) for name in ilhf.FIGURES[figure])
-    return {f"ilhf {name}": ilhf.STUDIES[name] for name in names}
+        return [f"dpo {given.study}"]
+    return list(dict.fromkeys(f"ilhf {name}" for figure in _figures(given) for name in ilhf.FIGURES[figure]))
 
 
 def _draw(given: argparse.Namespace) -> None:
@@ -122,18 +141,21 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Studies that are too long for a page of the book.")
     kinds = parser.add_subparsers(required=True, metavar="experiment", dest="experiment")
 
-    def add(name: str, seeds: int, told: str, what: str = "runs") -> argparse.ArgumentParser:
+    def add(name: str, told: str, seeds: str, what: str = "runs") -> argparse.ArgumentParser:
         one = kinds.add_parser(name, parents=[common], help=told, description=told)
-        one.add_argument("--seeds", type=int, default=seeds, help=f"number of {what}, at least 2 (default: {seeds})")
+        one.add_argument("--seeds", type=int, help=f"number of {what}, at least 2 (default: {seeds})")
         return one
 
     for name, (_, seeds, told) in ALONE.items():
-        add(name, seeds, told)
-    dpo = add("dpo", 20, "DPO beside its remedies, online and on networks, and why chosen answers fall")
+        add(name, told, str(seeds))
+    each = ", ".join(f"{name} {seeds}" for name, (_, seeds) in DPO.items())
+    dpo = add("dpo", "DPO beside its remedies, online and on networks, and why chosen answers fall", each)
     dpo.add_argument("study", choices=DPO)
-    paper = add("ilhf", 20, "the ILHF paper, figure by figure", "worlds")
+    paper = add("ilhf", "the ILHF paper, figure by figure", str(WORLDS), "worlds")
     paper.add_argument("figure", choices=[*ilhf.FIGURES, "all"])
     paper.add_argument("--draw", type=Path, metavar="FOLDER", help="draw the figures there, as SVG and PNG")
+    told = "every study, with as many seeds as the book shows: all that is stored with the package"
+    kinds.add_parser("all", parents=[common], help=told, description=told).set_defaults(seeds=None)
     return parser
 
 

@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from rlhf_lab.numerics import files
@@ -60,6 +61,12 @@ def _along_seeds(parts: list[Any]) -> Any:
 
 
 def _run(name: str, piece: Piece) -> tuple[str, Numbers]:
+    with threadpool_limits(limits=1):  # a sum that threads share has other last digits
+        return name, piece.run()
+
+
+def _run_on_worker(name: str, piece: Piece) -> tuple[str, Numbers]:
+    threadpool_limits(limits=1)  # for good: a worker's threads share the limit, and the first to end would lift it
     return name, piece.run()
 
 
@@ -81,7 +88,7 @@ def on_dask(todo: dict[str, Piece], address: str) -> Iterator[tuple[str, Numbers
         raise ValueError('--dask needs the package distributed: pip install "rlhf_lab[cluster]"') from None
     with _connected(distributed, address) as client:
         try:
-            futures = [client.submit(_run, *item, pure=False) for item in todo.items()]
+            futures = [client.submit(_run_on_worker, *item, pure=False) for item in todo.items()]
             for future in distributed.as_completed(futures):
                 yield future.result()
         except Exception as error:
@@ -118,12 +125,14 @@ def place(name: str, folder: Path) -> Path:
     return folder / f"{name.replace(' ', '_')}.json"
 
 
-def check_place(name: str, folder: Path) -> None:
-    """Raise `OSError` or `ValueError` unless a study can be stored in a folder, which is made if it is not there."""
+def check_place(name: str, study: Study, seeds: int, folder: Path, *, overwrite: bool = False) -> None:
+    """Raise `OSError` or `ValueError` unless a folder has room for a study or holds it, if need be when it is made."""
     check_folder(folder)
     path = place(name, folder)
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is in the way of the results: it is no file; move it, or store results with --out")
+    if path.exists() and not overwrite:
+        _read(path, _described(name, study, range(seeds)))
     parts = path.with_suffix(".parts")
     if parts.exists():
         check_folder(parts)

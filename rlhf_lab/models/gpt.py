@@ -48,6 +48,11 @@ class GPT:
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64'; got {self.dtype!r}")
 
+    @property
+    def at_once(self) -> int:
+        """How many texts are sampled at a time."""
+        return gpt_cache.AT_ONCE
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter, without leading axes."""
         width = self.width

@@ -2,28 +2,34 @@
 
 N batch    D width    H heads    L layers    V vocabulary    F width of the feed-forward layer
 
-States are columns here, (..., D, N): what is long lies last in memory.
+A step is small, so that what counts is how few passes over arrays it makes: all that can be is multiplied into the
+matrices once. With x of mean 0, norm(x) is the root of D times x / sqrt(|x|^2 + D EPS). With r = -(SLOPE CUBE)^(1/3),
+called ROOT, and v = r u, GELU of u is v / (1 + exp(v (v^2 + MIDDLE))) / r.
 """
 
 from dataclasses import dataclass
+from operator import is_
 from typing import NamedTuple
 
 import numpy as np
 
-from rlhf_lab.numerics.autodiff import Array, embedding
-from rlhf_lab.numerics.block_parts import EPS, SMALL, gelu
+from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.numerics.block_parts import CUBE, EPS, SLOPE, SMALL
 from rlhf_lab.numerics.optim import Params
 
 ROOM = 4  # places that the copy of a memory has beyond those that are taken: enumeration copies at every token
+AT_ONCE = 64  # texts whose keys and values stay in the processor's cache
+ROOT = -((SLOPE * CUBE) ** (1 / 3))
+MIDDLE = -SLOPE / ROOT
 
 
 class Block(NamedTuple):
-    """The matrices of a block, turned, with gains, and the root that scores are divided by, multiplied in."""
+    """The matrices of a block, with gains, roots and what GELU scales by multiplied in."""
 
-    qkv: Array  # (..., 3 D, D)
+    qkv: Array  # (..., D, 3 D)
     out: Array  # (..., D, D)
-    up: Array  # (..., F, D)
-    down: Array  # (..., D, F)
+    up: Array  # (..., D, F)
+    down: Array  # (..., F, D)
 
 
 class Weights(NamedTuple):
@@ -33,14 +39,16 @@ class Weights(NamedTuple):
     """
 
     of: Params
-    embed: Array  # (..., V, D)
+    embed: Array  # (M V, D), the tables of all M members below each other
+    first: Array  # (..., 1), in which row that of each member begins
     position: Array  # (..., C + 1, D)
     blocks: list[Block]
-    readout: Array  # (..., V, D)
+    readout: Array  # (..., D, V)
+    parts: Array  # (H, D), 1 in the part of the width that belongs to a head, 0 elsewhere
 
 
 class Memory:
-    """Keys and values, (L, 2, ..., places, H, D / H, N), and the token of each place, (..., places, N).
+    """Keys and values, (L, 2, ..., N, places, D), and the token of each place, (..., N, places).
 
     The first `length` places are taken. In place 0 there is no token.
     """
@@ -50,12 +58,12 @@ class Memory:
 
     def copy(self, length: int, times: int = 1) -> "Memory":
         """Return the first `length` places with room for a few more, each text `times` times in a row."""
-        values, tokens = self.values[..., :length, :, :, :], self.tokens[..., :length, :]
-        places, batch = length + length // 2 + ROOM, tokens.shape[-1] * times
-        more = np.empty((*values.shape[:-4], places, *values.shape[-3:-1], batch), dtype=values.dtype)
-        read = np.empty((*tokens.shape[:-2], places, batch), dtype=tokens.dtype)
-        more[..., :length, :, :, :] = values if times == 1 else np.repeat(values, times, axis=-1)
-        read[..., :length, :] = np.repeat(tokens, times, axis=-1)
+        values, tokens = self.values[..., :length, :], self.tokens[..., :length]
+        places, batch = length + length // 2 + ROOM, tokens.shape[-2] * times
+        more = np.empty((*values.shape[:-3], batch, places, values.shape[-1]), dtype=values.dtype)
+        read = np.empty((*tokens.shape[:-2], batch, places), dtype=tokens.dtype)
+        more[..., :length, :] = values if times == 1 else np.repeat(values, times, axis=-3)
+        read[..., :length] = np.repeat(tokens, times, axis=-2)
         return Memory(self.weights, more, read, length)
 
 
@@ -83,7 +91,8 @@ class Cache:
 
     def knows(self, params: Params) -> bool:
         """Return whether the memory was begun with these very arrays: what was folded of them is used again."""
-        return self.memory is not None and all(params.get(k) is array for k, array in self.memory.weights.of.items())
+        of = self.memory.weights.of if self.memory else {}
+        return self.memory is not None and all(map(is_, map(params.get, of), of.values()))
 
 
 def start(params: Params, prompt: Array, layers: int, heads: int) -> tuple[Cache, Array]:
@@ -91,9 +100,9 @@ def start(params: Params, prompt: Array, layers: int, heads: int) -> tuple[Cache
     weights, norm = _folded(params, layers, heads), params["norm"]
     lead = np.broadcast_shapes(norm.shape[:-1], prompt.shape[:-2])
     batch, places, width = prompt.shape[-2], params["position"].shape[-2], norm.shape[-1]
-    values = np.empty((layers, 2, *lead, places, heads, width // heads, batch), dtype=norm.dtype)
-    memory = Memory(weights, values, np.empty((*lead, places, batch), dtype=np.intp), 0)
-    state = _read(memory, np.zeros((*lead, width, batch), dtype=norm.dtype))
+    values = np.empty((layers, 2, *lead, batch, places, width), dtype=norm.dtype)
+    memory = Memory(weights, values, np.empty((*lead, batch, places), dtype=np.intp), 0)
+    state = _read(memory, np.zeros((*lead, batch, width), dtype=norm.dtype))
     for t in range(prompt.shape[-1]):
         state = _go_on(memory, prompt[..., t])
     return Cache(prompt, memory), _logits(weights, state)
@@ -104,71 +113,92 @@ def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
     length, memory = cache.tokens.shape[-1] + 1, cache.memory
     if memory is None:
         raise ValueError("this cache was made while a gradient was traced: start again without one")
-    if memory.length != length or length == memory.tokens.shape[-2]:
+    if memory.length != length or length == memory.tokens.shape[-1]:
         memory = memory.copy(length)
     if not cache.knows(params):
-        memory.weights = _folded(params, len(memory.values), memory.values.shape[-3])
+        memory.weights = _folded(params, len(memory.values), len(memory.weights.parts))
     state = _go_on(memory, token)
-    return Cache(memory.tokens[..., 1 : length + 1, :].swapaxes(-1, -2), memory), _logits(memory.weights, state)
+    return Cache(memory.tokens[..., 1 : length + 1], memory), _logits(memory.weights, state)
 
 
 def _folded(params: Params, layers: int, heads: int) -> Weights:
+    *lead, vocab, width = params["embed"].shape
+    root = width**0.5  # what a norm multiplies by
+
     def centred(name: str) -> Array:
         return params[name] - params[name].mean(axis=-1, keepdims=True)
 
     def scaled(name: str, gain: str) -> Array:
-        return params[name] * params[gain][..., None]
+        return params[name] * (root * params[gain][..., None])
 
     blocks = []
     for k in range(layers):
-        qkv, width = scaled(f"{k}.qkv", f"{k}.norm_1"), params["norm"].shape[-1]
+        qkv = scaled(f"{k}.qkv", f"{k}.norm_1")
         qkv[..., :width] *= (width / heads) ** -0.5
-        block = qkv, centred(f"{k}.out"), scaled(f"{k}.up", f"{k}.norm_2"), centred(f"{k}.down")
-        blocks.append(Block(*(matrix.swapaxes(-1, -2) for matrix in block)))
-    readout = params["embed"] * params["norm"][..., None, :]
-    return Weights(dict(params), centred("embed"), centred("position"), blocks, readout)
+        up, down = ROOT * scaled(f"{k}.up", f"{k}.norm_2"), centred(f"{k}.down") / ROOT
+        blocks.append(Block(qkv, centred(f"{k}.out"), up, down))
+    embed = centred("embed").reshape(-1, width)
+    first = vocab * np.arange(len(embed) // vocab).reshape(*lead, 1)
+    readout = np.swapaxes(params["embed"] * (root * params["norm"][..., None, :]), -1, -2)
+    parts = np.eye(heads, dtype=readout.dtype).repeat(width // heads, axis=-1)
+    return Weights(dict(params), embed, first, centred("position"), blocks, readout, parts)
 
 
 def _go_on(memory: Memory, token: Array) -> Array:
-    here = memory.tokens[..., memory.length, :]
+    here = memory.tokens[..., memory.length]
     here[...] = token
-    row = embedding(memory.weights.embed, here[..., None])
-    return _read(memory, row.reshape(*row.shape[:-2], row.shape[-1]).swapaxes(-1, -2))
+    return _read(memory, np.take(memory.weights.embed, here + memory.weights.first, axis=0))
 
 
 def _read(memory: Memory, row: Array) -> Array:
-    """Take the next place of the memory for a token, whose embedding is `row` (..., D, N); return its state."""
-    heads, size, batch = memory.values.shape[-3:]
+    """Take the next place of the memory for a token, whose embedding is `row` (..., N, D); return its state."""
     here, read = memory.length, slice(memory.length + 1)
-    x = np.add(row, memory.weights.position[..., here, :, None], order="C")
-    for block, (keys, values) in zip(memory.weights.blocks, memory.values, strict=True):
-        parts = np.matmul(block.qkv, _norm(x)).reshape(*x.shape[:-2], 3, heads, size, batch)
-        keys[..., here, :, :, :], values[..., here, :, :, :] = parts[..., 1, :, :, :], parts[..., 2, :, :, :]
-        heard = _attend(parts[..., 0, :, :, :], keys[..., read, :, :, :], values[..., read, :, :, :])
-        x = x + np.matmul(block.out, heard.reshape(x.shape))
-        x += np.matmul(block.down, gelu(np.matmul(block.up, _norm(x))))
+    width = row.shape[-1]
+    x = row + memory.weights.position[..., here, None, :]
+    with np.errstate(over="ignore"):  # one over infinity is 0, as it should be
+        for block, (keys, values) in zip(memory.weights.blocks, memory.values, strict=True):
+            parts = np.matmul(_norm(x), block.qkv)
+            keys[..., here, :], values[..., here, :] = parts[..., width : 2 * width], parts[..., 2 * width :]
+            queries = parts[..., None, :width] * memory.weights.parts
+            heard = _attend(queries, keys[..., read, :], values[..., read, :])
+            x += np.matmul(heard, block.out)
+            x += np.matmul(_gelu(np.matmul(_norm(x), block.up)), block.down)
     memory.length += 1
     return x
 
 
-def _attend(query: Array, keys: Array, values: Array) -> Array:
-    """Return what queries (..., H, D / H, N) hear of the places (..., T, H, D / H, N)."""
-    weights = np.einsum("...thdn,...hdn->...thn", keys, query)
+def _attend(queries: Array, keys: Array, values: Array) -> Array:
+    """Return what the heads of a text hear, (..., N, D), of its places (..., N, T, D).
+
+    The query of a head (..., N, H, D) is 0 beside its part: one product a text is quicker than one for each head.
+    """
+    weights = np.matmul(queries, keys.swapaxes(-1, -2))
     if max(weights.max(), -weights.min()) > SMALL:
-        weights -= weights.max(axis=-3, keepdims=True)
+        weights -= weights.max(axis=-1, keepdims=True)
     np.exp(weights, out=weights)
-    heard = np.einsum("...thn,...thdn->...hdn", weights, values)
-    heard /= weights.sum(axis=-3)[..., None, :]
-    return heard
+    total = np.matmul(weights, np.ones((weights.shape[-1], 1), dtype=weights.dtype))  # faster than a sum
+    heard = np.matmul(weights, values)
+    *batch, heads, width = heard.shape
+    own = np.einsum("...hhd->...hd", heard.reshape(*batch, heads, heads, width // heads))
+    return (own / total).reshape(*batch, width)
+
+
+def _gelu(v: Array) -> Array:
+    divisor = np.square(v)
+    divisor += MIDDLE
+    divisor *= v
+    np.exp(divisor, out=divisor)
+    divisor += 1.0
+    return np.divide(v, divisor, out=divisor)
 
 
 def _norm(x: Array) -> Array:
-    """Return states (..., D, N), whose mean is 0, divided by their deviations."""
-    scale = np.einsum("...dn,...dn->...n", x, x)
-    scale /= x.shape[-2]
-    scale += EPS
-    return x / np.sqrt(scale)[..., None, :]
+    """Return states (..., N, D), whose mean is 0, divided by their deviations and by the root of D."""
+    scale = np.vecdot(x, x)
+    scale += EPS * x.shape[-1]
+    np.sqrt(scale, out=scale)
+    return x / scale[..., None]
 
 
 def _logits(weights: Weights, state: Array) -> Array:
-    return np.matmul(weights.readout, _norm(state)).swapaxes(-1, -2)
+    return np.matmul(_norm(state), weights.readout)

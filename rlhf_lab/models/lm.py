@@ -5,14 +5,19 @@
 Tokens are integers in [0, V). Prompts have shape (N, P), responses (N, T). `eos`, where a language has it, is the
 last token, V - 1; what follows the first `eos` of a response is `eos` again and counts for nothing. Parameters may
 carry leading axes `...` (seeds, ensemble members); results carry them too. Log-probabilities are natural logs.
+
+Entropies and divergences are exact here, sums over all answers; `estimates` has what samples tell of them.
 """
 
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import autograd.numpy as np
+import numpy as onp
 from numpy.random import Generator
 
 from rlhf_lab.numerics import checks, repeats
@@ -21,10 +26,14 @@ from rlhf_lab.numerics.optim import Params
 from rlhf_lab.numerics.weighted import expectation, masked
 
 ENUMERABLE = 2_000_000  # answers of all prompts together; beyond that, a laptop waits
+FEW = 100  # texts
 
 
 class LanguageModel(Protocol):
-    """Sizes, and three pure functions of the parameters."""
+    """Sizes, and pure functions of the parameters.
+
+    A model may have `at_once`, too, the number of texts that are best sampled at a time: more are sampled in blocks.
+    """
 
     @property
     def vocab(self) -> int:
@@ -48,13 +57,6 @@ class LanguageModel(Protocol):
 
     def repeat(self, cache: Any, times: int) -> Any:
         """Return the cache of a batch in which each text stands `times` times in a row."""
-
-
-class Estimate(NamedTuple):
-    """A Monte-Carlo mean and its standard error."""
-
-    mean: Array
-    standard_error: Array
 
 
 def response_mask(response: Array, eos: int | None) -> Array:
@@ -90,14 +92,31 @@ def sample_with_log_prob(
     """Draw what `sample` draws; return also what `token_log_prob` says of it, (..., N, T): here it costs little."""
     prompt, horizon = checks.tokens("prompt", prompt, model.vocab), checks.horizon(horizon)
     checks.finite(params)
+    batch, chances = prompt.shape[-2], list[Array]()
+    size = getattr(model, "at_once", max(batch, 1))
+    blocks = [slice(first, first + size) for first in range(0, max(batch, 1), size)]
+
+    def chance(t: int, lead: tuple[int, ...], rows: slice) -> Array:
+        if t == len(chances):
+            chances.append(rng.random((*lead, batch)))
+        return chances[t][..., rows]
+
+    drawn = [_sample(model, params, prompt[..., rows, :], horizon, partial(chance, rows=rows)) for rows in blocks]
+    response, log_pi = (onp.concatenate(parts, axis=-2) for parts in zip(*drawn, strict=True))
+    return response, log_pi
+
+
+def _sample(
+    model: LanguageModel, params: Params, prompt: Array, horizon: int, chance: Callable[..., Array]
+) -> tuple[Array, Array]:
     cache, logits = model.start(params, prompt)
-    response = np.full((*logits.shape[:-1], horizon), model.eos or 0)
-    log_pi = np.zeros(response.shape)
-    alive = np.ones(logits.shape[:-1], dtype=bool)
+    lead = logits.shape[:-1]
+    response, log_pi = onp.full((*lead, horizon), model.eos or 0), onp.zeros((*lead, horizon))
+    alive = onp.ones(lead, dtype=bool)
     for t in range(horizon):
-        token, log_p = _choose(logits, rng)
-        response[..., t] = np.where(alive, token, response[..., t])
-        log_pi[..., t] = np.where(alive, log_p, 0.0)
+        token, log_p = _choose(logits, chance(t, lead[:-1]))
+        response[..., t] = onp.where(alive, token, response[..., t])
+        log_pi[..., t] = onp.where(alive, log_p, 0.0)
         alive = response[..., t] != model.eos
         if t + 1 == horizon or not alive.any():
             break
@@ -105,14 +124,18 @@ def sample_with_log_prob(
     return response, log_pi
 
 
-def _choose(logits: Array, rng: Generator) -> tuple[Array, Array]:
-    first = np.array(np.moveaxis(logits, -1, 0), order="C")  # reductions over a short last axis are slow
-    first -= np.max(first, axis=0)
-    cumulative = np.exp(first)
-    for before, after in pairwise(cumulative):
-        after += before  # faster than np.cumsum along a first axis
-    token = np.sum(rng.random(first.shape[1:]) * cumulative[-1] > cumulative[:-1], axis=0)
-    return token, np.take_along_axis(first, token[None], axis=0)[0] - np.log(cumulative[-1])
+def _choose(logits: Array, chance: Array) -> tuple[Array, Array]:
+    first = onp.array(logits.reshape(-1, logits.shape[-1]).T, order="C")  # sums over a short last axis are slow
+    first -= onp.maximum.reduce(first)
+    cumulative = onp.exp(first)
+    if first.shape[1] > FEW:
+        for before, after in pairwise(cumulative):
+            after += before
+    else:
+        onp.add.accumulate(cumulative, out=cumulative)  # the same, and slow for many texts
+    token = onp.add.reduce(chance.ravel() * cumulative[-1] > cumulative[:-1])
+    log_p = first[token, onp.arange(len(token))] - onp.log(cumulative[-1])
+    return token.reshape(chance.shape), log_p.reshape(chance.shape)
 
 
 def count_responses(vocab: int, horizon: int, eos: int | None) -> int:
@@ -166,7 +189,7 @@ def check_enumerable(vocab: int, horizon: int, eos: int | None, prompts: int) ->
     if size * prompts > ENUMERABLE:
         raise ValueError(
             f"{prompts} prompt(s) with {_told(size)} answers each are too many to enumerate (the limit is "
-            f"{ENUMERABLE:,} in all): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`"
+            f"{ENUMERABLE:,} in all): lower the horizon, or use `sample` and the estimates of `models.estimates`"
         )
 
 
@@ -228,61 +251,3 @@ def negative_log_likelihood(model: LanguageModel, params: Params, prompt: Array,
     fine-tuning and of behaviour cloning (eq-pretraining-loss). RLHF Deciphered, eq. 3.
     """
     return -np.mean(log_prob(model, params, prompt, response), axis=-1)
-
-
-def kl_estimate(
-    policy: tuple[LanguageModel, Params],
-    reference: tuple[LanguageModel, Params],
-    prompt: Array,
-    horizon: int,
-    samples: int,
-    rng: Generator,
-) -> Estimate:
-    """Estimate KL(pi || ref) for each prompt from `samples` responses drawn from pi; both shapes (..., N)."""
-    repeated, response, log_pi = _draw(policy, prompt, horizon, samples, rng)
-    return _mean(log_pi - log_prob(*reference, repeated, response), samples)
-
-
-def token_kl_estimate(
-    policy: tuple[LanguageModel, Params],
-    reference: tuple[LanguageModel, Params],
-    prompt: Array,
-    horizon: int,
-    samples: int,
-    rng: Generator,
-) -> Estimate:
-    """Estimate KL(pi || ref) as `kl_estimate` does, with the exact divergence of each choice: less noise, far less if
-    the two are near to each other.
-
-    It is the mean over texts of pi of sum_t KL(pi(. | s_t) || ref(. | s_t)), in nats (eq-token-kl); both shapes
-    (..., N). The mean of log pi - log ref has a standard error of about sqrt(2 KL / samples) there, more than it
-    measures if KL is small. Exchange policy and reference for the other direction, from texts of the reference.
-    """
-    repeated, response, _ = _draw(policy, prompt, horizon, samples, rng)
-    log_pi, log_ref = (log_softmax(model.logits(params, repeated, response)) for model, params in (policy, reference))
-    each = kl(log_pi, log_ref)
-    each = each if policy[0].eos is None else masked(each, response_mask(response, policy[0].eos))
-    return _mean(np.sum(each, axis=-1), samples)
-
-
-def entropy_estimate(
-    policy: tuple[LanguageModel, Params], prompt: Array, horizon: int, samples: int, rng: Generator
-) -> Estimate:
-    """Estimate H(pi) for each prompt from `samples` responses drawn from pi; both shapes (..., N)."""
-    _, _, log_pi = _draw(policy, prompt, horizon, samples, rng)
-    return _mean(-log_pi, samples)
-
-
-def _draw(
-    policy: tuple[LanguageModel, Params], prompt: Array, horizon: int, samples: int, rng: Generator
-) -> tuple[Array, Array, Array]:
-    if samples < 2:
-        raise ValueError(f"a standard error needs at least 2 samples for each prompt; got {samples}")
-    repeated = np.repeat(checks.tokens("prompt", prompt, policy[0].vocab), samples, axis=-2)
-    response, log_pi = sample_with_log_prob(*policy, repeated, horizon, rng)
-    return repeated, response, np.sum(log_pi, axis=-1)
-
-
-def _mean(values: Array, samples: int) -> Estimate:
-    values = np.reshape(values, (*values.shape[:-1], -1, samples))
-    return Estimate(values.mean(-1), values.std(-1, ddof=1) / samples**0.5)

@@ -23,6 +23,7 @@ FORMULAS = {
     "{} one place early": lambda x: [x[1], x[2], 0],
     "{} from the end to the beginning": lambda x: [x[2], x[1], x[0]],
     "sums of {} up to each place": lambda x: [x[0], x[0] + x[1], x[0] + x[1] + x[2]],
+    "ranks of {}": lambda x: [sum(b < a for b in x) for a in x],
     "{} rounded to 8 bits": lambda x: [round(a * 128) / 128 if 1 <= abs(a) < 2 else EIGHT_BITS[a] for a in x],
 } | {f"{{}} clipped to {c:g}": lambda x, c=c: [min(max(a, -c), c) for a in x] for c in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10)}
 EIGHT_BITS = {2.0: 2.0, 0.5: 0.5, 3.0: 3.0, -0.4: -205 / 512}

@@ -115,7 +115,7 @@ def estimates(rewards, values, mask, following, decay):
 
 
 def test_advantages_are_discounted_as_the_name_says():
-    bugs = {bug.name: bug for bug in discounts.discounted()}
+    bugs = {bug.name: bug for bug in discounts.discounted() if not bug.where}
     assert len(bugs) == len(NUMBERS) ** 2 - 1
     assert ["; " in name for name in bugs] == sorted("; " in name for name in bugs)  # one wrong number before two
     rng = np.random.default_rng(0)

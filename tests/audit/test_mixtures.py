@@ -42,6 +42,8 @@ def scales(name, g, i):
         return [np.std(DEVIATIONS[name](g, i), ddof=ddof) + eps for ddof, eps in standards.WAYS]
     if name == "the variance of the group":
         return [np.var(R[g], ddof=ddof) + eps for ddof, eps in standards.WAYS]
+    if name == "the mean of the group":
+        return [abs(np.sum(R[g]) / 4) + eps for eps in standards.EPS]
     numbers = {"the range of the group": R[g], "the range of the batch": R}[name]
     return [np.max(numbers) - np.min(numbers) + eps for eps in standards.EPS]
 
@@ -53,7 +55,14 @@ def test_each_mixture_is_what_its_name_says():
             found.setdefault(bug.name, []).append(bug.function(R))
             words = bug.name.replace(", by ", " and divide by ").replace("less ", "You subtract ")
             assert bug.told.startswith(words)
-    names = ["", *DEVIATIONS, "the variance of the group", "the range of the group", "the range of the batch"]
+    names = [
+        "",
+        *DEVIATIONS,
+        "the variance of the group",
+        "the mean of the group",
+        "the range of the group",
+        "the range of the batch",
+    ]
     assert len(found) == len(BASELINES) * len(names)
     for baseline, less in BASELINES.items():
         for scale in names:

@@ -10,6 +10,7 @@ from rlhf_lab.audit import pair_identities, pair_inputs, pairs, rewards
 from rlhf_lab.audit.binding import Input, meant
 from rlhf_lab.audit.contracts import Right
 from rlhf_lab.audit.functions import Subject
+from rlhf_lab.audit.zoo import Bug
 from rlhf_lab.audit.zoo import pairs as zoo
 
 DPO = {identity.name: identity.look for identity in pairs.DPO.identities}
@@ -361,7 +362,6 @@ def of_rewards(units=1.0, margin=0.0, smooth=0.0, centre=0.0, small=0.0, size=1.
     [
         ({"units": 0.5}, "rewards are multiplied by 0.5, which only changes their unit"),
         ({"margin": 0.5}, "a margin of 0.5 is asked for"),
-        ({"margin": -1.0}, "a margin of -1 is asked for"),
         ({"units": 2.0, "margin": 1.0},
          "rewards are multiplied by 2, which only changes their unit; a margin of 1 is asked for"),
         ({"smooth": 0.1}, "label smoothing of 0.1"),
@@ -377,6 +377,15 @@ def test_numbers_inside_a_loss_of_rewards_are_worked_out(options, name):
     case = contract.cases[-1]
     plain = of_rewards(**options | {"size": 1.0})
     np.testing.assert_allclose(np.sum(found[0].function(**case)), plain(case), rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"margin": -1.0}, {"units": 2.0, "margin": -0.5}])
+def test_a_margin_that_is_added_is_a_bug(options):
+    loss = of_rewards(**options)
+    found = [bug for bug in rewards.REWARD_MODEL.fitted(loss, rewards.REWARD_MODEL.cases) if isinstance(bug, Bug)]
+    assert [bug.name for bug in found] == ["margin on the wrong side"]
+    case = rewards.REWARD_MODEL.cases[-1]
+    np.testing.assert_allclose(np.sum(found[0].function(**case)), loss(case), rtol=1e-5)
 
 
 def test_what_a_plain_loss_of_rewards_has_inside_is_nothing():

@@ -124,11 +124,24 @@ def test_what_stands_on_padding_is_changed_and_only_that():
         assert len(shown) == len(padded)
         assert holds(shown)
         for s, case in zip(shown, padded, strict=True):
-            for name in ("log_pi", "log_old"):
+            for name in ("log_pi", "log_old", "advantage"):
                 np.testing.assert_array_equal((s.case[name] != case[name]), case["mask"] == 0)
     for name in ("log_pi", "log_old"):
         assert not holds(policies.padding(lambda case, name=name: np.sum(case[name]), PPO))
     assert not holds(policies.padding(lambda case: np.sum(case["log_ref"]), GRPO))
+
+
+def test_an_answer_costs_as_much_without_its_padding():
+    assert len(list(policies.unpadded(of_tokens, PPO))) == 2  # one answer with padding, and minus its advantages
+    assert holds(policies.unpadded(of_tokens, PPO))
+    assert holds(policies.unpadded(each, PPO))
+    assert holds(policies.unpadded(lambda c: of_tokens(c) * np.mean(c["mask"]), PPO))  # divided by all places
+
+    def floor(case):
+        """Padding costs something where its advantage is negative, whatever the policy does."""
+        return of_tokens(case) + np.sum(np.maximum(0.0, -case["advantage"]) * (1 - case["mask"]))
+
+    assert not holds(policies.unpadded(floor, PPO))
 
 
 def test_a_single_token_beside_the_nearest_of_what_right_functions_give():

@@ -388,6 +388,70 @@ TWINS = {
     "ratio of logarithms": lambda p, o, a, m, e: (
         -policies.masked_mean(onp.where(a > 0, onp.minimum(p / o, 1 + e), onp.maximum(p / o, 1 - e)) * a, m)
     ),
+    "ratio to first order": lambda p, o, a, m, e: (
+        -policies.masked_mean(onp.where(a > 0, onp.minimum(1 + p - o, 1 + e), onp.maximum(1 + p - o, 1 - e)) * a, m)
+    ),
+    "ratio missing": lambda p, o, a, m, e: -onp.mean(kept(p * a, m)),
+    "clipped to 1 / (1 + epsilon)": lambda p, o, a, m, e: (
+        -policies.masked_mean(
+            onp.exp(onp.where(a > 0, onp.minimum(p - o, onp.log1p(e)), onp.maximum(p - o, -onp.log1p(e)))) * a, m
+        )
+    ),
+    "clipped ratio of the answer": lambda p, o, a, m, e: (
+        -policies.masked_mean(
+            onp.minimum(
+                onp.exp(p - o) * a,
+                onp.array(
+                    [onp.clip(onp.exp(onp.mean(kept(s, k))), 1 - e, 1 + e) for s, k in zip(p - o, m, strict=True)]
+                )[:, None]
+                * a,
+            ),
+            m,
+        )
+    ),
+    "KL of the old log-probabilities": lambda p, o, r, a, m, e, b: (
+        grpo.grpo_loss(p, o, r, a, m, e, 0.0) + b * ((kl.k3(o, r) * m).sum(-1) / m.sum(-1)).mean()
+    ),
+    "KL in the advantage": lambda p, o, r, a, m, e, b: onp.mean(
+        [policies.ppo_loss(p[[i]], o[[i]], (a[i] - b * kl.k3(p, r))[[i]], m[[i]], e) for i in range(N)]
+    ),
+    "beta times the whole loss": lambda p, o, r, a, m, e, b: grpo.grpo_loss(p, o, r, b * a, m, e, b),
+    "own value in place of the next": lambda r, v, m, g, d: returns.gae(
+        r + g * (v * rolled(m) - rolled(v * m)), v, m, g, d
+    ),
+    "last value behind itself": lambda r, v, m, g, d: returns.gae(r + g * v * ends(m), v, m, g, d),
+    "temperature in the normaliser only": lambda z, y, m, t: (
+        tokens.log_probs_at(z, y, m, t) + (1 - 1 / t) * TWINS["softmax missing"](z, y, m)
+    ),
+    "temperature not in the normaliser": lambda z, y, m, t: (
+        tokens.log_probs(z, y, m) + (1 / t - 1) * TWINS["softmax missing"](z, y, m)
+    ),
+    "mask shifted twice": lambda z, y, m: tokens.log_probs(z, y, rolled(m)),
+    "logits masked": lambda z, y, m: tokens.log_probs(onp.where(m[..., None] > 0, z, 0), y, m),
+    "logarithm of the mean in SFT": lambda z, y, m: (
+        -onp.log(onp.mean(kept(TWINS["probabilities, not logs"](z, y, m), m[:, 1:])))
+    ),
+    "squared error in SFT": lambda z, y, m: onp.mean(
+        kept((softmax(z)[:, :-1] ** 2).sum(-1) + 1 - 2 * TWINS["probabilities, not logs"](z, y, m), m[:, 1:])
+    ),
+    "entropy in SFT": lambda z, y, m: onp.mean(
+        kept(-sum(softmax(z)[:, :-1, w] * onp.log(softmax(z)[:, :-1, w]) for w in range(V)), m[:, 1:])
+    ),
+    "margin on the wrong side": lambda c, r: pairs.reward_model_loss(c, r - 1),
+    "logarithm of the mean": lambda c, r: onp.full(c.shape, onp.log(N / sigmoid(c - r).sum())),
+    "logarithm of the mean in DPO": lambda c, r, c0, r0, b: onp.full(
+        c.shape, onp.log(N / sigmoid(b * (c - c0 - r + r0)).sum())
+    ),
+    "logarithm of the mean ratio": lambda p, r: onp.full(p.shape, onp.log(p.size / (onp.exp(r) / onp.exp(p)).sum())),
+    "last token not charged": lambda s, p, r, m, b: charges.token_rewards(s, onp.where(ends(m) > 0, r, p), r, m, b),
+    "clipped change added to the new value": lambda v, o, g, m, e: policies.masked_mean(
+        onp.maximum(onp.abs(v - g), onp.abs(onp.clip(2 * v - o, v - e, v + e) - g)) ** 2 / 2, m
+    ),
+    "mean of squares": lambda p, a: onp.mean([onp.exp(2 * member[onp.arange(N), a]) for member in p], axis=0),
+    "range over the members": lambda p, a: onp.ptp([onp.exp(member[onp.arange(N), a]) for member in p], axis=0),
+    "minus log of the mean": lambda p, a: (
+        onp.log(len(p)) - onp.log(sum(onp.exp(member[onp.arange(N), a]) for member in p))
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 """A browser and the built book, for tests that look at pages as a reader does."""
 
 import pytest
-from browsing import HTML, OPTIONS, PAGES, Visit, chromium, served
+from browsing import CHAPTERS, DESK, HTML, OPTIONS, PAGES, SHARE, SHARED, Visit, chromium, served
 
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # for workers, too
 
@@ -13,6 +13,17 @@ def pytest_configure(config):
         chromium()
     except SystemExit as missing:
         raise pytest.UsageError(missing) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Let one process do all tests that share a page: it is loaded once then."""
+    for item in items:
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        page = given.get("visited") or given.get("lived")
+        scopes = {made[-1].scope for made in item._fixtureinfo.name2fixturedefs.values()}
+        if page or "module" in scopes:
+            item.add_marker(pytest.mark.xdist_group(page or item.module.__name__))
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +63,33 @@ def visited(request, browser, site):
     made = Visit(browser, site, request.param)
     yield made
     made.context.close()
+
+
+@pytest.fixture(scope="session")
+def popup(browser, site):
+    """A function that opens an empty page on which Python is loaded already, but for the first of them."""
+    context = browser.new_context(viewport=DESK)
+    context.add_init_script(SHARED)
+    opener = context.new_page()
+    opener.goto(site + "404.html")
+    opener.evaluate(SHARE)
+
+    def load():
+        opener.evaluate("localStorage.clear()")
+        with opener.expect_popup() as made:
+            opener.evaluate("() => { open('about:blank'); }")
+        return made.value
+
+    yield load
+    context.close()
+
+
+@pytest.fixture(scope="session", params=CHAPTERS)
+def lived(request, popup, site):
+    """Each chapter in turn, with Python."""
+    made = Visit(None, site, request.param, popup())
+    yield made
+    made.page.close()
 
 
 @pytest.fixture(scope="module")

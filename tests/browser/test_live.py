@@ -4,48 +4,22 @@ import re
 
 import pytest
 from answered import EXERCISES, wrong_answers
-from browsing import HTML, serious
+from browsing import CHAPTERS, HTML, LABEL, Answering, serious
 
-CHAPTERS = {
-    f"notebooks/{page.name}": [
-        label for label in re.findall(r'id="(ex-[\w-]+)"', page.read_text(encoding="utf-8")) if label in EXERCISES
+LABELS = {
+    chapter: [
+        label
+        for label in re.findall(r'id="(ex-[\w-]+)"', (HTML / chapter).read_text(encoding="utf-8"))
+        if label in EXERCISES
     ]
-    for page in sorted((HTML / "notebooks").glob("*.html"))
+    for chapter in CHAPTERS
 }
 DPO = "notebooks/dpo.html"
-LABEL = "ex-dpo-step"
-LOADED = 120_000  # milliseconds: a busy machine may take long to load Python, and a test waits no longer
 
 
-class Answering:
-    """An exercise of a page, with the hands and the eyes of a reader."""
-
-    def __init__(self, page, label=LABEL):
-        self.page, self.box = page, page.locator(f"#{label}")
-        self.box.locator(".cell").last.evaluate("(cell) => cell.scrollIntoView()")
-        self.editor = self.box.locator(".cm-content")
-        self.editor.wait_for()
-        self.said, self.note = self.box.locator(".live-said"), self.box.locator(".live-note")
-
-    def press(self, name):
-        self.box.get_by_role("button", name=name, exact=True).click()
-
-    def told(self):
-        """Wait until a run is over, and return what was said."""
-        self.box.locator(".live-run:enabled").wait_for(timeout=LOADED)
-        return self.said.inner_text()
-
-    def answer(self, code):
-        self.editor.fill(code)
-        self.press("Run")
-        return self.told()
-
-
-@pytest.mark.parametrize("chapter", [name for name, labels in CHAPTERS.items() if labels])
-def test_every_exercise_of_a_chapter_takes_the_solution_and_names_what_is_wrong(visit, chapter):
-    visited = visit(chapter)
-    for label in CHAPTERS[chapter]:
-        exercise, asked = Answering(visited.page, label), EXERCISES[label]
+def test_every_exercise_of_a_chapter_takes_the_solution_and_names_what_is_wrong(lived):
+    for label in LABELS[lived.name]:
+        exercise, asked = Answering(lived.page, f"#{label}"), EXERCISES[label]
         code, sentences = wrong_answers(asked.checker)
         said = re.split(rf"^(?={asked.checker}: )", exercise.answer(code), flags=re.MULTILINE)[1:]
         assert len(said) == len(sentences) >= 2, label
@@ -55,13 +29,13 @@ def test_every_exercise_of_a_chapter_takes_the_solution_and_names_what_is_wrong(
         said = exercise.answer(asked.solution)
         assert re.fullmatch(rf"{asked.checker}: right on all \d+ cases\.\n?", said), label
         assert exercise.box.locator(".live-mark").is_visible(), label
-    count = len(CHAPTERS[chapter])
-    assert f"{count} of {count} code exercises answered here" in visited.page.locator("p.facts").first.inner_text()
-    assert visited.outside == visited.complaints == []
+    count = len(LABELS[lived.name])
+    assert f"{count} of {count} code exercises answered here" in lived.page.locator("p.facts").first.inner_text()
+    assert lived.outside == lived.complaints == []
 
 
 def test_every_code_exercise_of_the_book_is_on_a_page():
-    assert sorted(label for labels in CHAPTERS.values() for label in labels) == sorted(EXERCISES)
+    assert sorted(label for labels in LABELS.values() for label in labels) == sorted(EXERCISES)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +85,9 @@ def test_another_exercise_waits_while_one_runs_and_an_endless_loop_is_stopped(ex
     exercise.editor.fill("while True:\n    pass")
     exercise.press("Run")
     exercise.page.wait_for_function(f"document.querySelector('#{LABEL} .live-note').textContent.startsWith('Running')")
-    other = Answering(loaded, "ex-dpo-loss")
+    other = Answering(loaded, "#ex-dpo-loss")
     other.press("Run")
-    assert other.note.inner_text() == "Python is busy with another exercise."
+    assert other.note.inner_text() == "Python is busy elsewhere on this page."
     exercise.press("Stop")
     assert exercise.note.inner_text() == "Stopped. Python starts anew."
     assert exercise.answer(EXERCISES[LABEL].solution).startswith("dpo_step: right on all 50 cases.")

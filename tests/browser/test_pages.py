@@ -24,6 +24,13 @@ CODE = """() => {
   return found;
 }"""
 
+# Numbered formulas that stick out of their box on the left, or run into their number.
+TOO_WIDE = """() => [...document.querySelectorAll("div.math > .eqno + mjx-container")].filter((formula) => {
+  const [made, box, number] = [formula.querySelector("mjx-math"), formula.parentElement, formula.previousElementSibling]
+    .map((part) => part.getBoundingClientRect());
+  return made.left < box.left - 1 || made.right > number.left + 1;
+}).length"""
+
 
 def test_a_page_asks_for_nothing_outside_and_has_nothing_to_complain_of(visited):
     assert visited.outside == []
@@ -63,6 +70,24 @@ def test_no_page_is_wider_than_the_screen(visited, view):
 def test_code_can_be_read(visited, view):
     found = visited.look(view).evaluate(CODE)
     assert {pair: contrast for pair, contrast in found.items() if contrast < 4.5} == {}
+
+
+def test_a_formula_leaves_room_for_its_number(visited):
+    assert visited.look("desk").evaluate(TOO_WIDE) == 0
+
+
+def test_paper_has_no_closed_boxes_and_whole_tables(visited):
+    page = visited.look("desk")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.emulate_media(media="print")
+    closed = "[...document.querySelectorAll('article details')].filter((box) => !box.open && box.offsetHeight)"
+    count = page.evaluate(f"{closed}.length")
+    shown = "[...document.querySelectorAll('article :is(table, pre)')].filter((box) => box.offsetHeight)"
+    cut = f"{shown}.filter((box) => box.scrollWidth > box.clientWidth + 1)"
+    wide = page.evaluate(f"{cut}.map((box) => box.textContent.slice(0, 60))")
+    page.emulate_media(media="screen")
+    assert count == 0
+    assert wide == []
 
 
 @pytest.mark.parametrize("view", ["desk", "dark"])

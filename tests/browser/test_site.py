@@ -4,9 +4,9 @@ import re
 
 import pypdf
 import pytest
-from browsing import HTML, print_book
+from answered import EXERCISES
+from browsing import CHAPTERS, HTML, Answering, Visit, print_book
 
-CHAPTERS = sorted(f"notebooks/{page.name}" for page in (HTML / "notebooks").glob("*.html"))
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
 
@@ -96,18 +96,6 @@ def test_a_theme_that_changes_while_a_page_is_printed_stays(visit):
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
 
 
-@every_chapter
-def test_paper_has_no_closed_boxes_and_whole_tables(visit, chapter):
-    page = visit(chapter).page
-    page.set_viewport_size({"width": 700, "height": 1000})
-    page.emulate_media(media="print")
-    closed = "[...document.querySelectorAll('article details')].filter((box) => !box.open && box.offsetHeight)"
-    assert page.evaluate(f"{closed}.length") == 0
-    shown = "[...document.querySelectorAll('article :is(table, pre)')].filter((box) => box.offsetHeight)"
-    cut = f"{shown}.filter((box) => box.scrollWidth > box.clientWidth + 1)"
-    assert page.evaluate(f"{cut}.map((box) => box.textContent.slice(0, 60))") == []
-
-
 def test_a_wrong_address_leads_back(visit):
     page = visit("404.html").page
     page.get_by_role("link", name="To the start").click()
@@ -135,14 +123,20 @@ def test_the_book_is_printed_with_an_outline_page_numbers_and_links(browser, sit
     assert any("/Dest" in link for link in links)
 
 
-# Numbered formulas that stick out of their box on the left, or run into their number.
-TOO_WIDE = """() => [...document.querySelectorAll("div.math > .eqno + mjx-container")].filter((formula) => {
-  const [made, box, number] = [formula.querySelector("mjx-math"), formula.parentElement, formula.previousElementSibling]
-    .map((part) => part.getBoundingClientRect());
-  return made.left < box.left - 1 || made.right > number.left + 1;
-}).length"""
-
-
-@every_chapter
-def test_a_formula_leaves_room_for_its_number(visit, chapter):
-    assert visit(chapter).page.evaluate(TOO_WIDE) == 0
+def test_the_front_page_invites_to_an_exercise_whose_checker_answers_there(popup, site):
+    visited = Visit(None, site, "book/preface.html", popup())
+    page = visited.page
+    assert page.locator(".cm-content").count() == 0
+    page.get_by_role("button", name="Try it here").click()
+    page.locator(".cm-content").wait_for()
+    assert not [answer.url for answer in visited.answers if "pyodide" in answer.url]
+    tried = page.locator(".cell:has(+ .try)")
+    exercise = Answering(page, "section:has(> .live)")
+    exercise.press("Run")
+    assert exercise.told().strip() == tried.locator(".cell_output").inner_text().strip()
+    assert exercise.answer(EXERCISES["ex-dpo-loss"].solution).startswith("dpo_loss: right on all")
+    assert page.locator(".try .live-mark").is_visible()
+    assert visited.outside == visited.complaints == []
+    page.goto(site + "notebooks/dpo.html")
+    assert "1 of 4 code exercises answered" in page.locator("p.facts").first.inner_text()
+    page.close()

@@ -52,6 +52,18 @@ def over_readers(query, key, value, mask):
     return np.array(columns).T @ value
 
 
+def hide(hidden):
+    """Attention in one go; a token that may read nothing gets 0 / 0, as nothing looks out for it."""
+
+    def attention(query, key, value, mask):
+        score = query @ key.T / math.sqrt(query.shape[1])
+        score[hidden(len(mask), mask)] = -np.inf
+        weight = np.exp(score - score.max(axis=1, keepdims=True))
+        return weight / weight.sum(axis=1, keepdims=True) @ value
+
+    return attention
+
+
 def read(key=lambda query, key: key, scale=math.sqrt, weigh=soft):
     def attention(query, own, value, keys, values):
         seen = [*keys, key(query, own)]
@@ -102,6 +114,8 @@ WRONG = {
             "You weigh with the scores; weigh with",
         ),
         (attend(lambda t, u, mask: u < t and mask[u] > 0), "A token does not read itself in yours: hide"),
+        (hide(lambda size, mask: np.tri(size) * mask > 0), "Your mask is turned round: it hides"),
+        (hide(lambda size, mask: (np.tri(size, k=-1) > 0) | (mask == 0)), "Past and future are exchanged: a token"),
     ],
     "cached_attention": [
         (cache_alone, "The new token does not read itself in yours: its"),

@@ -81,6 +81,7 @@ def test_mistakes_differ_from_the_answer_and_from_each_other_on_several_cases(na
     exercise, cases, mistakes = drawn(name)
     answers = {sentence: [diagnosis._arrays(m[sentence]) for m in mistakes] for sentence in mistakes[0]}
     answers["right"] = [diagnosis._arrays(exercise.key(*case)) for case in cases]
+    assert not any(np.isnan(part).any() for key in answers["right"] for part in key), "NaN is only ever a mistake"
     for one in answers:
         for other in answers:
             differ = [not diagnosis._same(a, b) for a, b in zip(answers[one], answers[other], strict=True)]

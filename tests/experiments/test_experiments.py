@@ -1,17 +1,16 @@
 """What the book shows of its studies is stored with the package."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from rlhf_lab import experiments
+from rlhf_lab.experiments import __main__ as command
 from rlhf_lab.experiments import runner
-from rlhf_lab.experiments.__main__ import ALONE, DPO
-from rlhf_lab.experiments.ilhf.study import STUDIES
 from rlhf_lab.numerics import files
 
-STORED = {name.replace("_", " "): (study, seeds) for name, (study, seeds, _) in ALONE.items()}
-STORED |= {f"dpo {name}": (study, 200 if name == "prior" else 20) for name, study in DPO.items()}
-STORED |= {f"ilhf {name}": (study, 20) for name, study in STUDIES.items()}
+STORED = command.studies()
 
 
 @pytest.mark.parametrize("name", STORED)
@@ -29,6 +28,32 @@ def test_every_study_is_stored_with_the_settings_that_it_has_now(name):
 def test_nothing_else_is_stored():
     kept = {path.name for path in experiments.RESULTS.iterdir()}
     assert kept == {runner.place(name, experiments.RESULTS).name for name in STORED}
+
+
+def test_one_command_makes_all_that_is_stored_and_finds_it_finished(tmp_path, capsys):
+    folder = shutil.copytree(experiments.RESULTS, tmp_path / "results")
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert command.main(["all", "--out", str(folder)]) == 0
+    assert capsys.readouterr().out.count("finished before, reused") == len(before)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_what_is_asked_for_is_what_all_studies_are_run_with(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(runner, "run", lambda *given, **settings: ran.append((*given, settings)))
+    assert command.main(["all", "--out", str(tmp_path), "--jobs", "2", "--overwrite"]) == 0
+    asked = {"jobs": 2, "dask": None, "overwrite": True}
+    assert ran == [(name, *of, tmp_path, asked) for name, of in STORED.items()]
+
+
+@pytest.mark.parametrize("given", [["dpo", "prior"], ["ilhf", "fig2"], ["bug_zoo"]])
+@pytest.mark.parametrize("seeds", [None, 3])
+def test_a_study_has_the_seeds_of_the_book_unless_others_are_asked_for(given, seeds, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(runner, "run", lambda name, study, seeds, *rest, **settings: ran.append((name, seeds)))
+    assert command.main([*given, "--out", str(tmp_path), *([] if seeds is None else ["--seeds", str(seeds)])]) == 0
+    ((name, number),) = ran
+    assert number == (seeds or STORED[name][1])
 
 
 def test_the_study_of_imitation_is_the_one_that_the_chapter_describes():

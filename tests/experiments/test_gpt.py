@@ -26,14 +26,15 @@ def wanted(seeds):
     judge = ("loss", "accuracy", "loss_of_truth", "accuracy_of_truth")
     return {
         "ends": dict.fromkeys(("after talk", "after answers", *WAYS, "language"), end),
+        "cooler": dict.fromkeys(("after talk", "after answers", *WAYS), dict.fromkeys(numbers, (seeds,))),
         "ways": {k: look | ({"paid": (seeds, study.LOOKS)} if "own" not in k else {}) for k in ON_THE_WAY},
         "best of n": {"learned": kept, "true": kept},
         "reward": dict.fromkeys(judge, (seeds,)),
     }
 
 
-def test_what_is_stored_has_every_way_and_four_seeds():
-    assert shapes(STORED) == wanted(4)
+def test_what_is_stored_has_every_way_and_ten_seeds():
+    assert shapes(STORED) == wanted(10)
     assert study.LOOKS >= 8 <= len(measures.DRAWS)
 
 
@@ -75,6 +76,35 @@ def test_a_small_gpt_goes_the_whole_way(monkeypatch):
     ends = [end["gap"][0] for end in made["ends"].values()]
     assert np.isfinite(ends).all()
     assert len(set(ends)) == len(ends), "each stage and each way does something"
+
+
+def test_every_way_was_tuned_with_as_many_tries():
+    settings = study.SETTINGS
+    assert settings["chosen"].keys() == settings["tried"].keys() < set(study.STAGES)
+    for name, tried in settings["tried"].items():
+        assert np.prod([len(values) for values in tried.values()]) == 4, name
+        assert settings["chosen"][name].keys() == tried.keys()
+        assert all(settings["chosen"][name][knob] in values for knob, values in tried.items()), name
+
+
+def test_a_cooler_gpt_has_logits_over_the_temperature():
+    own = stages.model()
+    params = own.init(np.random.default_rng(0))
+    prompt = stages.world().task.mdp.prompts
+    said = lm.sample(own, params, prompt, shop.HORIZON, np.random.default_rng(1))
+    logits = own.logits(params, prompt, said)
+    np.testing.assert_allclose(own.logits(measures.cooled(params), prompt, said) * measures.COOLER, logits, atol=1e-5)
+
+
+def test_an_anchor_is_what_the_loss_of_ilhf_gains_away_from_the_start():
+    own = stages.model()
+    start = own.init(np.random.default_rng(0))
+    batch = stages.asked(start, 8, shop.reward, np.random.default_rng(1)).batch
+    moved = start | {"norm": start["norm"] + np.float32(0.5)}
+    plain, held = (study.ilhf_loss(start, weight) for weight in (0, 0.1))
+    assert held(start, batch) == pytest.approx(plain(start, batch))
+    # 64 gains, each half a unit away: 0.1 * 64 / 4.
+    assert held(moved, batch) - plain(moved, batch) == pytest.approx(1.6, rel=1e-4)
 
 
 def test_the_best_of_n_among_all_answers_of_a_list():

@@ -12,12 +12,13 @@ import autograd.numpy as anp
 import joblib
 import numpy as np
 import pytest
+import threadpoolctl
 from tqdm import tqdm
 
 from rlhf_lab.experiments import imitation, runner
 from rlhf_lab.experiments.__main__ import main
 from rlhf_lab.experiments.ilhf import figures as ilhf_figures
-from rlhf_lab.experiments.ilhf.study import STUDIES
+from rlhf_lab.experiments.ilhf.study import FIGURES, STUDIES
 from rlhf_lab.experiments.runner import Piece, Study, in_blocks
 from rlhf_lab.numerics import files, optim
 
@@ -493,6 +494,27 @@ def test_a_folder_in_the_way_of_the_results_is_told_before_any_work(fake, result
     assert study.ran == []
 
 
+def test_a_file_of_something_else_is_told_before_any_work_of_the_studies_before_it(fake, monkeypatch, results, capsys):
+    study = fake()
+    monkeypatch.setitem(FIGURES, "fig4a", ("tau64", "memory"))
+    place = results / "ilhf_memory.json"
+    files.save(place, {"study": "ilhf memory", "settings": {}, "seeds": [0, 1, 2, 3]})
+    assert run("fig4a", "--seeds", "4") == 2
+    assert f"{place} is there and has other settings" in capsys.readouterr().err
+    assert study.ran == []
+
+
+def test_pieces_compute_with_one_thread_and_leave_the_threads_as_they_were():
+    def threads(_=None):
+        return max(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas")
+
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        ((_, found),) = runner.on_cores({"piece": Piece((0,), threads)}, 1)
+        assert found == 1
+        assert threads() == before == 2
+
+
 def test_a_place_that_is_made_for_the_check_is_removed_again(tmp_path):
-    runner.check_place("ilhf tau64", tmp_path / "deep" / "deeper")
+    runner.check_place("ilhf tau64", STUDIES["tau64"], 2, tmp_path / "deep" / "deeper")
     assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,32 @@ ASK = """async (rules) => {
     ({ rule: found.id, places: found.nodes.map((node) => [node.html.slice(0, 160), node.failureSummary]) }));
 }"""
 AT_ONCE = "* { transition: none !important; }"
+DESK = {"width": 1280, "height": 900}
 VIEWS = {"desk": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
+
+
+# One Python for many pages: a page that `open` of this one made has a worker that is loaded already.
+SHARE = """() => {
+  let real, began, hear;
+  window.python = () => ({
+    set onmessage(heard) { hear = heard; },
+    postMessage(message) {
+      if (!real) {
+        real = new Worker("/_static/live_worker.js");
+        real.onmessage = (event) => hear(event);
+        began = false;
+      }
+      if (message.pyodide && began) setTimeout(() => hear({ data: { ready: true } }));
+      else real.postMessage(message);
+      began = true;
+    },
+    terminate() {
+      real.terminate();
+      real = undefined;
+    },
+  });
+}"""
+SHARED = "if (window.opener?.python) window.Worker = function () { return opener.python(); };"
 
 
 LISTINGS = ("_modules/", "book/tests/")  # pages of code, all made in one way: the longest stands for the others
@@ -44,15 +69,21 @@ def _pages():
 
 
 PAGES = _pages()
+LABEL = "ex-dpo-step"
+LOADED = 120_000  # milliseconds: a busy machine may take long to load Python, and a test waits no longer
+CHAPTERS = [name for name in PAGES if name.startswith("notebooks/")]
 
 
 class Visit:
-    """One page that was loaded once: what it asked for, what it complained of, and the page itself, in any view."""
+    """One page that was loaded once: what it asked for, what it complained of, and the page itself, in any view.
 
-    def __init__(self, browser, site, name, **context):
+    It is a page of its own, or a given one that is empty yet.
+    """
+
+    def __init__(self, browser, site, name, page=None, **context):
         self.name, self.outside, self.complaints, self.answers = name, [], [], []
-        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
-        self.page = self.context.new_page()
+        self.page = page or browser.new_context(viewport=DESK, **context).new_page()
+        self.context = self.page.context
         self.page.add_init_script(MEASURE)
         self.page.on(
             "request",
@@ -60,7 +91,10 @@ class Visit:
                 None if request.url.startswith((site, "data:", "blob:")) else self.outside.append(request.url)
             ),
         )
-        self.page.on("console", lambda told: self.complaints.append(told.text) if told.type == "error" else None)
+        self.page.on(
+            "console",
+            lambda told: self.complaints.append(told.text) if told.type == "error" else None,
+        )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("response", lambda answer: self.answers.append(answer))
         self.page.goto(site + name, wait_until="load")
@@ -87,3 +121,27 @@ def serious(page, rules=None):
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(AXE)
     return page.evaluate(ASK, rules)
+
+
+class Answering:
+    """An exercise of a page, with the hands and the eyes of a reader."""
+
+    def __init__(self, page, place=f"#{LABEL}"):
+        self.page, self.box = page, page.locator(place)
+        self.box.locator(".cell, .live").last.evaluate("(cell) => cell.scrollIntoView()")
+        self.editor = self.box.locator(".cm-content")
+        self.editor.wait_for()
+        self.said, self.note = self.box.locator(".live-said"), self.box.locator(".live-note")
+
+    def press(self, name):
+        self.box.get_by_role("button", name=name, exact=True).click()
+
+    def told(self):
+        """Wait until a run is over, and return what was said."""
+        self.box.locator(".live-run:enabled").wait_for(timeout=LOADED)
+        return self.said.inner_text()
+
+    def answer(self, code):
+        self.editor.fill(code)
+        self.press("Run")
+        return self.told()

@@ -225,61 +225,6 @@ def test_the_loss_on_the_text_itself_is_its_cross_entropy(policy, every_answer):
     assert loss == pytest.approx(lm.cross_entropy(uniform, log_pi).mean(), rel=1e-12)
 
 
-@pytest.mark.parametrize("estimate", ["kl", "entropy"])
-def test_estimates_lie_within_four_standard_errors_and_their_errors_are_right(policy, estimate):
-    model, params, prompts = policy
-    reference = (
-        model,
-        {name: value + 0.2 * np.sin(np.arange(value.size)).reshape(value.shape) for name, value in params.items()},
-    )
-    log_pi = lm.answer_log_probs(model, params, prompts, HORIZON)
-    rng = np.random.default_rng(0)
-    if estimate == "kl":
-        log_ref = lm.answer_log_probs(*reference, prompts, HORIZON)
-        values, exact = log_pi - log_ref, lm.kl(log_pi, log_ref)
-        found = lm.kl_estimate((model, params), reference, prompts, HORIZON, 4000, rng)
-    else:
-        values, exact = -log_pi, lm.entropy(log_pi)
-        found = lm.entropy_estimate((model, params), prompts, HORIZON, 4000, rng)
-    variance = (np.exp(log_pi) * values**2).sum(-1) - exact**2
-    assert found.mean.shape == found.standard_error.shape == (3,)
-    assert (np.abs(found.mean - exact) < 4 * found.standard_error).all()
-    assert found.standard_error == pytest.approx(np.sqrt(variance / 4000), rel=0.15)
-
-
-@pytest.mark.equation("eq-token-kl")
-def test_the_divergence_of_each_choice_measures_the_same_with_the_error_that_it_tells(policy, every_answer):
-    model, params, prompts = policy
-    other = {name: value + 0.2 * np.sin(np.arange(value.size)).reshape(value.shape) for name, value in params.items()}
-    prompt, answers = every_answer
-    logits = [log_softmax(model.logits(p, prompt, answers)) for p in (params, other)]
-    summed = np.zeros(len(answers))
-    for n, answer in enumerate(answers):  # choices up to the end, each with its exact divergence
-        for t, token in enumerate(answer):
-            here, there = logits[0][n, t], logits[1][n, t]
-            summed[n] += sum(np.exp(a) * (a - b) for a, b in zip(here, there, strict=True))
-            if token == model.eos:
-                break
-    log_pi, log_ref = (lm.answer_log_probs(model, p, prompts, HORIZON) for p in (params, other))
-    exact, summed = lm.kl(log_pi, log_ref), summed.reshape(log_pi.shape)
-    assert (np.exp(log_pi) * summed).sum(-1) == pytest.approx(exact, rel=1e-12), "unbiased"
-    variance = (np.exp(log_pi) * summed**2).sum(-1) - exact**2
-    found = lm.token_kl_estimate((model, params), (model, other), prompts, HORIZON, 4000, np.random.default_rng(0))
-    assert (np.abs(found.mean - exact) < 4 * found.standard_error).all()
-    assert found.standard_error == pytest.approx(np.sqrt(variance / 4000), rel=0.15)
-    plain = (np.exp(log_pi) * (log_pi - log_ref) ** 2).sum(-1) - exact**2
-    assert (variance < plain / 4).all(), "a standard error of less than half"
-
-
-def test_the_standard_error_is_that_of_a_mean():
-    model, params = MODELS["token process"]
-    few = lm.entropy_estimate((model, params), np.zeros((1, 0), dtype=int), 2, 2, np.random.default_rng(4))
-    drawn = lm.sample(model, params, np.zeros((2, 0), dtype=int), 2, np.random.default_rng(4))
-    values = -lm.log_prob(model, params, np.zeros((2, 0), dtype=int), drawn)
-    assert few.mean == pytest.approx(values.mean(), rel=1e-14)
-    assert few.standard_error == pytest.approx(abs(values[0] - values[1]) / 2, rel=1e-12)
-
-
 class TestBadInput:
     model, params = MODELS["recurrent"]
     rng = np.random.default_rng(0)
@@ -318,10 +263,6 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"19 prompt\(s\) with 111,111 answers"):
             lm.policy_levels(Recurrent(11, 2, 10), {}, np.zeros((19, 1), dtype=int), 5)
 
-    def test_one_sample_has_no_standard_error(self):
-        with pytest.raises(ValueError, match="at least 2 samples for each prompt; got 1"):
-            lm.entropy_estimate((self.model, self.params), PROMPTS, 2, 1, self.rng)
-
     def test_another_number_of_responses_than_prompts(self):
         with pytest.raises(ValueError, match="3 prompts, but 2 responses: repeat each prompt once for each response"):
             lm.log_prob(self.model, self.params, PROMPTS, np.zeros((2, 2), dtype=int))
@@ -331,15 +272,6 @@ def test_the_mask_takes_leading_axes():
     responses = np.random.default_rng(0).integers(4, size=(2, 3, 5))
     masks = lm.response_mask(responses, 3)
     assert masks.tolist() == [lm.response_mask(part, 3).tolist() for part in responses]
-
-
-def test_estimates_of_seeds_on_a_leading_axis():
-    model, params = MODELS["recurrent"]
-    both = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
-    log_pi = lm.answer_log_probs(model, both, PROMPTS, HORIZON)
-    found = lm.entropy_estimate((model, both), PROMPTS, HORIZON, 3000, np.random.default_rng(0))
-    assert found.mean.shape == found.standard_error.shape == (2, 3)
-    assert (np.abs(found.mean - lm.entropy(log_pi)) < 4 * found.standard_error).all()
 
 
 def test_extreme_logits_are_sampled_as_they_should():
@@ -355,7 +287,7 @@ def test_the_limit_of_enumeration_is_allowed_and_nothing_above(monkeypatch):
     assert len(lm.enumerate_responses(4, 3, 3)) == 40
     monkeypatch.setattr(lm, "ENUMERABLE", 39)
     with pytest.raises(
-        ValueError, match=r"in all\): lower the horizon, or use `sample`, `kl_estimate` and `entropy_estimate`$"
+        ValueError, match=r"in all\): lower the horizon, or use `sample` and the estimates of `models.estimates`$"
     ):
         lm.enumerate_responses(4, 3, 3)
 
@@ -442,25 +374,9 @@ def test_the_loss_falls_to_the_entropy_of_the_text_and_exceeds_it_by_the_diverge
 def test_parameters_that_are_nan_are_told_before_anything_is_sampled(name):
     model, params = MODELS[name]
     broken = {key: np.full_like(value, np.nan) for key, value in params.items()}
-    prompts, rng = PROMPTS % model.vocab if model.vocab < 3 else PROMPTS, np.random.default_rng(0)
-    for call in (
-        lambda: lm.sample(model, broken, prompts, 2, rng),
-        lambda: lm.kl_estimate((model, broken), (model, params), prompts, 2, 10, rng),
-        lambda: lm.token_kl_estimate((model, broken), (model, params), prompts, 2, 10, rng),
-        lambda: lm.entropy_estimate((model, broken), prompts, 2, 10, rng),
-    ):
-        with pytest.raises(ValueError, match=r"params\['\w+'\] has \d+ entries that are NaN or infinite; start from"):
-            call()
-
-
-def test_estimates_tell_of_prompts_of_different_lengths():
-    policy, rng = MODELS["recurrent"], np.random.default_rng(0)
-    for call in (
-        lambda: lm.kl_estimate(policy, policy, [[0, 1], [0]], 2, 10, rng),
-        lambda: lm.entropy_estimate(policy, [[0, 1], [0]], 2, 10, rng),
-    ):
-        with pytest.raises(ValueError, match="prompt: the rows have different lengths; pad or group them"):
-            call()
+    prompts = PROMPTS % model.vocab if model.vocab < 3 else PROMPTS
+    with pytest.raises(ValueError, match=r"params\['\w+'\] has \d+ entries that are NaN or infinite; start from"):
+        lm.sample(model, broken, prompts, 2, np.random.default_rng(0))
 
 
 def test_a_horizon_that_is_a_whole_float_counts_as_the_number():
@@ -520,7 +436,6 @@ def every_function(model, params):
     """Every public function of `lm` that takes tokens or log-probabilities, on arrays that `change` turns first."""
     answers = np.array([[0, 3, 3], [1, 2, 3], [3, 3, 3]])
     rng = np.random.default_rng
-    twin = model, params
     return {
         "response_mask": lambda change: lm.response_mask(change(answers), 3),
         "response_mask, no eos": lambda change: lm.response_mask(change(answers), None),
@@ -536,8 +451,6 @@ def every_function(model, params):
         "negative_log_likelihood": lambda change: lm.negative_log_likelihood(
             model, params, change(PROMPTS), change(answers)
         ),
-        "kl_estimate": lambda change: lm.kl_estimate(twin, twin, change(PROMPTS), HORIZON, 4, rng(0)),
-        "entropy_estimate": lambda change: lm.entropy_estimate(twin, change(PROMPTS), HORIZON, 4, rng(0)),
         "entropy": lambda change: lm.entropy(change(WIDE)),
         "kl": lambda change: lm.kl(change(HALVES), change(WIDE)),
         "cross_entropy": lambda change: lm.cross_entropy(change(HALVES), change(WIDE)),

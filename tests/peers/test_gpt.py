@@ -75,7 +75,7 @@ def test_logits(dtype):
 
 
 @every_precision
-def test_loss_and_gradients(dtype):
+def test_loss_and_gradients(agree, dtype):
     model, params, prompt, response = setting(dtype)
     loss, grads = value_and_grad(lambda p: lm.negative_log_likelihood(model, p, prompt, response))(params)
     leaves = leaves_of(params)
@@ -84,6 +84,7 @@ def test_loss_and_gradients(dtype):
     close(np.asarray(loss), expected.detach(), dtype)
     for name, leaf in leaves.items():
         close(grads[name], leaf.grad, dtype)
+        agree("gpt" if dtype == "float64" else "gpt-single", grads[name], leaf.grad, PRECISION[dtype])
 
 
 @every_precision

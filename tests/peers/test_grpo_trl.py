@@ -23,6 +23,14 @@ OLD, STEP = -3 * RNG.random((N, T)), 0.4 * RNG.normal(size=(N, T))
 REFERENCE = OLD + 0.3 * RNG.normal(size=(N, T))
 ADVANTAGE = RNG.normal(size=N)
 MASK = 1.0 * (np.arange(T) < np.array([5, 3, 1, 4, 2, 5])[:, None])
+ROWS = {
+    "grpo": "sequence-mean",
+    "bnpo": "token-mean",
+    "dapo": "token-mean",
+    "cispo": "cispo",
+    "dr_grpo": "constant-mean",
+    "luspo": "constant-mean",
+}
 MEANS = {
     "grpo": group_losses.sequence_mean,
     "bnpo": group_losses.token_mean,
@@ -78,9 +86,16 @@ def ours(surrogate, mean, price=None, ratio=anp.exp):
     return value_and_grad(loss)(OLD + STEP)
 
 
-def same(found, expected):
-    assert found[0] == pytest.approx(expected[0], rel=1e-10, abs=1e-12)
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-12)
+@pytest.fixture
+def same(agree):
+    """Assert that losses and gradients agree, and remember how well for rows of the book's table."""
+
+    def compare(found, expected, *rows):
+        for row in rows:
+            agree(row, found[0], expected[0])
+            agree(row, found[1], expected[1])
+
+    return compare
 
 
 def answer_mean(log_ratio):
@@ -99,7 +114,7 @@ LEVELS = {"token": (group_losses.token_ratio, anp.exp), "sequence": (group_losse
 @pytest.mark.parametrize(("low", "high"), [(0.2, 0.2), (0.2, 0.28), (0.05, 1.0), (3e-4, 4e-4)])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("loss_type", MEANS)
-def test_every_loss_with_ratios_of_tokens_and_of_answers(loss_type, level, low, high, corrected):
+def test_every_loss_with_ratios_of_tokens_and_of_answers(same, loss_type, level, low, high, corrected):
     """The cap of CISPO is `epsilon_high` itself there, not one more; LUSPO is a sum over tokens, by no length."""
     options = {
         "loss_type": loss_type,
@@ -112,14 +127,16 @@ def test_every_loss_with_ratios_of_tokens_and_of_answers(loss_type, level, low, 
     weight, ratio = LEVELS[level]
     surrogate = group_losses.clipped(weight, low, high) if loss_type != "cispo" else group_losses.cispo(high, weight)
     price = {None: None, False: k3, True: group_losses.k3_with_ratio}[corrected]
-    same(ours(surrogate, MEANS[loss_type], price, ratio), theirs(GRPOTrainer, "_compute_loss", options))
+    rows = [ROWS[loss_type], {None: "grpo-clip", False: "k3", True: "k3-ratio"}[corrected]]
+    rows += ["gspo-ratio"] * (level == "sequence")
+    same(ours(surrogate, MEANS[loss_type], price, ratio), theirs(GRPOTrainer, "_compute_loss", options), *rows)
 
 
 PLAIN = {"importance_sampling_level": "token", "epsilon_low": 0.2, "epsilon_high": 0.2, "beta": BETA}
 
 
 @pytest.mark.parametrize("loss_type", MEANS)
-def test_a_batch_in_parts_is_divided_by_its_parts(loss_type):
+def test_a_batch_in_parts_is_divided_by_its_parts(same, loss_type):
     """Most losses are divided by the number of steps that are added up, here 3. Those with a mean over the tokens of
     the batch are divided by the share of one process in the tokens of the parts that make one step: 30 tokens on 2
     processes in 6 parts, 3 to a step, are 30 / 2 * 3 / 6.
@@ -135,13 +152,13 @@ def test_a_batch_in_parts_is_divided_by_its_parts(loss_type):
     }
     factor = MASK.sum() / (30 / 2 * 3 / 6) if loss_type in ("dapo", "cispo") else 1 / 3
     loss, slope = theirs(GRPOTrainer, "_compute_loss", whole)
-    same((factor * loss, factor * slope), theirs(GRPOTrainer, "_compute_loss", whole | parts))
+    same((factor * loss, factor * slope), theirs(GRPOTrainer, "_compute_loss", whole | parts), ROWS[loss_type])
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["old given", "old not given"])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("loss_type", MEANS)
-def test_on_fresh_answers_only_the_mean_matters(loss_type, level, known):
+def test_on_fresh_answers_only_the_mean_matters(same, loss_type, level, known):
     fresh = {"old_per_token_logps": torch.tensor(OLD + STEP) if known else None}
     options = PLAIN | {"loss_type": loss_type, "importance_sampling_level": level, "beta": 0.0, "inputs": fresh}
     if loss_type == "cispo":  # its value is - A log pi, and a cap below 1 would make even fresh tokens count less
@@ -149,11 +166,12 @@ def test_on_fresh_answers_only_the_mean_matters(loss_type, level, known):
     else:
         value = 1.0
     loss, share = value_and_grad(lambda each: MEANS[loss_type](each, MASK))(-ADVANTAGE[:, None] * value * MASK)
-    same((loss, -ADVANTAGE[:, None] * share), theirs(GRPOTrainer, "_compute_loss", options))
+    expected = theirs(GRPOTrainer, "_compute_loss", options)
+    same((loss, -ADVANTAGE[:, None] * share), expected, ROWS[loss_type])
 
 
 @pytest.mark.parametrize("loss_type", MEANS)
-def test_the_correction_for_another_sampler_multiplies_the_loss_and_not_its_price(loss_type):
+def test_the_correction_for_another_sampler_multiplies_the_loss_and_not_its_price(same, loss_type):
     weight = np.exp(0.5 * RNG.normal(size=(N, T)))
     options = PLAIN | {
         "loss_type": loss_type,
@@ -166,10 +184,10 @@ def test_the_correction_for_another_sampler_multiplies_the_loss_and_not_its_pric
     def surrogate(*case):
         return weight * plain(*case)
 
-    same(ours(surrogate, MEANS[loss_type], k3), theirs(GRPOTrainer, "_compute_loss", options))
+    same(ours(surrogate, MEANS[loss_type], k3), theirs(GRPOTrainer, "_compute_loss", options), ROWS[loss_type])
 
 
-def test_rloo_clips_the_ratio_of_the_answer():
+def test_rloo_clips_the_ratio_of_the_answer(same):
     def loss(log_pi):
         answers = anp.sum(log_pi * MASK, axis=1, keepdims=True)
         one = np.ones((N, 1))
@@ -177,7 +195,7 @@ def test_rloo_clips_the_ratio_of_the_answer():
         return group_losses.sequence_mean(each, one)
 
     options = {"epsilon_low": 0.1, "epsilon_high": 0.3, "beta": 0.0}
-    same(value_and_grad(loss)(OLD + STEP), theirs(RLOOTrainer, "_compute_loss", options))
+    same(value_and_grad(loss)(OLD + STEP), theirs(RLOOTrainer, "_compute_loss", options), "answer-ratio")
     by_token = ours(group_losses.clipped(group_losses.answer_ratio, 0.1, 0.3), group_losses.by_constant(1))
     np.testing.assert_allclose(by_token[1], value_and_grad(loss)(OLD + STEP)[1], rtol=1e-12)
 
@@ -245,35 +263,36 @@ def judged_advantages(trainer, **more):
 
 
 @pytest.mark.parametrize(
-    ("scale", "expected"),
+    ("row", "scale", "expected"),
     [
-        ("group", policy_gradient.grpo_advantages(REWARDS)),
-        ("none", group_losses.mean_advantages(REWARDS)),
+        ("grpo-advantages", "group", policy_gradient.grpo_advantages(REWARDS)),
+        ("mean-advantages", "none", group_losses.mean_advantages(REWARDS)),
         (
+            "grpo-advantages",
             "batch",
             group_losses.mean_advantages(REWARDS) / (np.sqrt(REWARDS.var() * float(np.float32(N / (N - 1)))) + 1e-4),
         ),
     ],
 )
-def test_advantages_of_grpo(scale, expected):
+def test_advantages_of_grpo(agree, row, scale, expected):
     """The deviation is that of a sample, ddof = 1, and 1e-4 is added to it. That of a batch is that of all its rewards,
     around the mean of all; TRL has n / (n - 1) in single precision, which shows there: 6 / 5, and not for 2 / 1.
     """
-    np.testing.assert_allclose(judged_advantages(GRPOTrainer, scale_rewards=scale), expected, rtol=1e-12, atol=1e-15)
+    agree(row, judged_advantages(GRPOTrainer, scale_rewards=scale), expected)
 
 
 @pytest.mark.parametrize("beta", [0.0, BETA])
-def test_advantages_of_rloo_with_the_divergence_in_the_reward(beta):
+def test_advantages_of_rloo_with_the_divergence_in_the_reward(agree, beta):
     log_pi, log_pi_0 = ((x * MASK).sum(1).reshape(REWARDS.shape) for x in (OLD, REFERENCE))
     f = policy_gradient.regularised_reward(REWARDS, log_pi, log_pi_0, beta)
     expected = policy_gradient.rloo_advantages(f)
-    np.testing.assert_allclose(judged_advantages(RLOOTrainer, beta=beta), expected, rtol=1e-12, atol=1e-15)
+    agree("k1-in-reward" if beta else "rloo-advantages", judged_advantages(RLOOTrainer, beta=beta), expected)
 
 
 @pytest.mark.parametrize("cap", [0.9, 1.5])
 @pytest.mark.parametrize("level", ["token", "sequence"])
 @pytest.mark.parametrize(("mode", "remedy"), [("truncate", group_losses.truncated), ("mask", group_losses.dropped)])
-def test_weights_for_another_sampler(mode, remedy, level, cap):
+def test_weights_for_another_sampler(agree, mode, remedy, level, cap):
     """Of the sampler that wrote the answers; a sequence has the ratio of the whole answer, and not its mean."""
     found = judged(
         GRPOTrainer,
@@ -286,5 +305,5 @@ def test_weights_for_another_sampler(mode, remedy, level, cap):
     )["importance_sampling_ratio"].numpy()
     weight = {"token": group_losses.token_ratio, "sequence": group_losses.answer_ratio}[level]
     expected = remedy(weight(OLD - SAMPLER, MASK), cap)
-    np.testing.assert_allclose(found * MASK, expected * MASK, rtol=1e-12)
+    agree(remedy.__name__, found * MASK, expected * MASK)
     assert 0 < np.mean((expected == weight(OLD - SAMPLER, MASK))[MASK == 1]) < 1, "the cap is felt, by some"

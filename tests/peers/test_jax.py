@@ -14,7 +14,7 @@ pytestmark = pytest.mark.peer
 jax.config.update("jax_enable_x64", True)
 
 
-def test_the_gradient_of_an_expectation_over_all_answers():
+def test_the_gradient_of_an_expectation_over_all_answers(agree):
     rng = np.random.default_rng(0)
     model = Recurrent(4, 5, eos=3)
     params, reward = model.init(rng), rng.normal(size=lm.count_responses(4, 3, 3))
@@ -35,4 +35,4 @@ def test_the_gradient_of_an_expectation_over_all_answers():
 
     expected = jax.grad(expectation)({name: jnp.asarray(value) for name, value in params.items()})
     for name in params:
-        assert found[name] == pytest.approx(np.asarray(expected[name]), abs=1e-12)
+        agree("tree", found[name], expected[name])

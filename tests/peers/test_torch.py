@@ -17,7 +17,7 @@ def tensor(array):
 
 
 @pytest.mark.parametrize(("vocab", "prompt_length"), [(2, 0), (7, 3)])
-def test_the_likelihood_of_a_recurrent_network_and_its_gradients(vocab, prompt_length):
+def test_the_likelihood_of_a_recurrent_network_and_its_gradients(agree, vocab, prompt_length):
     rng = np.random.default_rng(0)
     model = Recurrent(vocab, 10)
     params = model.init(rng) | {"start": rng.normal(size=10)}
@@ -37,16 +37,16 @@ def test_the_likelihood_of_a_recurrent_network_and_its_gradients(vocab, prompt_l
     expected = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1).mean()
     expected.backward()
 
-    assert loss == pytest.approx(expected.item(), rel=1e-12)
-    assert grads["recurrent"] == pytest.approx(rnn.weight_hh_l0.grad.numpy(), abs=1e-11)
-    assert grads["embed"] == pytest.approx(rnn.weight_ih_l0.grad.numpy().T, abs=1e-11)
-    assert grads["readout"] == pytest.approx(readout.grad.numpy(), abs=1e-11)
-    assert grads["start"] == pytest.approx(start.grad.numpy(), abs=1e-11)
+    agree("recurrent", loss, expected.item())
+    agree("recurrent", grads["recurrent"], rnn.weight_hh_l0.grad)
+    agree("recurrent", grads["embed"], rnn.weight_ih_l0.grad.T)
+    agree("recurrent", grads["readout"], readout.grad)
+    agree("recurrent", grads["start"], start.grad)
 
 
-def test_log_softmax():
+def test_log_softmax(agree):
     logits = np.random.default_rng(1).normal(size=(3, 4, 5)) * 10
-    assert autodiff.log_softmax(logits) == pytest.approx(torch.log_softmax(torch.tensor(logits), -1).numpy(), abs=1e-13)
+    agree("log-softmax", autodiff.log_softmax(logits), torch.log_softmax(torch.tensor(logits), -1))
 
 
 def test_embedding():
@@ -57,7 +57,7 @@ def test_embedding():
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_fifty_steps_of_an_optimiser(name):
+def test_fifty_steps_of_an_optimiser(agree, name):
     rng = np.random.default_rng(3)
     params, grads = {"w": rng.normal(size=(3, 4))}, rng.normal(size=(50, 3, 4))
     weight = tensor(params["w"])
@@ -68,4 +68,4 @@ def test_fifty_steps_of_an_optimiser(name):
         params, state = mine.update(params, {"w": grad}, state)
         weight.grad = torch.tensor(grad)
         theirs.step()
-    assert params["w"] == pytest.approx(weight.detach().numpy(), abs=1e-12)
+    agree(name, params["w"], weight.detach())

@@ -6,7 +6,7 @@ from small_automata import ANSWERS, COST, FINAL, FOLLOWING, HORIZON, LENGTH, LOG
 
 from rlhf_lab.methods import best_of_n
 from rlhf_lab.methods.rollouts import Task
-from rlhf_lab.models import gibbs, lm
+from rlhf_lab.models import estimates, gibbs, lm
 from rlhf_lab.models.automaton import Automaton
 from rlhf_lab.worlds import automaton_mdp
 from rlhf_lab.worlds.automaton_mdp import AutomatonMDP
@@ -143,8 +143,8 @@ def test_a_small_change_of_the_policy_is_measured_from_its_own_texts():
     params, optimum = MDP.gibbs(0.6), MDP.gibbs(0.5)
     exact = lm.kl(listed(params), listed(optimum))
     policy, best = (MDP.model, params), (MDP.model, optimum)
-    found = lm.token_kl_estimate(policy, best, PROMPTS, HORIZON, 2000, np.random.default_rng(2))
-    plain = lm.kl_estimate(policy, best, PROMPTS, HORIZON, 2000, np.random.default_rng(2))
+    found = estimates.token_kl_estimate(policy, best, PROMPTS, HORIZON, 2000, np.random.default_rng(2))
+    plain = estimates.kl_estimate(policy, best, PROMPTS, HORIZON, 2000, np.random.default_rng(2))
     assert (np.abs(found.mean - exact) < 4 * found.standard_error).all()
     assert (found.standard_error < plain.standard_error / 4).all()
 

@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_lab.methods import best_of_n
 from rlhf_lab.methods.rollouts import Task, rollout
-from rlhf_lab.models import lm
+from rlhf_lab.models import estimates, lm
 from rlhf_lab.numerics import checks
 from rlhf_lab.worlds import automaton_mdp, shop, shop_talk
 
@@ -135,9 +135,9 @@ def test_the_optimum_earns_what_it_is_worth_and_the_reference_misses_it_by_its_d
     assert earned["pi*"] - shop.BETA * laws()["pi*"].kl == pytest.approx(worth, abs=1e-12)
     assert laws()["p"].kl == pytest.approx(0, abs=1e-13)
     policies = (shop.mdp().model, reference()), (shop.mdp().model, optimum())
-    found = lm.token_kl_estimate(*policies, shop.PROMPTS, shop.HORIZON, 200, np.random.default_rng(3))
+    found = estimates.token_kl_estimate(*policies, shop.PROMPTS, shop.HORIZON, 200, np.random.default_rng(3))
     assert (np.abs(found.mean - (worth - earned["p"]) / shop.BETA) < 4 * found.standard_error).all()
-    back = lm.token_kl_estimate(*policies[::-1], shop.PROMPTS, shop.HORIZON, 200, np.random.default_rng(4))
+    back = estimates.token_kl_estimate(*policies[::-1], shop.PROMPTS, shop.HORIZON, 200, np.random.default_rng(4))
     assert (np.abs(back.mean - laws()["pi*"].kl) < 4 * back.standard_error).all()
 
 

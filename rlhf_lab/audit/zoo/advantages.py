@@ -168,6 +168,19 @@ def values_turned(rewards: Array, values: Array, mask: Array, gamma: float, lam:
     return swept(delta, gamma * lam) * mask
 
 
+def own_value_next(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
+    """Your TD error takes V_t in place of the next value, one index too early: what comes after a step is not seen. It
+    is r_t + gamma V_(t+1) - V_t."""
+    delta = (rewards + gamma * values * shifted(mask) - values) * mask
+    return swept(delta, gamma * lam) * mask
+
+
+def last_on_itself(rewards: Array, values: Array, mask: Array, gamma: float, lam: float) -> Array:
+    """You put the last value of an answer behind itself, where nothing follows. Put 0 there."""
+    own = values * (mask - shifted(mask))
+    return swept((rewards + gamma * (shifted(values * mask) + own) - values) * mask, gamma * lam) * mask
+
+
 def groups_tiled(rewards: Array) -> Array:
     """You repeat the means of the groups as a whole, 1 2 3 1 2 3, where the answers of a group stand together: 1 1 2 2
     3 3. Repeat each by itself, as repeat_interleave does."""
@@ -217,6 +230,8 @@ BUGS = (
     bug("next value subtracted", "gae", next_subtracted, gae, "sec-policy-gradients"),
     bug("value added", "gae", value_added, gae, "sec-policy-gradients"),
     bug("values the wrong way round", "gae", values_turned, gae, "sec-policy-gradients"),
+    bug("own value in place of the next", "gae", own_value_next, gae, "sec-policy-gradients"),
+    bug("last value behind itself", "gae", last_on_itself, gae, "sec-policy-gradients"),
     bug("means of groups tiled", "advantages", groups_tiled, grpo, "sec-policy-gradients"),
     bug("multiplied by the deviation", "whiten", deviation_multiplied, whiten, "sec-ppo"),
     bug("scaled to the range", "whiten", scaled_to_the_range, whiten, "sec-ppo"),

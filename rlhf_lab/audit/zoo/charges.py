@@ -130,6 +130,13 @@ def charge_by_length(score: Array, log_pi: Array, log_ref: Array, mask: Array, b
     return charge + score[..., None] * last
 
 
+def last_not_charged(score: Array, log_pi: Array, log_ref: Array, mask: Array, beta: float) -> Array:
+    """You put the score in place of the last token's charge, so that <eos> may drift for nothing. Add it to the
+    charge."""
+    last = mask - shifted(mask)
+    return -beta * (log_pi - log_ref) * (mask - last) + score[..., None] * last
+
+
 BUGS = (
     bug("KL paid for", "token_rewards", kl_rewarded, token_rewards, "sec-ppo"),
     bug("KL charged twice", "token_rewards", kl_charged_twice, token_rewards, "sec-ppo"),
@@ -147,5 +154,6 @@ BUGS = (
     bug("score with the first token", "token_rewards", score_with_the_first, token_rewards, "sec-ppo"),
     bug("k2 charged", "token_rewards", kl_by_k2, token_rewards, "sec-policy-gradients"),
     bug("negative charges left out", "token_rewards", negative_left_out, token_rewards, "sec-policy-gradients"),
+    bug("last token not charged", "token_rewards", last_not_charged, token_rewards, "sec-ppo"),
     bug("charge divided by the length", "token_rewards", charge_by_length, token_rewards, "sec-ppo"),
 )

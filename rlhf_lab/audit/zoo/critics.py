@@ -71,7 +71,14 @@ def clipped_from_below(values: Array, old_values: Array, returns: Array, mask: A
     return masked_mean(np.maximum((values - returns) ** 2, (near - returns) ** 2) / 2, mask)
 
 
+def change_added_twice(values: Array, old_values: Array, returns: Array, mask: Array, clip_range: float) -> Array:
+    """You add the clipped change to the new value, which holds the change already. Add it to the old value."""
+    near = values + np.clip(values - old_values, -clip_range, clip_range)
+    return masked_mean(np.maximum((values - returns) ** 2, (near - returns) ** 2) / 2, mask)
+
+
 BUGS = (
+    bug("clipped change added to the new value", "value_loss", change_added_twice, clipped_value_loss, "sec-ppo"),
     bug("critic fitted on padding", "value_loss", padding_in_value_loss, value_loss, "sec-ppo"),
     bug("error not squared", "value_loss", error_not_squared, value_loss, "sec-ppo"),
     bug("value clipped around zero", "value_loss", clipped_around_zero, clipped_value_loss, "sec-ppo"),

@@ -148,6 +148,38 @@ def kl_without_one(
     return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
 
 
+def kl_of_old(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """Your divergence is that of the old log-probabilities, which were stored: it has no gradient, and holds nothing.
+    Take those of the policy that is trained."""
+    kl = np.exp(log_ref - log_old) - 1 - (log_ref - log_old)
+    ratio, advantage = np.exp(log_pi - log_old), advantage[..., None]
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    each = -np.minimum(ratio * advantage, held * advantage) + beta * kl
+    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+
+def kl_in_advantage(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """You subtract the divergence from the advantage, so that ratio and clip hold it, too: where they clip, nothing
+    pulls. Add it to the loss."""
+    kl = np.exp(log_ref - log_pi) - 1 - (log_ref - log_pi)
+    ratio, less = np.exp(log_pi - log_old), advantage[..., None] - beta * kl
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    each = -np.minimum(ratio * less, held * less)
+    return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
+
+
+def all_weighted(
+    log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
+) -> Array:
+    """You multiply the whole loss by beta, so that it weighs nothing against something. Multiply the divergence
+    only."""
+    return beta * kl_unweighted(log_pi, log_old, log_ref, advantage, mask, clip_range, beta)
+
+
 BUGS = (
     bug("KL maximised", "grpo_loss", kl_maximised, grpo_loss, "sec-policy-gradients"),
     bug("KL without its weight", "grpo_loss", kl_unweighted, grpo_loss, "sec-policy-gradients"),
@@ -160,4 +192,7 @@ BUGS = (
     bug("absolute log-ratio in the loss", "grpo_loss", kl_by_distance, grpo_loss, "sec-policy-gradients"),
     bug("k2 without its half", "grpo_loss", kl_by_square, grpo_loss, "sec-policy-gradients"),
     bug("k3 without its 1", "grpo_loss", kl_without_one, grpo_loss, "sec-policy-gradients"),
+    bug("KL of the old log-probabilities", "grpo_loss", kl_of_old, grpo_loss, "sec-policy-gradients"),
+    bug("KL in the advantage", "grpo_loss", kl_in_advantage, grpo_loss, "sec-policy-gradients"),
+    bug("beta times the whole loss", "grpo_loss", all_weighted, grpo_loss, "sec-policy-gradients"),
 )

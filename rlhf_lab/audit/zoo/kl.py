@@ -96,7 +96,14 @@ def exponential_less_one(log_pi: Array, log_ref: Array) -> Array:
     return np.exp(log_ref - log_pi) - 1
 
 
+def logarithm_of_mean(log_pi: Array, log_ref: Array) -> Array:
+    """You average the ratios pi_ref / pi, whose mean is 1, and take the logarithm then: it is 0 but for chance. Take
+    logarithms first, and average then."""
+    return -np.log(np.mean(np.exp(log_ref - log_pi), axis=-1, keepdims=True)) * np.ones(log_pi.shape)
+
+
 BUGS = (
+    bug("logarithm of the mean ratio", "kl_estimate", logarithm_of_mean, k3, "sec-policy-gradients"),
     bug("KL with its sign turned", "kl_estimate", kl_sign_turned, k3, "sec-policy-gradients"),
     bug("absolute log-ratio", "kl_estimate", kl_absolute, k3, "sec-policy-gradients"),
     bug("k3 upside down", "kl_estimate", k3_upside_down, k3, "sec-policy-gradients"),

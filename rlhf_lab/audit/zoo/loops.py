@@ -125,6 +125,24 @@ def variance_of_all(log_probs: Array, actions: Array) -> Array:
     return np.mean(np.var(np.exp(log_probs), axis=0), axis=-1)
 
 
+def mean_of_squares(log_probs: Array, actions: Array) -> Array:
+    """You do not subtract the mean of the members, so that likely actions cost most even where all agree. Take the
+    variance."""
+    return np.mean(np.exp(log_probs[:, np.arange(len(actions)), actions]) ** 2, axis=0)
+
+
+def range_of_members(log_probs: Array, actions: Array) -> Array:
+    """You take the range over the members: one of them that is far off sets the cost. Take the variance."""
+    chosen = np.exp(log_probs)[:, np.arange(len(actions)), actions]
+    return np.max(chosen, axis=0) - np.min(chosen, axis=0)
+
+
+def minus_log_of_mean(log_probs: Array, actions: Array) -> Array:
+    """Your cost is minus the log-probability of the action, which is behaviour cloning: it does not ask whether the
+    members agree. Take the variance of their probabilities."""
+    return -np.log(np.mean(np.exp(log_probs[:, np.arange(len(actions)), actions]), axis=0))
+
+
 def mean_not_one(rng: Generator, members: int, n: int) -> Array:
     """Your weights are not 1 on average: the loss of each member has another size beside what is not weighted. Divide
     by their mean."""
@@ -143,6 +161,9 @@ BUGS = (
     bug("seeded inside", "bootstrap_weights", seeded_inside, bootstrap_weights, "sec-ilhf-ensembles"),
     bug("seed ignored", "worker_rngs", seed_ignored, worker_rngs, "sec-online"),
     bug("variance of logarithms", "dril_cost", variance_of_logs, dril_cost, "sec-dril"),
+    bug("mean of squares", "dril_cost", mean_of_squares, dril_cost, "sec-dril"),
+    bug("range over the members", "dril_cost", range_of_members, dril_cost, "sec-dril"),
+    bug("minus log of the mean", "dril_cost", minus_log_of_mean, dril_cost, "sec-dril"),
     bug("variance of the likeliest", "dril_cost", variance_of_best, dril_cost, "sec-dril"),
     bug("weights sum to 1", "bootstrap_weights", sum_to_one, bootstrap_weights, "sec-ilhf-ensembles"),
     bug("negative weights", "bootstrap_weights", negative_weights, bootstrap_weights, "sec-ilhf-ensembles"),

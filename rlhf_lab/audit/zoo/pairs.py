@@ -119,6 +119,15 @@ def mean_inside(
     return -log_sigmoid(beta * np.mean(h, axis=-1, keepdims=True)) * np.ones(h.shape)
 
 
+def logarithm_of_mean(
+    policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
+) -> Array:
+    """You average probabilities and take the logarithm of the mean: pairs that are right hide those that are wrong.
+    Take logarithms first, and average then."""
+    h = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
+    return -np.log(np.mean(np.exp(log_sigmoid(beta * h)), axis=-1, keepdims=True)) * np.ones(h.shape)
+
+
 def smoothing_reversed(
     policy_chosen: Array, policy_rejected: Array, reference_chosen: Array, reference_rejected: Array, beta: float
 ) -> Array:
@@ -192,6 +201,7 @@ BUGS = (
     bug("ratios in place of log-ratios", "dpo_loss", ratios_not_logs, dpo_loss, "sec-dpo"),
     bug("logarithm missing", "dpo_loss", log_missing, dpo_loss, "sec-dpo"),
     bug("mean inside the loss", "dpo_loss", mean_inside, dpo_loss, "sec-dpo"),
+    bug("logarithm of the mean in DPO", "dpo_loss", logarithm_of_mean, dpo_loss, "sec-dpo"),
     bug("smoothing reversed", "dpo_loss", smoothing_reversed, dpo_loss, "sec-smoothing"),
     bug("target twice as far", "ipo_loss", target_doubled, ipo_loss, "sec-preference-losses"),
     bug("margin scaled by tau", "ipo_loss", margin_scaled, ipo_loss, "sec-preference-losses"),

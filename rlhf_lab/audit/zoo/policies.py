@@ -171,6 +171,36 @@ def ratio_of_logs(log_pi: Array, log_old: Array, advantage: Array, mask: Array, 
     return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
 
 
+def ratio_to_first_order(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """Your ratio is 1 plus the log-ratio, which is near it close to 1 only and may be negative. Take exp(log_pi -
+    log_old)."""
+    ratio = 1 + log_pi - log_old
+    held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+    return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
+
+
+def ratio_missing(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You use -A log pi, without a ratio, as REINFORCE does: that is right for the first step on fresh answers only,
+    and nothing is clipped. Take the ratio exp(log_pi - log_old)."""
+    return -masked_mean(log_pi * advantage, mask)
+
+
+def clipped_to_reciprocals(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the ratio to 1 / (1 + epsilon) from below. Clip it to 1 - epsilon."""
+    ratio = np.exp(log_pi - log_old)
+    held = np.clip(ratio, 1 / (1 + clip_range), 1 + clip_range)
+    return -masked_mean(np.minimum(ratio * advantage, held * advantage), mask)
+
+
+def answer_ratio_clipped(log_pi: Array, log_old: Array, advantage: Array, mask: Array, clip_range: float) -> Array:
+    """You clip the ratio of the whole answer, beside that of each token: the two terms are of different kinds. Take one
+    ratio for both."""
+    step = log_pi - log_old
+    whole = np.exp(np.sum(step * mask, axis=-1, keepdims=True) / np.sum(mask, axis=-1, keepdims=True))
+    held = np.clip(whole, 1 - clip_range, 1 + clip_range)
+    return -masked_mean(np.minimum(np.exp(step) * advantage, held * advantage), mask)
+
+
 BUGS = (
     bug("sign turned", "ppo_loss", sign_turned, ppo_loss, "sec-ppo"),
     bug("max in place of min", "ppo_loss", max_for_min, ppo_loss, "sec-ppo"),
@@ -191,4 +221,8 @@ BUGS = (
     bug("log-ratio clipped around 1", "ppo_loss", log_clipped_near_one, ppo_loss, "sec-ppo"),
     bug("log-ratio clipped around 0", "ppo_loss", log_clipped_near_zero, ppo_loss, "sec-ppo"),
     bug("ratio of logarithms", "ppo_loss", ratio_of_logs, ppo_loss, "sec-ppo"),
+    bug("ratio to first order", "ppo_loss", ratio_to_first_order, ppo_loss, "sec-ppo"),
+    bug("ratio missing", "ppo_loss", ratio_missing, ppo_loss, "sec-ppo"),
+    bug("clipped to 1 / (1 + epsilon)", "ppo_loss", clipped_to_reciprocals, ppo_loss, "sec-ppo"),
+    bug("clipped ratio of the answer", "ppo_loss", answer_ratio_clipped, ppo_loss, "sec-ppo"),
 )

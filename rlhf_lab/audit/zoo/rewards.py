@@ -107,7 +107,22 @@ def softmax_over_batch(chosen_rewards: Array, rejected_rewards: Array) -> Array:
     return np.log(total) + largest - chosen_rewards
 
 
+def margin_granted(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You add the margin to the difference: the rejected answer may be ahead by it. A margin that is asked for is
+    subtracted."""
+    return -log_sigmoid(chosen_rewards - rejected_rewards + 1)
+
+
+def logarithm_of_mean(chosen_rewards: Array, rejected_rewards: Array) -> Array:
+    """You average probabilities and take the logarithm of the mean: pairs that are right hide those that are wrong.
+    Take logarithms first, and average then."""
+    mean = np.mean(np.exp(log_sigmoid(chosen_rewards - rejected_rewards)), axis=-1, keepdims=True)
+    return -np.log(mean) * np.ones(chosen_rewards.shape)
+
+
 BUGS = (
+    bug("margin on the wrong side", "reward_model_loss", margin_granted, reward_model_loss, "sec-reward-modeling"),
+    bug("logarithm of the mean", "reward_model_loss", logarithm_of_mean, reward_model_loss, "sec-reward-modeling"),
     bug(
         "logarithm of the comparison missing",
         "reward_model_loss",

@@ -160,6 +160,33 @@ def likeliest_label(logits: Array, tokens: Array, mask: Array) -> Array:
     return mean_loss(np.max(log_softmax(logits[..., :-1, :]), axis=-1), mask[..., 1:])
 
 
+def logarithm_of_mean(logits: Array, tokens: Array, mask: Array) -> Array:
+    """You average probabilities and take the logarithm of the mean: likely tokens hide the unlikely ones. Take
+    logarithms first, and average then."""
+    probs = np.exp(log_prob_of(logits[..., :-1, :], tokens[..., 1:]))
+    return -np.log(np.sum(probs * mask[..., 1:], axis=(-1, -2)) / np.sum(mask[..., 1:], axis=(-1, -2)))
+
+
+def squared_error(logits: Array, tokens: Array, mask: Array) -> Array:
+    """Your loss is the squared error of the probabilities: what is unlikely gets hardly a gradient. Take minus the
+    log-probability of the label."""
+    apart = np.exp(log_softmax(logits[..., :-1, :])) - np.eye(logits.shape[-1])[tokens[..., 1:]]
+    return -mean_loss(np.sum(apart**2, axis=-1), mask[..., 1:])
+
+
+def logits_masked(logits: Array, tokens: Array, mask: Array) -> Array:
+    """You multiply the logits by the mask: what predicts the first token becomes the same for all words. Multiply the
+    log-probabilities."""
+    return log_prob_of((logits * mask[..., None])[..., :-1, :], tokens[..., 1:]) * mask[..., 1:]
+
+
+def entropy_for_label(logits: Array, tokens: Array, mask: Array) -> Array:
+    """Your loss is the entropy of the policy, which does not look at the labels. Take minus the log-probability of the
+    label."""
+    log_pi = log_softmax(logits[..., :-1, :])
+    return mean_loss(np.sum(np.exp(log_pi) * log_pi, axis=-1), mask[..., 1:])
+
+
 BUGS = (
     bug("mask left out", "log_probs", mask_ignored, log_probs, "sec-token-mdp"),
     bug("mask upside down", "log_probs", mask_upside_down, log_probs, "sec-token-mdp"),
@@ -185,5 +212,9 @@ BUGS = (
     bug("first label lost", "sft_loss", loss_without_first, sft_loss, "sec-pretraining"),
     bug("perplexity", "sft_loss", perplexity, sft_loss, "sec-pretraining"),
     bug("prompt in the mean", "sft_loss", prompt_in_mean, sft_loss, "sec-pretraining"),
+    bug("logarithm of the mean in SFT", "sft_loss", logarithm_of_mean, sft_loss, "sec-pretraining"),
+    bug("squared error in SFT", "sft_loss", squared_error, sft_loss, "sec-pretraining"),
+    bug("logits masked", "log_probs", logits_masked, log_probs, "sec-token-mdp"),
+    bug("entropy in SFT", "sft_loss", entropy_for_label, sft_loss, "sec-pretraining"),
     bug("likeliest token in SFT", "sft_loss", likeliest_label, sft_loss, "sec-pretraining"),
 )

@@ -33,6 +33,13 @@ def mask_not_shifted(logits: Array, tokens: Array, mask: Array) -> Array:
     return log_prob_of(logits[..., :-1, :], tokens[..., 1:]) * mask[..., :-1]
 
 
+def mask_shifted_twice(logits: Array, tokens: Array, mask: Array) -> Array:
+    """You shift the mask twice, as where the mask is that of the labels already: the last token of the prompt counts,
+    and <eos> does not. Shift it once, as the tokens."""
+    late = np.concatenate([mask[..., 2:], np.zeros(mask[..., :1].shape)], axis=-1)
+    return log_prob_of(logits[..., :-1, :], tokens[..., 1:]) * late
+
+
 def prompt_counts(logits: Array, tokens: Array, mask: Array) -> Array:
     """Your log-probabilities hold those of the prompt, which the policy did not write. Mask it."""
     before = np.cumsum(mask, axis=-1) == 0
@@ -83,6 +90,22 @@ def temperature_ignored(logits: Array, tokens: Array, mask: Array, temperature: 
 def temperature_multiplies(logits: Array, tokens: Array, mask: Array, temperature: float) -> Array:
     """You multiply the logits by the temperature. Divide: hotter is flatter."""
     return log_prob_of(logits[..., :-1, :] * temperature, tokens[..., 1:]) * mask[..., 1:]
+
+
+def temperature_in_normaliser(logits: Array, tokens: Array, mask: Array, temperature: float) -> Array:
+    """You divide by the temperature in the normaliser only: the probabilities do not sum to 1. Divide the logits before
+    the softmax."""
+    cold, chosen = log_softmax(logits[..., :-1, :] / temperature), np.eye(logits.shape[-1])[tokens[..., 1:]]
+    normaliser = logits[..., :-1, :] / temperature - cold
+    return np.sum((logits[..., :-1, :] - normaliser) * chosen, axis=-1) * mask[..., 1:]
+
+
+def temperature_not_in_normaliser(logits: Array, tokens: Array, mask: Array, temperature: float) -> Array:
+    """You divide the logit of the token by the temperature, and not those in the normaliser: the probabilities do not
+    sum to 1. Divide the logits before the softmax."""
+    normaliser = logits[..., :-1, :] - log_softmax(logits[..., :-1, :])
+    chosen = np.eye(logits.shape[-1])[tokens[..., 1:]]
+    return np.sum((logits[..., :-1, :] / temperature - normaliser) * chosen, axis=-1) * mask[..., 1:]
 
 
 def answer_log_probs(logits: Array, tokens: Array, mask: Array) -> Array:
@@ -140,6 +163,7 @@ BUGS = (
     bug("not shifted", "log_probs", not_shifted, log_probs, "sec-pretraining"),
     bug("shifted twice", "log_probs", shifted_twice, log_probs, "sec-pretraining"),
     bug("mask not shifted", "log_probs", mask_not_shifted, log_probs, "sec-token-mdp"),
+    bug("mask shifted twice", "log_probs", mask_shifted_twice, log_probs, "sec-token-mdp"),
     bug("prompt counts", "log_probs", prompt_counts, log_probs, "sec-token-mdp"),
     bug("eos dropped", "log_probs", eos_dropped, log_probs, "sec-token-mdp"),
     bug("padding counts", "log_probs", padding_counts, log_probs, "sec-token-mdp"),
@@ -148,6 +172,8 @@ BUGS = (
     bug("likeliest token", "log_probs", likeliest_token, log_probs, "sec-token-mdp"),
     bug("temperature ignored", "log_probs", temperature_ignored, log_probs_at, "sec-token-mdp"),
     bug("temperature multiplies", "log_probs", temperature_multiplies, log_probs_at, "sec-token-mdp"),
+    bug("temperature in the normaliser only", "log_probs", temperature_in_normaliser, log_probs_at, "sec-token-mdp"),
+    bug("temperature not in the normaliser", "log_probs", temperature_not_in_normaliser, log_probs_at, "sec-token-mdp"),
     bug("mean over tokens", "log_probs", mean_of_tokens, answer_log_probs, "sec-length"),
     bug("labels not shifted", "sft_loss", labels_not_shifted, sft_loss, "sec-pretraining"),
     bug("labels shifted twice", "sft_loss", labels_shifted_twice, sft_loss, "sec-pretraining"),

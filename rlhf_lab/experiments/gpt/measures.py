@@ -13,7 +13,7 @@ from rlhf_lab.experiments.gpt.stages import asked, length, model, world
 from rlhf_lab.experiments.runner import Numbers
 from rlhf_lab.feedback import likelihoods
 from rlhf_lab.methods import best_of_n
-from rlhf_lab.models import lm
+from rlhf_lab.models import estimates, lm
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.optim import Params
 from rlhf_lab.worlds import shop
@@ -23,6 +23,9 @@ Judge = Callable[[Array, Array], Array]  # a reward of questions and answers
 DRAWS = (1, 2, 4, 8, 12, 16, 32, 64)  # of best-of-n
 SHOWN = 2  # texts to a question that are stored
 CROWD = 400  # texts to a question for best-of-n
+COOLER = (
+    0.5  # a temperature: of 0.4, 0.5, ... 0.9 the best for the GPT before it is aligned, on the seeds 1000 and 1001
+)
 
 
 def judged(params: Params, texts: int, rng: Generator, policy: lm.LanguageModel | None = None) -> Numbers:
@@ -34,7 +37,7 @@ def judged(params: Params, texts: int, rng: Generator, policy: lm.LanguageModel 
     shown, own = world(), (policy or model(), params)
     found: dict[str, Array] = {}
     for name, here, there in (("gap", own, shown.best), ("left", own, shown.language), ("back", shown.best, own)):
-        each = lm.token_kl_estimate(here, there, shown.task.mdp.prompts, shop.HORIZON, texts, rng)
+        each = estimates.token_kl_estimate(here, there, shown.task.mdp.prompts, shop.HORIZON, texts, rng)
         scale = shop.BETA if name == "gap" else 1.0
         found[name] = scale * np.mean(each.mean)
         error = "error" if name == "gap" else f"{name}_error"
@@ -44,6 +47,11 @@ def judged(params: Params, texts: int, rng: Generator, policy: lm.LanguageModel 
     found["reward"], found["length"] = np.mean(shop.reward(prompt, said)), np.mean(length(said))
     found["said"] = said.reshape(len(shown.worth), texts, -1)[:, :SHOWN].reshape(-1, shop.HORIZON)
     return {name: np.asarray(value)[None] for name, value in found.items()}
+
+
+def cooled(params: Params) -> Params:
+    """Return the GPT at the temperature `COOLER`: the readout is linear in `norm`, and so all logits are divided."""
+    return params | {"norm": params["norm"] / COOLER}
 
 
 def best_of(params: Params, judge: Judge, rng: Generator) -> Numbers:

@@ -133,7 +133,7 @@ def interact(agent: Agent, params: Params, worlds: Worlds, luck: Sequence[Sequen
     prompt, _, state = write(worlds.shadow, setting.scale, draws(luck[0], setting.length, setting.pairs))
     member = (agent.members * draws(luck[0], setting.pairs)).astype(int)
     chance = draws(luck[0], setting.length, 2 * setting.pairs)
-    answer, states = respond(params, setting.scale, prompt, member, chance)
+    answer, states = respond(params, setting.agents, prompt, member, chance)
     reward = worlds.people(np.concatenate([state, state], axis=-1), answer)
     first, second = np.split(reward, 2, axis=-1)
     share = annotators.bradley_terry(first - second)
@@ -169,8 +169,11 @@ def objective(agent: Agent, log_pi: Array, log_pi_0: Array, episode: Episode, we
     return anp.sum(ilhf.reinforce_loss(first, second, (paid[..., :pairs], paid[..., pairs:])))
 
 
-class _Learner:
-    """Optimiser steps of one agent: on frozen states where only phi is tuned, through the network where all is."""
+class Learner:
+    """Optimiser steps of one agent: on frozen states where only phi is tuned, through the network where all is.
+
+    `params` are the agent's, and change with each episode that it learns from.
+    """
 
     def __init__(self, agent: Agent, worlds: Worlds, params: Params) -> None:
         self.agent, self.worlds, self.params, self.first = agent, worlds, params, params
@@ -183,6 +186,7 @@ class _Learner:
         self.own = [self.adam.init({"readout": params["readout"][:, :1]}) for _ in range(agent.members)]
 
     def learn(self, episode: Episode) -> None:
+        """Take the steps of one episode."""
         for _ in range(self.agent.passes):
             for part in minibatches(episode, self.agent.minibatch):
                 self._step(part)
@@ -197,7 +201,7 @@ class _Learner:
             self._frozen(episode)
 
     def _frozen(self, episode: Episode) -> None:
-        scale, agent = self.worlds.setting.scale, self.agent
+        scale, agent = self.worlds.setting.agents, self.agent
         turn = np.broadcast_to(np.arange(agent.members), self.params["readout"].shape[:2])
         if agent.optimizer == "joint":
             self._coast(turn)
@@ -261,7 +265,7 @@ def finetune(agent: Agent, worlds: Worlds, seeds: Sequence[int]) -> tuple[Params
     """Run algorithm 1 or 2, or REINFORCE: parameters, and KL(ideal || agent) after every few episodes, (S, K)."""
     luck = [[np.random.default_rng([seed, stream]) for seed in seeds] for stream in (1, 2)]
     setting = worlds.setting
-    learner = _Learner(agent, worlds, start(agent, worlds, seeds))
+    learner = Learner(agent, worlds, start(agent, worlds, seeds))
     with threadpool_limits(limits=1):
         curve = [_judge(agent, worlds, learner.params)]
         for episode in range(1, setting.episodes + 1):
@@ -278,13 +282,13 @@ def _judge(agent: Agent, worlds: Worlds, params: Params) -> Array:
 def duel(challenger: Params, reference: Params, worlds: Worlds, seeds: Sequence[int], count: int) -> dict[str, Array]:
     """Let both answer `count` shadow prompts, and people choose: scores and their ratios in each world, (S,)."""
     rngs = [np.random.default_rng([seed, 3]) for seed in seeds]
-    length, scale = worlds.setting.length, worlds.setting.scale
+    length, setting = worlds.setting.length, worlds.setting
     draws = uniform
-    prompt, _, state = write(worlds.shadow, scale, draws(rngs, length, count))
+    prompt, _, state = write(worlds.shadow, setting.scale, draws(rngs, length, count))
     texts, rewards = [], []
     for params in (challenger, reference):
         member = (params["readout"].shape[1] * draws(rngs, count)).astype(int)
-        answer, _ = respond(params, scale, prompt, member, draws(rngs, length, count))
+        answer, _ = respond(params, setting.agents, prompt, member, draws(rngs, length, count))
         rewards.append(worlds.people(state, answer))
         texts.append(np.concatenate([prompt, answer], axis=1))
     label = (draws(rngs, count) < annotators.bradley_terry(rewards[0] - rewards[1])).astype(float)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_lab.experiments.ilhf.study import BEST, BETAS, SIZES, STEADY, STUDIES, WARM, Load, coin_kl
+from rlhf_lab.experiments.ilhf.study import ALONE, BEST, BETAS, SIZES, STEADY, STUDIES, WARM, Load, coin_kl
 from rlhf_lab.experiments.ilhf.verdicts import (
     NO,
     ON_COIN,
@@ -174,8 +174,11 @@ def _temperature(name: str) -> str:
 def of_divergence(load: Load) -> list[Row]:
     """Return the verdicts on who approaches the ideal process: figure 4a."""
     kl, readings = load("tau64")["kl"], _readings(load)
-    grows = {s: [beta for beta in BETAS if above(change(load(name)["kl"][f"reinforce {beta}"]))] for s, name in SCALES}
-    elsewhere = ", ".join(f"{' and '.join(map(str, betas)) or 'none'} at s = {s}" for s, betas in grows.items())
+    grows = {s: _growing(load(name)["kl"]) for s, name in SCALES}
+    apart = {name: load(name)["kl"] for name in ALONE}
+    alone = {name: _growing(runs) for name, runs in apart.items()}
+    moved = {name: change(runs["ilhf"]) for name, runs in apart.items()}
+    elsewhere = _listed({f"at s = {s}": betas for s, betas in grows.items()})
     remain = {called: readings[name] for name, called in MORE_LEARNING.items()}
     falls = [above(-change(run)) for name, run in kl.items() if name == "ilhf" or name == BEST]
     return [
@@ -198,7 +201,9 @@ def of_divergence(load: Load) -> list[Row]:
             "a figure",
             f"change {told(change(kl['ilhf']))} and {told(change(kl[BEST]))}",
             YES if all(falls) else NO,
-            "in every reading of the temperature",
+            "in every reading with one temperature for all. With a temperature for one alone ILHF changes by "
+            f"{', '.join(f'{brief(by)} ({name})' for name, by in moved.items())}: it follows people, and is judged by "
+            "the process",
         ),
         Row(
             ON_DIVERGENCE,
@@ -206,9 +211,14 @@ def of_divergence(load: Load) -> list[Row]:
             "Fig. 4a",
             "a figure",
             "change " + ", ".join(told(change(kl[f"reinforce {beta}"])) for beta in BETAS) + " (β = 0, 1, 10, 100)",
-            under(grows["1/3"] == [*BETAS], [f"s = {s}" for s, betas in grows.items() if betas == [*BETAS]]),
+            under(
+                grows["1/3"] == [*BETAS],
+                [f"s = {s}" for s, betas in grows.items() if betas == [*BETAS]]
+                + [name for name, betas in alone.items() if betas == [*BETAS]],
+            ),
             f"It diverges with these β: {elsewhere}. At s = 1/3 rewards are too flat to move it in 100 steps. Large "
-            "weights hold it at its start",
+            "weights hold it at its start. With a temperature for one alone it diverges with "
+            + "; ".join(f"{', '.join(map(str, betas)) or 'none'} ({name})" for name, betas in alone.items()),
         ),
         Row(
             ON_DIVERGENCE,
@@ -220,6 +230,14 @@ def of_divergence(load: Load) -> list[Row]:
             "paired over the same worlds",
         ),
     ]
+
+
+def _growing(runs: dict[str, Array]) -> list[int]:
+    return [beta for beta in BETAS if above(change(runs[f"reinforce {beta}"]))]
+
+
+def _listed(betas: dict[str, list[int]]) -> str:
+    return ", ".join(f"{' and '.join(map(str, found)) or 'none'} {where}" for where, found in betas.items())
 
 
 def _vanishes(curve: Array) -> bool:

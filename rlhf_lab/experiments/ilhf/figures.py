@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from rlhf_lab import plots
 from rlhf_lab.experiments.ilhf import verdicts
-from rlhf_lab.experiments.ilhf.study import BEST, THIRD, Load, coin_kl
+from rlhf_lab.experiments.ilhf.study import ALONE, BEST, THIRD, Load, coin_kl
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.files import whole
 from rlhf_lab.worlds import coin
@@ -105,6 +105,18 @@ def scales(load: Load) -> Figure:
         ax.set_title(title)
     axes[0].set_ylabel("KL(ideal || agent), nats")
     _legend(axes[1])
+    return figure
+
+
+def alone(load: Load) -> Figure:
+    """Figure 4a with a temperature of 3 for the process, the agents or the people alone."""
+    figure, axes = _sheet(len(ALONE), 7.6, 3.4)
+    for ax, name in zip(axes, ALONE, strict=True):
+        runs = {agent: run for agent, run in load(name)["kl"].items() if agent != "ensemble 10"}
+        curves(ax, _episodes(runs, THIRD.episodes), runs, "")
+        ax.set_title(name)
+    axes[0].set_ylabel("KL(ideal || agent), nats")
+    _legend(axes[-1])
     return figure
 
 

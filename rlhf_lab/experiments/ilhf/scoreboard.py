@@ -4,7 +4,13 @@ from rlhf_lab.experiments.ilhf import claims
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import Row
 
-CLAIMS = (claims.of_coin, claims.of_memory, claims.of_divergence, claims.of_ensembles, claims.of_longer_texts)
+CLAIMS = (
+    claims.of_coin,
+    claims.of_memory,
+    claims.of_divergence,
+    claims.of_ensembles,
+    claims.of_longer_texts,
+)
 
 
 def rows(load: Load) -> list[Row]:

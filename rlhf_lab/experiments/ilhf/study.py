@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from rlhf_lab.experiments.ilhf.agents import Agent, duel, finetune
-from rlhf_lab.experiments.ilhf.worlds import Setting, prepare, stack, uniform, write
+from rlhf_lab.experiments.ilhf.worlds import Apart, Setting, prepare, stack, uniform, write
 from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import lm
@@ -192,6 +192,9 @@ def _tokens(setting: Setting, agents: dict[str, Agent], duels: Sequence[tuple[st
 DUELS = [(name, BEST) for name in PAPER if name != BEST] + [(f"ensemble {members}", "ilhf") for members in SIZES]
 FEWER_DUELS = [pair for pair in DUELS if set(pair) <= set(FEWER)]
 THIRD = Setting(scale=1 / 3, every=10)
+ALONE = {  # whose logits alone a temperature divides
+    "process alone": Apart(scale=1 / 3, every=10),
+}
 
 STUDIES = {
     "coin": in_blocks(on_coin, 10, {"rounds": 1500, "pairs": 64, "step_size": 0.001, "betas": list(BETAS)}),
@@ -201,6 +204,7 @@ STUDIES = {
     "tau256": _tokens(replace(THIRD, length=256, episodes=150), PAPER),
     "scale1": _tokens(replace(THIRD, scale=1.0), FEWER, FEWER_DUELS),
     "scale3": _tokens(replace(THIRD, scale=3.0), FEWER, FEWER_DUELS),
+    **{name: _tokens(setting, FEWER) for name, setting in ALONE.items()},
     "controls": _tokens(THIRD, CONTROLS),
     "readings": _tokens(THIRD, READINGS),
     "narrow": _tokens(replace(THIRD, embed=0.316), FEWER),
@@ -218,6 +222,7 @@ FIGURES = {
     "fig6": ("tau128",),
     "fig7": ("tau256",),
     "scales": ("scale1", "scale3"),
+    "alone": tuple(ALONE),
     "controls": ("controls", "readings"),
     "narrow": ("narrow",),
     "joint": ("joint", "joint1"),

@@ -49,15 +49,33 @@ class Setting:
     every: int = 5
 
     def __post_init__(self) -> None:
-        checks.positive("scale", self.scale)
-        checks.positive("embed", self.embed)
+        for name in ("scale", "agents", "people", "embed"):
+            checks.positive(name, getattr(self, name))
         for name, value in vars(self).items():
-            if name not in ("scale", "embed") and (value % 1 or value < 1):
+            if name not in ("scale", "embed", "agents", "people") and (value % 1 or value < 1):
                 raise ValueError(f"{name} is a whole number, at least 1; got {value}")
         if self.batch > self.documents:
             raise ValueError(f"a batch of {self.batch} texts needs as many documents; got {self.documents}")
         if self.episodes % self.every:
             raise ValueError(f"every must divide episodes, to show the last; got {self.every} and {self.episodes}")
+
+    @property
+    def agents(self) -> float:
+        """Return the factor of the agents' logits."""
+        return self.scale
+
+    @property
+    def people(self) -> float:
+        """Return the factor of the logits with which people judge."""
+        return self.scale
+
+
+@dataclass(frozen=True)
+class Apart(Setting):
+    """A setting whose `scale` is the process's alone: agents and people have factors of their own."""
+
+    agents: float = 1.0
+    people: float = 1.0
 
 
 def read(params: Params, state: Array, tokens: Array) -> tuple[Array, Array]:
@@ -157,7 +175,7 @@ class Worlds:
     def people(self, state: Array, answer: Array) -> Array:
         """Return log l_mu (S, B) of answers (S, T, B) after prompts that left the process in `state` (S, 2, B)."""
         states, _ = read(self.ideal, state, answer)
-        return readout_log_prob(self.ideal["readout"][:, None], self.setting.scale, states, answer)[0][:, 0]
+        return readout_log_prob(self.ideal["readout"][:, None], self.setting.people, states, answer)[0][:, 0]
 
     def log_prob(self, params: Params, texts: Array) -> Array:
         """Return an agent's log pi (S, B) of the second half of texts (S, 2 T, B), given the first."""
@@ -167,7 +185,7 @@ class Worlds:
             torso = {name: params[name][:, m] for name in ("recurrent", "embed", "start")}
             states, _ = read(torso, _begin(torso, texts.shape[-1]), texts)
             readout = params["readout"][:, slice(m, m + 1) if torsos > 1 else slice(None)]
-            log_pi, _ = readout_log_prob(readout, self.setting.scale, states[:, :, half:], texts[:, half:])
+            log_pi, _ = readout_log_prob(readout, self.setting.agents, states[:, :, half:], texts[:, half:])
             members.append(np.moveaxis(log_pi, 1, 0))
         return ilhf.mixture(np.concatenate(members))
 
@@ -181,12 +199,12 @@ class Worlds:
     def frozen_kl(self, readout: Array) -> Array:
         """Return what `kl` returns for members (S, M, D) whose torso is the pretrained one."""
         half = self.frozen.shape[2]
-        log_pi, _ = readout_log_prob(readout, self.setting.scale, self.frozen, self.tokens[:, half:])
+        log_pi, _ = readout_log_prob(readout, self.setting.agents, self.frozen, self.tokens[:, half:])
         return (self.ideal_log_prob - ilhf.mixture(np.moveaxis(log_pi, 1, 0))).mean(-1)
 
     def process(self, hidden: int) -> TokenProcess:
-        """Return the model with this setting's scale."""
-        return TokenProcess(hidden, self.setting.scale)
+        """Return the agents' model."""
+        return TokenProcess(hidden, self.setting.agents)
 
 
 def stack(each: Sequence[Params]) -> Params:
@@ -242,7 +260,7 @@ def pretrain(setting: Setting, shadow: Params, rngs: Sequence[Generator]) -> Par
     """
     texts = write(shadow, setting.scale, uniform(rngs, 2 * setting.length, setting.documents))[0]
     texts = np.swapaxes(texts, 1, 2).astype(np.intp)
-    model, empty = TokenProcess(setting.hidden, setting.scale), texts[0, : setting.batch, :0]
+    model, empty = TokenProcess(setting.hidden, setting.agents), texts[0, : setting.batch, :0]
 
     def collect(params: Params, rng: Generator) -> Any:
         order = np.stack([each.permutation(setting.documents) for each in rngs])

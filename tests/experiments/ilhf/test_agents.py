@@ -11,7 +11,7 @@ from scipy.special import expit
 from rlhf_lab.experiments.ilhf import agents as ilhf_agents
 from rlhf_lab.experiments.ilhf import worlds as ilhf_worlds
 from rlhf_lab.experiments.ilhf.agents import Agent
-from rlhf_lab.experiments.ilhf.worlds import Setting
+from rlhf_lab.experiments.ilhf.worlds import Apart, Setting
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import lm
 from rlhf_lab.numerics import optim
@@ -155,7 +155,7 @@ def test_the_loss_of_reinforce_by_hand():
 def test_a_step_follows_the_gradient_of_the_printed_loss(worlds, beta, tuned, anchored, centre):
     eta = 0.7 if beta is None else 0.0
     agent = replace(ENSEMBLE, beta=beta, tuned=tuned, anchored=anchored, centre=centre, eta=eta)
-    learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    learner = ilhf_agents.Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     adam = optim.adam(agent.step_size)
     expected = {(s, m): (one(learner.params, s, m), None) for s in range(2) for m in range(3)}
     first = {key: params for key, (params, _) in expected.items()}
@@ -177,7 +177,7 @@ def test_a_step_follows_the_gradient_of_the_printed_loss(worlds, beta, tuned, an
 
 def test_members_that_pass_moments_along_take_turns_with_them(worlds):
     agent = replace(ENSEMBLE, optimizer="passed", eta=0.0)
-    learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    learner = ilhf_agents.Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     adam, chance = optim.adam(0.001), luck()
     readout, state = learner.params["readout"][0], adam.init({"readout": np.zeros(3)})
     for _ in range(2):
@@ -197,7 +197,7 @@ def test_members_that_pass_moments_along_take_turns_with_them(worlds):
 def test_one_adam_for_all_members_steps_all_of_them_at_the_turn_of_each(worlds, eta):
     """As a training loop does it: at each turn the gradient of one member, and zeros for the others."""
     agent = replace(ENSEMBLE, optimizer="joint", eta=eta)
-    learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    learner = ilhf_agents.Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     adam, chance, first = optim.adam(0.001), luck(), learner.params
     now = {"readout": first["readout"][0]}
     state = adam.init(now)
@@ -227,7 +227,7 @@ def test_one_adam_for_all_moves_a_member_by_the_root_of_their_number(members):
 @pytest.mark.parametrize("perturb", [True, False])
 def test_a_shared_torso_takes_a_step_after_each_member(worlds, perturb):
     agent = replace(ENSEMBLE, tuned="all", torso="shared", eta=0.0, perturb=perturb)
-    learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    learner = ilhf_agents.Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
     episode = ilhf_agents.interact(agent, learner.params, worlds, luck())
     adam = optim.adam(0.001)
     now = [one(learner.params, 0, m) for m in range(3)]
@@ -246,8 +246,8 @@ def test_a_shared_torso_takes_a_step_after_each_member(worlds, perturb):
 
 def test_passes_are_steps_on_the_same_episode(worlds):
     agent = Agent(passes=3)
-    learner = ilhf_agents._Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
-    single = ilhf_agents._Learner(Agent(), worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    learner = ilhf_agents.Learner(agent, worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    single = ilhf_agents.Learner(Agent(), worlds, ilhf_agents.start(agent, worlds, SEEDS))
     episode = ilhf_agents.interact(agent, learner.params, worlds, luck())
     learner.learn(episode)
     for _ in range(3):
@@ -260,7 +260,7 @@ def test_passes_are_steps_on_the_same_episode(worlds):
 @pytest.mark.parametrize("agent", [ENSEMBLE, Agent(), replace(ENSEMBLE, tuned="all"), Agent(beta=1.0)])
 def test_a_minibatch_is_a_step_on_the_loss_of_its_pairs(worlds, agent):
     """Forty pairs, fifteen a step: the last ten are a step of their own, and no pair meets the answers of another."""
-    learner = ilhf_agents._Learner(replace(agent, minibatch=15), worlds, ilhf_agents.start(agent, worlds, SEEDS))
+    learner = ilhf_agents.Learner(replace(agent, minibatch=15), worlds, ilhf_agents.start(agent, worlds, SEEDS))
     params, adam, state = one(learner.params, 1), optim.adam(0.001), None
     first, names = params, ("readout",) if agent.tuned == "readout" else tuple(params)
     episode = ilhf_agents.interact(agent, learner.params, worlds, luck())
@@ -342,3 +342,25 @@ def test_a_duel_is_even_between_equals_and_lost_by_the_worse(worlds):
 def test_bad_settings_are_told(settings, message):
     with pytest.raises(ValueError, match=message):
         Agent(**settings)
+
+
+def test_agents_write_and_learn_by_their_own_temperature_and_are_judged_by_that_of_people():
+    """With logits a tenth as large, a table of weights ten times as large is the same agent."""
+    apart = Apart(**{**vars(SETTING), "agents": 0.15, "people": 1.5})
+    worlds, cold = ilhf_worlds.prepare(SETTING, SEEDS), ilhf_worlds.prepare(apart, SEEDS)
+    params = ilhf_agents.start(Agent(), worlds, SEEDS)
+    tenfold = params | {"readout": 10 * params["readout"]}
+    asked = ilhf_agents.interact(Agent(), params, worlds, luck())
+    again = ilhf_agents.interact(Agent(), tenfold, cold, luck())
+    for name in ("prompt", "answer", "states", "label", "reward"):
+        assert getattr(again, name) == pytest.approx(getattr(asked, name)), name
+    assert cold.frozen_kl(tenfold["readout"]).shape == (2,)
+    assert cold.kl(tenfold) == pytest.approx(worlds.kl(params))
+    for name, found in ilhf_agents.duel(params, params, worlds, SEEDS, 20).items():
+        assert ilhf_agents.duel(tenfold, tenfold, cold, SEEDS, 20)[name] == pytest.approx(found), name
+    slopes = []
+    for world, start, episode in ((worlds, params, asked), (cold, tenfold, again)):
+        learner = ilhf_agents.Learner(Agent(), world, start)
+        learner.learn(episode)
+        slopes.append(learner.params["readout"] - start["readout"])
+    assert slopes[1] == pytest.approx(slopes[0], abs=1e-6)  # Adam's first step is the sign of the gradient

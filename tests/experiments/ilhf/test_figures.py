@@ -7,7 +7,7 @@ import pytest
 from rlhf_lab import experiments, plots
 from rlhf_lab.experiments.ilhf import figures as ilhf_figures
 from rlhf_lab.experiments.ilhf import verdicts
-from rlhf_lab.experiments.ilhf.study import FIGURES, STUDIES, coin_kl
+from rlhf_lab.experiments.ilhf.study import ALONE, FIGURES, STUDIES, coin_kl
 
 STORED = {name: experiments.stored(f"ilhf {name}") for name in STUDIES}
 COIN, TAU64 = STORED["coin"]["p"], STORED["tau64"]["kl"]
@@ -38,6 +38,7 @@ def named(ax):
         ("narrow", [STORED["narrow"]["kl"]], 100),
         ("fig6", [STORED["tau128"]["kl"]], 150),
         ("fig7", [STORED["tau256"]["kl"]], 150),
+        ("alone", [{agent: STORED[name]["kl"][agent] for agent in BIG} for name in ALONE], 100),
         ("scales", [{name: STORED[study]["kl"][name] for name in BIG} for study in ("scale1", "scale3")], 100),
     ],
 )
@@ -68,6 +69,7 @@ def test_figure_1_shows_what_people_want(axes):
 
 
 def test_the_other_readings_are_told_apart(axes):
+    assert [ax.get_title() for ax in axes("alone")] == [*ALONE]
     assert [ax.get_title() for ax in axes("scales")] == ["s = 1", "s = 3"]
 
 

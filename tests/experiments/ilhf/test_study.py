@@ -40,10 +40,30 @@ def test_the_settings_are_those_of_the_paper():
         assert (settings["length"], settings["episodes"], settings["scale"]) == (length, 150, 1 / 3)
     assert (STUDIES["scale1"].settings["scale"], STUDIES["scale3"].settings["scale"]) == (1, 3)
     assert {name for names in FIGURES.values() for name in names} == set(STUDIES)
+    for name, setting in ilhf_study.ALONE.items():
+        factors = {"process": setting.scale, "agents": setting.agents, "people": setting.people}
+        assert factors == dict.fromkeys(factors, 1) | {name.removesuffix(" alone"): 1 / 3}
+        assert asdict(setting) == asdict(ilhf_study.THIRD) | {"scale": setting.scale} | {
+            "agents": setting.agents,
+            "people": setting.people,
+        }
 
 
 @pytest.mark.parametrize(
-    "name", ["tau64", "tau128", "tau256", "scale1", "scale3", "controls", "readings", "narrow", "joint", "joint1"]
+    "name",
+    [
+        "tau64",
+        "tau128",
+        "tau256",
+        "scale1",
+        "scale3",
+        "controls",
+        "readings",
+        "narrow",
+        "joint",
+        "joint1",
+        *ilhf_study.ALONE,
+    ],
 )
 def test_every_agent_and_every_duel_of_a_study_is_stored(name):
     study, found = STUDIES[name], stored(name)

@@ -7,7 +7,7 @@ import pytest
 from autograd import grad
 
 from rlhf_lab.experiments.ilhf import worlds as ilhf_worlds
-from rlhf_lab.experiments.ilhf.worlds import Setting
+from rlhf_lab.experiments.ilhf.worlds import Apart, Setting
 from rlhf_lab.models import lm
 from rlhf_lab.numerics import optim
 from rlhf_lab.worlds.token_process import TokenProcess
@@ -150,6 +150,8 @@ def test_an_agent_starts_with_token_weights_in_a_range(embed):
     [
         ({"scale": 0.0}, "scale must be finite and above 0; got 0.0"),
         ({"scale": np.nan}, "scale must be finite and above 0"),
+        ({"agents": 0.0}, "agents must be finite and above 0; got 0.0"),
+        ({"people": np.inf}, "people must be finite and above 0; got inf"),
         ({"embed": 0.0}, "embed must be finite and above 0; got 0.0"),
         ({"documents": 63}, "a batch of 64 texts needs as many documents; got 63"),
         ({"documents": 0}, "documents is a whole number, at least 1; got 0"),
@@ -164,7 +166,7 @@ def test_an_agent_starts_with_token_weights_in_a_range(embed):
 )
 def test_bad_settings_are_told(settings, message):
     with pytest.raises(ValueError, match=message):
-        Setting(**settings)
+        (Apart if {"agents", "people"} & set(settings) else Setting)(**settings)
     assert Setting(documents=64, episodes=5, every=5, length=1, embed=0.5).batch == 64
 
 
@@ -197,3 +199,28 @@ def test_pretraining_comes_close_to_the_shadow_and_not_to_the_ideal():
         gap = lm.kl(shadow, lm.answer_log_probs(worlds.process(6), one(worlds.pretrained, s), empty, 8))
         begin = lm.answer_log_probs(worlds.process(6), one(worlds.pretrained, s) | {"readout": np.zeros(6)}, empty, 8)
         assert gap[0] < 0.1 < lm.kl(shadow, begin)[0]
+
+
+def test_a_temperature_for_all_is_one_for_each(worlds):
+    apart = ilhf_worlds.prepare(Apart(**vars(SMALL), agents=1.5, people=1.5), [3, 8])
+    assert (apart.tokens == worlds.tokens).all()
+    assert all((apart.pretrained[name] == value).all() for name, value in worlds.pretrained.items())
+    assert (SMALL.agents, SMALL.people) == (1.5, 1.5)
+
+
+@pytest.mark.parametrize("who", ["scale", "agents", "people"])
+def test_a_temperature_for_one_leaves_the_others_alone(worlds, who):
+    """Process: what is written; agents: what they make of it, and their model; people: how they judge."""
+    factors = {"scale": 1.5, "agents": 1.5, "people": 1.5, who: 0.5}
+    other = ilhf_worlds.prepare(Apart(**{**vars(SMALL), **factors}), [3, 8])
+    state, answer = np.ones((2, 2, 7)), texts(7, 4)
+    same = {
+        "scale": (other.tokens == worlds.tokens).all() and np.allclose(other.ideal_log_prob, worlds.ideal_log_prob),
+        "people": np.allclose(other.people(state, answer), worlds.people(state, answer)),
+    }
+    agent = members(worlds.pretrained)
+    same["agents"] = np.allclose(other.log_prob(agent, texts(5)), worlds.log_prob(agent, texts(5)))
+    assert {name for name, equal in same.items() if not equal} == {who}
+    assert other.process(3).scale == factors["agents"]
+    pretrained = np.allclose(other.pretrained["readout"], worlds.pretrained["readout"], atol=1e-6)
+    assert pretrained == (who == "people")

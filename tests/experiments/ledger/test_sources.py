@@ -1,0 +1,254 @@
+"""The ledger: its page says what the package finds, and its verdicts change with the numbers that they rest on."""
+
+import ast
+import copy
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlhf_lab import experiments
+from rlhf_lab.experiments.ilhf import scoreboard as ilhf_scoreboard
+from rlhf_lab.experiments.ledger import (
+    brantley,
+    cs188,
+    cs188_preferences,
+    cs188_tables,
+    ilhf,
+    sources,
+    survey,
+    survey_review,
+    survey_theory,
+    xiong,
+    xiong_people,
+)
+from rlhf_lab.experiments.ledger.claims import ELSEWHERE
+
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT / "book"))
+
+import ledger  # noqa: E402
+
+LOAD = cache(experiments.stored)
+CHAPTERS = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("notebooks/*.md")}
+PAGES = "".join([*CHAPTERS.values(), *(p.read_text(encoding="utf-8") for p in ROOT.glob("book/*.md"))])
+LABELS = set(re.findall(r"^\((sec-[\w-]+)\)=$", PAGES, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return sources.rows(LOAD)
+
+
+def page():
+    return (ROOT / "book/ledger.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_book_shows_what_the_package_finds():
+    text = page()
+    assert ledger.page(text) == text
+    assert ledger.page(re.sub('reproduced(?=<|")', "wrong", text)) == text
+
+
+def test_every_mark_of_the_strip_leads_to_its_row_and_says_the_same(found):
+    text = page()
+    marks = re.findall(r'<a class="verdict (\w+)" href="#([\w-]+)" .*?>(.)</a>', text)
+    row = r'^\| <span id="([\w-]+)"></span>.*?<span class="verdict (\w+)">(.) '
+    assert marks == [(kind, name, mark) for name, kind, mark in re.findall(row, text, re.MULTILINE)]
+    assert [name for _, name, _ in marks] == [f"{s}-{k}" for s, rows in found.items() for k in range(1, 1 + len(rows))]
+
+
+def test_a_claim_stands_once_and_every_row_has_all_that_it_needs(found):
+    for rows in found.values():
+        assert len({(row.place, row.claim) for row in rows}) == len(rows)
+        assert all(row.place and row.claim and row.printed and row.here for row in rows)
+        assert all(bool(row.where) != (row.verdict == ELSEWHERE) for row in rows)
+
+
+def test_every_section_that_a_row_names_exists(found):
+    named = {row.where for rows in found.values() for row in rows if row.where}
+    named |= {label for rows in found.values() for row in rows for label in re.findall(r"{ref}`(.*?)`", row.here)}
+    assert named <= LABELS, named - LABELS
+
+
+def test_what_a_chapter_decides_it_asserts_in_the_section_that_the_row_names(found):
+    decided = [row for rows in found.values() for row in rows if row.assertion]
+    assert len(decided) > 10
+    for row in decided:
+        (chapter,) = (text for text in CHAPTERS.values() if f"({row.where})=" in text)
+        cells = re.findall(r"^```\{code-cell\}.*?^```$", chapter, re.MULTILINE | re.DOTALL)
+        assert any(f"{row.assertion}\n" in cell for cell in cells), row.claim
+
+
+def calls(name):
+    for path in (ROOT / "rlhf_lab/experiments/ledger").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name:
+                yield path.name, node
+
+
+def test_no_verdict_is_typed_in():
+    """What `measured` is told to have held is computed, and nobody but it and `shown` makes a row with a verdict."""
+    for _, call in calls("measured"):
+        tests = [*call.args[5:], *(keyword.value for keyword in call.keywords if keyword.arg == "readings")]
+        tests = [value for test in tests for value in (test.values if isinstance(test, ast.Dict) else [test])]
+        assert tests
+        for test in tests:
+            assert any(isinstance(part, ast.Name) for part in ast.walk(test)), ast.unparse(test)
+    assert {name for name, _ in calls("Claim")} == {"claims.py", "ilhf.py"}
+
+
+def test_the_rows_of_the_ilhf_figures_are_those_of_the_scoreboard(found):
+    theirs = {row.claim + row.where: row for row in ilhf_scoreboard.rows(lambda name: LOAD(f"ilhf {name}"))}
+    rows = found["ilhf"][: len(theirs)]
+    assert {row.claim + row.place for row in rows} == set(theirs)
+    assert all(row.verdict == theirs[row.claim + row.place].verdict for row in rows)
+    there = dict(re.findall(r'id="claim-(\d+)"></span>\*\*(.*?)\*\*', (ROOT / "book/scoreboard.md").read_text("utf-8")))
+    linked = re.findall(r"id=\"ilhf-\d+\"></span>\*\*(.*?)\*\*.*?scoreboard\.html#claim-(\d+)", page())
+    assert [there[number] for _, number in linked] == [claim for claim, _ in linked]
+    assert len(linked) == len(theirs) == len(there)
+
+
+def verdict(rows, claim):
+    (row,) = (row for row in rows if row.claim.startswith(claim))
+    return row.verdict.partition(": ")[0]
+
+
+@cache
+def as_it_is(part):
+    return tuple(part(LOAD))
+
+
+YES, NO, PARTLY, ONLY = "reproduced", "not reproduced", "in part", "only under reading"
+
+
+@pytest.mark.parametrize(
+    ("part", "claim", "before", "after", "place", "change"),
+    [
+        (survey_review.training, "a reward model gen", NO, YES, "dpo networks/dpo + sft/far", lambda x: x + 1),
+        (survey_review.training, "clipping", YES, NO, "knobs/hardly any clipping/gap", lambda x: x - 1),
+        (survey_review.training, "RLHF is highly", PARTLY, NO, "knobs/plain PPO/gap", lambda x: x + 9),
+        (survey_review.training, "iterated RLHF", PARTLY, YES, "online/table/offline/regret", lambda x: x + 9),
+        (survey_review.training, "iterated RLHF", PARTLY, NO, "online/table/offline/regret", lambda x: x - 9),
+        (xiong.asking, "asking about new", PARTLY, NO, "online/table/offline/regret", lambda x: x - 9),
+        (xiong.asking, "with optimism", YES, NO, "online/linear/option 1/regret", lambda x: x + 1),
+        (xiong.asking, "online data may", NO, YES, "online/table/hybrid/regret", lambda x: 0 * x),
+        (brantley.imitating, "DRIL does better", PARTLY, YES, "imitation/dril", lambda x: x + 99),
+        (brantley.imitating, "DRIL does better", PARTLY, NO, "imitation/dril", lambda x: x - 99),
+        (brantley.starting_anywhere, "PPO++", PARTLY, NO, "resets/lock/PPO", lambda x: 0 * x),
+        (brantley.starting_anywhere, "perplexity", PARTLY, NO, "resets/described/PPO", lambda x: x - 9),
+        (brantley.starting_anywhere, "win rate", PARTLY, NO, "resets/described/PPO", lambda x: x - 9),
+        (cs188.kl_control, "KL control is", PARTLY, YES, "dialogue/diluted/KL control", lambda x: x + 1),
+        (cs188.kl_control, "KL control is", PARTLY, NO, "dialogue/diluted/KL control", lambda x: x - 1),
+        (cs188_preferences.preferences, "assuming 10%", NO, PARTLY, "cartpole/10% wrong", lambda x: x + 50),
+        (cs188_preferences.preferences, "an ensemble", NO, PARTLY, "cartpole/one model", lambda x: x - 50),
+        (cs188_preferences.preferences, "a reward from", NO, YES, "cartpole/true reward", lambda x: x - 99),
+        (cs188_preferences.preferences, "few labels", YES, NO, "segments/pays_1/recipe", lambda x: x + 1),
+        (cs188_tables.printed, "CQL closes", YES, NO, "dialogue/sellers/CQL, public", lambda x: x - 1),
+        (cs188_tables.printed, "no clear winner", YES, PARTLY, "dialogue/sellers/proposals", lambda x: x - 1),
+        (cs188_tables.printed, "supervised learning on", PARTLY, YES, "dialogue/sellers/filtered", lambda x: x + 1),
+        (cs188_tables.printed, "offline RL earns", YES, NO, "dialogue/sellers/clone", lambda x: x + 1),
+        (ilhf.agents, "a larger agent", YES, NO, "ilhf tau64/shadow kl", lambda x: 2 * x),
+    ],
+)
+def test_a_verdict_turns_with_the_stored_numbers(part, claim, before, after, place, change):
+    study, *keys, last = place.split("/")
+    numbers = copy.deepcopy(LOAD(study))
+    within = numbers
+    for key in keys:
+        within = within[key]
+    within[last] = change(within[last])
+    assert verdict(as_it_is(part), claim) == before
+    assert verdict(part(lambda name: numbers if name == study else LOAD(name)), claim) == after
+
+
+def flat(policy, *rest, **others):
+    return np.full(np.shape(policy), -np.log(np.shape(policy)[-1]))
+
+
+@pytest.mark.parametrize(
+    ("part", "claim", "before", "after", "name", "wrong"),
+    [
+        (survey.equations, "minimising KL", YES, NO, "lm.cross_entropy", lambda p, q: 2.0),
+        (survey.equations, "|C| |O|", ONLY, YES, "lm.count_responses", lambda v, h, eos: v**h),
+        (survey.equations, "J over", YES, NO, "token_mdp.performance", lambda p, r, s: 1.0),
+        (survey.equations, "three forms", YES, NO, "annotators.bradley_terry", lambda m: m / 2),
+        (survey_theory.rewards, "the maximum-likelihood", YES, PARTLY, "linear_fits.fisher", lambda d, m: 9 * d.T @ d),
+        (survey_theory.rewards, "an averaged", YES, NO, "gibbs.log_policy", lambda p, r, b: p + 0 * r),
+        (survey_theory.optimisation, "the KL-reg", YES, NO, "gibbs.log_policy", lambda p, r, b: flat(p)),
+        (survey_theory.optimisation, "a larger β lowers", YES, NO, "gibbs.log_policy", lambda p, r, b: p),
+        (
+            survey_review.training,
+            "potential-based",
+            YES,
+            NO,
+            "shaping.shaping",
+            lambda phi, v: [p[..., None] for p in phi],
+        ),
+        (survey_review.models, "RLHF lowers", YES, NO, "gibbs.log_policy", flat),
+        (xiong.objective, "DPO skips", YES, NO, "direct.dpo_target", lambda p, b: p),
+        (xiong.objective, "DPO, SLiC", YES, PARTLY, "margins.info_nca", lambda h, w, b: 0.0),
+        (xiong.imperfect_rewards, "J(π*)", YES, NO, "pessimism.guarantee", lambda r, c, n: 1e-9 * c),
+        (xiong.imperfect_rewards, "so large", PARTLY, NO, "ratios.log_mean_ratio", lambda p, q, n: min(n, 79)),
+        (xiong_people.general_preferences, "it has a unique", YES, PARTLY, "nash.mirror_step", lambda g, p, s: p),
+        (xiong_people.general_preferences, "for small η", NO, YES, "nash.worst_win_rate", lambda m, p: 0.6),
+        (xiong_people.general_preferences, "with Bradley", YES, NO, "gibbs.gap", lambda *a: 1.0),
+        (xiong_people.people, "agreement of", PARTLY, YES, "judges.forced_choice_excess", lambda a: a + 1),
+        (xiong_people.people, "a scalar", YES, NO, "pluralism.value_of_knowing", lambda p, s, b: 0.0),
+        (
+            brantley.imitating,
+            "its performance gap is O(ε H²)",
+            YES,
+            PARTLY,
+            "imitation.cliff_clone_gap",
+            lambda e, h: e * h,
+        ),
+        (brantley.imitating, "its performance gap is O(ε H)", YES, NO, "imitation.cliff_dagger_gap", lambda e, h: h**2),
+        (brantley.imitating, "J(π*)", ONLY, YES, "dril.kappa_bound", lambda k, *rest: 64.0),
+        (brantley.starting_anywhere, "J(π*)", PARTLY, YES, "resets.printed_bound", lambda h, c, e: 2.0),
+        (cs188.why_rl, "labels of", NO, YES, "direct.dpo_target", lambda p, b: p),
+        (cs188.why_rl, "a pretrained", YES, NO, "lm.answer_log_probs", lambda *a: np.full((4, 50), -np.log(50))),
+        (cs188.kl_control, "so does", ONLY, NO, "soft_values.greedy", lambda q: np.zeros((1, 3), int)),
+        (cs188.kl_control, "a classifier", YES, NO, "principles.penalised_share", lambda s, b: s),
+        (cs188_preferences.preferences, "a mis-click", YES, NO, "annotators.with_misclicks", lambda p, rate: p),
+        (cs188_preferences.trends, "the ordinary", YES, NO, "hidden_context.borda", lambda m: -m.mean(1)),
+        (cs188_preferences.trends, "RLHF may", PARTLY, NO, "pluralism.distributional", lambda *a: 1.0),
+        (
+            ilhf.formulas,
+            "the formula of",
+            ONLY,
+            YES,
+            "token_process.autocorrelation_as_printed",
+            lambda v, k: v[:, :k] * 0 + 1,
+        ),
+        (ilhf.formulas, "the softmax", YES, NO, "ilhf.choice_log_probs", lambda a, b: (a, b)),
+        (ilhf.agents, "some agent", YES, NO, "ilhf_padded", None),
+        (ilhf.agents, "a degenerate", YES, PARTLY, "ilhf.coin_slope", lambda p, q: p**0.1),
+        (ilhf.agents, "ILHF converges", PARTLY, YES, "lm.kl", lambda p, q: 0.0),
+    ],
+)
+def test_a_verdict_turns_with_what_is_computed(monkeypatch, part, claim, before, after, name, wrong):
+    assert verdict(as_it_is(part), claim) == before
+    module = sys.modules[part.__module__]
+    if name == "ilhf_padded":
+        monkeypatch.setattr(module, "_padded", lambda: 0.1)
+    else:
+        where, function = name.split(".")
+        monkeypatch.setattr(getattr(module, where), function, wrong)
+    assert verdict(part(LOAD), claim) == after
+
+
+def test_tables_that_contradict_their_sentences_are_told_by_their_numbers(monkeypatch):
+    assert verdict(cs188_tables.printed(LOAD), "DaVinci3") == NO
+    farther = cs188_tables.LEANING | {"DaVinci3": (9.0,) * 9}
+    monkeypatch.setattr(cs188_tables, "LEANING", farther)
+    assert verdict(cs188_tables.printed(LOAD), "DaVinci3") == YES
+    monkeypatch.setattr(cs188_tables, "LENGTHS", {"one": 1.0})
+    assert verdict(cs188_tables.printed(LOAD), "average length") == YES
+    monkeypatch.setattr(cs188_tables, "PALM", {"one": (700, 100)})
+    assert verdict(cs188_tables.printed(LOAD), "PaLM") == PARTLY
+    monkeypatch.setattr(cs188_tables, "RATED", {"one": ((1.0, 2.0), 4.0)})
+    assert verdict(cs188_tables.printed(LOAD), "totals") == NO
