@@ -16,8 +16,9 @@ def mend() -> None:
     """Mend it, before anything else is imported that would see what is lacking."""
     for name, place in INDICES.items():  # an index has 32 bits there, and these refuse numbers of 64
         setattr(np, name, taking(getattr(np, name), place))
-    if importlib.util.find_spec("_multiprocessing") is None:  # Gymnasium imports it, and uses it where one asks for it
-        sys.modules["_multiprocessing"] = ModuleType("_multiprocessing")
+    if importlib.util.find_spec("_multiprocessing") is None:  # Gymnasium imports these, for environments that run apart
+        for name in ("_multiprocessing", "multiprocessing.synchronize"):
+            sys.modules[name] = ModuleType(name)
     os.environ["TQDM_DISABLE"] = "1"  # progress bars go back to the start of a line, and a page cannot
     importlib.import_module("tqdm").tqdm.monitor_interval = 0  # which is a thread, and there are none
 

@@ -71,7 +71,7 @@ def _strip(found: dict[str, list[Claim]]) -> str:
 
 def _source(source: str, claims: list[Claim]) -> str:
     name, cited = NAMES[source]
-    lines = [f"(sec-ledger-{source})=", f"## {name}", "", f"{{cite}}`{cited}`, in the order of its pages.", ""]
+    lines = [f"(sec-ledger-{source})=", f"## {name}", "", f"{len(claims)} claims of {{cite}}`{cited}`:", ""]
     lines += [":::{div} scoreboard ledger full-width", "| claim | verdict | printed | here |", "|---|---|---|---|"]
     for k, claim in enumerate(claims, 1):
         verdict, readings = _verdict(claim)

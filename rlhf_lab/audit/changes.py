@@ -65,7 +65,6 @@ ENDS: dict[str, Callable[[Array], Array]] = {
     "flags one place early": lambda ends: np.concatenate([ends[:, 1:], 0.0 * ends[:, :1]], axis=1),
     "flags one place late": lambda ends: np.concatenate([0.0 * ends[:, :1], ends[:, :-1]], axis=1),
     "1 less the flags": lambda ends: 1.0 - ends,
-    "no flags": lambda ends: 0.0 * ends,
 }
 Set = tuple[int, ...] | None
 Change = Callable[[Array, Array], Array]

@@ -77,7 +77,7 @@ def _equal(
 
 def _of_what_is_left(values: Array, case: Case) -> Array:
     """0 for answers of which a mask leaves nothing."""
-    mask = case.get("mask")
+    mask = case.get("mask", 1.0)
     if np.ndim(mask) != 2 or np.ndim(values) == 0 or np.all(kept := np.sum(mask, axis=-1) > 0):
         return values
     return np.where(kept if values.ndim == 1 else kept[:, None], values, 0.0)

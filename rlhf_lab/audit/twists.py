@@ -119,7 +119,7 @@ def _within(form: Form, twist: Callable[[Array, Case], Array]) -> Form:
 
 def _lengths(values: Array, case: Case) -> Array:
     """The number of tokens of the answer of each number; 1 where numbers are not those of answers or tokens."""
-    count = np.sum(case["mask"], axis=-1) if np.ndim(case.get("mask")) == 2 else np.ones(len(values))
+    count = np.sum(case["mask"], axis=-1) if np.ndim(case.get("mask", 1.0)) == 2 else np.ones(len(values))
     return count[:, None] if np.ndim(values) == 2 else count if np.ndim(values) == 1 else 1.0
 
 

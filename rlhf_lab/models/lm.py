@@ -5,7 +5,6 @@
 Tokens are integers in [0, V). Prompts have shape (N, P), responses (N, T). `eos`, where a language has it, is the
 last token, V - 1; what follows the first `eos` of a response is `eos` again and counts for nothing. Parameters may
 carry leading axes `...` (seeds, ensemble members); results carry them too. Log-probabilities are natural logs.
-
 Entropies and divergences are exact here, sums over all answers; `estimates` has what samples tell of them.
 """
 
@@ -26,14 +25,11 @@ from rlhf_lab.numerics.optim import Params
 from rlhf_lab.numerics.weighted import expectation, masked
 
 ENUMERABLE = 2_000_000  # answers of all prompts together; beyond that, a laptop waits
-FEW = 100  # texts
+FEW = 100  # texts, for which numpy's running sums are quicker than sums row by row
 
 
 class LanguageModel(Protocol):
-    """Sizes, and pure functions of the parameters.
-
-    A model may have `at_once`, too, the number of texts that are best sampled at a time: more are sampled in blocks.
-    """
+    """Sizes and pure functions; `at_once`, where there is one, is how many texts are best sampled at a time."""
 
     @property
     def vocab(self) -> int:
@@ -102,19 +98,19 @@ def sample_with_log_prob(
         return chances[t][..., rows]
 
     drawn = [_sample(model, params, prompt[..., rows, :], horizon, partial(chance, rows=rows)) for rows in blocks]
-    response, log_pi = (onp.concatenate(parts, axis=-2) for parts in zip(*drawn, strict=True))
-    return response, log_pi
+    return onp.concatenate([said for said, _ in drawn], axis=-2), onp.concatenate(
+        [log_p for _, log_p in drawn], axis=-2
+    )
 
 
 def _sample(
     model: LanguageModel, params: Params, prompt: Array, horizon: int, chance: Callable[..., Array]
 ) -> tuple[Array, Array]:
     cache, logits = model.start(params, prompt)
-    lead = logits.shape[:-1]
-    response, log_pi = onp.full((*lead, horizon), model.eos or 0), onp.zeros((*lead, horizon))
-    alive = onp.ones(lead, dtype=bool)
+    response = onp.full((*logits.shape[:-1], horizon), model.eos or 0)
+    log_pi, alive = onp.zeros(response.shape), onp.ones(response.shape[:-1], dtype=bool)
     for t in range(horizon):
-        token, log_p = _choose(logits, chance(t, lead[:-1]))
+        token, log_p = _choose(logits, chance(t, alive.shape[:-1]))
         response[..., t] = onp.where(alive, token, response[..., t])
         log_pi[..., t] = onp.where(alive, log_p, 0.0)
         alive = response[..., t] != model.eos
@@ -132,7 +128,7 @@ def _choose(logits: Array, chance: Array) -> tuple[Array, Array]:
         for before, after in pairwise(cumulative):
             after += before
     else:
-        onp.add.accumulate(cumulative, out=cumulative)  # the same, and slow for many texts
+        onp.add.accumulate(cumulative, out=cumulative)
     token = onp.add.reduce(chance.ravel() * cumulative[-1] > cumulative[:-1])
     log_p = first[token, onp.arange(len(token))] - onp.log(cumulative[-1])
     return token.reshape(chance.shape), log_p.reshape(chance.shape)

@@ -94,7 +94,11 @@ def attend_back(g: Array, qkv: Array, weights: Array, total: Array, heard: Array
     return found
 
 
-def _divisor(u: Array, out: Array) -> None:
+def gate(u: Array, out: Array) -> None:
+    """Write what GELU multiplies u by, 1 / (1 + exp(-SLOPE (u + CUBE u^3))), into `out`.
+
+    The form of GPT-2. Hendrycks and Gimpel 2016, section 2.
+    """
     np.square(u, out=out)
     out *= -SLOPE * CUBE
     out -= SLOPE
@@ -102,20 +106,7 @@ def _divisor(u: Array, out: Array) -> None:
     with np.errstate(over="ignore"):  # one over infinity is 0, as it should be
         np.exp(out, out=out)
     out += 1.0
-
-
-def gate(u: Array, out: Array) -> None:
-    """Write what GELU multiplies u by, 1 / (1 + exp(-SLOPE (u + CUBE u^3))), into `out`."""
-    _divisor(u, out)
     np.reciprocal(out, out=out)
-
-
-def gelu(u: Array) -> Array:
-    """Return the Gaussian error linear unit of u in the form of GPT-2. Hendrycks and Gimpel 2016, section 2."""
-    found = np.empty_like(u)
-    _divisor(u, found)
-    np.divide(u, found, out=found)
-    return found
 
 
 def gelu_back(g: Array, u: Array, gated: Array, hidden: Array) -> Array:

@@ -75,8 +75,8 @@ def test_single_tokens_lie_on_either_side_of_the_clip_range_with_either_sign(cas
 @pytest.mark.parametrize("cases", [PPO, GRPO], ids=["ppo", "grpo"])
 def test_batches_of_answers_have_padding_and_ratios_of_all_sizes(cases):
     many = cases[7:]
-    assert [case["log_pi"].shape for case in many] == [(1, 2), (1, 3), (3, 2), (2, 4), (5, 4)]
-    assert many[0]["mask"].tolist() == [[1.0, 0.0]]
+    assert [case["log_pi"].shape for case in many] == [(1, 3), (1, 3), (3, 3), (3, 3), (5, 3)]
+    assert many[0]["mask"].tolist() == [[1.0, 0.0, 0.0]]
     assert many[1]["mask"].all()
     assert not many[-1]["mask"].all()
     for case in many:

@@ -116,6 +116,21 @@ def test_each_statistic_is_that_of_its_numbers():
     assert not any("0 for padding" in name for name, _ in changes.changed(X, np.ones(X.shape)))
 
 
+def test_a_hundred_millionth_is_added_to_what_divides():
+    """To numbers of that size: 1 and -1 have deviation 1, or the root of 2 by the count less 1, and range 2."""
+    tried = dict(changes.changed(np.array([[1e-8, -1e-8]]), np.ones((1, 2))))
+    wanted = {
+        "{} whitened": 1 / 2,
+        "{} whitened by the count less 1": 1 / (1 + 2**0.5),
+        "{} over its deviation": 1 / 2,
+        "{} over its deviation by the count less 1": 1 / (1 + 2**0.5),
+        "{} scaled to its range": 2 / 3,
+    }
+    for name, first in wanted.items():
+        found = tried[f"{name}, over the batch"](np.array([[1e-8, -1e-8]]), np.ones((1, 2)))
+        assert found[0, 0] == pytest.approx(first), name
+
+
 def test_one_number_an_answer_has_statistics_over_the_batch_alone():
     x = np.array([1.0, 4.0])
     tried = dict(changes.changed(x, MASK))

@@ -393,3 +393,13 @@ def test_an_error_that_costs_nothing_on_one_side_or_both_is_no_loss_of_a_critic(
     report = audit.value_loss(lambda values, returns: whole(loss(values - returns)))
     assert not report.ok
     assert report.identities["an error costs as much above as below"].startswith("BROKEN")
+
+
+def test_a_clipped_value_that_is_compared_with_the_old_one():
+    """Only a value near its return, which moved far, tells this from the right loss."""
+
+    def near_its_return(values, old_values, returns, mask, clip_range):
+        near = returns + np.clip(values - returns, -clip_range, clip_range)
+        return np.mean(np.maximum((values - returns) ** 2, (near - old_values) ** 2) / 2, where=mask > 0)
+
+    assert audit.value_loss(near_its_return).verdict == "wrong"

@@ -223,3 +223,39 @@ def test_costs_of_dril_by_the_deviation_of_members_less_1_and_by_variances_over_
         of_each = audit.dril_cost(lambda log_probs, actions, ddof=ddof: np.exp(log_probs).var(-1, ddof=ddof).mean(0))
         of_mean = audit.dril_cost(lambda log_probs, actions, ddof=ddof: np.exp(log_probs).mean(0).var(-1, ddof=ddof))
         assert of_each.verdict == of_mean.verdict == "variance over actions"
+
+
+def test_inputs_the_wrong_way_round():
+    def crossed(rewards, values, mask, gamma, lam):
+        return returns.gae(values, rewards, mask, gamma, lam)
+
+    report = audit.gae(crossed)
+    assert report.verdict == "values and rewards in place of rewards and values"
+    assert report.told == ("It is right but for its input rewards and values: there it uses values and rewards.")
+
+
+def by_flags(rewards, values, ends, last_value, gamma, lam):
+    found, later, after = np.zeros(rewards.shape), last_value, 0.0
+    for t in reversed(range(rewards.shape[1])):
+        live = 1 - ends[:, t]
+        after = rewards[:, t] + gamma * later * live - values[:, t] + gamma * lam * live * after
+        found[:, t], later = after, values[:, t]
+    return found
+
+
+FLAGS = {
+    "flags one place early": lambda ends: np.roll(ends, -1, axis=1) * (np.arange(ends.shape[1]) < ends.shape[1] - 1),
+    "flags one place late": lambda ends: np.roll(ends, 1, axis=1) * (np.arange(ends.shape[1]) > 0),
+    "1 less the flags": lambda ends: np.logical_not(ends),
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags_of_other_steps(name):
+    assert audit.gae(by_flags).ok
+
+    def gae(rewards, values, dones, last_value, gamma, lam):
+        return by_flags(rewards, values, FLAGS[name](dones), last_value, gamma, lam)
+
+    report = audit.gae(gae)
+    assert (report.ok, report.verdict) == (False, f"{name} in place of ends")

@@ -162,3 +162,20 @@ def test_numbers_in_the_wrong_place_are_told_of_trajectories_with_ends_too():
 
     assert audit.gae(own).verdict == "gamma squared in place of gamma before the next value"
     assert returns.gae is next(discounts.discounted()).right
+
+
+def test_own_values_in_place_of_the_next_also_where_nothing_comes_next():
+    rewards, values = np.random.default_rng(0).normal(size=(2, 2, 4))
+    mask = np.array([[1.0, 1, 1, 0], [1, 1, 1, 1]])
+    found = [bug for bug in discounts.discounted() if bug.where]
+    names = ["own value in place of the next", "own value in place of the next", "last value behind itself"]
+    assert [bug.name for bug in found] == names
+    nothing, behind = np.zeros((2, 1)), np.append((values * mask)[:, 1:], np.zeros((2, 1)), axis=1)
+    following = [
+        np.append(values[:, :-1], nothing, axis=1),
+        values,
+        behind + np.append(np.zeros((2, 3)), values[:, -1:], axis=1),
+    ]
+    for bug, after in zip(found, following, strict=True):
+        wanted = returns.gae(rewards + G * (after - behind), values, mask, G, L)
+        np.testing.assert_allclose(bug.function(rewards, values, mask, G, L), wanted, err_msg=bug.name)

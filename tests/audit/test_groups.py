@@ -289,3 +289,34 @@ def test_an_object_without_a_name_may_be_of_any_kind():
             return self.function(rewards)
 
     assert all(audit.advantages(Called(function)).ok for function in (rloo_by_factor, largest, centred, whitened))
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        lambda r: r**3,
+        lambda r: np.sign(r - r.mean(1, keepdims=True)),
+        lambda r: np.random.default_rng(0).normal(size=r.shape),
+    ],
+)
+def test_nonsense_is_not_told_as_a_deviation_that_was_kept(nonsense):
+    report = audit.advantages(nonsense, kind="dr_grpo")
+    assert (report.ok, report.verdict) == (False, "wrong")
+
+
+def test_a_spread_of_another_kind_is_told_as_a_deviation_that_was_kept():
+    def by_distance(rewards):
+        centred = rewards - rewards.mean(1, keepdims=True)
+        return centred / (np.abs(centred).mean(1, keepdims=True) + 1e-6)
+
+    assert audit.advantages(by_distance, kind="dr_grpo").verdict == "deviation kept"
+    assert audit.advantages(lambda r: -by_distance(r), kind="dr_grpo").verdict == "wrong"
+
+
+def test_ranks_in_place_of_rewards():
+    def ranked(rewards):
+        ranks = (rewards[:, :, None] > rewards[:, None]).sum(2)
+        return ranks - ranks.mean(1, keepdims=True)
+
+    report = audit.advantages(lambda r: ranked(r + 1e-9 * np.arange(r.shape[1])), kind="dr_grpo")
+    assert report.verdict == "ranks of rewards in place of rewards"

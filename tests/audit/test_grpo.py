@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab import audit
-from rlhf_lab.audit.zoo import grpo
+from rlhf_lab.audit.zoo import grpo, kl
 
 ESTIMATES = {
     "k3": lambda d, u: np.exp(-d) - 1 + d,
@@ -52,3 +52,12 @@ def test_another_aggregation_than_was_asked_for_is_told_in_words():
     report = audit.grpo_loss(grpo.grpo_loss, aggregation="token")
     assert (report.ok, report.verdict) == (False, "another aggregation")
     assert report.told == "It is right, but aggregates otherwise: you asked for the mean over all tokens."
+
+
+@pytest.mark.parametrize("estimate", [kl.k1, kl.k2], ids=["k1", "k2"])
+def test_a_divergence_of_stored_log_probabilities_by_other_estimates(estimate):
+    def loss(log_pi, log_old, log_ref, advantage, mask, clip_range, beta):
+        plain = grpo.grpo_loss(log_pi, log_old, log_ref, advantage, mask, clip_range, 0.0)
+        return plain + beta * np.mean(np.sum(estimate(log_old, log_ref) * mask, axis=1) / np.sum(mask, axis=1))
+
+    assert audit.grpo_loss(loss).verdict == "KL of the old log-probabilities"

@@ -115,6 +115,7 @@ def test_the_divergence_is_the_sum_of_the_book(chances):
         log_pi = logits - np.log(np.sum(np.exp(logits)))
         return np.sum(np.exp(log_pi) * (log_pi - np.log(ref)))
 
+    assert [sum(each) for each in chances] == [10, 10]
     assert case["mask"].tolist() == [1.0] * 10
     assert [int(np.sum(which == y)) for y in range(len(pi))] == list(chances[0])
     value, slope = divergences.divergence(case, which)
@@ -180,6 +181,15 @@ def test_a_batch_of_samples_is_all_of_them_or_their_mean_or_sum():
     for estimate in (lambda c: c["log_pi"] - c["log_pi"].mean(), lambda c: c["log_pi"].sum() ** 2):
         (shown,) = divergences.BATCH.look(estimate, [case])
         assert not np.allclose(shown.found, shown.wanted)
+
+
+def test_samples_may_be_columns_of_one():
+    _, columns = kl.LAYOUTS
+    three = onp.array([1.0, 2.0, 3.0])
+    assert columns.into({"log_pi": three})["log_pi"].tolist() == [[1], [2], [3]]
+    assert columns.back(three[:, None], {}).tolist() == [1, 2, 3]
+    assert columns.back(three, {}) is three
+    assert columns.back(onp.array(2.0), {}) == 2.0
 
 
 def test_an_estimate_is_a_number_unless_another_use_is_told():

@@ -288,3 +288,32 @@ def test_whitening_of_what_is_0_on_padding():
             return (a - a.mean()) / (a.std(ddof=ddof) + 1e-8) * mask
 
         assert audit.whiten(own).verdict == "whitened with padding"
+
+
+SIZES = {
+    "the root mean square": lambda a: sum(x * x for x in a) ** 0.5 / len(a) ** 0.5,
+    "the mean distance from the mean": lambda a: sum(abs(x - sum(a) / len(a)) for x in a) / len(a),
+    "the largest distance from the mean": lambda a: max(abs(x - sum(a) / len(a)) for x in a),
+    "the largest": lambda a: max(abs(x) for x in a),
+    "the mean size": lambda a: sum(abs(x) for x in a) / len(a),
+}
+
+
+@pytest.mark.parametrize("by", SIZES)
+@pytest.mark.parametrize("less", ["the mean", "nothing"])
+def test_whitening_by_another_size(less, by):
+    def whitened(advantage, mask):
+        each = advantage[mask > 0]
+        return np.where(mask > 0, (advantage - (less == "the mean") * np.mean(each)) / SIZES[by](each), 0)
+
+    report = audit.whiten(whitened)
+    assert (report.ok, report.verdict) == (False, f"less {less}, by {by}")
+    assert report.told.startswith(f"You subtract {less} and divide by {by}.")
+
+
+def test_a_mean_that_is_subtracted_last():
+    def whitened(advantage, mask):
+        each = advantage[mask > 0]
+        return np.where(mask > 0, advantage / np.std(each) - np.mean(each), 0)
+
+    assert audit.whiten(whitened).verdict == "mean subtracted last"

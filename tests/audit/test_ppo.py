@@ -163,3 +163,12 @@ def test_a_clipped_log_ratio_has_a_name(held):
         return (each * mask).sum() / mask.sum()
 
     assert audit.ppo_loss(loss).verdict == f"log-ratio clipped around {1 if held[0] > 0 else 0}"
+
+
+def test_a_mask_on_the_ratio_before_it_is_clipped_leaves_something_of_padding():
+    def loss(log_pi, log_old, advantage, mask, clip_range):
+        ratio = np.exp(log_pi - log_old) * mask
+        held = np.clip(ratio, 1 - clip_range, 1 + clip_range)
+        return -np.sum(np.minimum(ratio * advantage, held * advantage)) / np.sum(mask)
+
+    assert audit.ppo_loss(loss).verdict == "mask ignored"

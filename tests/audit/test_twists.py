@@ -9,6 +9,7 @@ import pytest
 from rlhf_lab import audit
 from rlhf_lab.audit import twists
 from rlhf_lab.audit.zoo import advantages, charges, loops, pairs, policies, returns
+from rlhf_lab.audit.zoo import tokens as texts
 from rlhf_lab.audit.zoo.charges import token_rewards as paid
 from rlhf_lab.audit.zoo.grpo import grpo_loss as grpo
 
@@ -156,3 +157,51 @@ def test_a_gradient_that_is_missing_is_no_other_input():
         return free + beta * getval(anp.mean(kl_))
 
     assert audit.grpo_loss(loss).verdict == "wrong gradient"
+
+
+LAST = {
+    "sums of the right numbers up to each place": lambda x: np.cumsum(x, axis=1),
+    "the right numbers one place late": lambda x: np.roll(x, 1, axis=1) * (np.arange(x.shape[1]) > 0),
+    "the right numbers one place early": lambda x: np.roll(x, -1, axis=1) * (np.arange(x.shape[1]) < x.shape[1] - 1),
+    "the right numbers from the end to the beginning": lambda x: np.flip(x, axis=1),
+    "the right numbers without what is negative": lambda x: np.where(x > 0, x, 0),
+    "the right numbers clipped to 1": lambda x: np.where(np.abs(x) > 1, np.sign(x), x),
+}
+
+
+@pytest.mark.parametrize("name", LAST)
+def test_what_is_done_to_right_numbers_at_last_has_a_name(name):
+    def rewards(score, log_pi, log_ref, mask, beta):
+        return LAST[name](paid(score, log_pi, log_ref, mask, beta))
+
+    report = audit.token_rewards(rewards)
+    assert (report.ok, report.verdict, report.told) == (False, name, f"You return {name}. Leave that out.")
+
+
+def test_sums_of_log_probabilities_that_stop_with_the_answer():
+    def running(logits, tokens, mask):
+        return np.cumsum(texts.log_probs(logits, tokens, mask), axis=1) * mask[:, 1:]
+
+    assert audit.log_probs(running).verdict == "sums of the right numbers up to each place, 0 on padding"
+
+
+def test_advantages_that_are_discounted_once_more():
+    def faded(rewards, values, mask, gamma, lam):
+        return returns.gae(rewards, values, mask, gamma, lam) * gamma ** np.arange(mask.shape[1])
+
+    assert audit.gae(faded).verdict == "the right numbers discounted once more, by gamma for each step"
+
+
+def test_a_division_by_the_length_that_comes_twice():
+    def short(logits, tokens, mask):
+        return -np.mean(np.sum(texts.log_probs(logits, tokens, mask), axis=1) / np.sum(mask, axis=1) ** 2)
+
+    report = audit.sft_loss(short)
+    assert (report.ok, report.verdict) == (False, "divided by the length twice")
+    assert report.told == (
+        "You divide by the number of tokens of each answer twice, so that long ones count for little. Divide once."
+    )
+    assert twists._lengths(np.ones((2, 3)), {"mask": np.array([[1, 1, 0], [1, 1, 1]])}).tolist() == [[2], [3]]
+    assert twists._lengths(np.ones(2), {"mask": np.array([[1, 1, 0], [1, 1, 1]])}).tolist() == [2, 3]
+    assert twists._lengths(np.ones(2), {}).tolist() == [1, 1]
+    assert twists._lengths(np.ones(()), {"mask": np.ones((2, 3))}) == 1

@@ -151,3 +151,10 @@ def test_a_flat_batch_has_no_padding():
     assert flat.into(case)["advantage"].tolist() == A.ravel().tolist()
     assert flat.back(A.ravel(), case).tolist() == A.tolist()
     assert flat.back(np.ones(3), case).tolist() == [1, 1, 1]
+
+
+def test_rewards_whose_mean_is_put_back_are_asked_for_padding_alone_and_have_to_be_recognised():
+    plain, back = whitening.WHITEN, whitening.WHITEN_REWARDS
+    assert (plain.loss, plain.strict, plain.general) == (False, False, True)
+    assert (back.loss, back.strict, back.bugs) == (False, True, ())
+    assert [identity.name for identity in back.identities] == ["padding changes nothing"]

@@ -7,7 +7,7 @@ from autograd import grad
 from autograd.test_util import check_grads
 from small_models import MODELS, PROMPTS
 
-from rlhf_lab.models import lm
+from rlhf_lab.models import gpt_cache, lm
 from rlhf_lab.models.gpt import GPT
 from rlhf_lab.numerics import transformer_twins as twins
 
@@ -86,6 +86,30 @@ def test_large_scores_do_not_overflow_with_a_cache():
     for k in range(2):
         one = {name: value[k] for name, value in large.items()}
         np.testing.assert_allclose(model.start(one, empty)[1], model.logits(one, empty, [[0]])[:, 0], atol=1e-12)
+
+
+def test_large_hidden_units_do_not_overflow_with_a_cache():
+    model, params = MODELS["gpt"]
+    large = params | {"0.up": 1e4 * params["0.up"]}
+    whole = model.logits(large, PROMPTS, RESPONSE)
+    _, logits = model.start(large, PROMPTS)
+    np.testing.assert_allclose(logits, whole[:, 0], atol=1e-11)
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_texts_sampled_in_blocks_are_those_sampled_at_once(lead, monkeypatch):
+    model, params = MODELS["gpt"]
+    params = {name: value + np.zeros((*lead, *value.shape)) for name, value in params.items()}
+    prompts, found = np.repeat(PROMPTS, 3, axis=0), []
+    for size in (100, 9, 4):
+        monkeypatch.setattr(gpt_cache, "AT_ONCE", size)
+        rng = np.random.default_rng(0)
+        found.append((*lm.sample_with_log_prob(model, params, prompts, 3, rng), rng.random()))
+    for response, log_pi, follows in found[1:]:
+        assert (response == found[0][0]).all()
+        np.testing.assert_allclose(log_pi, found[0][1], atol=1e-13)
+        assert follows == found[0][2], "the generator has gone as far"
+    assert found[0][0].shape == (*lead, 9, 3)
 
 
 def test_two_texts_may_go_on_from_one_cache():

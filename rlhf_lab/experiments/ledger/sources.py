@@ -10,6 +10,7 @@ from rlhf_lab.experiments.ledger import (
     cs188_preferences,
     cs188_tables,
     ilhf,
+    ilhf_ends,
     survey,
     survey_review,
     survey_theory,
@@ -20,7 +21,7 @@ from rlhf_lab.experiments.ledger import (
 from rlhf_lab.experiments.ledger.claims import Claim
 
 PARTS: dict[str, tuple[Callable[[Load], Iterator[Claim]], ...]] = {
-    "ilhf": (ilhf.figures, ilhf.formulas, ilhf.agents),
+    "ilhf": (ilhf.figures, ilhf.formulas, ilhf.agents, ilhf_ends.ends),
     "survey": (
         survey.equations,
         survey_theory.rewards,

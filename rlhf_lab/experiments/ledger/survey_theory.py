@@ -41,7 +41,7 @@ def rewards(load: Load) -> Iterator[Claim]:
         "sec. 7.3.2, 7.5",
         "the maximum-likelihood reward converges (Zhu et al.)",
         "a theorem",
-        f"the error of six weights falls as n^{slope:.2f} from 400 to 6,400 comparisons, and is then {ratio:.2f} times "
+        f"the error of six weights falls as n^{slope:.2f} from 200 to 3,200 comparisons, and is then {ratio:.2f} times "
         "what Fisher information says",
         "sec-fitting",
         abs(slope + 0.5) < 0.1,
@@ -112,7 +112,7 @@ def _misgeneralisation() -> Claim:
 
 def _rate() -> tuple[float, float]:
     """Return the slope of log error in log n, and the error at the largest n over what Fisher information says."""
-    rng, counts, error = np.random.default_rng(6), (400, 1600, 6400), []
+    rng, counts, error = np.random.default_rng(6), (200, 800, 3200), []
     theta = rng.normal(size=6)
     for n in counts:
         difference = rng.normal(size=(16, n, 6)) / 2

@@ -3,7 +3,7 @@
 from rlhf_lab.experiments.ledger.claims import Claim, elsewhere
 
 SURVEY = (
-    ("sec. 3", "the action space is extremely large", "32K tokens", "a tokeniser; here 2 to 62 words"),
+    ("sec. 3", "the action space is extremely large", "32K tokens", "a tokeniser; here 2 to 64"),
     (
         "sec. 4.2",
         "large models need much feedback",

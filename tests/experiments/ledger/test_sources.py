@@ -18,6 +18,7 @@ from rlhf_lab.experiments.ledger import (
     cs188_preferences,
     cs188_tables,
     ilhf,
+    ilhf_ends,
     sources,
     survey,
     survey_review,
@@ -47,7 +48,8 @@ def page():
     return (ROOT / "book/ledger.md").read_text(encoding="utf-8")
 
 
-def test_the_page_of_the_book_shows_what_the_package_finds():
+def test_the_page_of_the_book_shows_what_the_package_finds(found, monkeypatch):
+    monkeypatch.setattr(sources, "rows", {experiments.stored: found}.__getitem__)
     text = page()
     assert ledger.page(text) == text
     assert ledger.page(re.sub('reproduced(?=<|")', "wrong", text)) == text
@@ -227,6 +229,9 @@ def flat(policy, *rest, **others):
         (ilhf.formulas, "the softmax", YES, NO, "ilhf.choice_log_probs", lambda a, b: (a, b)),
         (ilhf.agents, "some agent", YES, NO, "ilhf_padded", None),
         (ilhf.agents, "a degenerate", YES, PARTLY, "ilhf.coin_slope", lambda p, q: p**0.1),
+        (ilhf_ends.ends, "with a prompt", YES, PARTLY, "ilhf.coin_slope", lambda p, q: p),
+        (ilhf_ends.ends, "with a prompt", YES, PARTLY, "ilhf.tilted_coin", lambda p, q, beta: q),
+        (ilhf_ends.ends, "ILHF learns", PARTLY, YES, "lm.kl", lambda p, q: np.zeros(20)),
         (ilhf.agents, "ILHF converges", PARTLY, YES, "lm.kl", lambda p, q: 0.0),
     ],
 )
