@@ -33,6 +33,7 @@ SCALES = (("1/3", "tau64"), ("1", "scale1"), ("3", "scale3"))
 VANISHED = 0.1  # share of the first divergence that counts as nothing
 LAG = 10  # at which memory counts as long
 JOINT = "one Adam for all members"
+WHOLE_TEXTS = "pretrained on whole texts"
 MORE_LEARNING = {  # readings of plain ILHF, and what the verdict calls them
     "ilhf, 10 passes": "10 passes",
     "ilhf, step 0.01": "step 0.01",
@@ -124,6 +125,40 @@ def of_coin(load: Load) -> list[Row]:
             "not on it alone: pretraining is the same for all four. At one β and below 1/3 the exact gap grows "
             f"with the divergence: at β = 1 it is {_gap(0.3):.3f}, {_gap(0.23):.3f} and {_gap(0.1):.3f} from 0.3, "
             f"0.23 and 0.1. From 0.449, which is as divergent as 0.23, it is {_gap(0.449):.3f}",
+        ),
+    ]
+
+
+def of_table_1(load: Load) -> list[Row]:
+    """Return the verdicts on the coin with the network and the prompt of table 1."""
+    found = load("didactic")
+    starts = {loss: agents["ilhf"][:, 0] for loss, agents in found.items()}
+    last = {loss: {name: p[:, -1] for name, p in agents.items()} for loss, agents in found.items()}
+    near = {loss: abs(agents["ilhf"].mean() - coin.PEOPLE) < 0.01 for loss, agents in last.items()}
+    names = [f"reinforce {beta}" for beta in BETAS]
+    below = {loss: all(above(starts[loss] - agents[name]) for name in names) for loss, agents in last.items()}
+    return [
+        Row(
+            ON_COIN,
+            "so with a prompt of ten tokens and two hidden units",
+            "Table 1, App. B",
+            "1/3",
+            f"ILHF {told(starts['answers'])} to {told(last['answers']['ilhf'])}",
+            under(near["answers"], [WHOLE_TEXTS] if near["texts"] else []),
+            "pretrained on the answers. If the loss is that of whole texts, as in section 4.1, two units do not learn "
+            f"to count to ten: ILHF starts at {brief(starts['texts'])} and is at {brief(last['texts']['ilhf'])} after as "
+            f"many episodes. Ten members, with the anchor, end at {brief(last['answers']['ensemble 10'])}",
+        ),
+        Row(
+            ON_COIN,
+            "and REINFORCE moves away from 1/3, with a KL penalty or without",
+            "Table 1, App. B",
+            "a sentence",
+            ", ".join(told(last["answers"][name]) for name in names) + " (β = 0, 1, 10, 100)",
+            under(below["answers"], [WHOLE_TEXTS] if below["texts"] else []),
+            "1,500 episodes. After whole texts it is at "
+            + ", ".join(brief(last["texts"][name]) for name in names)
+            + ": from there every way leads towards 1/3 first",
         ),
     ]
 

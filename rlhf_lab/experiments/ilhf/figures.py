@@ -59,6 +59,19 @@ def fig2(load: Load) -> Figure:
     return figure
 
 
+def table1(load: Load) -> Figure:
+    """Figure 1 with the network of table 1, pretrained on answers and on whole texts."""
+    found = load("didactic")
+    figure, axes = _sheet(2, 7, 3.6)
+    for ax, (loss, runs) in zip(axes, found.items(), strict=True):
+        curves(ax, _episodes(runs, 1500), runs, "")
+        ax.set_title(f"pretrained on {loss}")
+        ax.axhline(coin.PEOPLE, color=plots.COLORS["human"], linewidth=1)
+    axes[0].set_ylabel("probability of saying 1")
+    _legend(axes[1])
+    return figure
+
+
 def fig3(load: Load) -> Figure:
     """Figure 3: the divergence from people on the coin, exact."""
     runs = {name: coin_kl(p) for name, p in load("coin")["p"].items()}

@@ -6,6 +6,7 @@ from rlhf_lab.experiments.ilhf.verdicts import Row
 
 CLAIMS = (
     claims.of_coin,
+    claims.of_table_1,
     claims.of_memory,
     claims.of_divergence,
     claims.of_ensembles,
