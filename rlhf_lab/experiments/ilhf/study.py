@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from rlhf_lab.experiments.ilhf import didactic
 from rlhf_lab.experiments.ilhf.agents import Agent, duel, finetune
-from rlhf_lab.experiments.ilhf.worlds import Apart, Setting, prepare, stack, uniform, write
+from rlhf_lab.experiments.ilhf.texts import write
+from rlhf_lab.experiments.ilhf.worlds import Apart, Setting, prepare, stack, uniform
 from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import lm
