@@ -2,10 +2,14 @@
 
 from itertools import pairwise
 
-from rlhf_lab.experiments.ilhf.study import BETAS, Load, coin_kl
+import numpy as np
+
+from rlhf_lab.experiments.ilhf.study import BETAS, STUDIES, Load, coin_kl
 from rlhf_lab.experiments.ilhf.verdicts import NO, ON_COIN, PARTLY, YES, Row, above, brief, told, under
 from rlhf_lab.methods import ilhf
 from rlhf_lab.worlds import coin
+
+PRETRAINED = {"answers": "pretrained on the answers", "texts": "pretrained on whole texts"}  # by the loss
 
 
 def of_coin(load: Load) -> list[Row]:
@@ -74,33 +78,48 @@ def of_table_1(load: Load) -> list[Row]:
     found = load("didactic")
     starts = {loss: agents["ilhf"][:, 0] for loss, agents in found.items()}
     last = {loss: {name: p[:, -1] for name, p in agents.items()} for loss, agents in found.items()}
-    near = {loss: abs(agents["ilhf"].mean() - coin.PEOPLE) < 0.01 for loss, agents in last.items()}
-    names = [f"reinforce {beta}" for beta in BETAS]
-    below = {loss: all(above(starts[loss] - agents[name]) for name in names) for loss, agents in last.items()}
+    arrives = [loss for loss, agents in last.items() if abs(agents["ilhf"].mean() - coin.PEOPLE) < 0.01]
+    penalties = [f"reinforce {beta}" for beta in BETAS]
+    leaves = [
+        loss
+        for loss, agents in last.items()
+        if all(above(np.minimum(starts[loss], coin.PEOPLE) - agents[name]) for name in penalties)
+    ]
+    third = STUDIES["didactic"].settings["episodes"] // 3
+    early = found["texts"]["ilhf"][:, found["texts"]["ilhf"].shape[1] // 3]
+    several = {loss: agents["ensemble 10"] for loss, agents in last.items()}
     return [
         Row(
             ON_COIN,
-            "so with a prompt of ten tokens and two hidden units",
+            "with a prompt of ten tokens and two hidden units ILHF learns the votes",
             "Table 1, App. B",
             "1/3",
-            f"ILHF {told(starts['answers'])} to {told(last['answers']['ilhf'])}",
-            under(near["answers"], [WHOLE_TEXTS] if near["texts"] else []),
-            "pretrained on the answers. If the loss is that of whole texts, as in section 4.1, two units do not learn "
-            f"to count to ten: ILHF starts at {brief(starts['texts'])} and is at {brief(last['texts']['ilhf'])} after as "
-            f"many episodes. Ten members, with the anchor, end at {brief(last['answers']['ensemble 10'])}",
+            " and ".join(f"{told(starts[loss])} to {told(last[loss]['ilhf'])} ({PRETRAINED[loss]})" for loss in found),
+            _under(arrives),
+            "pretraining is at 0.23, as section 2.3 has it, if its loss is that of the answer. With that of whole texts, "
+            "as in section 4.1, 200 passes do not teach two units to count the ten ones of the prompt, though they could. "
+            f"ILHF is then at {brief(early)} after {third:,} episodes. Ten members with the anchor of table 1 stay "
+            f"near their start: {brief(several['answers'])} and {brief(several['texts'])}",
         ),
         Row(
             ON_COIN,
-            "and REINFORCE moves away from 1/3, with a KL penalty or without",
+            "there REINFORCE over-concentrates on -1, with a KL penalty or without",
             "Table 1, App. B",
             "a sentence",
-            ", ".join(told(last["answers"][name]) for name in names) + " (β = 0, 1, 10, 100)",
-            under(below["answers"], [WHOLE_TEXTS] if below["texts"] else []),
-            "1,500 episodes. After whole texts it is at "
-            + ", ".join(brief(last["texts"][name]) for name in names)
-            + ": from there every way leads towards 1/3 first",
+            "; ".join(
+                f"{', '.join(told(last[loss][name]) for name in penalties)} ({PRETRAINED[loss]})" for loss in found
+            )
+            + " (β = 0, 1, 10, 100)",
+            _under(leaves),
+            "counted if it ends below its start and below 1/3. After whole texts it starts above 1/3, and a penalty "
+            "holds it there: it says 1 too often",
         ),
     ]
+
+
+def _under(losses: list[str]) -> str:
+    """Return the verdict on a claim that holds if pretraining has one of these losses; the paper has words for both."""
+    return under(losses == [*PRETRAINED], [PRETRAINED[loss] for loss in losses])
 
 
 def _gap(p_pre: float) -> float:

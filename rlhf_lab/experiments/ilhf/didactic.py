@@ -25,7 +25,7 @@ from rlhf_lab.worlds import coin
 from rlhf_lab.worlds.token_process import TokenProcess
 
 LENGTH = coin.PROMPTS.shape[1]
-TABLE_1 = Setting(length=1, episodes=1500, hidden=2, epochs=200, every=25)
+TABLE_1 = Setting(length=1, episodes=4500, hidden=2, epochs=200, every=75)
 AGENTS = {f"reinforce {beta}": Agent(beta=float(beta)) for beta in (0, 1, 10, 100)} | {"ilhf": Agent()}
 AGENTS["ensemble 10"] = Agent(members=10, prior=0.01, eta=1.0, perturb=True)
 

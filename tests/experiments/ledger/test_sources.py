@@ -229,8 +229,6 @@ def flat(policy, *rest, **others):
         (ilhf.formulas, "the softmax", YES, NO, "ilhf.choice_log_probs", lambda a, b: (a, b)),
         (ilhf.agents, "some agent", YES, NO, "ilhf_padded", None),
         (ilhf.agents, "a degenerate", YES, PARTLY, "ilhf.coin_slope", lambda p, q: p**0.1),
-        (ilhf_ends.ends, "with a prompt", YES, PARTLY, "ilhf.coin_slope", lambda p, q: p),
-        (ilhf_ends.ends, "with a prompt", YES, PARTLY, "ilhf.tilted_coin", lambda p, q, beta: q),
         (ilhf_ends.ends, "ILHF learns", PARTLY, YES, "lm.kl", lambda p, q: np.zeros(20)),
         (ilhf.agents, "ILHF converges", PARTLY, YES, "lm.kl", lambda p, q: 0.0),
     ],
