@@ -96,10 +96,10 @@ def of_table_1(load: Load) -> list[Row]:
             "1/3",
             " and ".join(f"{told(starts[loss])} to {told(last[loss]['ilhf'])} ({PRETRAINED[loss]})" for loss in found),
             _under(arrives),
-            "pretraining is at 0.23, as section 2.3 has it, if its loss is that of the answer. With that of whole texts, "
-            "as in section 4.1, 200 passes do not teach two units to count the ten ones of the prompt, though they could. "
-            f"ILHF is then at {brief(early)} after {third:,} episodes. Ten members with the anchor of table 1 stay "
-            f"near their start: {brief(several['answers'])} and {brief(several['texts'])}",
+            "pretraining ends at 0.23, as section 2.3 has it, if its loss is that of the answer. With that of whole "
+            "texts, as in section 4.1, 200 passes do not teach two units to count the ten ones of the prompt, though "
+            f"they could; ILHF is then at {brief(early)} after {third:,} episodes. Ten members with the anchor of "
+            f"table 1 stay near their start: {brief(several['answers'])} and {brief(several['texts'])}",
         ),
         Row(
             ON_COIN,

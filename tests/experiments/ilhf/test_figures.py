@@ -57,14 +57,8 @@ def test_curves_are_means_of_what_is_stored(axes, figure, panels, episodes):
         assert ax.get_xlabel() == "episodes"
     assert [text.get_text() for text in found[-1].get_legend().get_texts()] == list(panels[-1])
     assert [ax.get_ylabel() for ax in found[1:]] == [""] * len(found[1:])
-    unit = (
-        "probability of saying 1"
-        if figure in ("fig1", "table1")
-        else "KL(people || agent), nats"
-        if figure == "fig3"
-        else None
-    )
-    assert found[0].get_ylabel() == (unit or "KL(ideal || agent), nats")
+    units = dict.fromkeys(("fig1", "table1"), "probability of saying 1") | {"fig3": "KL(people || agent), nats"}
+    assert found[0].get_ylabel() == units.get(figure, "KL(ideal || agent), nats")
 
 
 def test_figure_1_shows_what_people_want(axes):
