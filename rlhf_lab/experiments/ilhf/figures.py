@@ -64,10 +64,10 @@ def fig2(load: Load) -> Figure:
 def table1(load: Load) -> Figure:
     """Figure 1 with the network of table 1, pretrained on the answers and on whole texts."""
     found = load("didactic")
-    figure, axes = _sheet(2, 7, 3.6)
+    figure, axes = _sheet(2, 7, 3.6, sharey=True)
     for ax, (loss, runs) in zip(axes, found.items(), strict=True):
         curves(ax, _episodes(runs, TABLE_1.episodes), runs, "")
-        ax.set_title(PRETRAINED[loss])
+        ax.set_title(PRETRAINED[loss].removeprefix("pretrained "))
         ax.axhline(coin.PEOPLE, color=plots.COLORS["human"], linewidth=1)
     axes[0].set_ylabel("probability of saying 1")
     _legend(axes[1])

@@ -70,7 +70,7 @@ def test_figure_1_shows_what_people_want(axes):
 
 
 def test_the_other_readings_are_told_apart(axes):
-    assert [ax.get_title() for ax in axes("table1")] == ["pretrained on the answers", "pretrained on whole texts"]
+    assert [ax.get_title() for ax in axes("table1")] == ["on the answers", "on whole texts"]
     assert [list(ax.lines[-1].get_ydata()) for ax in axes("table1")] == [[1 / 3, 1 / 3]] * 2
     assert [ax.get_title() for ax in axes("alone")] == [*ALONE]
     assert [ax.get_title() for ax in axes("scales")] == ["s = 1", "s = 3"]
