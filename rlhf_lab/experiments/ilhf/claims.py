@@ -134,7 +134,7 @@ def of_divergence(load: Load) -> list[Row]:
             f"change {told(change(kl['ilhf']))} and {told(change(kl[BEST]))}",
             YES if all(falls) else NO,
             "in every reading with one temperature for all. With a temperature for one alone ILHF changes by "
-            f"{', '.join(f'{brief(by)} ({name})' for name, by in moved.items())}: it follows people, and is judged by "
+            f"{', '.join(f'{told(by)} ({name})' for name, by in moved.items())}: it follows people, and is judged by "
             "the process",
         ),
         Row(
