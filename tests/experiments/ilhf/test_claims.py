@@ -197,44 +197,6 @@ def test_a_verdict_turns_with_the_numbers_that_it_rests_on(claim, verdict, place
     assert verdicts(numbers)[claim] == verdict
 
 
-VOTES = "with a prompt of ten tokens and two hidden units ILHF learns the votes"
-EXCESS = "there REINFORCE over-concentrates on -1, with a KL penalty or without"
-ANSWERS, TEXTS = "pretrained on the answers", "pretrained on whole texts"
-
-
-@pytest.mark.parametrize(
-    ("claim", "verdict", "loss", "agent", "last"),
-    [
-        (VOTES, f"only under reading: {ANSWERS}", "texts", "ilhf", 0.35),
-        (VOTES, f"only under reading: {TEXTS}", "answers", "ilhf", 0.32),
-        (EXCESS, "not reproduced", "answers", "reinforce 100", 0.24),
-        (EXCESS, "not reproduced", "answers", "reinforce 0", 0.34),
-    ],
-)
-def test_a_verdict_on_table_1_names_the_pretraining_that_it_needs(claim, verdict, loss, agent, last):
-    numbers = copy.deepcopy(STORED)
-    numbers["didactic"][loss][agent][:, -1] = last + NOISE
-    assert verdicts(STORED)[claim] != verdict
-    assert verdicts(numbers)[claim] == verdict
-
-
-def test_from_above_a_third_reinforce_must_end_below_it():
-    numbers = copy.deepcopy(STORED)
-    for beta in (1, 10, 100):
-        numbers["didactic"]["texts"][f"reinforce {beta}"][:, -1] = 0.32 + NOISE
-    assert verdicts(numbers)[EXCESS] == "reproduced"
-    numbers["didactic"]["texts"]["reinforce 10"][:, -1] = 0.34 + NOISE
-    assert verdicts(numbers)[EXCESS] == f"only under reading: {ANSWERS}"
-
-
-def test_the_row_on_table_1_says_how_far_ilhf_was_after_a_third_of_the_episodes():
-    (row,) = (row for row in rows(STORED) if row.claim == VOTES)
-    curve = STORED["didactic"]["texts"]["ilhf"]
-    assert f"{verdicts_of.brief(curve[:, 1500 // 75])} after 1,500 episodes" in row.why
-    several = [verdicts_of.brief(STORED["didactic"][loss]["ensemble 10"][:, -1]) for loss in ("answers", "texts")]
-    assert row.why.endswith(f"stay near their start: {several[0]} and {several[1]}")
-
-
 def test_memory_counts_if_it_exceeds_that_of_independent_tokens():
     numbers = copy.deepcopy(STORED)
     numbers["memory"]["alpha"]["scale 3"]["long"][:, 10] = 0.004 + NOISE
