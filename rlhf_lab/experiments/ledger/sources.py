@@ -6,6 +6,7 @@ from itertools import chain
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ledger import (
     brantley,
+    brantley_imitation,
     cs188,
     cs188_preferences,
     cs188_tables,
@@ -43,9 +44,10 @@ PARTS: dict[str, tuple[Callable[[Load], Iterator[Claim]], ...]] = {
         xiong_asking.asking,
         xiong_asking.hybrid,
         xiong_people.general_preferences,
+        xiong_people.estimated_games,
         xiong_people.people,
     ),
-    "brantley": (brantley.imitating, brantley.rlhf, brantley.starting_anywhere, brantley.data),
+    "brantley": (brantley_imitation.imitating, brantley.rlhf, brantley.starting_anywhere, brantley.data),
 }
 REST = {"survey": unmeasured.SURVEY, "cs188": unmeasured.CS188, "brantley": unmeasured.BRANTLEY}
 
