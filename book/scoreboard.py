@@ -27,6 +27,7 @@ FIGURES = {  # of the paper, and where they are drawn anew
     "Fig. 5": "fig-paper-4a",
     "Fig. 6": "fig-paper-6",
     "Fig. 7": "fig-paper-7",
+    "Table 1": "fig-paper-table-1",
     "Table 3": "fig-paper-table-3",
 }
 

@@ -71,8 +71,8 @@ def test_the_scoreboard_draws_the_figures_that_the_chapter_does_not(monkeypatch)
     with plt.rc_context():
         exec(re.sub("^:tags:.*$", "", code, flags=re.MULTILINE), {})
     drawn = " ".join(re.findall(r"ilhf_figures\.(\w+)\(load\)", code))
-    assert drawn == "fig1 fig3 fig2 table3 fig6 fig7 scales joint"
-    assert len(set(shown)) == 9
+    assert drawn == "fig1 fig3 table1 fig2 table3 fig6 fig7 scales alone joint"
+    assert len(set(shown)) == 11
     plt.close("all")
 
 

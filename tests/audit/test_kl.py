@@ -9,6 +9,7 @@ from autograd.tracer import getval
 
 from rlhf_lab import audit
 from rlhf_lab.audit import divergences, kl
+from rlhf_lab.audit.binding import meant
 from rlhf_lab.audit.contracts import Function, Shown
 from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.zoo import ZOO
@@ -181,6 +182,14 @@ def test_a_batch_of_samples_is_all_of_them_or_their_mean_or_sum():
     for estimate in (lambda c: c["log_pi"] - c["log_pi"].mean(), lambda c: c["log_pi"].sum() ** 2):
         (shown,) = divergences.BATCH.look(estimate, [case])
         assert not np.allclose(shown.found, shown.wanted)
+
+
+@pytest.mark.parametrize("use", kl.USES)
+def test_estimates_of_every_use_take_the_same_inputs(use):
+    contract = kl.USES[use]
+    assert (contract.name, contract.loss, contract.general) == ("kl_estimate", False, True)
+    names = ("logprobs", "ref_logprobs", "old_logprobs", "mask")
+    assert [meant(name, contract.inputs) for name in names] == ["log_pi", "log_ref", "log_ref", "mask"]
 
 
 def test_samples_may_be_columns_of_one():

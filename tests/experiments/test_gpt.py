@@ -96,15 +96,33 @@ def test_a_cooler_gpt_has_logits_over_the_temperature():
     np.testing.assert_allclose(own.logits(measures.cooled(params), prompt, said) * measures.COOLER, logits, atol=1e-5)
 
 
-def test_an_anchor_is_what_the_loss_of_ilhf_gains_away_from_the_start():
+def test_an_anchor_is_what_the_loss_of_ilhf_gains_away_from_the_start(monkeypatch):
+    monkeypatch.setattr(stages, "GPT_SIZE", {"width": 8, "layers": 1, "heads": 2})
     own = stages.model()
     start = own.init(np.random.default_rng(0))
     batch = stages.asked(start, 8, shop.reward, np.random.default_rng(1)).batch
     moved = start | {"norm": start["norm"] + np.float32(0.5)}
     plain, held = (study.ilhf_loss(start, weight) for weight in (0, 0.1))
     assert held(start, batch) == pytest.approx(plain(start, batch))
-    # 64 gains, each half a unit away: 0.1 * 64 / 4.
-    assert held(moved, batch) - plain(moved, batch) == pytest.approx(1.6, rel=1e-4)
+    # Eight gains, each half a unit away: 0.1 * 8 / 4.
+    assert held(moved, batch) - plain(moved, batch) == pytest.approx(0.2, rel=1e-4)
+
+
+def test_step_sizes_are_those_of_the_settings_many_times(monkeypatch):
+    # The first step of Adam moves every number that has a gradient by the step size.
+    monkeypatch.setattr(stages, "GPT_SIZE", {"width": 8, "layers": 1, "heads": 2})
+    monkeypatch.setattr(study, "STEP_SIZES", {"pairs": [0.01]})
+    monkeypatch.setattr(study, "IN_ROUNDS", [0.02])
+    for name, value in {"ROUNDS": 1, "LOOKS": 1, "FEW": 2}.items():
+        monkeypatch.setattr(study, name, value)
+    start = stages.model().init(np.random.default_rng(0))
+    compared = stages.asked(start, 8, shop.reward, np.random.default_rng(1))
+    loss = study.ilhf_loss(start, 0)
+    at_hand = study.by_pairs(loss, start, compared, np.random.default_rng(2), 3)
+    asking, _ = study.by_rounds(loss, lambda params, rng: [compared.batch], start, np.random.default_rng(2), 4)
+    for end, step_size in ((at_hand, 0.03), (asking, 0.08)):
+        moved = max(np.abs(end[name] - start[name]).max() for name in start)
+        assert moved == pytest.approx(step_size, rel=1e-3)
 
 
 def test_the_best_of_n_among_all_answers_of_a_list():

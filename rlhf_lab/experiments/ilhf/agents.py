@@ -16,7 +16,8 @@ from autograd import grad
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 
-from rlhf_lab.experiments.ilhf.worlds import Worlds, read, readout_log_prob, roll, uniform, write
+from rlhf_lab.experiments.ilhf.texts import read, readout_log_prob, roll, write
+from rlhf_lab.experiments.ilhf.worlds import Worlds, uniform
 from rlhf_lab.feedback import annotators
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import lm

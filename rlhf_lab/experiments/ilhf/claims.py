@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_lab.experiments.ilhf.study import ALONE, BEST, BETAS, SIZES, STEADY, STUDIES, WARM, Load, coin_kl
+from rlhf_lab.experiments.ilhf.study import ALONE, BEST, BETAS, SIZES, STEADY, STUDIES, WARM, Load
 from rlhf_lab.experiments.ilhf.verdicts import (
     NO,
-    ON_COIN,
     ON_DIVERGENCE,
     ON_ENSEMBLES,
     ON_MEMORY,
@@ -24,9 +23,7 @@ from rlhf_lab.experiments.ilhf.verdicts import (
     told,
     under,
 )
-from rlhf_lab.methods import ilhf
 from rlhf_lab.numerics.autodiff import Array
-from rlhf_lab.worlds import coin
 
 TABLE_3 = {10: (1.0384, 0.0061), 15: (1.0467, 0.0084), 30: (1.0338, 0.0062), 50: (1.0365, 0.0088)}
 SCALES = (("1/3", "tau64"), ("1", "scale1"), ("3", "scale3"))
@@ -65,71 +62,6 @@ def chance() -> float:
     """
     pairs = STUDIES["memory"].settings["long"] - WARM - LAG
     return float((2 / (np.pi * STEADY * pairs)) ** 0.5)
-
-
-def of_coin(load: Load) -> list[Row]:
-    """Return the verdicts on the coin: figures 1 and 3."""
-    last = {name: p[:, -1] for name, p in load("coin")["p"].items()}
-    floor = float(coin_kl(coin.PRETRAINED))
-    penalty = [last[f"reinforce {beta}"] for beta in BETAS[1:]]
-    right = abs(last["ilhf"].mean() - coin.PEOPLE) < 0.01
-    fails = all(above(coin.PRETRAINED - p) for p in penalty)
-    kl = {name: coin_kl(p) for name, p in last.items()}
-    worst = min(kl[f"reinforce {beta}"].mean() for beta in BETAS)
-    gaps = [kl[f"reinforce {beta}"] - kl["ilhf"] for beta in BETAS]
-    return [
-        Row(
-            ON_COIN,
-            "ILHF says 1 as often as people want",
-            "Fig. 1",
-            "1/3",
-            told(last["ilhf"]),
-            YES if right else NO,
-            "the ILHF gradient vanishes at 1/3 and nowhere else inside",
-        ),
-        Row(
-            ON_COIN,
-            "REINFORCE ends near-deterministic",
-            "Fig. 1",
-            "near 0",
-            told(last["reinforce 0"]),
-            YES if (last["reinforce 0"] < 0.05).all() else NO,
-            "the reward has its maximum at one answer",
-        ),
-        Row(
-            ON_COIN,
-            "no KL weight recovers 1/3",
-            "Fig. 1, App. B",
-            "below 0.23",
-            ", ".join(told(p) for p in penalty) + " (β = 1, 10, 100)",
-            YES if fails else NO,
-            "true for 0.23; false where pretraining says 1 more often than people: one β is then exact",
-        ),
-        Row(
-            ON_COIN,
-            "the divergence vanishes with ILHF only",
-            "Fig. 3",
-            "0; above 0 for all REINFORCE",
-            f"{told(kl['ilhf'], 4)}; at least {worst:.3f}",
-            YES if kl["ilhf"].mean() < 0.001 and worst > 0.9 * floor else NO,
-            f"KL(1/3, 0.23) = {floor:.4f} bounds every REINFORCE agent with β > 0 from below",
-        ),
-        Row(
-            ON_COIN,
-            "REINFORCE's gap to ILHF depends on the divergence of pretraining alone",
-            "Sec. 5.1",
-            "a function of it",
-            ", ".join(told(gap) for gap in gaps) + f" (β = 0, 1, 10, 100), for a divergence of {floor:.3f}",
-            PARTLY if any(above(a - b) or above(b - a) for a, b in pairwise(gaps)) else YES,
-            "not on it alone: pretraining is the same for all four. At one β and below 1/3 the exact gap grows "
-            f"with the divergence: at β = 1 it is {_gap(0.3):.3f}, {_gap(0.23):.3f} and {_gap(0.1):.3f} from 0.3, "
-            f"0.23 and 0.1. From 0.449, which is as divergent as 0.23, it is {_gap(0.449):.3f}",
-        ),
-    ]
-
-
-def _gap(p_pre: float) -> float:
-    return float(coin_kl(ilhf.tilted_coin(p_pre, coin.PEOPLE, 1.0)))
 
 
 def of_memory(load: Load) -> list[Row]:
@@ -202,7 +134,7 @@ def of_divergence(load: Load) -> list[Row]:
             f"change {told(change(kl['ilhf']))} and {told(change(kl[BEST]))}",
             YES if all(falls) else NO,
             "in every reading with one temperature for all. With a temperature for one alone ILHF changes by "
-            f"{', '.join(f'{brief(by)} ({name})' for name, by in moved.items())}: it follows people, and is judged by "
+            f"{', '.join(f'{told(by)} ({name})' for name, by in moved.items())}: it follows people, and is judged by "
             "the process",
         ),
         Row(

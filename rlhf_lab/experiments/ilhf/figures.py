@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from rlhf_lab import plots
 from rlhf_lab.experiments.ilhf import verdicts
+from rlhf_lab.experiments.ilhf.coin_claims import PRETRAINED
+from rlhf_lab.experiments.ilhf.didactic import TABLE_1
 from rlhf_lab.experiments.ilhf.study import ALONE, BEST, THIRD, Load, coin_kl
 from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.numerics.files import whole
@@ -56,6 +58,19 @@ def fig2(load: Load) -> Figure:
         ax.set(title=scale.replace("scale ", "s = "), xlabel="lag")
     axes[0].set_ylabel("autocorrelation")
     axes[-1].legend(fontsize=9)
+    return figure
+
+
+def table1(load: Load) -> Figure:
+    """Figure 1 with the network of table 1, pretrained on the answers and on whole texts."""
+    found = load("didactic")
+    figure, axes = _sheet(2, 7, 3.6, sharey=True)
+    for ax, (loss, runs) in zip(axes, found.items(), strict=True):
+        curves(ax, _episodes(runs, TABLE_1.episodes), runs, "")
+        ax.set_title(PRETRAINED[loss].removeprefix("pretrained "))
+        ax.axhline(coin.PEOPLE, color=plots.COLORS["human"], linewidth=1)
+    axes[0].set_ylabel("probability of saying 1")
+    _legend(axes[1])
     return figure
 
 

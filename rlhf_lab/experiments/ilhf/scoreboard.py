@@ -1,11 +1,12 @@
 """The scoreboard of the ILHF paper: each claim beside what the stored studies found, with a verdict made of numbers."""
 
-from rlhf_lab.experiments.ilhf import claims
+from rlhf_lab.experiments.ilhf import claims, coin_claims
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import Row
 
 CLAIMS = (
-    claims.of_coin,
+    coin_claims.of_coin,
+    coin_claims.of_table_1,
     claims.of_memory,
     claims.of_divergence,
     claims.of_ensembles,

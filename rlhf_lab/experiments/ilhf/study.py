@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from rlhf_lab.experiments.ilhf import didactic
 from rlhf_lab.experiments.ilhf.agents import Agent, duel, finetune
-from rlhf_lab.experiments.ilhf.worlds import Apart, Setting, prepare, stack, uniform, write
+from rlhf_lab.experiments.ilhf.texts import write
+from rlhf_lab.experiments.ilhf.worlds import Apart, Setting, prepare, stack, uniform
 from rlhf_lab.experiments.runner import Numbers, Study, in_blocks
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import lm
@@ -194,10 +196,17 @@ FEWER_DUELS = [pair for pair in DUELS if set(pair) <= set(FEWER)]
 THIRD = Setting(scale=1 / 3, every=10)
 ALONE = {  # whose logits alone a temperature divides
     "process alone": Apart(scale=1 / 3, every=10),
+    "agents alone": Apart(agents=1 / 3, every=10),
+    "people alone": Apart(people=1 / 3, every=10),
 }
 
 STUDIES = {
     "coin": in_blocks(on_coin, 10, {"rounds": 1500, "pairs": 64, "step_size": 0.001, "betas": list(BETAS)}),
+    "didactic": in_blocks(
+        partial(didactic.run, setting=didactic.TABLE_1),
+        20,
+        asdict(didactic.TABLE_1) | {"agents": {name: asdict(agent) for name, agent in didactic.AGENTS.items()}},
+    ),
     "memory": in_blocks(memory, 5, {"length": 64, "long": 4096, "count": 500, "lags": LAGS}),
     "tau64": _tokens(THIRD, PAPER, DUELS),
     "tau128": _tokens(replace(THIRD, length=128, episodes=150), PAPER),
@@ -215,6 +224,7 @@ FIGURES = {
     "fig1": ("coin",),
     "fig2": ("memory",),
     "fig3": ("coin",),
+    "table1": ("didactic",),
     "fig4a": ("tau64",),
     "fig4b": ("tau64",),
     "fig5": ("tau64",),

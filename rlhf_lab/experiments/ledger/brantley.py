@@ -1,4 +1,4 @@
-"""What the lecture of Brantley claims on feedback and on text, slide by slide."""
+"""What the lecture of Brantley claims, slide by slide."""
 
 from collections.abc import Iterator
 
@@ -10,15 +10,104 @@ from rlhf_lab.experiments.ilhf.verdicts import PARTLY, above, brief
 from rlhf_lab.experiments.ledger import small
 from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, shown
 from rlhf_lab.experiments.ledger.survey import SIGN
-from rlhf_lab.methods import resets
+from rlhf_lab.methods import dril, imitation
 from rlhf_lab.models import gibbs, lm
 from rlhf_lab.numerics.autodiff import Array
-from rlhf_lab.worlds import token_mdp
+from rlhf_lab.worlds import gridworlds
 
 BETA = 0.5
-PERPLEXITY = {"SFT": 14.09, "PPO": 14.87, "PPO++": 13.42, "AggreVaTeD": 13.53}
-WIN_RATE = {"SFT": 29.5, "PPO": 60.7, "PPO++": 64.4, "AggreVaTeD": 54.12}
-PROMPTS = {"total": 210, "human labels": 117, "preference labels": 93}  # thousands
+
+
+def imitating(load: Load) -> Iterator[Claim]:
+    """Yield the rows on imitation."""
+    rate, steps = 1e-4, 2 ** np.arange(3, 9)
+    clone, asked = imitation.cliff_clone_gap(rate, steps), imitation.cliff_dagger_gap(rate, steps)
+    slopes = [float(np.polyfit(np.log(steps), np.log(gap), 1)[0]) for gap in (clone, asked)]
+    yield measured(
+        "behaviour cloning",
+        "its performance gap is O(ε H²)",
+        "quadratic",
+        f"exact on the cliff with ε = 0.0001: H^{slopes[0]:.2f} from 8 to 256 steps, and never above ε H²",
+        "sec-imitation",
+        abs(slopes[0] - 2) < 0.15,
+        bool((clone <= rate * steps**2).all()),
+    )
+    yield measured(
+        "DAgger",
+        "its performance gap is O(ε H)",
+        "linear",
+        f"exact on the cliff for a policy that errs with ε everywhere: H^{slopes[1]:.2f}",
+        "sec-imitation",
+        abs(slopes[1] - 1) < 0.15,
+    )
+    cliff, policy = gridworlds.cliff(), np.array([[0.99, 0.01], [1.0, 0.0]])
+    ditch = gridworlds.occupancy(cliff, policy, 64).mean(0)[1]
+    own = gridworlds.occupancy(cliff, np.array([[1.0, 0.0], [0.0, 1.0]]), 64).mean(0)[1]
+    yield measured(
+        "behaviour cloning",
+        "training and test distribution differ (covariate shift)",
+        "a table",
+        f"a clone that errs in 1% of steps spends {ditch:.0%} of 64 steps where the expert spends {own:.0%}",
+        "sec-imitation",
+        ditch > 5 * (own + 0.01),
+    )
+    yield shown(
+        "ALVINN",
+        "demonstrations must also show how to recover",
+        "a quotation",
+        "where experts never leave the road, more of their steps teach nothing: the learner steers back by chance",
+        "sec-asking",
+        'assert np.allclose(back, 1 / 3), "an expert\'s states teach nothing new"',
+    )
+    yield from _kappa()
+    yield shown(
+        "covariate shift revisited",
+        "the gap of DRIL scales linearly",
+        "O(ε H / √E)",
+        "slope within 0.15 of 1 on the track, that of the clone within 0.15 of 2. The number of members was not varied",
+        "sec-imitation",
+        'assert abs(slope - (2 if method == "sft" else 1)) < 0.15, "as the theorem says"',
+    )
+    runs = load("imitation")
+    gain = runs["dril"] - runs["clone"]
+    few, many = gain[:, :4].mean(1), gain[:, 4:].mean(1)
+    yield measured(
+        "summary",
+        "DRIL does better than behaviour cloning",
+        "a figure",
+        f"CartPole, fifty runs: {brief(few, 0)} steps more with one to four demonstrations, {brief(many, 0)} with "
+        "five to twenty",
+        "sec-disagreement",
+        above(few),
+        above(many),
+    )
+
+
+def _kappa() -> Iterator[Claim]:
+    ratio, variance = np.array([1.0, 64.0]), np.array([[0.0, 0.0], [1 / 12, 1 / 12]])
+    right, rate, steps = dril.kappa(ratio, variance).kappa, 0.01, 64
+    ditch = gridworlds.occupancy(gridworlds.cliff(), np.array([[1 - rate, rate], [1.0, 0.0]]), steps).mean(0)[1]
+    lost = float(imitation.cliff_clone_gap(rate, steps))
+    bounds = {k: float(dril.kappa_bound(k, rate, ditch / 12, 1.0, steps)) for k in (1 / right, right)}
+    printed, turned = bounds.values()
+    yield measured(
+        "theory of DRIL",
+        "J(π*) - J(π) = O(κ ε H) with κ = min_U v(U) / concentrability",
+        "variance over concentrability",
+        f"a clone on the cliff loses {lost:.0f} of {steps} steps; with κ as printed the bound is {printed:.1f}, with "
+        f"numerator and denominator exchanged {turned:.0f}",
+        "sec-dril",
+        lost <= printed,
+        readings={"κ upside down": lost <= turned},
+    )
+    yield measured(
+        "covariate shift revisited",
+        "κ is 12 in the example with two states",
+        "12",
+        f"{right:.0f}: members are uniform where nobody went, with a variance of 1/12",
+        "sec-dril",
+        abs(right - 12) < EXACT,
+    )
 
 
 def rlhf(load: Load) -> Iterator[Claim]:
@@ -64,102 +153,3 @@ def rlhf(load: Load) -> Iterator[Claim]:
 
 def _objective(log_pi: Array, world: tuple[Array, Array], sign: float) -> float:
     return float(np.exp(log_pi) @ world[1] + sign * lm.kl(log_pi, world[0]))
-
-
-def starting_anywhere(load: Load) -> Iterator[Claim]:
-    """Yield the rows on resets."""
-    apart = []
-    for seed, tree in enumerate(small.trees()):
-        own, teacher = (token_mdp.policy_evaluation(p, tree.paid).v for p in (small.other(seed), tree.prior))
-        apart.append(max(abs(a - b).max() for a, b in zip(own, teacher, strict=True)))
-    yield measured(
-        "approaches",
-        "AggreVaTeD scores actions with r̂ + V^SFT; on the next slide with r̂ + V^π",
-        "two scores",
-        f"they differ by up to {max(apart):.1f} on 20 trees; with V^π it is PPO",
-        "sec-resets",
-        max(apart) < EXACT,
-    )
-    yield from _bound()
-    found = load("resets")
-    lock, phrases = found["lock"], found["phrases"]
-    opened = {name: int(np.sum(lock[name][:, -1] < 0.01)) for name in ("PPO", "PPO++")}
-    late = phrases["PPO++"].mean(1) - phrases["PPO"].mean(1)
-    yield measured(
-        "summary",
-        "PPO++, with resets, improves on PPO",
-        "a table",
-        f"a lock is open at the end in {opened['PPO++']} of 20 runs, with PPO in {opened['PPO']}; where all start as "
-        f"SFT it is {brief(late)} farther from the optimum on average",
-        "sec-yardstick-resets",
-        above(lock["PPO"][:, -1] - lock["PPO++"][:, -1]),
-        above(-late),
-    )
-    yield from _tl_dr(found)
-
-
-def _bound() -> Iterator[Claim]:
-    horizon, q = 6, 0.8
-    ratio = q ** -(horizon - 1)
-    shares = (0.5, 0.05)
-    printed, right = [], []
-    for share in shares:
-        gain = share * q ** (horizon - 1) / horizon
-        printed.append(resets.printed_bound(horizon, ratio, gain))
-        right.append(resets.reset_bound(horizon, share, ratio, gain))
-    yield measured(
-        "theory of PPO++",
-        "J(π*) - J(π) ≤ O(H² max d*/d_SFT ε), without the share of resets",
-        "no share",
-        f"a stubborn policy at a lock of six dials loses 1; with a share of {shares[0]} the bound is {printed[0]:.1f}, "
-        f"with {shares[1]} {printed[1]:.1f}. H / share instead of H² gives {right[0]:.1f} and {right[1]:.1f}",
-        "sec-resets",
-        *(bound >= 1 - EXACT for bound in printed),
-    )
-
-
-def _tl_dr(found: dict[str, dict[str, Array]]) -> Iterator[Claim]:
-    told, first = found["described"], found["exact"]["SFT"][0, 1:]
-    names = ("PPO", "PPO++", "AggreVaTeD")
-    on = {kind: {"SFT": float(first[k])} | {n: float(told[n][:, k].mean()) for n in names} for kind, k in _COLUMNS}
-    wanted = sorted(PERPLEXITY, key=PERPLEXITY.__getitem__)
-    order = {kind: sorted(found, key=found.__getitem__) for kind, found in on.items()}
-    lower = above(told["PPO"][:, 0] - told["PPO++"][:, 0])
-    yield measured(
-        "experimental results",
-        "perplexity on TL;DR: PPO++ < AggreVaTeD < SFT < PPO",
-        "13.42, 13.53, 14.09, 14.87",
-        f"on texts of SFT's own kind {' < '.join(order['own'])}; on those of a better writer "
-        f"{' < '.join(order['better'])}",
-        "sec-perplexity",
-        lower,
-        order["own"] == wanted,
-        order["better"] == wanted,
-    )
-    wins = {name: told[name][:, 3] for name in names}
-    yield measured(
-        "experimental results",
-        "win rate: SFT < AggreVaTeD < PPO < PPO++",
-        "29.5, 54.1, 60.7, 64.4%",
-        f"against a better writer SFT {first[3]:.2f}, "
-        + ", ".join(f"{name} {brief(rate)}" for name, rate in wins.items()),
-        "sec-perplexity",
-        all(above(rate - first[3]) for rate in wins.values()),
-        above(wins["PPO++"] - wins["PPO"]) and above(wins["PPO"] - wins["AggreVaTeD"]),
-    )
-
-
-_COLUMNS = (("own", 0), ("better", 2))
-
-
-def data(load: Load) -> Iterator[Claim]:
-    """Yield the row on the size of a data set."""
-    total = PROMPTS["human labels"] + PROMPTS["preference labels"]
-    yield measured(
-        "experimental setup",
-        "TL;DR has 210K prompts, 117K with human and 93K with preference labels",
-        "210K",
-        f"117K and 93K are {total}K",
-        "sec-perplexity",
-        total == PROMPTS["total"],
-    )

@@ -6,7 +6,7 @@ from itertools import chain
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ledger import (
     brantley,
-    brantley_imitation,
+    brantley_resets,
     cs188,
     cs188_preferences,
     cs188_tables,
@@ -47,7 +47,7 @@ PARTS: dict[str, tuple[Callable[[Load], Iterator[Claim]], ...]] = {
         xiong_people.estimated_games,
         xiong_people.people,
     ),
-    "brantley": (brantley_imitation.imitating, brantley.rlhf, brantley.starting_anywhere, brantley.data),
+    "brantley": (brantley.imitating, brantley.rlhf, brantley_resets.starting_anywhere, brantley_resets.data),
 }
 REST = {"survey": unmeasured.SURVEY, "cs188": unmeasured.CS188, "brantley": unmeasured.BRANTLEY}
 

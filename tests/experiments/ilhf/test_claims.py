@@ -24,14 +24,15 @@ def verdicts(numbers):
 
 
 def test_the_verdicts():
-    """Of 27 claims 8 hold, 3 in part and 6 under other readings; 9 of the others are about ensembles."""
+    """Of 29 claims 9 hold, 3 in part and 7 under other readings; 9 of the others are about ensembles."""
     found = [(row.claim, row.verdict) for row in rows(STORED)]
-    assert len(found) == 27
+    assert len(found) == 29
     assert [claim for claim, verdict in found if verdict == "reproduced"] == [
         "ILHF says 1 as often as people want",
         "REINFORCE ends near-deterministic",
         "no KL weight recovers 1/3",
         "the divergence vanishes with ILHF only",
+        "with a prompt of ten tokens and two hidden units ILHF learns the votes",
         "texts do not settle on a repeated pattern",
         "ILHF and ensembles approach the ideal",
         "REINFORCE stays behind ILHF",
@@ -43,6 +44,7 @@ def test_the_verdicts():
         "at τ = 256 ILHF learns the ideal, REINFORCE does not",
     ]
     assert {claim: verdict.removeprefix("only under reading: ") for claim, verdict in found if "only" in verdict} == {
+        "there REINFORCE over-concentrates on -1, with a KL penalty or without": "pretrained on the answers",
         "long-tailed dependence": "s = 3",
         "the divergence vanishes with ILHF": "batches of 16",
         "ensembles learn much faster than ILHF": "one Adam for all members",

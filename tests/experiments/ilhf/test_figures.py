@@ -33,6 +33,7 @@ def named(ax):
     [
         ("fig1", [COIN], 1500),
         ("fig3", [{name: coin_kl(p) for name, p in COIN.items()}], 1500),
+        ("table1", [*STORED["didactic"].values()], 4500),
         ("fig4a", [{name: TAU64[name] for name in BIG}], 100),
         ("fig5", [{name: TAU64[name] for name in ["ilhf"] + [f"ensemble {m}" for m in (10, 15, 30, 50)]}], 100),
         ("narrow", [STORED["narrow"]["kl"]], 100),
@@ -56,8 +57,8 @@ def test_curves_are_means_of_what_is_stored(axes, figure, panels, episodes):
         assert ax.get_xlabel() == "episodes"
     assert [text.get_text() for text in found[-1].get_legend().get_texts()] == list(panels[-1])
     assert [ax.get_ylabel() for ax in found[1:]] == [""] * len(found[1:])
-    unit = "probability of saying 1" if figure == "fig1" else "KL(people || agent), nats" if figure == "fig3" else None
-    assert found[0].get_ylabel() == (unit or "KL(ideal || agent), nats")
+    units = dict.fromkeys(("fig1", "table1"), "probability of saying 1") | {"fig3": "KL(people || agent), nats"}
+    assert found[0].get_ylabel() == units.get(figure, "KL(ideal || agent), nats")
 
 
 def test_figure_1_shows_what_people_want(axes):
@@ -69,6 +70,8 @@ def test_figure_1_shows_what_people_want(axes):
 
 
 def test_the_other_readings_are_told_apart(axes):
+    assert [ax.get_title() for ax in axes("table1")] == ["on the answers", "on whole texts"]
+    assert [list(ax.lines[-1].get_ydata()) for ax in axes("table1")] == [[1 / 3, 1 / 3]] * 2
     assert [ax.get_title() for ax in axes("alone")] == [*ALONE]
     assert [ax.get_title() for ax in axes("scales")] == ["s = 1", "s = 3"]
 

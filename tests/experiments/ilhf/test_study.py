@@ -9,6 +9,7 @@ import pytest
 from rlhf_lab import experiments
 from rlhf_lab.experiments.ilhf import agents as ilhf_agents
 from rlhf_lab.experiments.ilhf import study as ilhf_study
+from rlhf_lab.experiments.ilhf import texts
 from rlhf_lab.experiments.ilhf import worlds as ilhf_worlds
 from rlhf_lab.experiments.ilhf.agents import Agent
 from rlhf_lab.experiments.ilhf.study import FIGURES, PAPER, STUDIES
@@ -207,7 +208,7 @@ def test_memory_is_measured_on_the_logits_of_the_ideal_process():
     rng = np.random.default_rng([4, 0])
     params = token_process.draw(rng).ideal
     process = token_process.TokenProcess(2, 3.0)
-    tokens = ilhf_worlds.write(ilhf_worlds.stack([params]), 3.0, rng.random((1, 50, 6)))[0][0].T.astype(int)
+    tokens = texts.write(ilhf_worlds.stack([params]), 3.0, rng.random((1, 50, 6)))[0][0].T.astype(int)
     alpha = token_process.autocorrelation(token_process.series(process, params, tokens), ilhf_study.LAGS)
     assert found["pearson"][0] == pytest.approx(alpha.mean(0), abs=1e-10)
     assert found["printed"][0, 0] == pytest.approx(1 / 50, rel=0.05)
@@ -215,7 +216,7 @@ def test_memory_is_measured_on_the_logits_of_the_ideal_process():
     rng = np.random.default_rng([4, 0])
     rng = (token_process.draw(rng), rng.random((1, 50, 6)), rng)[2]
     rng.permuted(np.zeros((6, 50)), axis=-1)
-    steady = ilhf_worlds.write(ilhf_worlds.stack([params]), 3.0, rng.random((1, 400, 8)))[0][0].T.astype(int)
+    steady = texts.write(ilhf_worlds.stack([params]), 3.0, rng.random((1, 400, 8)))[0][0].T.astype(int)
     logits = token_process.series(process, params, steady)[:, 100:]
     assert found["long"][0] == pytest.approx(token_process.autocorrelation(logits, 41).mean(0), abs=1e-10)
     stuck = ilhf_study.memory([3], length=50, long=400, count=6)["alpha"]["scale 3"]
