@@ -301,6 +301,26 @@ def test_an_end_is_put_behind_every_text_and_padding_behind_that(files):
         assert all(set(row[row.index(EOS) + 1 :]) <= {pad} for row in both)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "config", "columns", "read"),
+    [
+        (in_trl.SFTTrainer, in_trl.SFTConfig, ["prompt", "completion"], "input_ids"),
+        (in_trl.RewardTrainer, in_trl.RewardConfig, ["prompt", "chosen", "rejected"], "chosen_ids"),
+        (in_trl.DPOTrainer, in_trl.DPOConfig, ["prompt", "chosen", "rejected"], "chosen_ids"),
+    ],
+)
+def test_no_end_is_put_behind_conversations(files, trainer, config, columns, read):
+    tokenizer = in_trl.PreTrainedTokenizerFast.from_pretrained(files[1])
+    tokenizer.chat_template = "{{ messages | map(attribute='content') | join(' ') }}"
+    texts = zip(columns, (("user", "is tea hot"), ("assistant", "yes"), ("assistant", "no")), strict=False)
+    row = {column: [{"role": role, "content": said}] for column, (role, said) in texts}
+    args = config(output_dir=str(files[0].parent), **in_trl.SETTINGS)
+    rows = in_trl.Dataset.from_list([row, row])
+    seen = trainer(files[1], args=args, train_dataset=rows, processing_class=tokenizer).train_dataset[0][read]
+    assert seen[-1] == encode("yes").tolist()[-1]
+    assert EOS not in seen
+
+
 def test_prompts_are_padded_in_front(files):
     settings = {"output_dir": str(files[0].parent), "per_device_train_batch_size": 4} | in_trl.SETTINGS | EXACT
     trainer = in_trl.GRPOTrainer(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rlhf_lab.experiments.ilhf.study import Load
-from rlhf_lab.experiments.ilhf.verdicts import above, brief
+from rlhf_lab.experiments.ilhf.verdicts import PARTLY, above, brief
 from rlhf_lab.experiments.ledger import small
 from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, rounded, shown
 from rlhf_lab.feedback import annotators
@@ -67,9 +67,12 @@ def why_rl(load: Load) -> Iterator[Claim]:
         "problems with naive RL",
         "RL exploits a simple reward (questions), KL control stays realistic",
         "dialogues",
-        "naive RL on five implicit rewards ends more than 3 below the language model in rating; KL control keeps more",
+        "batch Q-learning of five implicit rewards ends more than 3 below the language model in rating, and for three "
+        "of them earns less of the reward itself than KL control. The reward for questions lowers the rating with KL "
+        "control, too",
         "sec-dialogue-implicit",
         'assert (gained["naive"].mean(0)[:, 1] < -3).all() and more.min() > 0.3',
+        PARTLY,
     )
     yield shown(
         "problems with naive RL",

@@ -165,11 +165,22 @@ def trends(load: Load) -> Iterator[Claim]:
         margin[0][1] > margin[0][0] + 0.5 * np.log(10),
         abs(margin[1][1] - margin[1][0]) < 0.01,
     )
-    yield shown(
+    kept = _kept_after_smoothing()
+    yield measured(
         "iterated data smoothing",
         "it trusts rarely seen data less",
         "a sentence",
-        "where it ends, it is the maximum of a Gaussian prior, to one part in a million",
+        f"two pairs, won by the first answer in 75% of 4 and of 400 comparisons: of the same log-odds it keeps "
+        f"{kept[0]:.0%} and {kept[1]:.0%}",
         "sec-smoothing",
-        'assert np.abs(paths[rate][-1] - prior).max() < 1e-6, "it is the prior\'s maximum"',
+        kept[0] < 0.9 * kept[1],
     )
+
+
+def _kept_after_smoothing() -> np.ndarray:
+    """Return the share of the log-odds of 3 to 1 that is left, of pairs compared 4 and 400 times."""
+    difference = np.repeat(np.eye(2), (4, 400), axis=0)
+    label = np.concatenate([np.arange(n) < 0.75 * n for n in (4, 400)]).astype(float)
+    run = linear_fits.iterated_data_smoothing(difference, label, step_size=5.0, rate=0.02, rounds=2000)
+    share: np.ndarray = run.weights[-1] / np.log(3)
+    return share

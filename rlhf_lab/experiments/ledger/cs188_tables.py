@@ -52,18 +52,31 @@ SELLERS = {  # acceptance in percent and revenue against five buyers, and overal
     "Lewis et al., RL": ((83.5, 83.0, 64.5, 88.0, 71.5), 78.1, (0.17, 0.19, 0.46, 0.26, 0.31), 0.28),
     "Lewis et al., SL": ((38.5, 46.5, 18.0, 60.0, 53.0), 43.2, (0.17, 0.21, 0.13, 0.48, 0.42), 0.28),
 }
-LENGTHS = {"20Qs": -14.9, "Guess": -18.8, "Car": 16.5, "Maze": 19.7, "Text-Nav": 12.2, "Wordle": 4.82, "Chess": 46.7}
+LENGTHS = {
+    "20Qs": -14.9,
+    "Guess": -18.8,
+    "Car": 16.5,
+    "Maze": 19.7,
+    "Text-Nav": 12.2,
+    "Wordle": 4.82,
+    "Chess": 46.7,
+    "Endgames": 11.9,
+}
+RETURNS = {"20Qs": -17.3, "Guess": -18.8}  # average returns, printed below their lengths
 
 
 def printed(load: Load) -> Iterator[Claim]:
     """Yield the rows on printed tables: what can be recomputed of them, and what this book measures beside them."""
     for name, table, total, slide in (("GPT-3", GPT3, 499, "GPT3"), ("PaLM", PALM, 780, "PaLM")):
         tokens, weights = (sum(row[k] for row in table.values()) for k in (0, 1))
+        first = next(iter(table.values()))
+        largest = first[0] / tokens
         yield measured(
             f"bias in datasets, {slide}",
-            f"{name} was trained on so many billion tokens, in these shares",
-            f"{total} billion",
-            f"the rows sum to {tokens} billion and {weights}%",
+            f"{name} was trained on the sum of the rows, whose weights make 100%",
+            f"{total} billion tokens",
+            f"the rows sum to {tokens} billion and {weights}%. The first has {largest:.0%} of the tokens, and a weight "
+            f"of {first[1]}%",
             "sec-pretraining",
             abs(tokens - total) <= 1,
             abs(weights - 100) <= 1,
@@ -89,6 +102,25 @@ def printed(load: Load) -> Iterator[Claim]:
         farther > 4,
         means[0] > means[1],
     )
+    at_home = [int(rows[f"DaVinci{k}"].mean(1).argmin()) == 0 for k in (3, 2)]
+    yield measured(
+        "moral bias",
+        "anonymous participants may align more closely with DaVinci's training data",
+        "a table",
+        "by it, mean distances of DaVinci3 and 2 are "
+        + ", ".join(f"{third:.2f} and {second:.2f} ({who})" for who, third, second in _by_group(rows)),
+        "sec-pluralism",
+        *at_home,
+    )
+    bold = {"DaVinci3": 1.817, "DaVinci2": 1.230, "Curie": 3.500, "Babbage": 2.600, "PaLM": 0.900}
+    yield measured(
+        "moral bias",
+        "bold numbers are the shortest distances",
+        "5 numbers",
+        f"they are the least of {sum(rows[name].min() == least for name, least in bold.items())} of {len(bold)} rows",
+        "sec-pluralism",
+        all(rows[name].min() == least for name, least in bold.items()),
+    )
     nearest = sum(int(np.sum(row.argmin(1) == 2)) for row in rows.values())
     yield measured(
         "moral bias",
@@ -113,12 +145,18 @@ def printed(load: Load) -> Iterator[Claim]:
         "LMRL Gym",
         "average length of the dialogues of eight tasks",
         "-14.9 to 46.7",
-        f"lengths cannot be negative: those of {' and '.join(negative)} are returns, at -1 a turn",
+        f"lengths cannot be negative, as those of {' and '.join(negative)} are; the average returns printed below them "
+        f"are {' and '.join(str(value) for value in RETURNS.values())}, at -1 a turn",
         "sec-dialogue-games",
         not negative,
         len(negative) < len(LENGTHS),
     )
     yield from _sellers(load)
+
+
+def _by_group(rows: dict[str, np.ndarray]) -> Iterator[tuple[str, float, float]]:
+    for k, who in enumerate(("anonymous", "American", "Korean")):
+        yield who, float(rows["DaVinci3"][k].mean()), float(rows["DaVinci2"][k].mean())
 
 
 def _sellers(load: Load) -> Iterator[Claim]:

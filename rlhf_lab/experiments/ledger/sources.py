@@ -17,6 +17,7 @@ from rlhf_lab.experiments.ledger import (
     survey_theory,
     unmeasured,
     xiong,
+    xiong_asking,
     xiong_people,
 )
 from rlhf_lab.experiments.ledger.claims import Claim
@@ -40,8 +41,10 @@ PARTS: dict[str, tuple[Callable[[Load], Iterator[Claim]], ...]] = {
     "xiong": (
         xiong.objective,
         xiong.imperfect_rewards,
-        xiong.asking,
+        xiong_asking.asking,
+        xiong_asking.hybrid,
         xiong_people.general_preferences,
+        xiong_people.estimated_games,
         xiong_people.people,
     ),
     "brantley": (brantley.imitating, brantley.rlhf, brantley_resets.starting_anywhere, brantley_resets.data),

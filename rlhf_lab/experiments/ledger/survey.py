@@ -17,6 +17,17 @@ SIGN = "with a minus sign"
 
 def equations(load: Load) -> Iterator[Claim]:
     """Yield the rows on what the survey writes as equations, in its sections 2 to 6."""
+    tree = small.trees()[0]
+    total = float(np.exp(small.answers([0 * tree.prior[0], *tree.prior[1:]])).sum())
+    yield measured(
+        "sec. 2, eq. 3",
+        "the probability of a text is the product over its tokens from the second on",
+        "a product",
+        f"over all texts of a tree it sums to {total:.0f}: the first of {small.VOCAB} tokens is left out",
+        "sec-pretraining",
+        abs(total - 1) < EXACT,
+        readings={"given the first token": abs(total - small.VOCAB) < EXACT},
+    )
     pairs = [(tree.log_pi_0, small.answers(small.other(seed))) for seed, tree in enumerate(small.trees())]
     kl, cross, entropy = np.transpose([(lm.kl(p, q), lm.cross_entropy(p, q), lm.entropy(p)) for p, q in pairs])
     off = abs(kl - (cross - entropy)).max()

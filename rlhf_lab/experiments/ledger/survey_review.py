@@ -6,7 +6,7 @@ import numpy as np
 
 from rlhf_lab.experiments.dpo.lines import tuned
 from rlhf_lab.experiments.ilhf.study import Load
-from rlhf_lab.experiments.ilhf.verdicts import above, brief, error
+from rlhf_lab.experiments.ilhf.verdicts import PARTLY, above, brief, error
 from rlhf_lab.experiments.ledger import small
 from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, rounded, shown
 from rlhf_lab.experiments.ledger.survey_theory import BETA
@@ -163,7 +163,7 @@ def models(load: Load) -> Iterator[Claim]:
         "sec. 7.7",
         "over-optimising a reward model makes it a bad measure (Goodhart)",
         "a sentence",
-        "the learned reward rises all the way; what you get turns and falls, for each of twenty seeds",
+        "at 3 nats what you get is lower than where it turns, for each of twenty seeds; the learned reward is higher",
         "sec-overoptimization",
         'assert (got[:, at_3] < got[:, turn]).all(), "and what you get falls, for each seed"',
     )
@@ -171,9 +171,11 @@ def models(load: Load) -> Iterator[Claim]:
         "sec. 7.7",
         "reward models pay for length",
         "higher for longer",
-        "where people like length a little, a reward that sees it learns it, and answers grow",
+        "if people pay 0.4 for a word, a reward that sees length learns it, and answers grow; if they pay nothing, "
+        "answers get shorter",
         "sec-length",
         "assert (np.diff(wordy[2:]) > 0).all() and (wordy[2:] > usual).all()",
+        PARTLY,
     )
     cold = []
     for tree in small.trees():

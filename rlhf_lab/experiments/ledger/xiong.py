@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from rlhf_lab.experiments.ilhf.study import Load
-from rlhf_lab.experiments.ilhf.verdicts import above, brief
+from rlhf_lab.experiments.ilhf.verdicts import PARTLY
 from rlhf_lab.experiments.ledger import small
 from rlhf_lab.experiments.ledger.claims import EXACT, Claim, elsewhere, measured, rounded, shown
 from rlhf_lab.feedback import annotators, linear_fits
@@ -59,8 +59,9 @@ def objective(load: Load) -> Iterator[Claim]:
         "practical algorithm",
         "DPO, SLiC, IPO, InfoNCA and GPO are losses of one binary classification",
         "five losses",
-        f"InfoNCA on two answers is DPO to {rounded(off)}; with 70% for the first answer, "
-        + ", ".join(f"{name} wants a margin of {float(found):.2f}" for name, found in least_at.items()),
+        f"InfoNCA on two answers is DPO to {rounded(off)}; if 70% want the first answer, the best margin is "
+        + ", ".join(f"{float(found):.2f} for {name}" for name, found in least_at.items())
+        + ". GPO is the family to which these three belong",
         "sec-preference-losses",
         off < EXACT,
         set(side.values()) == {1.0},
@@ -123,9 +124,11 @@ def imperfect_rewards(load: Load) -> Iterator[Claim]:
         "pessimism by ensemble",
         "the minimum of five rewards is a practical pessimism",
         "K = 5",
-        "it wins back a part of what one network loses at 3 nats; so does the mean of five",
+        "it wins back a part of what one network loses at 3 nats; but the mean of five does, too, and the minimum "
+        "changes less than 0.2 of that",
         "sec-overoptimization",
-        'assert 0.1 < gain.mean() / away.mean() < 0.6, "wins back a part"',
+        'assert abs(more.mean()) < 0.2, "scepticism changes little"',
+        PARTLY,
     )
     p, q = np.array([0.25, 0.75]), np.array([0.6, 0.4])
     each = ratios.log_mean_ratio(p, q, 1)
@@ -170,54 +173,3 @@ def _data_sets(times: int = 200, count: int = 100) -> dict[str, Array]:
     wrong = np.einsum("si,sij,sj->s", fitted - theta, cov, fitted - theta) ** 0.5
     bound = pessimism.guarantee(c * 6**0.5, coverage, count)
     return {"needed": needed, "loss": loss, "bound": bound, "covered": wrong <= c * 6**0.5}
-
-
-def asking(load: Load) -> Iterator[Claim]:
-    """Yield the rows on online learning."""
-    worlds = load("online")
-    ends = {kind: {name: run["regret"][:, -1] for name, run in runs.items()} for kind, runs in worlds.items()}
-    tables, linear = ends["table"], ends["linear"]
-    ways = ("on policy", "option 1", "option 2", "best and worst", "ensemble")
-    gain = {kind: [name for name in ways if above(found["offline"] - found[name])] for kind, found in ends.items()}
-    yield measured(
-        "intuition, result 1",
-        "asking about new answers is far more efficient than more answers of π_0",
-        "a figure",
-        f"regret after 1,024 labels: offline {brief(linear['offline'])}, and nobody below it by two errors, in linear "
-        f"worlds; in tables offline {brief(tables['offline'])}, below it {', '.join(gain['table'])}",
-        "sec-online",
-        len(gain["table"]) > 0,
-        set(gain["table"]) == set(ways),
-        set(gain["linear"]) == set(ways),
-    )
-    best = {kind: runs["option 1"]["regret"].min(1) for kind, runs in worlds.items()}
-    yield measured(
-        "theorem 2, part 1",
-        "with optimism some round t_0 has a regret of at most ε",
-        "m = c d / ε², T = Ω̃(d)",
-        f"for ε = 0.1: the best of 32 rounds of 32 labels has at most {best['linear'].max():.3f} in linear worlds and "
-        f"{best['table'].max():.3f} in tables; the last {linear['option 1'].max():.3f} and "
-        f"{tables['option 1'].max():.3f}",
-        "sec-some-round",
-        max(found.max() for found in best.values()) < 0.1,
-    )
-    rest = {kind: found["option 2"].max() for kind, found in ends.items()}
-    yield measured(
-        "theorem 2, part 2",
-        "with π_0 as second policy the regret is at most ε and a term of coverage",
-        "ε + coverage",
-        f"the worst of 20 worlds after 1,024 labels: {rest['linear']:.2f} in linear ones, {rest['table']:.2f} in "
-        "tables, where π_0 does not cover what π* says",
-        "sec-confidence-set",
-        rest["linear"] < 0.1,
-        rest["table"] > 0.1,
-    )
-    yield measured(
-        "offline against hybrid",
-        "online data may cover (π*, π_0) better than offline data",
-        "may",
-        f"regret in tables: offline {brief(tables['offline'])}, hybrid {brief(tables['hybrid'])}; difference "
-        f"{brief(tables['offline'] - tables['hybrid'])}",
-        "sec-online",
-        above(tables["offline"] - tables["hybrid"]),
-    )
