@@ -8,7 +8,9 @@ import pytest
 from rlhf_lab.audit import grpo, policies
 from rlhf_lab.audit.binding import Input
 from rlhf_lab.audit.functions import Subject
+from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.audit.zoo import grpo as zoo_grpo
+from rlhf_lab.audit.zoo.kl import k3
 from rlhf_lab.audit.zoo.policies import bfloat16, ppo_loss
 
 PPO, GRPO = policies.cases_of(grpo=False), policies.cases_of(grpo=True)
@@ -344,3 +346,31 @@ def test_a_term_is_what_depends_on_the_advantage():
     assert policies.total(loss, {"advantage": np.array([1.0, 3.0])}) == 18.0
     assert policies.single(PPO) == list(PPO[:7])
     assert partial(policies.held, clip_range=0.2)(np.log(2), 0.0, 3.0) == pytest.approx(-3.6)
+
+
+def test_advantages_of_grpo_come_one_for_each_answer_or_for_each_token():
+    case = {"advantage": np.array([1.0, 2.0]), "log_pi": np.array([[0.0, -1.0], [-2.0, -3.0]])}
+    plain, of_tokens, columns = (layout.into(case) for layout in grpo.GRPO.layouts)
+    assert plain["advantage"].tolist() == [1, 2]
+    assert of_tokens["advantage"].tolist() == [[1, 1], [2, 2]]
+    assert columns["advantage"].tolist() == [[1], [2]]
+    assert all(each["log_pi"] is case["log_pi"] for each in (plain, of_tokens, columns))
+
+
+def test_the_ratio_of_an_answer_is_asked_for_in_place_of_its_tokens_and_must_be_recognised():
+    names = [[identity.name for identity in contract.identities] for contract in (grpo.GRPO, grpo.GSPO)]
+    assert names[1] == [
+        "-min(s A, clip(s) A) + beta KL, s of the answer" if name == "an answer is made of its tokens" else name
+        for name in names[0]
+    ]
+    assert names[0] != names[1]
+    assert (grpo.GRPO.strict, grpo.GSPO.strict) == (False, True)
+    assert grpo.GRPO.general
+
+
+def test_wrong_estimates_are_those_of_k3_and_of_what_was_stored():
+    alone = len([bug for bug in ZOO if bug.audit == "grpo_loss"]) + len(grpo.ESTIMATES) * len(grpo.RATIO_BUGS)
+    estimated = [bug.name for bug in ZOO if bug.audit == "kl_estimate" and bug.right is k3]
+    assert [bug.name for bug in grpo.GRPO.bugs[alone:]][: len(estimated)] == estimated
+    stored = [bug.name for bug in grpo.GRPO.bugs[alone + len(estimated) :]]
+    assert stored == [bug.name for bug in ZOO if bug.function is zoo_grpo.kl_of_old] * 2
