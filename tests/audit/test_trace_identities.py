@@ -107,8 +107,9 @@ def test_what_is_asked_is_shown_with_the_case_that_was_asked_of(identities, case
     assert all(shown.case is case for shown, case in zip(rows, several, strict=True))
 
 
-@pytest.mark.parametrize("cases", [ANSWERS, TRAJECTORIES])
-def test_rewards_and_values_have_one_decimal_and_either_sign(cases):
+@pytest.mark.parametrize("cases_of", [traces.answer_cases, traces.trajectory_cases])
+def test_rewards_and_values_have_one_decimal_and_either_sign(cases_of):
+    cases = cases_of()
     for name in ("rewards", "values"):
         assert all(case[name].shape == case["mask" if "mask" in case else "ends"].shape for case in cases)
         tenths = 10 * np.concatenate([case[name].ravel() for case in cases])
