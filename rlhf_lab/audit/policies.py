@@ -63,8 +63,7 @@ def _batch(old: Array, step: Array, advantage: Array, mask: Array, clip: float) 
 
 def fixed_clip(subject: Subject, case: Case) -> float:
     """The clip range that is fixed inside a function: what it makes of a ratio of 50, beside a ratio of 1."""
-    one = {name: np.ones(np.shape(np.atleast_1d(value))[:0] or (1,) * np.ndim(value)) for name, value in case.items()}
-    one = case | {name: value for name, value in one.items() if np.ndim(case[name])}
+    one = case | {name: np.ones((1,) * np.ndim(value)) for name, value in case.items() if np.ndim(value)}
     at = [one | {name: one["log_old"] - 1 for name in ("log_old", "log_ref", "log_pi") if name in one}]
     at.append(at[0] | {"log_pi": at[0]["log_pi"] + np.log(50)})
     small, large = (abs(float(term(subject, c))) for c in at)
@@ -144,7 +143,7 @@ def tokens(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     for case in cases:
         n, t = case["log_pi"].shape
         if n == 1 and t > 1 and np.all(case["mask"]):
-            found = np.sum(loss(case)) if np.ndim(loss(case)) == 0 else loss(case)
+            found = loss(case)
             each = [{k: v[:, i : i + 1] if np.ndim(v) == 2 else v for k, v in case.items()} for i in range(t)]
             values = np.array([total(loss, one) for one in each])
             wholes = [np.mean(values), np.sum(values), values[None]]

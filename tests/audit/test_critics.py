@@ -403,3 +403,31 @@ def test_a_clipped_value_that_is_compared_with_the_old_one():
         return np.mean(np.maximum((values - returns) ** 2, (near - old_values) ** 2) / 2, where=mask > 0)
 
     assert audit.value_loss(near_its_return).verdict == "wrong"
+
+
+def test_losses_of_critics_by_hand():
+    values, target, both = np.array([[0.5, 3.0]]), np.zeros((1, 2)), np.ones((1, 2))
+    assert critics._huber(values, target, both) == pytest.approx((0.5**2 / 2 + 2.5) / 2)
+    assert critics._huber(values, target, np.array([[1.0, 0.0]])) == pytest.approx(0.125)
+    old = np.array([[2.0, -1.0]])  # the values moved by -1.5 and by 4: they count as 1.8 and -0.8
+    assert critics._clipped_only(values, old, target, both, 0.2) == pytest.approx((1.8**2 + 0.8**2) / 4)
+    squares = [(a - b) ** 2 for a in (0.5, 3.0) for b in (1.0, 2.0)]
+    assert critics._flat_pairs(values, np.array([[1.0, 2.0]]), both) == pytest.approx(np.mean(squares) / 2)
+
+
+def test_an_error_is_turned_about_its_return_and_costs_something():
+    case = {"values": np.ones((1, 1)), "old_values": np.full((1, 1), 0.5), "returns": np.full((1, 1), 2.0)}
+    case["mask"] = np.ones((1, 1))
+    (shown,) = critics._either_way(lambda c: (c["values"] - c["returns"]) ** 2, [case])
+    assert [float(shown.case[name].item()) for name in ("values", "old_values", "returns")] == [3.0, 3.5, 2.0]
+    assert shown.found == shown.wanted == 1.0
+    (shown,) = critics._either_way(lambda c: 0 * c["values"], [case])
+    assert (shown.found, shown.wanted) == (0.0, 0.5)
+
+
+def test_a_loss_of_an_answer_is_beside_the_nearest_of_what_its_tokens_make():
+    case = {"values": np.array([[1.0, 3.0]]), "returns": np.zeros((1, 2)), "mask": np.ones((1, 2))}
+    squares = lambda c: (c["values"] - c["returns"]) ** 2  # noqa: E731
+    for loss in (lambda c: np.sum(squares(c)), lambda c: np.mean(squares(c)), squares):
+        (shown,) = critics._tokens(loss, [case])
+        np.testing.assert_array_equal(shown.found, shown.wanted)

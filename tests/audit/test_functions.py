@@ -226,7 +226,7 @@ def test_a_function_that_draws_at_random_or_remembers_is_told():
         Misbehaved, match=r"^Called again with the same inputs, it returns something else: it draws at "
     ):
         subject(lambda left, right: left + rng.random())
-    with pytest.raises(Misbehaved, match="keeps something from an earlier call"):
+    with pytest.raises(Misbehaved, match=r", or keeps something from an earlier call\.$"):
         subject(lambda left, right: calls.append(1) or left * len(calls))
     with pytest.raises(Misbehaved):
         subject(lambda left, right: np.full(left.shape, np.nan) if rng.random() < 0.5 else left + rng.random())
@@ -281,7 +281,22 @@ def test_arrays_become_single_precision_where_a_function_needs_it():
     assert one(CASES[1]).tolist() == [-1.0, 7.0]
 
 
+@pytest.mark.parametrize("kind", [float, bool])
+def test_single_precision_comes_with_either_kind_of_mask(kind):
+    def single(left, right, mask):
+        if (left.dtype, mask.dtype) not in ((np.float32, bool), (np.float32, np.float32)) or (mask.dtype == bool) != (
+            kind is bool
+        ):
+            raise TypeError("expected float32")
+        return (left - right) * mask
+
+    one = subject(single)
+    assert one(CASES[1]).tolist() == [-1.0, 0.0]
+    assert one.notes == ["takes a mask of True and False"] * (kind is bool)
+
+
 def test_the_digits_are_those_of_the_least_exact_result():
+    assert subject(lambda left, right: (left - right).astype(np.longdouble)).digits == 64
     assert subject(lambda left, right: left - right).digits == 64
     assert subject(lambda left, right: (left - right).astype(np.float32)).digits == 32
     assert subject(lambda left, right: (left - right).astype(np.float16)).digits == 16
@@ -447,6 +462,20 @@ def test_whole_numbers_stay_whole_and_fractions_are_as_elements_of_arrays_are(mo
     monkeypatch.setattr(functions, "libraries", lambda function: [NUMPY._replace(name="PyTorch")])
     Subject(function, inputs, cases)
     assert set(seen) == {(int, float)}
+
+
+def test_whole_numbers_in_an_array_stay_whole():
+    cases = [{"ids": np.array([3, 4])}]
+    assert Subject(lambda ids: 1.0 * np.arange(5)[ids], (Input("ids"),), cases)(cases[0]).tolist() == [3, 4]
+
+
+def test_the_library_is_that_of_the_function(monkeypatch):
+    seen = []
+    monkeypatch.setattr(functions, "libraries", lambda function: seen.append(function) or [NUMPY])
+    function = lambda left, right: left - right  # noqa: E731
+    subject(function)
+    assert all(each is function for each in seen)
+    assert seen
 
 
 def test_digits_are_those_of_the_result_before_it_was_read(monkeypatch):

@@ -199,6 +199,7 @@ ASKED = {identity.name: identity.look for each in groups.IDENTITIES.values() for
 
 def broken(name, advantage):
     shown = list(ASKED[name](lambda case: advantage(case["rewards"]), CASES))
+    assert all(s.case["rewards"].shape in (R[:1].shape, R.shape) for s in shown)
     return [not np.allclose(s.found, s.wanted, equal_nan=True) for s in shown]
 
 
@@ -223,6 +224,9 @@ def broken(name, advantage):
         ("0 where all rewards are equal", lambda r: r, [True, True]),
         ("and a number there", lambda r: r, []),
         ("and a number there", lambda r: np.where(r == r.max(), np.nan, r), [True, True]),
+        ("and not the same ones", lambda r: guarded(r) * (1.015 if np.ptp(r) > 8 else 1.0), [True, True]),
+        ("and not the same ones", lambda r: centred(r) / np.ptp(r) ** 0.5, []),
+        ("and not the same ones", lambda r: 0.05 * centred(r) * np.ptp(r) ** 0.5, []),
         ("better rewards, larger advantages", centred, [False, False]),
         ("better rewards, larger advantages", lambda r: -r, [True, True]),
         ("better rewards, larger advantages", lambda r: np.where(r > 2, -r, r), [True, True]),
@@ -278,6 +282,12 @@ def test_a_kind_is_read_from_the_name(name, kind):
         named = lambda r, f=function: f(r)  # noqa: E731
         named.__name__ = name
         assert audit.advantages(named).ok == (other == kind)
+
+
+def test_whitened_or_not_is_a_question_for_those_who_leave_one_out():
+    assert groups._of_kind("rloo") == (groups.KINDS["rloo"], groups.RLOO_WHITENED)
+    for kind in ("grpo", "dr_grpo", "reinforce"):
+        assert groups._of_kind(kind) == (groups.KINDS[kind],)
 
 
 def test_an_object_without_a_name_may_be_of_any_kind():

@@ -71,6 +71,10 @@ def test_each_mixture_is_what_its_name_says():
             np.testing.assert_allclose(found[name], np.moveaxis(wanted, -1, 0), rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+def test_a_baseline_of_0_is_0_whatever_the_reward():
+    assert standards.BASELINES["0"](np.array([[0.0, -1.0]])).tolist() == [[0, 0]]
+
+
 def test_rewards_scaled_to_a_range():
     for low in (0, -1):
         found = [b for b in standards.bugs_of(dr_grpo) if b.name == f"scaled to the range from {low} to 1"]

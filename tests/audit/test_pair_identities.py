@@ -276,6 +276,12 @@ def test_a_weight_of_ipo_is_worked_out_from_its_start(start, tau):
     assert subject.notes == [told] * bool(tau)
 
 
+def test_the_start_of_a_loss_of_ipo_is_where_all_log_probabilities_are_0():
+    inputs = tuple(Input(name) for name in pair_inputs.FOUR)
+    subject = Subject(lambda a, b, c, d: (a + 2 * b + 4 * c + 8 * d - 1) ** 2, inputs, pairs.IPO.cases)
+    assert pair_inputs._tau(subject, ONE) == 0.5
+
+
 def fitted(contract, loss):
     with np.errstate(all="ignore"):
         return [found for found in contract.fitted(loss, contract.cases) if isinstance(found, Right)]

@@ -8,7 +8,9 @@ import pytest
 from rlhf_lab.audit import grpo, policies
 from rlhf_lab.audit.binding import Input
 from rlhf_lab.audit.functions import Subject
+from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.audit.zoo import grpo as zoo_grpo
+from rlhf_lab.audit.zoo.kl import k3
 from rlhf_lab.audit.zoo.policies import bfloat16, ppo_loss
 
 PPO, GRPO = policies.cases_of(grpo=False), policies.cases_of(grpo=True)
@@ -47,6 +49,7 @@ def test_single_tokens_beside_numbers_by_hand(name, wanted):
     shown = list(ASKED[name](of_tokens, PPO))
     assert [float(s.wanted) for s in shown] == pytest.approx(wanted)
     assert [float(s.found) for s in shown] == pytest.approx(wanted)
+    assert all(any(s.case["log_pi"] is case["log_pi"] for case in PPO) for s in shown)
     bare = list(ASKED[name](lambda case: 5.0 + 2 * of_tokens(case), PPO))  # what does not depend on A is left out
     assert [float(s.found) for s in bare] == pytest.approx([2 * w for w in wanted])
     if name.startswith("-A"):
@@ -59,6 +62,8 @@ def test_a_ratio_is_inside_below_and_above_up_to_the_bound_itself():
         (0.9, 1.0, (True, False, False)),
         (1.25, 1.0, (False, False, False)),  # at the bound itself, all three give the same
         (0.75, -1.0, (False, False, False)),
+        (0.75, 1.0, (False, False, False)),
+        (1.25, -1.0, (False, False, False)),
         (1.5, 1.0, (False, True, False)),
         (0.5, -1.0, (False, True, False)),
         (0.5, 1.0, (False, False, True)),
@@ -86,6 +91,9 @@ def test_a_ratio_of_rounded_numbers_is_seen_at_an_unlikely_token():
     assert list(ASKED[UNLIKELY](other, PPO)) == []  # wrong, and not by a step of a quarter
     large = lambda case: -case["advantage"].sum() * (1.0 if case["log_pi"].min() < -10 else 1.5)  # noqa: E731
     assert list(ASKED[UNLIKELY](large, PPO)) == []
+    up = lambda case: -case["advantage"].sum() * np.exp(0.25 if case["log_pi"].min() < -10 else 0.125)  # noqa: E731
+    assert [bool(np.allclose(s.found, s.wanted)) for s in ASKED[UNLIKELY](up, PPO)] == [False]
+    assert len(list(ASKED[UNLIKELY](of_tokens, PPO))) == 1
     nowhere = [lambda case: 3.0 * of_tokens(case), lambda case: np.sum(case["log_pi"] * case["advantage"])]
     for loss in (of_tokens, *nowhere, lambda case: np.sum(each(case, lambda p, o: np.exp(p / 2)))):
         shown = list(ASKED[UNLIKELY](loss, PPO))
@@ -98,6 +106,9 @@ def test_an_answer_is_the_mean_or_the_sum_of_its_tokens_or_all_of_them():
         assert shown.case is PPO[8]
         assert np.shape(shown.found) == np.shape(loss(PPO[8]))
         np.testing.assert_allclose(shown.found, shown.wanted)
+    two = PPO[8] | {name: value[:, :2] for name, value in PPO[8].items() if np.ndim(value) == 2}
+    (shown,) = policies.tokens(of_tokens, [two])
+    assert float(shown.found) == pytest.approx(float(shown.wanted))
     (shown,) = policies.tokens(lambda case: of_tokens(case) ** 2, PPO)
     values = each(PPO[8]).ravel()
     wholes = [(values**2).mean(), (values**2).sum()]
@@ -107,7 +118,7 @@ def test_an_answer_is_the_mean_or_the_sum_of_its_tokens_or_all_of_them():
 
 def test_a_batch_is_the_mean_or_the_sum_of_its_answers_or_weighs_them_by_length():
     every = (of_tokens, of_answers, lambda c: each(c).sum(), lambda c: np.mean(each(c).sum(1)))
-    for loss in (*every, each, lambda c: each(c).sum(1)):
+    for loss in (*every, each, lambda c: each(c).sum(1), lambda c: np.squeeze(each(c).sum(1))):
         shown = list(policies.answers(loss, PPO))
         assert [s.case is case for s, case in zip(shown, PPO[9:], strict=True)] == [True] * 3
         assert holds(shown)
@@ -126,6 +137,9 @@ def test_what_stands_on_padding_is_changed_and_only_that():
         for s, case in zip(shown, padded, strict=True):
             for name in ("log_pi", "log_old", "advantage"):
                 np.testing.assert_array_equal((s.case[name] != case[name]), case["mask"] == 0)
+    for shown, case in zip(policies.padding(lambda c: each(c).sum(1), PPO), padded, strict=True):
+        assert shown.found.shape == shown.wanted.shape == (len(case["mask"]),)
+        np.testing.assert_allclose(shown.found, shown.wanted)
     for name in ("log_pi", "log_old"):
         assert not holds(policies.padding(lambda case, name=name: np.sum(case[name]), PPO))
     assert not holds(policies.padding(lambda case: np.sum(case["log_ref"]), GRPO))
@@ -135,6 +149,11 @@ def test_an_answer_costs_as_much_without_its_padding():
     assert len(list(policies.unpadded(of_tokens, PPO))) == 2  # one answer with padding, and minus its advantages
     assert holds(policies.unpadded(of_tokens, PPO))
     assert holds(policies.unpadded(each, PPO))
+    assert holds(policies.unpadded(lambda c: each(c) + (1 - c["mask"]) * c["log_pi"], PPO))  # whatever stands there
+    two = PPO[8] | {"mask": np.array([[1.0, 1.0, 0.0]])}
+    shown = list(policies.unpadded(of_tokens, [two]))
+    assert holds(shown)
+    assert [np.sign(s.case["advantage"] * two["advantage"]).tolist() for s in shown] == [[[1.0] * 3], [[-1.0] * 3]]
     assert holds(policies.unpadded(lambda c: of_tokens(c) * np.mean(c["mask"]), PPO))  # divided by all places
 
     def floor(case):
@@ -161,13 +180,15 @@ INPUTS = tuple(Input(name) for name in ("log_pi", "log_old", "advantage", "mask"
 
 
 @pytest.mark.parametrize(
-    ("clip", "told"), [(0.25, 0.25), (0.1, 0.1), (5.0, 5.0), (0.0015, 0.0015), (0.0005, None), (20.0, None)]
+    ("clip", "told"),
+    [(0.25, 0.25), (0.1, 0.1), (5.0, 5.0), (0.0015, 0.0015), (0.0005, None), (10.5, None), (20.0, None)],
 )
 @pytest.mark.parametrize("size", [1.0, -3.0])
 def test_a_clip_range_inside_is_worked_out_if_it_is_one(clip, told, size):
     subject = Subject(
         lambda log_pi, log_old, advantage, mask: size * ppo_loss(log_pi, log_old, advantage, mask, clip), INPUTS, PPO
     )
+    assert policies.fixed_clip(subject, PPO[-1]) == policies.fixed_clip(subject, PPO[0])
     assert policies.fixed_clip(subject, PPO[0]) == pytest.approx(told or 0.2, rel=1e-5)
     words = f"no parameter for the clip range: {clip:.4g}, worked out from its values, is fixed inside it"
     assert subject.notes == ([words] if told else [])
@@ -325,3 +346,31 @@ def test_a_term_is_what_depends_on_the_advantage():
     assert policies.total(loss, {"advantage": np.array([1.0, 3.0])}) == 18.0
     assert policies.single(PPO) == list(PPO[:7])
     assert partial(policies.held, clip_range=0.2)(np.log(2), 0.0, 3.0) == pytest.approx(-3.6)
+
+
+def test_advantages_of_grpo_come_one_for_each_answer_or_for_each_token():
+    case = {"advantage": np.array([1.0, 2.0]), "log_pi": np.array([[0.0, -1.0], [-2.0, -3.0]])}
+    plain, of_tokens, columns = (layout.into(case) for layout in grpo.GRPO.layouts)
+    assert plain["advantage"].tolist() == [1, 2]
+    assert of_tokens["advantage"].tolist() == [[1, 1], [2, 2]]
+    assert columns["advantage"].tolist() == [[1], [2]]
+    assert all(each["log_pi"] is case["log_pi"] for each in (plain, of_tokens, columns))
+
+
+def test_the_ratio_of_an_answer_is_asked_for_in_place_of_its_tokens_and_must_be_recognised():
+    names = [[identity.name for identity in contract.identities] for contract in (grpo.GRPO, grpo.GSPO)]
+    assert names[1] == [
+        "-min(s A, clip(s) A) + beta KL, s of the answer" if name == "an answer is made of its tokens" else name
+        for name in names[0]
+    ]
+    assert names[0] != names[1]
+    assert (grpo.GRPO.strict, grpo.GSPO.strict) == (False, True)
+    assert grpo.GRPO.general
+
+
+def test_wrong_estimates_are_those_of_k3_and_of_what_was_stored():
+    alone = len([bug for bug in ZOO if bug.audit == "grpo_loss"]) + len(grpo.ESTIMATES) * len(grpo.RATIO_BUGS)
+    estimated = [bug.name for bug in ZOO if bug.audit == "kl_estimate" and bug.right is k3]
+    assert [bug.name for bug in grpo.GRPO.bugs[alone:]][: len(estimated)] == estimated
+    stored = [bug.name for bug in grpo.GRPO.bugs[alone + len(estimated) :]]
+    assert stored == [bug.name for bug in ZOO if bug.function is zoo_grpo.kl_of_old] * 2

@@ -90,6 +90,35 @@ def test_values_that_flow_are_asked_for_without_a_trace_so_that_errors_are_anoth
     assert holds(OF_EPISODES["no value flows over an end"], lambda c: estimated(c, carry=True), TRAJECTORIES)
 
 
+@pytest.mark.parametrize(("identities", "cases"), [(OF_ANSWERS, ANSWERS), (OF_EPISODES, TRAJECTORIES)])
+def test_what_is_asked_is_shown_with_the_case_that_was_asked_of(identities, cases):
+    errors = asked(identities["lambda = 0: the TD error"], estimated, cases)
+    assert [(s.case["lam"], s.case["gamma"]) for s in errors] == [(0.0, case["gamma"]) for case in cases]
+    to_come = asked(identities["gamma = lambda = 1: rewards to come less the value"], estimated, cases)
+    assert [(s.case["lam"], s.case["gamma"]) for s in to_come] == [(1.0, 1.0)] * len(cases)
+    for shown, case in zip(
+        asked(identities["a reward is not heard of by what comes after it"], estimated, cases), cases, strict=True
+    ):
+        changed = (shown.case["rewards"] != case["rewards"]).astype(int)
+        assert changed.tolist() == [[1] + [0] * (changed.shape[1] - 1)] * len(changed)
+    rows = asked(identities["rows have nothing to do with each other"], estimated, cases)
+    several = [case for case in cases if len(case["rewards"]) > 1]
+    assert len(rows) == len(several)
+    assert all(shown.case is case for shown, case in zip(rows, several, strict=True))
+
+
+@pytest.mark.parametrize("cases_of", [traces.answer_cases, traces.trajectory_cases])
+def test_rewards_and_values_have_one_decimal_and_either_sign(cases_of):
+    cases = cases_of()
+    for name in ("rewards", "values"):
+        assert all(case[name].shape == case["mask" if "mask" in case else "ends"].shape for case in cases)
+        tenths = 10 * np.concatenate([case[name].ravel() for case in cases])
+        np.testing.assert_allclose(tenths, np.round(tenths))
+        assert set(np.sign(tenths)) == {-1.0, 1.0}
+        assert len(set(np.abs(tenths).round())) > 5
+        assert np.abs(tenths).max() < 20
+
+
 def test_each_end_of_an_episode_is_looked_at_up_to_itself():
     case = TRAJECTORIES[-1]
     shown = asked(OF_EPISODES["no reward flows over an end"], lambda c: np.ones(c["rewards"].shape), [case])
@@ -113,6 +142,7 @@ def test_a_last_value_counts_where_one_step_was_cut():
     (shown,) = asked(look, lambda c: 0 * c["rewards"], TRAJECTORIES)
     assert shown.case["last_value"] == pytest.approx(TRAJECTORIES[0]["last_value"] + 1)
     assert (shown.found.item(), shown.wanted.item()) == (0.0, 0.9)
+    assert holds(look, lambda c: 2 * estimated(c), TRAJECTORIES)
 
 
 @pytest.mark.parametrize("case", TRAJECTORIES)
@@ -125,6 +155,17 @@ def test_functions_of_answers_are_called_with_each_episode(case):
     np.testing.assert_allclose(traces.by_episode(doubled, case), 2 * estimated(case))
     bare = traces.by_episode(lambda rewards, values, mask: (rewards - values) * mask, case)
     np.testing.assert_allclose(bare, case["rewards"] - case["values"])
+
+
+def test_each_episode_is_handed_over_as_one_row():
+    shapes = set()
+
+    def look(rewards, values, mask, gamma, lam):
+        shapes.add((rewards.shape, values.shape, mask.shape))
+        return returns.gae(rewards, values, mask, gamma, lam)
+
+    traces.by_episode(look, TRAJECTORIES[4])
+    assert shapes == {((1, 4),) * 3, ((1, 3),) * 3}
 
 
 def test_forms_of_advantages():
@@ -143,6 +184,8 @@ def test_forms_of_advantages():
         assert form.name == f"whitened over the batch, by a variance that divides by {told}"
         np.testing.assert_allclose(form.shape(values, case), [[-1 / deviation, 1 / deviation, 0]], rtol=1e-6)
         np.testing.assert_allclose(form.shape(values[:, :2], {}), [[-1 / deviation, 1 / deviation]], rtol=1e-6)
+    small = np.array([[0.0, 2e-4]])  # of variance 1e-8, and 1e-8 is added
+    np.testing.assert_allclose(by_count.shape(small, {}), [[-(0.5**0.5), 0.5**0.5]])
     for form in (sums, by_count, by_less):
         assert form.opaque
         assert form.call is by_name
@@ -155,7 +198,13 @@ GIVEN = tuple(Input(name) for name in ("rewards", "values", "mask", "gamma", "la
 
 @pytest.mark.parametrize(("gamma", "lam"), [(0.9, 0.7), (1.0, 0.5), (0.8, 1.0), (0.5, 0.0)])
 @pytest.mark.parametrize(
-    "shape", [lambda a, v, m: a, lambda a, v, m: (a + v) * m, lambda a, v, m: traces._whitened(a, {"mask": m}, 0)]
+    "shape",
+    [
+        lambda a, v, m: a,
+        lambda a, v, m: a / 2,
+        lambda a, v, m: (a + v) * m,
+        lambda a, v, m: traces._whitened(a, {"mask": m}, 0),
+    ],
 )
 def test_numbers_inside_are_worked_out_by_three_steps(gamma, lam, shape):
     def function(rewards, values, mask):
@@ -169,6 +218,21 @@ def test_numbers_inside_are_worked_out_by_three_steps(gamma, lam, shape):
         for n, x in (("gamma", gamma), ("lambda", lam))
     ]
     assert [note.replace("-0,", "0,") for note in subject.notes] == told
+
+
+def test_a_function_is_looked_through_by_three_steps_that_end():
+    seen = []
+    found = traces._three(lambda case: seen.append(case) or np.ones((1, 3)), [1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    assert found.tolist() == [1, 1, 1]
+    assert {name: np.asarray(value).tolist() for name, value in seen[0].items()} == {
+        "rewards": [[1, 2, 3]],
+        "values": [[4, 5, 6]],
+        "mask": [[1, 1, 1]],
+        "ends": [[0, 0, 1]],
+        "last_value": [0],
+        "gamma": 1,
+        "lam": 1,
+    }
 
 
 def test_a_trace_is_that_at_a_discount_of_1_where_a_discount_is_taken():

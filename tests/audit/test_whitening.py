@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab.audit import standards, whitening
+from rlhf_lab.audit.zoo import returns
 
 A = np.array([[0.3, -1.2, 2.0, 0.7], [1.5, 0.1, -0.6, 2.2], [0.9, 0.4, -2.1, 1.1]])
 MASK = np.array([[1.0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
@@ -49,6 +50,31 @@ def test_each_wrong_way_is_what_its_name_says(name, ddof, eps):
     found = whitening.VARIANTS[name](A, MASK, ddof=ddof, eps=eps)
     wanted = [[LOOPS[name](n, t, ddof, eps) if MASK[n, t] else 0.0 for t in range(4)] for n in range(3)]
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+SIZES = {
+    "the root mean square": lambda kept: np.linalg.norm(kept) / np.sqrt(len(kept)),
+    "the mean distance from the mean": lambda kept: sum(abs(x - np.mean(kept)) for x in kept) / len(kept),
+    "the largest distance from the mean": lambda kept: max(np.max(kept) - np.mean(kept), np.mean(kept) - np.min(kept)),
+    "the largest": lambda kept: max(abs(x) for x in kept),
+    "the mean size": lambda kept: sum(abs(x) for x in kept) / len(kept),
+}
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-8])  # 1e-8 is added to each size
+def test_other_sizes_and_a_mean_subtracted_last_are_what_their_names_say(unit):
+    *mixed, last = whitening._mixed()
+    a, kept = unit * A, unit * KEPT
+    names = [f"less {less}, by {by}" for less in ("the mean", "nothing") for by in SIZES]
+    assert [bug.name for bug in mixed] == names
+    for bug in mixed:
+        less, by = bug.name.removeprefix("less ").split(", by ")
+        assert bug.told.startswith(f"You subtract {less} and divide by {by}.")
+        wanted = (a - (np.mean(kept) if less == "the mean" else 0.0)) / (SIZES[by](kept) + 1e-8) * MASK
+        np.testing.assert_allclose(bug.function(a, MASK), wanted, rtol=1e-9, atol=1e-12, err_msg=bug.name)
+    assert last.name == "mean subtracted last"
+    np.testing.assert_allclose(last.function(a, MASK), (a / (np.std(kept) + 1e-8) - np.mean(kept)) * MASK, rtol=1e-9)
+    assert {(bug.audit, bug.right, bug.where) for bug in (*mixed, last)} == {("whiten", returns.whiten, "")}
 
 
 def test_each_wrong_way_is_known_with_each_small_number_and_either_count():
