@@ -46,7 +46,7 @@ class Book(NamedTuple):
 def phrase_book() -> Book:
     """Return the 30 answers to "is tea hot" that the pretrained table likes best."""
     log_all = lm.answer_log_probs(phrase_world.model(), phrase_world.pretrained(), PROMPTS[:1], HORIZON)[0]
-    top = np.argsort(-log_all)[:PHRASES]
+    top = np.argsort(-log_all.round(9), kind="stable")[:PHRASES]  # many are equally likely
     texts = lm.enumerate_responses(VOCAB, HORIZON, EOS)[top]
     reward = phrase_world.reward(np.repeat(PROMPTS[:1], PHRASES, axis=0), texts)
     return Book(log_softmax(log_all[top]), reward, Tabular(vocab=PHRASES, horizon=1, prompts=((0,),)))
