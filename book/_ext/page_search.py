@@ -32,7 +32,7 @@ SKIPPED = (
 LETTERS = tex2unichar.mathalpha | tex2unichar.mathbin | tex2unichar.mathrel | tex2unichar.mathord
 FONTS = {"mathbb", "mathcal", "mathrm", "text", "operatorname"}
 LONGEST_FORMULA = 16  # characters
-INDICES = ("book/exercises", "book/equations")  # pages that repeat what chapters say
+INDICES = ("book/exercises", "book/equations", "book/in_the_wild", "book/ledger")  # they repeat what chapters say
 ENDS = ("What to remember", "Exercises", "In the wild", "Sources")  # sections of every chapter, which say things again
 
 

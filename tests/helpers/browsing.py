@@ -129,16 +129,17 @@ class Answering:
     def __init__(self, page, place=f"#{LABEL}"):
         self.page, self.box = page, page.locator(place)
         self.box.locator(".cell, .live").last.evaluate("(cell) => cell.scrollIntoView()")
-        self.editor = self.box.locator(".cm-content")
+        self.live = self.box.locator(".live")  # other cells of an exercise are editors, too
+        self.editor = self.live.locator(".cm-content")
         self.editor.wait_for()
-        self.said, self.note = self.box.locator(".live-said"), self.box.locator(".live-note")
+        self.said, self.note = self.live.locator(".live-said"), self.live.locator(".live-note")
 
     def press(self, name):
-        self.box.get_by_role("button", name=name, exact=True).click()
+        self.live.get_by_role("button", name=name, exact=True).click()
 
     def told(self):
         """Wait until a run is over, and return what was said."""
-        self.box.locator(".live-run:enabled").wait_for(timeout=LOADED)
+        self.live.locator(".live-run:enabled").wait_for(timeout=LOADED)
         return self.said.inner_text()
 
     def answer(self, code):
