@@ -18,7 +18,8 @@ def _causal(mask: Array) -> Array:
 
 
 def _weights(score: Array, allowed: Array) -> Array:
-    return np.exp(log_softmax(np.where(allowed, score, -np.inf)))
+    with np.errstate(invalid="ignore"):  # where nothing is allowed
+        return np.exp(log_softmax(np.where(allowed, score, -np.inf)))
 
 
 def _attention_case(rng: Generator) -> Case:

@@ -221,7 +221,8 @@ def test_all_runs_every_study_once(monkeypatch, tmp_path):
     ran = []
     monkeypatch.setattr(runner, "run", lambda *given, **settings: ran.append((*given, settings)))
     assert run("all", "--out", str(tmp_path), "--jobs", "2") == 0
-    assert [(name, study) for name, study, *_ in ran] == [(f"ilhf {name}", study) for name, study in STUDIES.items()]
+    assert {name: study for name, study, *_ in ran} == {f"ilhf {name}": study for name, study in STUDIES.items()}
+    assert len(ran) == len(STUDIES)
     assert {seeds for _, _, seeds, *_ in ran} == {20}
     assert ran[0][3:] == (tmp_path, {"jobs": 2, "dask": None, "overwrite": False})
     assert main(["imitation"]) == 0
