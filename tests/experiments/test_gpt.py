@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from autograd import value_and_grad
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments.gpt import measures, stages, study
 from rlhf_lab.methods import best_of_n
 from rlhf_lab.models import lm
+from rlhf_lab.models.critics import ReaderCritic
+from rlhf_lab.models.gpt import GPT
+from rlhf_lab.numerics.optim import outcome
 from rlhf_lab.worlds import shop
 
 STORED = experiments.stored("gpt")
@@ -164,3 +168,52 @@ def test_overheard_answers_do_not_tell_who_asked():
     prompt, response = stages.heard(2400, np.random.default_rng(0))
     tea = (response == shop.encode("tea")[0]).any(1)
     assert (prompt[:, 2] == shop.encode("tea")[0])[tea].mean() > 0.7
+
+
+def brief():
+    """A small GPT in float64, and parameters with which it soon ends: its states lie along the embedding of `<eos>`."""
+    own = GPT(shop.VOCAB, width=8, layers=1, heads=2, context=35, eos=shop.EOS, dtype="float64")
+    params = ReaderCritic(own).head(own.init(np.random.default_rng(0)))
+    along = np.array([1, -1] * 4) / 8**0.5
+    params["position"] += 3 * along
+    params["embed"][-1] += 1.2 * along
+    params["value"] += 0.5
+    return own, params
+
+
+@pytest.mark.parametrize("way", ["proximal", "rloo"])
+def test_batches_that_end_with_their_longest_answer_train_as_those_of_the_whole_horizon(way, monkeypatch):
+    own, params = brief()
+    monkeypatch.setattr(study, "model", lambda: own)
+    monkeypatch.setattr(study, "WRITTEN", 32)
+    loss, collect = getattr(study, way)(stages.world().task)
+    short = list(collect(params, np.random.default_rng(1)))
+    monkeypatch.setattr(study, "cut", lambda batch: batch)
+    whole = list(collect(params, np.random.default_rng(1)))
+    assert len(short) == len(whole) == 4
+    for batch, full in zip(short, whole, strict=True):
+        assert batch.mask.any(0).all(), "somebody still speaks in the last place"
+        assert batch.mask.sum() == full.mask.sum()
+        (found, grads), (wanted, slopes) = (
+            value_and_grad(lambda p, b=b: outcome(loss(p, b)).loss)(params) for b in (batch, full)
+        )
+        assert found == pytest.approx(wanted, rel=1e-12)
+        for name, value in grads.items():
+            np.testing.assert_allclose(value, slopes[name], rtol=1e-9, atol=1e-12)
+    assert min(batch.mask.shape[1] for batch in short) < shop.HORIZON
+
+
+def test_pairs_of_own_answers_end_with_the_longer_answer(monkeypatch):
+    own, params = brief()
+    monkeypatch.setattr(stages, "model", lambda: own)
+    monkeypatch.setattr(study, "WRITTEN", 16)
+    compared = stages.asked(params, 8, shop.reward, np.random.default_rng(1))
+    found = list(study.own_answers(shop.reward)(params, np.random.default_rng(1)))
+    for k, batch in enumerate(found):
+        wanted = compared.some(np.arange(2 * k, 2 * k + 2), shop.HORIZON)
+        ends = max(stages.length(wanted.chosen).max(), stages.length(wanted.rejected).max())
+        assert batch.chosen.shape == batch.rejected.shape == (2, ends)
+        for column, full in zip(batch, wanted, strict=True):
+            np.testing.assert_array_equal(column, full[:, :ends] if np.shape(full) == (2, shop.HORIZON) else full)
+    assert len(found) == 4
+    assert min(batch.chosen.shape[1] for batch in found) < shop.HORIZON

@@ -25,6 +25,7 @@ from rlhf_lab.experiments.gpt.stages import (
     STEP_SIZES,
     Pairs,
     asked,
+    cut,
     heard,
     model,
     overheard,
@@ -94,7 +95,7 @@ def own_answers(judge: Judge) -> Collect:
     def collect(params: Params, rng: Generator) -> Iterable[pairs.PreferenceBatch]:
         compared = asked(params, WRITTEN // 2, judge, rng)
         for rows in np.split(np.arange(WRITTEN // 2), 4):
-            yield compared.some(rows, shop.HORIZON)
+            yield compared.some(rows, compared.longest[rows].max())
 
     return collect
 
@@ -122,12 +123,19 @@ def by_rounds(loss: Loss, collect: Collect, params: Params, rng: Generator, time
 def rloo(task: Task) -> tuple[Loss, Collect]:
     """Return GRPO as it is here: groups of eight, mean of the others as baseline, the divergence in the reward."""
     settings: dict[str, Any] = {"advantages": policy_gradient.rloo_advantages, "mean": group_losses.by_constant(1.0)}
-    return grpo.grpo(task, model(), prompts=WRITTEN // 8, answers=8, in_reward=True, minibatch=WRITTEN // 4, **settings)
+    settings |= {"answers": 8, "in_reward": True, "minibatch": WRITTEN // 4}
+    return _shorter(grpo.grpo(task, model(), prompts=WRITTEN // 8, **settings))
 
 
 def proximal(task: Task) -> tuple[Loss, Collect]:
     """Return PPO as it is here."""
-    return ppo.ppo(task, ReaderCritic(model()), prompts=WRITTEN, minibatch=WRITTEN // 4, epochs=1, value_weight=0.1)
+    settings: dict[str, Any] = {"minibatch": WRITTEN // 4, "epochs": 1, "value_weight": 0.1}
+    return _shorter(ppo.ppo(task, ReaderCritic(model()), prompts=WRITTEN, **settings))
+
+
+def _shorter(pair: tuple[Loss, Collect]) -> tuple[Loss, Collect]:
+    loss, collect = pair
+    return loss, lambda params, rng: map(cut, collect(params, rng))
 
 
 def _judge(learned: Params) -> Judge:
