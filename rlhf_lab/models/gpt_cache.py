@@ -7,6 +7,7 @@ matrices once. With x of mean 0, norm(x) is the root of D times x / sqrt(|x|^2 +
 called ROOT, and v = r u, GELU of u is v / (1 + exp(v (v^2 + MIDDLE))) / r.
 """
 
+import math
 from dataclasses import dataclass
 from operator import is_
 from typing import NamedTuple
@@ -18,9 +19,10 @@ from rlhf_lab.numerics.block_parts import CUBE, EPS, SLOPE, SMALL
 from rlhf_lab.numerics.optim import Params
 
 ROOM = 4  # places that the copy of a memory has beyond those that are taken: enumeration copies at every token
-AT_ONCE = 64  # texts whose keys and values stay in the processor's cache
+AT_ONCE = 128  # texts: more, and their keys and values leave the processor's cache
 ROOT = -((SLOPE * CUBE) ** (1 / 3))
 MIDDLE = -SLOPE / ROOT
+LITTLE = math.exp(-SMALL)  # a sum of exponentials between this and one over it has lost no digit
 
 
 class Block(NamedTuple):
@@ -66,6 +68,11 @@ class Memory:
         read[..., :length] = np.repeat(tokens, times, axis=-2)
         return Memory(self.weights, more, read, length)
 
+    def some(self, rows: Array) -> "Memory":
+        """Return the memory of some of the texts."""
+        values, tokens = np.take(self.values, rows, axis=-3), np.take(self.tokens, rows, axis=-2)
+        return Memory(self.weights, values, tokens, self.length)
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -82,6 +89,11 @@ class Cache:
         """Return the cache of a batch in which each text stands `times` times in a row."""
         memory = self.memory and self.memory.copy(self.tokens.shape[-1] + 1, times)
         return Cache(np.repeat(self.tokens, times, axis=-2), memory)
+
+    def keep(self, rows: Array) -> "Cache":
+        """Return the cache of some of the texts, by their numbers."""
+        memory = self.memory and self.memory.some(rows)
+        return Cache(np.take(self.tokens, rows, axis=-2), memory)
 
     def longer(self, token: Array) -> Array:
         """Return the tokens with one more (..., N) behind them."""
@@ -173,14 +185,23 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
     The query of a head (..., N, H, D) is 0 beside its part: one product a text is quicker than one for each head.
     """
     weights = np.matmul(queries, keys.swapaxes(-1, -2))
-    if max(weights.max(), -weights.min()) > SMALL:
+    total = _exponentials(weights)
+    if total.size and not (LITTLE < total.min() and total.max() < 1 / LITTLE):
+        np.matmul(queries, keys.swapaxes(-1, -2), out=weights)
         weights -= weights.max(axis=-1, keepdims=True)
-    np.exp(weights, out=weights)
-    total = np.matmul(weights, np.ones((weights.shape[-1], 1), dtype=weights.dtype))  # faster than a sum
+        total = _exponentials(weights)
     heard = np.matmul(weights, values)
     *batch, heads, width = heard.shape
     own = np.einsum("...hhd->...hd", heard.reshape(*batch, heads, heads, width // heads))
     return (own / total).reshape(*batch, width)
+
+
+def _exponentials(weights: Array) -> Array:
+    """Replace weights (..., H, T) by their exponentials, and return the sum of these for each head, (..., H, 1)."""
+    np.exp(weights, out=weights)
+    places = weights.shape[-1]
+    total = np.matmul(weights.reshape(-1, places), np.ones((places, 1), dtype=weights.dtype))  # faster than a sum
+    return total.reshape(*weights.shape[:-1], 1)
 
 
 def _gelu(v: Array) -> Array:
