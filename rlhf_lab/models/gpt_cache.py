@@ -46,17 +46,20 @@ class Weights(NamedTuple):
     position: Array  # (..., C + 1, D)
     blocks: list[Block]
     readout: Array  # (..., D, V)
-    parts: Array  # (H, D), 1 in the part of the width that belongs to a head, 0 elsewhere
+    heads: int
 
 
 class Memory:
     """Keys and values, (L, 2, ..., N, places, D), and the token of each place, (..., N, places).
 
-    The first `length` places are taken. In place 0 there is no token.
+    The first `length` places are taken. In place 0 there is no token. `queries` (..., N, H, D) are 0 beside the part of
+    each head.
     """
 
     def __init__(self, weights: Weights, values: Array, tokens: Array, length: int) -> None:
         self.weights, self.values, self.tokens, self.length = weights, values, tokens, length
+        *batch, _, width = values.shape[2:]
+        self.queries = np.zeros((*batch, weights.heads, width), dtype=values.dtype)
 
     def copy(self, length: int, times: int = 1) -> "Memory":
         """Return the first `length` places with room for a few more, each text `times` times in a row."""
@@ -128,7 +131,7 @@ def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
     if memory.length != length or length == memory.tokens.shape[-1]:
         memory = memory.copy(length)
     if not cache.knows(params):
-        memory.weights = _folded(params, len(memory.values), len(memory.weights.parts))
+        memory.weights = _folded(params, len(memory.values), memory.weights.heads)
     state = _go_on(memory, token)
     return Cache(memory.tokens[..., 1 : length + 1], memory), _logits(memory.weights, state)
 
@@ -152,8 +155,7 @@ def _folded(params: Params, layers: int, heads: int) -> Weights:
     embed = centred("embed").reshape(-1, width)
     first = vocab * np.arange(len(embed) // vocab).reshape(*lead, 1)
     readout = np.swapaxes(params["embed"] * (root * params["norm"][..., None, :]), -1, -2)
-    parts = np.eye(heads, dtype=readout.dtype).repeat(width // heads, axis=-1)
-    return Weights(dict(params), embed, first, centred("position"), blocks, readout, parts)
+    return Weights(dict(params), embed, first, centred("position"), blocks, readout, heads)
 
 
 def _go_on(memory: Memory, token: Array) -> Array:
@@ -171,8 +173,9 @@ def _read(memory: Memory, row: Array) -> Array:
         for block, (keys, values) in zip(memory.weights.blocks, memory.values, strict=True):
             parts = np.matmul(_norm(x), block.qkv)
             keys[..., here, :], values[..., here, :] = parts[..., width : 2 * width], parts[..., 2 * width :]
-            queries = parts[..., None, :width] * memory.weights.parts
-            heard = _attend(queries, keys[..., read, :], values[..., read, :])
+            own = _own(memory.queries)
+            own[...] = parts[..., :width].reshape(own.shape)
+            heard = _attend(memory.queries, keys[..., read, :], values[..., read, :])
             x += np.matmul(heard, block.out)
             x += np.matmul(_gelu(np.matmul(_norm(x), block.up)), block.down)
     memory.length += 1
@@ -190,10 +193,14 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
         np.matmul(queries, keys.swapaxes(-1, -2), out=weights)
         weights -= weights.max(axis=-1, keepdims=True)
         total = _exponentials(weights)
-    heard = np.matmul(weights, values)
-    *batch, heads, width = heard.shape
-    own = np.einsum("...hhd->...hd", heard.reshape(*batch, heads, heads, width // heads))
-    return (own / total).reshape(*batch, width)
+    heard = _own(np.matmul(weights, values)) / total
+    return heard.reshape(*heard.shape[:-2], -1)
+
+
+def _own(each: Array) -> Array:
+    """Return the part of the width that belongs to each head, (..., N, H, D / H), of (..., N, H, D): a view."""
+    *batch, heads, width = each.shape
+    return np.einsum("...hhd->...hd", each.reshape(*batch, heads, heads, width // heads))
 
 
 def _exponentials(weights: Array) -> Array:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 from numpy.random import Generator
 
@@ -27,6 +28,7 @@ from rlhf_lab.experiments.gpt.stages import (
     asked,
     cut,
     heard,
+    length,
     model,
     overheard,
     read,
@@ -82,7 +84,8 @@ def ilhf_loss(start: Params, weight: float) -> Loss:
     """Return the loss of ILHF of a batch of comparisons (eq-ilhf-loss), with an anchor to `start` (eq-anchor)."""
 
     def loss(params: Params, batch: pairs.PreferenceBatch) -> Array:
-        first, second = (lm.log_prob(model(), params, batch.prompt, y) for y in (batch.chosen, batch.rejected))
+        prompt, answers = np.concatenate([batch.prompt] * 2), np.concatenate([batch.chosen, batch.rejected])
+        first, second = anp.split(lm.log_prob(model(), params, prompt, answers), 2)  # one pass costs less than two
         held = sum(ilhf.anchor(params[name].ravel(), value.ravel(), weight) for name, value in start.items())
         return ilhf.loss(first, second, batch.label) + held
 
@@ -139,7 +142,17 @@ def _shorter(pair: tuple[Loss, Collect]) -> tuple[Loss, Collect]:
 
 
 def _judge(learned: Params) -> Judge:
-    return partial(Network(model()).reward, learned)
+    """The learned reward, a few answers of about one length at a time: little is spent on what stands behind ends."""
+    reward = partial(Network(model()).reward, learned)
+
+    def judge(prompt: Array, response: Array) -> Array:
+        found, lengths = np.empty(len(response)), length(response)
+        order = np.argsort(lengths)
+        for rows in np.split(order, range(BATCH, len(order), BATCH)):
+            found[rows] = reward(prompt[rows], response[rows, : lengths[rows[-1]]])
+        return found
+
+    return judge
 
 
 def _log_best(prompt: Array, response: Array) -> Array:
