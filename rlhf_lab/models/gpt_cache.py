@@ -189,7 +189,7 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
     """
     weights = np.matmul(queries, keys.swapaxes(-1, -2))
     total = _exponentials(weights)
-    if total.size and not (LITTLE < total.min() and total.max() < 1 / LITTLE):
+    if total.size and not (total.min() > LITTLE and total.max() < 1 / LITTLE):
         np.matmul(queries, keys.swapaxes(-1, -2), out=weights)
         weights -= weights.max(axis=-1, keepdims=True)
         total = _exponentials(weights)

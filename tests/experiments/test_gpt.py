@@ -7,7 +7,7 @@ from autograd import value_and_grad
 from rlhf_lab import experiments
 from rlhf_lab.experiments.gpt import measures, stages, study
 from rlhf_lab.methods import best_of_n
-from rlhf_lab.models import lm
+from rlhf_lab.models import estimates, lm
 from rlhf_lab.models.critics import ReaderCritic
 from rlhf_lab.models.gpt import GPT
 from rlhf_lab.numerics.optim import outcome
@@ -50,12 +50,31 @@ def test_the_language_judged_anew_is_what_is_stored():
             np.testing.assert_allclose(value[0], STORED["ends"]["language"][name][seed], rtol=1e-5, atol=1e-12)
 
 
+def test_distances_are_estimates_of_the_same_texts():
+    own, params = brief()
+    shown, rng = stages.world(), np.random.default_rng(0)
+    found = measures.judged(params, 5, np.random.default_rng(0), own)
+    policy = own, params
+    for names, here, there, scale in (
+        (("gap", "error"), policy, shown.best, shop.BETA),
+        (("left", "left_error"), policy, shown.language, 1.0),
+        (("back", "back_error"), shown.best, policy, 1.0),
+    ):
+        rng = np.random.default_rng(0)
+        if here is shown.best:  # drawn behind the texts of the policy
+            lm.sample(*policy, np.repeat(shown.task.mdp.prompts, 5, axis=0), shop.HORIZON, rng)
+        each = estimates.token_kl_estimate(here, there, shown.task.mdp.prompts, shop.HORIZON, 5, rng)
+        errors = scale * np.hypot.reduce(each.standard_error) / 12
+        np.testing.assert_allclose([found[name][0] for name in names], [scale * each.mean.mean(), errors], rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["after answers", *WAYS])
 def test_a_distance_is_what_the_value_lacks(name):
     end, texts = STORED["ends"][name], 12 * study.MANY
     value = end["reward"] - shop.BETA * end["left"]
-    # Rewards lie within 8 of each other, so that their deviation is below 4; both sides have other texts.
-    error = np.hypot(np.hypot(end["error"], shop.BETA * end["left_error"]), 4 / texts**0.5)
+    # Rewards lie within 8 of each other, so that their deviation is below 4. The same texts tell all three: whatever
+    # they share, the deviation of a sum is at most the sum of deviations.
+    error = end["error"] + shop.BETA * end["left_error"] + 4 / texts**0.5
     assert (np.abs(stages.world().worth.mean() - value - end["gap"]) < 4 * error).all()
 
 
