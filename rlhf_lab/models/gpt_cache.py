@@ -193,8 +193,8 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
         np.matmul(queries, keys.swapaxes(-1, -2), out=weights)
         weights -= weights.max(axis=-1, keepdims=True)
         total = _exponentials(weights)
-    heard = _own(np.matmul(weights, values)) / total
-    return heard.reshape(*heard.shape[:-2], -1)
+    heard = np.matmul(weights, values)
+    return (_own(heard) / total).reshape(*heard.shape[:-2], heard.shape[-1])
 
 
 def _own(each: Array) -> Array:
