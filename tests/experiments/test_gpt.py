@@ -6,7 +6,8 @@ from autograd import value_and_grad
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments.gpt import measures, stages, study
-from rlhf_lab.methods import best_of_n
+from rlhf_lab.feedback.reward_models import Network
+from rlhf_lab.methods import best_of_n, ilhf
 from rlhf_lab.models import estimates, lm
 from rlhf_lab.models.critics import ReaderCritic
 from rlhf_lab.models.gpt import GPT
@@ -220,6 +221,29 @@ def test_batches_that_end_with_their_longest_answer_train_as_those_of_the_whole_
         for name, value in grads.items():
             np.testing.assert_allclose(value, slopes[name], rtol=1e-9, atol=1e-12)
     assert min(batch.mask.shape[1] for batch in short) < shop.HORIZON
+
+
+def test_a_reward_read_a_few_answers_at_a_time_is_that_of_the_network(monkeypatch):
+    own, params = brief()
+    monkeypatch.setattr(study, "model", lambda: own)
+    params["head"] = np.random.default_rng(3).normal(size=8)
+    for size in (study.BATCH, 2 * study.BATCH + 7):
+        prompt = stages.world().task.mdp.prompts[np.arange(size) % 12]
+        said = lm.sample(own, params, prompt, shop.HORIZON, np.random.default_rng(2))
+        found, wanted = study._judge(params)(prompt, said), Network(own).reward(params, prompt, said)
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+    assert np.ptp(stages.length(said)) > 0 < np.ptp(wanted)
+
+
+@pytest.mark.parametrize("label", [1.0, 0.25])
+def test_the_loss_of_ilhf_is_that_of_two_answers_read_apart(label, monkeypatch):
+    own, params = brief()
+    monkeypatch.setattr(study, "model", lambda: own)
+    monkeypatch.setattr(stages, "model", lambda: own)
+    batch = stages.asked(params, 8, shop.reward, np.random.default_rng(1)).batch
+    batch = batch._replace(label=np.full(8, label))
+    first, second = (lm.log_prob(own, params, batch.prompt, y) for y in (batch.chosen, batch.rejected))
+    assert study.ilhf_loss(params, 0)(params, batch) == pytest.approx(ilhf.loss(first, second, batch.label), rel=1e-12)
 
 
 def test_pairs_of_own_answers_end_with_the_longer_answer(monkeypatch):
