@@ -53,13 +53,15 @@ class Memory:
     """Keys and values, (L, 2, ..., N, places, D), and the token of each place, (..., N, places).
 
     The first `length` places are taken. In place 0 there is no token. `queries` (..., N, H, D) are 0 beside the part of
-    each head.
+    the width that belongs to a head. `asked` and `told` are these parts, (..., N, H, D / H), of `queries` and `heard`.
     """
 
     def __init__(self, weights: Weights, values: Array, tokens: Array, length: int) -> None:
         self.weights, self.values, self.tokens, self.length = weights, values, tokens, length
-        *batch, _, width = values.shape[2:]
-        self.queries = np.zeros((*batch, weights.heads, width), dtype=values.dtype)
+        *batch, places, width = values.shape[2:]
+        self.queries, self.heard = np.zeros((2, *batch, weights.heads, width), dtype=values.dtype)
+        self.asked, self.told = _own(self.queries), _own(self.heard)
+        self.ones = np.ones((places, 1), dtype=values.dtype)
 
     def copy(self, length: int, times: int = 1) -> "Memory":
         """Return the first `length` places with room for a few more, each text `times` times in a row."""
@@ -161,7 +163,7 @@ def _folded(params: Params, layers: int, heads: int) -> Weights:
 def _go_on(memory: Memory, token: Array) -> Array:
     here = memory.tokens[..., memory.length]
     here[...] = token
-    return _read(memory, np.take(memory.weights.embed, here + memory.weights.first, axis=0))
+    return _read(memory, memory.weights.embed.take(here + memory.weights.first, axis=0))
 
 
 def _read(memory: Memory, row: Array) -> Array:
@@ -173,28 +175,27 @@ def _read(memory: Memory, row: Array) -> Array:
         for block, (keys, values) in zip(memory.weights.blocks, memory.values, strict=True):
             parts = np.matmul(_norm(x), block.qkv)
             keys[..., here, :], values[..., here, :] = parts[..., width : 2 * width], parts[..., 2 * width :]
-            own = _own(memory.queries)
-            own[...] = parts[..., :width].reshape(own.shape)
-            heard = _attend(memory.queries, keys[..., read, :], values[..., read, :])
-            x += np.matmul(heard, block.out)
+            memory.asked[...] = parts[..., :width].reshape(memory.asked.shape)
+            total = _attend(memory, keys[..., read, :], values[..., read, :])
+            x += np.matmul((memory.told / total).reshape(x.shape), block.out)
             x += np.matmul(_gelu(np.matmul(_norm(x), block.up)), block.down)
     memory.length += 1
     return x
 
 
-def _attend(queries: Array, keys: Array, values: Array) -> Array:
-    """Return what the heads of a text hear, (..., N, D), of its places (..., N, T, D).
+def _attend(memory: Memory, keys: Array, values: Array) -> Array:
+    """Write what the heads hear of the places (..., N, T, D) of a text, and return what it is to be divided by.
 
-    The query of a head (..., N, H, D) is 0 beside its part: one product a text is quicker than one for each head.
+    The query of a head is 0 beside its part: one product a text is quicker than one for each head.
     """
-    weights = np.matmul(queries, keys.swapaxes(-1, -2))
-    total = _exponentials(weights)
+    weights, ones = np.matmul(memory.queries, keys.swapaxes(-1, -2)), memory.ones[: keys.shape[-2]]
+    total = _exponentials(weights, ones)
     if total.size and not (total.min() > LITTLE and total.max() < 1 / LITTLE):
-        np.matmul(queries, keys.swapaxes(-1, -2), out=weights)
+        np.matmul(memory.queries, keys.swapaxes(-1, -2), out=weights)
         weights -= weights.max(axis=-1, keepdims=True)
-        total = _exponentials(weights)
-    heard = np.matmul(weights, values)
-    return (_own(heard) / total).reshape(*heard.shape[:-2], heard.shape[-1])
+        total = _exponentials(weights, ones)
+    np.matmul(weights, values, out=memory.heard)
+    return total
 
 
 def _own(each: Array) -> Array:
@@ -203,11 +204,10 @@ def _own(each: Array) -> Array:
     return np.einsum("...hhd->...hd", each.reshape(*batch, heads, heads, width // heads))
 
 
-def _exponentials(weights: Array) -> Array:
+def _exponentials(weights: Array, ones: Array) -> Array:
     """Replace weights (..., H, T) by their exponentials, and return the sum of these for each head, (..., H, 1)."""
     np.exp(weights, out=weights)
-    places = weights.shape[-1]
-    total = np.matmul(weights.reshape(-1, places), np.ones((places, 1), dtype=weights.dtype))  # faster than a sum
+    total = np.matmul(weights.reshape(-1, len(ones)), ones)  # faster than a sum
     return total.reshape(*weights.shape[:-1], 1)
 
 

@@ -115,19 +115,20 @@ def _sample(
     response = onp.full((*lead, batch, horizon), model.eos or 0)
     log_pi, alive = onp.zeros(response.shape), onp.ones(response.shape[:-1], dtype=bool)
     rows: Any = slice(None)  # of the texts in the cache
-    keep = getattr(model, "keep", None)
+    keep = getattr(model, "keep", None) if model.eos is not None else None
     for t in range(horizon):
         token, log_p = _choose(logits, chance(t, tuple(lead))[..., rows])
-        token = onp.where(alive, token, response[..., rows, t])
-        response[..., rows, t], log_pi[..., rows, t] = token, onp.where(alive, log_p, 0.0)
         if model.eos is not None:
+            token, log_p = onp.where(alive, token, model.eos), onp.where(alive, log_p, 0.0)
             alive = token != model.eos
+        response[..., rows, t], log_pi[..., rows, t] = token, log_p
         if t + 1 == horizon or not alive.any():
             break
-        speaking = alive.any(axis=tuple(range(len(lead))))
-        if keep and 2 * onp.count_nonzero(speaking) <= speaking.size:
-            cache, rows = keep(cache, onp.flatnonzero(speaking)), onp.arange(batch)[rows][speaking]
-            token, alive = token[..., speaking], alive[..., speaking]
+        if keep:
+            speaking = onp.flatnonzero(alive.any(axis=tuple(range(len(lead)))))
+            if 2 * len(speaking) <= alive.shape[-1]:
+                cache, rows = keep(cache, speaking), onp.arange(batch)[rows][speaking]
+                token, alive = token[..., speaking], alive[..., speaking]
         cache, logits = model.step(params, cache, token)
     return response, log_pi
 
