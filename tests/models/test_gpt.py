@@ -135,20 +135,42 @@ def test_texts_that_ended_are_left_out_and_change_nothing(lead, monkeypatch):
     np.testing.assert_allclose(log_pi, lm.token_log_prob(model, params, prompts, said), atol=1e-12)
 
 
-@pytest.mark.parametrize("lead", [(), (2,)])
+@pytest.mark.parametrize("lead", [(), (3,)])
 def test_some_of_the_texts_go_on_as_they_were(lead):
     model, params = MODELS["gpt"]
-    params = {name: np.stack([value, -value]) if lead else value for name, value in params.items()}
+    params = {name: np.stack([value, -value, 2 * value]) if lead else value for name, value in params.items()}
     cache, _ = model.start(params, PROMPTS)
     cache, _ = model.step(params, cache, np.broadcast_to([1, 2, 0], (*lead, 3)))
-    kept, token = model.keep(cache, np.array([2, 0])), np.array([3, 1])
+    kept = model.keep(cache, np.array([2, 0]))
     np.testing.assert_array_equal(kept.tokens, cache.tokens[..., [2, 0], :])
     _, other = model.step(params, cache, np.broadcast_to([0, 0, 0], (*lead, 3)))
-    _, found = model.step(params, kept, np.broadcast_to(token, (*lead, 2)))
+    longer, found = model.step(params, kept, np.broadcast_to([3, 1], (*lead, 2)))
+    assert longer.memory is kept.memory, "nothing is copied again"
     texts = np.array([[0, 3, 0], [1, 1, 0]])
     np.testing.assert_allclose(found, model.logits(params, PROMPTS[[2, 0]], texts)[..., 2, :], atol=1e-12)
     texts = np.array([[1, 0, 0], [2, 0, 0], [0, 0, 0]])
     np.testing.assert_allclose(other, model.logits(params, PROMPTS, texts)[..., 2, :], atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_memory_knows_its_parameters_and_has_their_precision(dtype):
+    model = GPT(4, width=6, layers=2, heads=2, context=5, dtype=dtype)
+    params = model.init(np.random.default_rng(0))
+    cache, _ = model.start(params, PROMPTS)
+    assert cache.knows(params)
+    assert not cache.knows(params | {"0.up": params["0.up"].copy()})
+    memory = cache.memory
+    assert {a.dtype for a in (memory.values, memory.queries, memory.heard, memory.ones)} == {np.dtype(dtype)}
+
+
+def test_a_copy_that_is_full_is_copied_again():
+    model, rng = GPT(7, width=8, layers=1, heads=2, context=30, dtype="float64"), np.random.default_rng(0)
+    params, response = model.init(rng), rng.integers(7, size=(3, 25))
+    cache, _ = model.start(params, PROMPTS)
+    cache = model.repeat(cache, 1)
+    for t in range(24):
+        cache, logits = model.step(params, cache, response[:, t])
+    np.testing.assert_allclose(logits, model.logits(params, PROMPTS, response)[:, 24], atol=1e-12)
 
 
 def test_two_texts_may_go_on_from_one_cache():
