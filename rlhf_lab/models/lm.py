@@ -29,7 +29,11 @@ FEW = 100  # texts, for which numpy's running sums are quicker than sums row by 
 
 
 class LanguageModel(Protocol):
-    """Sizes and pure functions; `at_once`, where there is one, is how many texts are best sampled at a time."""
+    """Sizes and pure functions.
+
+    Two more speed sampling up where a model has them: `at_once` is how many texts are best sampled at a time, and
+    `keep(cache, rows)` returns the cache of some of the texts of a batch.
+    """
 
     @property
     def vocab(self) -> int:
@@ -107,16 +111,25 @@ def _sample(
     model: LanguageModel, params: Params, prompt: Array, horizon: int, chance: Callable[..., Array]
 ) -> tuple[Array, Array]:
     cache, logits = model.start(params, prompt)
-    response = onp.full((*logits.shape[:-1], horizon), model.eos or 0)
+    *lead, batch = logits.shape[:-1]
+    response = onp.full((*lead, batch, horizon), model.eos or 0)
     log_pi, alive = onp.zeros(response.shape), onp.ones(response.shape[:-1], dtype=bool)
+    rows: Any = slice(None)  # of the texts in the cache
+    keep = getattr(model, "keep", None) if model.eos is not None else None
     for t in range(horizon):
-        token, log_p = _choose(logits, chance(t, alive.shape[:-1]))
-        response[..., t] = onp.where(alive, token, response[..., t])
-        log_pi[..., t] = onp.where(alive, log_p, 0.0)
-        alive = response[..., t] != model.eos
+        token, log_p = _choose(logits, chance(t, tuple(lead))[..., rows])
+        if model.eos is not None:
+            token, log_p = onp.where(alive, token, model.eos), onp.where(alive, log_p, 0.0)
+            alive = token != model.eos
+        response[..., rows, t], log_pi[..., rows, t] = token, log_p
         if t + 1 == horizon or not alive.any():
             break
-        cache, logits = model.step(params, cache, response[..., t])
+        if keep:
+            speaking = onp.flatnonzero(alive.any(axis=tuple(range(len(lead)))))
+            if 2 * len(speaking) <= alive.shape[-1]:
+                cache, rows = keep(cache, speaking), onp.arange(batch)[rows][speaking]
+                token, alive = token[..., speaking], alive[..., speaking]
+        cache, logits = model.step(params, cache, token)
     return response, log_pi
 
 
