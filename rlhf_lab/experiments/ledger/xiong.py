@@ -98,7 +98,7 @@ def imperfect_rewards(load: Load) -> Iterator[Claim]:
         "sec-overoptimization",
         'assert (believed[:, at_3] > believed[:, turn]).all(), "the learned reward rises"',
     )
-    data = _data_sets()
+    data = data_sets()
     held, needed = np.mean(data["needed"] <= 1), np.quantile(data["needed"], 0.95)
     yield measured(
         "RLHF with pessimism",
@@ -152,8 +152,11 @@ def imperfect_rewards(load: Load) -> Iterator[Claim]:
     )
 
 
-def _data_sets(times: int = 200, count: int = 100) -> dict[str, Array]:
-    """Return, for each data set on one tree, the least c, the loss, its bound, and whether the radius covers theta."""
+def data_sets(times: int = 200, count: int = 100) -> dict[str, Array]:
+    """Return, for each data set on one tree, the least c, the loss, its bound, and whether the radius covers theta.
+
+    "off" (3, times) is the error of the learned reward on what its own optimum gains, at three prices.
+    """
     tree, rng = small.trees()[1], np.random.default_rng(7)
     features = rng.normal(size=(27, 6)) / 2
     theta = rng.normal(size=6)
@@ -172,4 +175,7 @@ def _data_sets(times: int = 200, count: int = 100) -> dict[str, Array]:
     coverage = pessimism.coverage_coefficient(gibbs.log_policy(*world), features, centre, cov, count)
     wrong = np.einsum("si,sij,sj->s", fitted - theta, cov, fitted - theta) ** 0.5
     bound = pessimism.guarantee(c * 6**0.5, coverage, count)
-    return {"needed": needed, "loss": loss, "bound": bound, "covered": wrong <= c * 6**0.5}
+    learned, truth = (weights @ (features - centre).T for weights in (fitted, theta))
+    own = (np.exp(gibbs.log_policy(tree.log_pi_0, learned, price)) for price in (2.0, 0.5, 0.1))
+    off = abs(np.array([np.sum(pi * (learned - truth), axis=-1) for pi in own]))
+    return {"needed": needed, "loss": loss, "bound": bound, "covered": wrong <= c * 6**0.5, "off": off}

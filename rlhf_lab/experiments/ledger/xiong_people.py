@@ -158,7 +158,13 @@ def _enhancer() -> Claim:
 
 def people(load: Load) -> Iterator[Claim]:
     """Yield the rows on people who disagree."""
-    yield elsewhere("preference conflict", "people agree with each other in 70%", "70%", "people")
+    own = [rows[1][0] for rows in AGREEMENT.values()]
+    yield elsewhere(
+        "preference conflict",
+        "people agree with each other in 70%",
+        "70%",
+        f"people. In the table below it two groups of them agree in {min(own):.0%} to {max(own):.0%}",
+    )
     excess = {
         name: float(judges.forced_choice_excess(judges.of_lower_triangle(rows)).min())
         for name, rows in AGREEMENT.items()
