@@ -35,7 +35,7 @@ def words(load: Load) -> Iterator[Claim]:
         "biased and untruthful",
         "supervised learning gives no incentive to be truthful",
         "wrong objective",
-        f"if 30% of texts are false, the most likely model says {said:.0%} falsehoods; a penalty of 1 leaves {paid:.0%}",
+        f"if 30% of texts are false, the most likely model says {said:.0%}; a penalty of 1 leaves {paid:.0%}",
         "sec-objectives",
         abs(said - kept) < 0.005,
         paid < said,
@@ -46,13 +46,13 @@ def words(load: Load) -> Iterator[Claim]:
     off = [float(abs(values.q[-1] - q).max()) for q in late]
     yield measured(
         "reinforcement learning",
-        "Q(a, s) is the mean of the sum of γ^k r_(t+k+1), beside R(τ), the sum of γ^t r_t",
+        "Q(a, s) is the mean of r_(t+1) + ... + r_(t+T+1), discounted, beside R(τ) of r_0 + ... + r_T",
         "two formulas",
-        f"with r_t for the action at t, as in R, Q leaves out what the action itself earns: the last token of a tree is "
-        f"off by up to {off[0]:.2f}",
+        "if the action at t earns r_t, as in R, Q leaves this out: that of the last token of a tree is off by up to "
+        f"{off[0]:.2f}",
         "sec-token-mdp",
         off[0] < EXACT,
-        readings={"r_(t+1) for the action at t": off[1] < EXACT},
+        readings={"the action at t earns r_(t+1)": off[1] < EXACT},
     )
     yield _own_price()
     dials, symbols = 6, 10

@@ -11,7 +11,6 @@ from rlhf_lab.experiments.ledger.claims import EXACT, Claim, measured, rounded
 from rlhf_lab.feedback import annotators, linear_fits
 from rlhf_lab.methods import ilhf
 from rlhf_lab.models import gibbs, lm
-from rlhf_lab.numerics.autodiff import Array
 from rlhf_lab.worlds import coin, token_process
 from rlhf_lab.worlds.token_process import TokenProcess
 
@@ -83,7 +82,7 @@ def indices(load: Load) -> Iterator[Claim]:
         "sec. 4.1, 4.2",
         "S_(t+1) = tanh(W S_t + U X_t) with S_0 = S_τ gives the states of the token process",
         "two recursions",
-        f"in 4.1 it is X_(t+1), and X_0 of a response is not defined. Without it, the last token of the prompt is lost: "
+        "in 4.1 it is X_(t+1), and X_0 of a response is not defined. Without it, the prompt loses its last token: "
         f"{brief(lost)} nats in texts of six tokens, 20 worlds",
         "sec-small-token-process",
         float(lost.max()) < EXACT,
@@ -95,9 +94,7 @@ def indices(load: Load) -> Iterator[Claim]:
 def _two_counts(rng: np.random.Generator, tokens: int = 6) -> tuple[float, float]:
     """Return KL from the answers of 4.1 to those of 4.2, without and with the last token of the prompt."""
     params, prompt = token_process.draw(rng).ideal, rng.integers(2, size=(1, 8))
-    right, short = (
-        lm.answer_log_probs(TokenProcess(2), params, text, tokens)[0] for text in (prompt, prompt[:, :-1])
-    )
+    right, short = (lm.answer_log_probs(TokenProcess(2), params, text, tokens)[0] for text in (prompt, prompt[:, :-1]))
     state = params["start"]
     for token in prompt[0, :-1]:  # S_1 ... S_tau of 4.2 read X_1 ... X_(tau - 1)
         state = np.tanh(params["recurrent"] @ state + (2 * token - 1) * params["embed"])

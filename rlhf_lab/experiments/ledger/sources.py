@@ -22,6 +22,7 @@ from rlhf_lab.experiments.ledger import (
     survey_theory,
     survey_words,
     unmeasured,
+    unmeasured_survey,
     xiong,
     xiong_asking,
     xiong_people,
@@ -73,7 +74,7 @@ PARTS: dict[str, tuple[Callable[[Load], Iterator[Claim]], ...]] = {
         brantley_resets.data,
     ),
 }
-REST = {"survey": unmeasured.SURVEY, "cs188": unmeasured.CS188, "brantley": unmeasured.BRANTLEY}
+REST = {"survey": unmeasured_survey.SURVEY, "cs188": unmeasured.CS188, "brantley": unmeasured.BRANTLEY}
 
 
 def rows(load: Load) -> dict[str, list[Claim]]:

@@ -1,6 +1,8 @@
 """What the survey of Chaudhari and co-authors (DEC) says of RL beside its alternatives, sections 6.3 and 7.4 to 7.9."""
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +21,18 @@ from rlhf_lab.worlds import token_mdp
 
 
 def supervised(load: Load) -> Iterator[Claim]:
-    """Yield the rows on RL beside supervised learning, sections 6.3 and 7.4."""
+    """Yield the rows on RL beside supervised learning, sections 1, 5.1, 6.3 and 7.4."""
+    poles = load("cartpole")
+    share = poles["recipe"][:, -1].mean() / poles["true reward"].mean()
+    yield measured(
+        "sec. 1",
+        "RLHF solves control problems without access to a reward",
+        "solve",
+        f"CartPole with the most labels: {brief(poles['recipe'][:, -1], 0)} of 200 steps, with the true reward "
+        f"{brief(poles['true reward'], 0)}, at random {brief(poles['random policy'], 0)}",
+        "sec-cartpole-preferences",
+        share > 0.9,
+    )
     scales = (0.0, 1.0, 2.0, 4.0)
     ahead = np.array([[_ahead_of_chosen(seed, scale) for seed in range(small.COUNT)] for scale in scales])
     wins = (ahead > 0).sum(1)
@@ -49,17 +62,17 @@ def supervised(load: Load) -> Iterator[Claim]:
         "sec. 6.3, 7.4",
         "behaviour cloning does poorly outside the distribution of its data",
         "poorly",
-        f"a policy that errs in 1% of the steps of an expert on the cliff loses {clone:.0f} of {steps} steps if it never "
-        f"saw the ditch, and {asked:.1f} if it errs in 1% there, too",
+        f"a policy that errs in 1% of the steps of an expert on the cliff loses {clone:.0f} of {steps} steps if it "
+        f"never saw the ditch, and {asked:.1f} if it errs in 1% there, too",
         "sec-imitation",
         clone > 5 * asked,
     )
     better = []
     for tree in small.trees():
         wins_of = annotators.bradley_terry(tree.reward[:, None] - tree.reward) @ np.exp(tree.log_pi_0)
-        tuned = tree.log_pi_0 + np.log(2 * wins_of)
-        laws = (gibbs.log_policy(first, tree.reward, BETA) for first in (tuned, tree.log_pi_0))
-        better.append(float(np.subtract(*(small.earned(law, tree) for law in laws))))
+        taught = tree.log_pi_0 + np.log(2 * wins_of)
+        both = [small.earned(gibbs.log_policy(first, tree.reward, BETA), tree) for first in (taught, tree.log_pi_0)]
+        better.append(both[0] - both[1])
     yield measured(
         "sec. 7.4",
         "starting RL with a fine-tuned model does better than with a pretrained one",
@@ -87,7 +100,7 @@ def _elsewhere(seed: int) -> float:
     known, paid = features[..., :6], features @ reward
     best = 1.0 * (paid == paid.max(1, keepdims=True))
     ends = []
-    for slope in (lambda pi: token_mdp.policy_gradient(pi, paid), lambda pi: token_mdp.sft_gradient(pi, best)):
+    for slope in (partial(token_mdp.policy_gradient, reward=paid), partial(token_mdp.sft_gradient, target=best)):
         theta, earned = np.zeros(6), []
         for _ in range(80):
             pi = np.exp(log_softmax(known @ theta))
@@ -119,7 +132,7 @@ def rewards(load: Load) -> Iterator[Claim]:
         "fitted to 100 comparisons, it errs on what the optimum of its own gains over π_0, at prices of 2, 0.5 and "
         "0.1 by " + ", ".join(brief(each, 2) for each in off),
         "sec-lcb",
-        *(above(more - less) for less, more in zip(off[:-1], off[1:], strict=True)),
+        *(above(more - less) for less, more in pairwise(off)),
     )
     yield shown(
         "sec. 7.7",
@@ -130,8 +143,15 @@ def rewards(load: Load) -> Iterator[Claim]:
         "sec-coverage",
         'assert (ice[1:6].mean(0) < usual).all(), "worse than the model that learned nothing"',
     )
-    knob = load("knobs")["plain PPO"]["gap"]
-    yield unstable("sec. 7.6.4, 7.7, 7.9", "RLHF is an unstable training process", "unstable", knob)
+    gap = load("knobs")["plain PPO"]["gap"]
+    yield measured(
+        "sec. 7.6.4, 7.7, 7.9",
+        "RLHF is an unstable training process",
+        "unstable",
+        f"plain PPO ends {gap.min():.3f} to {gap.max():.3f} from the optimum with {len(gap)} seeds",
+        "sec-ppo",
+        gap.max() > 2 * np.median(gap),
+    )
     more, left = np.transpose([_with_bonus(tree) for tree in small.trees()])
     yield measured(
         "sec. 7.7",
@@ -142,18 +162,6 @@ def rewards(load: Load) -> Iterator[Claim]:
         "sec-pipeline",
         bool((more > 0).all()),
         bool((left > 0).any()),
-    )
-
-
-def unstable(place: str, claim: str, printed: str, gap: Array) -> Claim:
-    """Return the row that a run of PPO depends on its seed, from the distances at which the seeds end."""
-    return measured(
-        place,
-        claim,
-        printed,
-        f"plain PPO ends {gap.min():.3f} to {gap.max():.3f} from the optimum with {len(gap)} seeds",
-        "sec-ppo",
-        gap.max() > 2 * np.median(gap),
     )
 
 
@@ -172,8 +180,8 @@ def without(load: Load) -> Iterator[Claim]:
         "sec. 7.9.1",
         "instead of RL you can sample several outputs and rank them by the reward",
         "not necessary",
-        f"best of 4 gains {share.min():.0%} to {share.max():.0%} of what the Gibbs policy of the same divergence gains, "
-        f"{share.mean():.0%} on average over 20 trees",
+        f"best of 4 gains {share.min():.0%} to {share.max():.0%} of what the Gibbs policy of the same divergence "
+        f"gains, {share.mean():.0%} on average over 20 trees",
         "sec-exact-best-of-n",
         share.mean() > 0.9,
         share.min() > 0.9,

@@ -35,8 +35,8 @@ def training(load: Load) -> Iterator[Claim]:
         "sec. 4.2",
         "a reward model generalises from fewer labels than a policy",
         "a premise",
-        f"one size, 300 comparisons: the distance from the optimum is, by a reward network {brief(learned, 2)}, by DPO with an SFT "
-        f"term, on the same pairs, {brief(direct, 2)}",
+        f"one size, 300 comparisons: the distance from the optimum is, by a reward network {brief(learned, 2)}, by DPO "
+        f"with an SFT term, on the same pairs, {brief(direct, 2)}",
         "sec-two-roads",
         above(direct - learned),
     )

@@ -1,6 +1,7 @@
 """What the survey of Chaudhari and co-authors (DEC) says on text as an MDP and on feedback, sections 2 to 4 and 7.3."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import expit
@@ -148,7 +149,7 @@ def feedback(load: Load) -> Iterator[Claim]:
         "with 0, 30 and 60% of 400 labels drawn at random, the optimum of the learned reward loses "
         + ", ".join(brief(loss) for loss in lost),
         "sec-slips",
-        *(above(after - before) for before, after in zip(lost[:-1], lost[1:], strict=True)),
+        *(above(after - before) for before, after in pairwise(lost)),
     )
 
 

@@ -190,3 +190,9 @@ def people(load: Load) -> Iterator[Claim]:
         "sec-pools",
         worth > 0.01,
     )
+    yield elsewhere(
+        "challenge 2",
+        "rewards of several objectives do well",
+        "good",
+        "benchmarks of large reward models. What a gate of rewards can be learned from is in {ref}`sec-objectives`",
+    )

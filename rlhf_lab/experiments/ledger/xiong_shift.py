@@ -122,3 +122,18 @@ def beyond(load: Load) -> Iterator[Claim]:
         "sec-nash",
         min(least) > 0,
     )
+    saved = []
+    for seed, tree in enumerate(small.trees()):
+        laws = (gibbs.log_policy(tree.log_pi_0, small.mistaken(seed, 2.0), price) for price in (0.5, 0.05))
+        held, free = (small.earned(law, tree) for law in laws)
+        saved.append(held - free)
+    yield measured(
+        "KL-regularised game",
+        "the KL term can mitigate reward hacking",
+        "potentially",
+        f"errors twice as large as rewards: at a price of 0.5 instead of 0.05 the optimum of the learned reward earns "
+        f"{brief(np.array(saved))} more, and more on {np.sum(np.array(saved) > 0)} of 20 trees",
+        "sec-coverage",
+        max(saved) > 0,
+        above(np.array(saved)),
+    )
