@@ -47,3 +47,7 @@ def test_what_is_shown_of_the_trainers_is_all_that_they_do():
     shown = re.findall(r"^:pyobject: (\w+)$", TEXT, re.MULTILINE)
     code = (ROOT / "book/in_trl.py").read_text(encoding="utf-8")
     assert sorted(shown) == sorted(set(re.findall(r"^def (\w+)\(", code, re.MULTILINE)) - {"main"})
+    functions = re.findall(r"^def (?!main).*\n(?:(?: .*)?\n)*", code, re.MULTILINE)
+    assert [
+        line for function in functions for line in function.splitlines() if len(line) > 88
+    ] == []  # as wide as a page
