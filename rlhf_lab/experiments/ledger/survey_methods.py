@@ -102,11 +102,11 @@ def _elsewhere(seed: int) -> float:
     ends = []
     for slope in (partial(token_mdp.policy_gradient, reward=paid), partial(token_mdp.sft_gradient, target=best)):
         theta, earned = np.zeros(6), []
-        for _ in range(80):
+        for _ in range(40):
             pi = np.exp(log_softmax(known @ theta))
             earned.append(float(np.sum(pi[10:] * paid[10:]) / 10))
             direction = np.einsum("ca,cad->d", slope(pi)[:10], known[:10])
-            theta = theta + 0.1 * direction / np.linalg.norm(direction)
+            theta = theta + 0.2 * direction / np.linalg.norm(direction)
         ends.append(max(earned))
     return ends[0] - ends[1]
 
