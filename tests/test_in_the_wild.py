@@ -68,6 +68,7 @@ def test_long_names_in_tables_break_at_their_joints_and_nowhere_else():
         ("cpo_alpha=0.0", "cpo_<wbr/>alpha=0.0"),
         ("loss_type=&quot;dr_grpo&quot;", "loss_<wbr/>type=<wbr/>&quot;dr_<wbr/>grpo&quot;"),
         ("f()", "f()"),
+        ("_clip_max", "_clip_<wbr/>max"),
     ):
         page = code(plain) + table(code(plain) + code("beta")) + code(plain)
         assert long_names.breakable(page) == code(plain) + table(code(broken) + code("beta")) + code(plain)

@@ -6,7 +6,7 @@ from sphinx.application import Sphinx
 
 TABLE = re.compile(r'<div class="rosetta.*?</table>', re.DOTALL)
 WORD = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span>)')
-JOINT = re.compile(r"(?<=[_.(=])(?=[^\d\s)])")  # numbers stay whole
+JOINT = re.compile(r"(?<=\w[_.(=])(?=[^\d\s)])")  # numbers stay whole
 
 
 def breakable(body: str) -> str:
