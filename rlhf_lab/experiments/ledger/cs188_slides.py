@@ -66,18 +66,6 @@ def words(load: Load) -> Iterator[Claim]:
         "sec-resets",
         wait > 1000,
     )
-    pairs = _pairs(3000)
-    once = np.mean(pairs == 1)
-    yield measured(
-        "iterated data smoothing",
-        "all comparisons are rarely seen",
-        "rarely",
-        f"of {pairs.size:,} pairs among 3,000 comparisons of PhraseWorld's answers to one question {once:.0%} occur "
-        f"once, and one {pairs.max()} times",
-        "sec-smoothing",
-        once > 0.5,
-        pairs.max() < 10,
-    )
 
 
 def _own_price() -> Claim:
@@ -110,7 +98,7 @@ def _pairs(count: int) -> np.ndarray:
 
 
 def people(load: Load) -> Iterator[Claim]:
-    """Yield the rows on tables of people's judgements, and on what rewards of people can foresee."""
+    """Yield the rows on tables of people's judgements, and on what rewards of people can foresee and rest on."""
     rnn, tutor = VALID
     z = (tutor - rnn) / np.sqrt((rnn * (1 - rnn) + tutor * (1 - tutor)) / MOLECULES)
     yield measured(
@@ -160,4 +148,16 @@ def people(load: Load) -> Iterator[Claim]:
         "PPO loses more than 1 nat on texts of what was not asked, with the mix less than a fifth of it",
         "sec-pipeline",
         'assert taxes["PPO"][:, 2].mean() > 1 > 5 * taxes["PPO-ptx"][:, 2].mean(), "a tax"',
+    )
+    pairs = _pairs(3000)
+    once = np.mean(pairs == 1)
+    yield measured(
+        "iterated data smoothing",
+        "all comparisons are rarely seen",
+        "rarely",
+        f"of {pairs.size:,} pairs among 3,000 comparisons of PhraseWorld's answers to one question {once:.0%} occur "
+        f"once, and one {pairs.max()} times",
+        "sec-smoothing",
+        once > 0.5,
+        pairs.max() < 10,
     )

@@ -21,18 +21,7 @@ from rlhf_lab.worlds import token_mdp
 
 
 def supervised(load: Load) -> Iterator[Claim]:
-    """Yield the rows on RL beside supervised learning, sections 1, 5.1, 6.3 and 7.4."""
-    poles = load("cartpole")
-    share = poles["recipe"][:, -1].mean() / poles["true reward"].mean()
-    yield measured(
-        "sec. 1",
-        "RLHF solves control problems without access to a reward",
-        "solve",
-        f"CartPole with the most labels: {brief(poles['recipe'][:, -1], 0)} of 200 steps, with the true reward "
-        f"{brief(poles['true reward'], 0)}, at random {brief(poles['random policy'], 0)}",
-        "sec-cartpole-preferences",
-        share > 0.9,
-    )
+    """Yield the rows on RL beside supervised learning, sections 5.1, 6.3 and 7.4."""
     scales = (0.0, 1.0, 2.0, 4.0)
     ahead = np.array([[_ahead_of_chosen(seed, scale) for seed in range(small.COUNT)] for scale in scales])
     wins = (ahead > 0).sum(1)

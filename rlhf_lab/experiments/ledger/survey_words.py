@@ -1,4 +1,4 @@
-"""What the survey of Chaudhari and co-authors (DEC) says on text as an MDP and on feedback, sections 2 to 4 and 7.3."""
+"""What the survey of Chaudhari and co-authors (DEC) says on text as an MDP and on feedback, sections 1 to 5 and 7.3."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -22,7 +22,18 @@ GUMBEL = np.pi**2 / 6  # variance of the noise on a rating that makes ratings as
 
 
 def texts(load: Load) -> Iterator[Claim]:
-    """Yield the rows on text before anybody judges it, sections 2, 3, 5.1 and 7.1."""
+    """Yield the rows on RLHF at large, and on text before anybody judges it, sections 1 to 3, 5.1 and 7.1."""
+    poles = load("cartpole")
+    share = poles["recipe"][:, -1].mean() / poles["true reward"].mean()
+    yield measured(
+        "sec. 1",
+        "RLHF solves control problems without access to a reward",
+        "solve",
+        f"CartPole with the most labels: {brief(poles['recipe'][:, -1], 0)} of 200 steps, with the true reward "
+        f"{brief(poles['true reward'], 0)}, at random {brief(poles['random policy'], 0)}",
+        "sec-cartpole-preferences",
+        share > 0.9,
+    )
     laws = [gibbs.log_policy(t.log_pi_0, t.reward, BETA) for t in small.trees()]
     both = list(zip(laws, small.trees(), strict=True))
     worse = np.array([lm.cross_entropy(t.log_pi_0, law) - lm.entropy(t.log_pi_0) for law, t in both])

@@ -41,7 +41,7 @@ def as_it_is(part):
 @pytest.mark.parametrize(
     ("part", "claim", "before", "after", "place", "change"),
     [
-        (survey_methods.supervised, "RLHF solves", YES, NO, "cartpole/recipe", lambda x: x - 99),
+        (survey_words.texts, "RLHF solves", YES, NO, "cartpole/recipe", lambda x: x - 99),
         (survey_methods.rewards, "most of", NO, YES, "dpo networks/reinforce, network/unseen", lambda x: x + 1),
         (survey_methods.rewards, "RLHF is an", NO, YES, "knobs/plain PPO/gap", lambda x: x * np.eye(10)[3] * 9 + x),
         (brantley_text.text, "RL algorithms", PARTLY, YES, "knobs/plain PPO/gap", lambda x: x * np.eye(10)[3] * 3 + x),
@@ -125,7 +125,7 @@ def without_prices(prior, rewards, price):
         ),
         (cs188_slides.words, "Q(s, a)", ONLY, YES, "soft_values.psi_values", without_prices),
         (cs188_slides.words, "RL can", YES, NO, "lock.chance_to_open", lambda *of: 0.5),
-        (cs188_slides.words, "all", PARTLY, YES, "lm.answer_log_probs", lambda *of: np.full((1, 10**5), np.log(1e-5))),
+        (cs188_slides.people, "all", PARTLY, YES, "lm.answer_log_probs", lambda *of: np.full((1, 10**5), np.log(1e-5))),
         (cs188_slides.people, "the difference", YES, NO, "cs188_slides.VALID", (0.303, 0.304)),
         (cs188_slides.people, "KL control", YES, NO, "cs188_slides.REWARDED", {"KL": 0.0, "Batch Q": 0.01}),
         (
