@@ -202,7 +202,7 @@ def _information() -> float:
     return float(1 - weight @ unsure / weight.sum())
 
 
-def _noisy(rates: tuple[float, ...], times: int = 100, count: int = 400) -> list[Array]:
+def _noisy(rates: tuple[float, ...], times: int = 50, count: int = 400) -> list[Array]:
     """Return what the optimum of a reward loses that was fitted to labels with mis-clicks, for each data set."""
     lost = []
     for rate in rates:

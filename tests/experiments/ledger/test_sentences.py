@@ -29,7 +29,7 @@ YES, NO, PARTLY, ONLY = "reproduced", "not reproduced", "in part", "only under r
 
 
 def verdict(rows, claim):
-    (row,) = (row for row in rows if row.claim.startswith(claim))
+    row = next(row for row in rows if row.claim.startswith(claim))  # what comes later need not be computed
     return row.verdict.partition(": ")[0]
 
 
