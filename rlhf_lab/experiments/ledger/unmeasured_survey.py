@@ -130,7 +130,6 @@ SURVEY = (
         "effective",
         "texts with annotated qualities. Rewards with two heads are in {ref}`sec-objectives`",
     ),
-    ("sec. 7.5", "very large reward models are unstable and overfit (Ouyang et al.)", "unstable", "large models"),
     ("sec. 7.5", "smaller reward models are less robust (Bai et al.)", "a correlation", "a series of large models"),
     ("sec. 7.5", "it hardly matters from what a reward model starts (Ouyang et al.)", "slight", "large models"),
     (

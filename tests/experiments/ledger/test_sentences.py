@@ -79,6 +79,10 @@ def twice(difference, label, precision):
     return found._replace(mean=2 * found.mean)
 
 
+def first_weight(difference, label, precision):
+    return SimpleNamespace(mean=np.ones((len(label), 1)) * np.eye(difference.shape[-1])[0])
+
+
 def without_prices(prior, rewards, price):
     found = PSI(prior, rewards, price)
     return found._replace(q=[0 * q for q in found.q])
@@ -103,6 +107,7 @@ def without_prices(prior, rewards, price):
         (survey_methods.supervised, "updates", YES, NO, "token_mdp.policy_gradient", downhill),
         (survey_methods.supervised, "behaviour", YES, NO, "imitation.cliff_clone_gap", lambda rate, steps: 0.6),
         (survey_methods.supervised, "starting", YES, NO, "gibbs.log_policy", lambda p, r, b: log_softmax(r)),
+        (survey_methods.rewards, "very", YES, NO, "linear_fits.fit_linear", first_weight),
         (survey_methods.rewards, "an entropy", YES, PARTLY, "token_mdp.with_temperature", lambda p, t: p),
         (survey_methods.without, "instead", PARTLY, NO, "best_of_n.log_best_of_n", lambda p, r, n: p),
         (survey_methods.without, "best-of-n on", YES, NO, "best_of_n.log_best_of_n", lambda p, r, n: p),
