@@ -182,6 +182,32 @@ def test_an_incoming_gradient_in_double_precision_does_not_upcast(k):
     assert back(onp.ones(found.shape)).dtype == onp.float32
 
 
+@pytest.mark.parametrize("k", range(7), ids=NAMES)
+def test_one_argument_alone_may_have_leading_axes(k):
+    leads = [(2,) if j == k else () for j in range(8)]
+    agree(transformer.block, twins.block, block_arguments(leads, 2, 3, 2, 2, 11), range(7))
+
+
+def test_what_is_given_in_single_precision_is_worked_on_in_single_precision(monkeypatch):
+    seen = []
+
+    def watch(module, name):
+        inner = getattr(module, name)
+
+        def watched(*arguments, **named):
+            seen.extend(a.dtype for a in arguments if isinstance(a, onp.ndarray))
+            return inner(*arguments, **named)
+
+        monkeypatch.setattr(module, name, watched)
+
+    for module, name in [(block_parts, "normalise"), (block_parts, "attend"), (text_ends, "normalise"), (onp, "matmul")]:
+        watch(module, name)
+    single = [a.astype(onp.float32) for a in block_arguments(PLAIN, 2, 3, 2, 2, 12)[:7]]
+    grad(lambda parts: np.sum(transformer.block(*parts, 2)))(tuple(single))
+    text_ends.project(single[0], single[1], single[2])
+    assert set(seen) == {onp.dtype(onp.float32)}
+
+
 def test_both_ends_do_not_upcast():
     rng = onp.random.default_rng(2)
     draw = lambda *shape: rng.normal(size=shape).astype(onp.float32)  # noqa: E731
@@ -194,6 +220,20 @@ def test_both_ends_do_not_upcast():
             back, found = make_vjp(function, k)(*arguments)
             assert found.dtype == onp.float32
             assert back(onp.ones(found.shape)).dtype == onp.float32
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_one_end_in_double_precision_is_enough(k):
+    rng = onp.random.default_rng(3)
+    shapes, tokens = ((2, 3, 4), (4,), (4, 5)), onp.array([[0, 2, 1]])
+    x, gain, readout = (rng.normal(size=s).astype(float if j == k else onp.float32) for j, s in enumerate(shapes))
+    found, exact = (f(x, gain, readout) for f in (text_ends.project, twins.project))
+    assert found.dtype == onp.float64
+    onp.testing.assert_allclose(found, exact, atol=1e-6)
+    embed, position = (rng.normal(size=(4, 3)).astype(onp.float32 if j == k else float) for j in range(2))
+    found, exact = (f(embed, position, tokens) for f in (text_ends.embed_text, twins.embed_text))
+    assert found.dtype == onp.float64
+    onp.testing.assert_array_equal(found, exact)
 
 
 @pytest.mark.parametrize("k", range(7), ids=NAMES)
