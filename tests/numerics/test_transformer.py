@@ -200,8 +200,10 @@ def test_what_is_given_in_single_precision_is_worked_on_in_single_precision(monk
 
         monkeypatch.setattr(module, name, watched)
 
-    for module, name in [(block_parts, "normalise"), (block_parts, "attend"), (text_ends, "normalise"), (onp, "matmul")]:
-        watch(module, name)
+    watch(block_parts, "normalise")
+    watch(block_parts, "attend")
+    watch(text_ends, "normalise")
+    watch(onp, "matmul")
     single = [a.astype(onp.float32) for a in block_arguments(PLAIN, 2, 3, 2, 2, 12)[:7]]
     grad(lambda parts: np.sum(transformer.block(*parts, 2)))(tuple(single))
     text_ends.project(single[0], single[1], single[2])
