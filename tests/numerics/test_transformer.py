@@ -135,6 +135,20 @@ def test_gelu_is_that_of_the_twin():
     assert gate[-3:].tolist() == [0.0, 0.5, 1.0]
 
 
+def test_the_mask_adds_nothing_to_what_is_heard():
+    mask, gone = block_parts.causal(3, onp.float32), -onp.inf
+    assert mask.dtype == onp.float32
+    assert mask.tolist() == [[0, gone, gone], [0, 0, gone], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("score", [1e4, -1e4])
+def test_scores_that_are_equal_and_extreme_make_a_plain_mean(score):
+    qkv = onp.array([[1, score, value] for value in (1, 2, 6)], dtype=onp.float32)
+    weights, total, heard = (onp.empty(shape, onp.float32) for shape in ((1, 1, 3, 3), (3, 1), (3, 1)))
+    block_parts.attend(qkv, weights, total, heard, block_parts.causal(3, onp.float32))
+    assert heard[:, 0].tolist() == [1, 1.5, 3]
+
+
 @pytest.mark.parametrize("dtype", [onp.float32, onp.float64])
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_extreme_inputs_stay_finite(size, dtype):
