@@ -147,7 +147,7 @@ def _judge(learned: Params) -> Judge:
 
     def judge(prompt: Array, response: Array) -> Array:
         found, lengths = np.empty(len(response)), length(response)
-        order = np.argsort(lengths)
+        order = np.argsort(lengths, kind="stable")
         for rows in np.split(order, range(BATCH, len(order), BATCH)):
             found[rows] = reward(prompt[rows], response[rows, : lengths[rows[-1]]])
         return found
