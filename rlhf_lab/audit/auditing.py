@@ -38,8 +38,9 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     best = min(found, key=_by_rank)
     named_well = best.contract.general or best.contract.loss  # by an identity
     if best.rank == 3 and not (named_well and best.report.verdict not in UNKNOWN):
-        usual = [one.contract for one in found if one.rank == 3]  # strict ones are not
-        found += _all_tried(usual[:2], function, fixed, made, deep=True)  # the usual layouts: this takes longer
+        usual = [one for one in found if one.rank == 3]  # strict ones are not
+        near = [one.contract for one in usual[:2] if one.broken <= usual[0].broken]  # no layout where more breaks
+        found += _all_tried(near, function, fixed, made, deep=True)  # this takes longer
     return min(found, key=_by_rank).report
 
 

@@ -1,5 +1,6 @@
 """What an audit tells: a report in words, and where in the book to read on."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -64,6 +65,10 @@ class Report:
 def close(a: Array, b: Array, tolerance: tuple[float, float]) -> bool:
     """Return whether arrays agree, NaN with NaN."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.size == b.size == 1:  # most are, and numbers of Python are ten times as quick
+        one, other = a.item(), b.item()
+        near = math.isfinite(other) and abs(one - other) <= tolerance[0] * abs(other) + tolerance[1]
+        return near or one == other or (one != one and other != other)
     with np.errstate(invalid="ignore"):  # of infinity less itself
         near = (np.abs(a - b) <= tolerance[0] * np.abs(b) + tolerance[1]) & np.isfinite(b)
     return bool(np.all(near | (a == b) | (np.isnan(a) & np.isnan(b))))
