@@ -89,7 +89,7 @@ def _equal(
     contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool, contents: list[Content]
 ) -> Iterator[Match]:
     for form in contract.forms:
-        wanted = []
+        wanted: list[Array] = []
         with np.errstate(all="ignore"):
             for i, (case, value) in enumerate(zip(cases, seen.values, strict=True)):
                 place = (candidate.function, form.call, contents[i])
