@@ -39,16 +39,12 @@ def clues(contract: Contract, subject: Subject, cases: Sequence[Case]) -> tuple[
 
 def _made(place: Place, subject: Subject, cases: Sequence[Case]) -> list[Case]:
     """Cases of a special kind, if they are others than those that there were, and the function hears of the numbers."""
-    numbers = [name for name in place.needs if name in cases[-1] and np.ndim(cases[-1][name]) == 0]
-    if any(name not in cases[-1] for name in place.needs) or any(name not in subject.given for name in numbers):
+    if any(name not in cases[-1] for name in place.needs):
         return []
-    made = [place.change(case) for case in cases]
-    special = [case for case in made if case]
-    return special if any(map(_differ, special, [c for c, m in zip(cases, made, strict=True) if m])) else []
-
-
-def _differ(one: Case, other: Case) -> bool:
-    return any(not np.array_equal(one[name], other[name]) for name in other)
+    pairs = [(special, case) for case in cases if (special := place.change(case))]
+    changed = {name for special, case in pairs for name in case if not np.array_equal(special[name], case[name])}
+    fixed = [name for name in changed if np.ndim(cases[-1][name]) == 0 and name not in subject.given]
+    return [special for special, _ in pairs] if changed and not fixed else []
 
 
 def _right(contract: Contract, rights: Sequence[Right], subject: Subject, cases: list[Case]) -> Match | None:

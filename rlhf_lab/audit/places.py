@@ -96,7 +96,7 @@ def _standard(name: str, mean: bool, deviation: bool, case: Case) -> Case | None
     """The case with numbers whose mean is 0, or whose deviation is 1: in each group, or where a mask says."""
     x, mask = case[name], case.get("mask", np.ones(case[name].shape))
     axis = None if "mask" in case else -1
-    if np.shape(mask) != x.shape:
+    if np.shape(mask) != x.shape or "values" in case:  # no statistics of these are in the formula
         return None
     count = np.sum(mask, axis=axis, keepdims=True)
     middle = np.sum(x * mask, axis=axis, keepdims=True) / count
