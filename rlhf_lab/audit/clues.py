@@ -102,7 +102,7 @@ def _sloped(
     single = [first_token(row) for case in cases if (row := first_row(case))]
     for some, whose, look in (
         (cases, "Its gradients are", "what you divide by"),
-        (single, "For one row and one token, its gradients are", "what weighs them"),
+        (single, "Row by row, its gradients are", "what weighs them"),
     ):
         if factors := _factors(contract, rights, subject, some[-4:]):
             sizes = " and ".join(f"{factor:.4g}" for factor in factors)

@@ -215,6 +215,13 @@ PLACES = (
         partial(_apart, "values", "returns", _negative),
         "values above returns",
     ),
+    Place(
+        "errors are below 1",
+        ("values", "returns"),
+        partial(_apart, "values", "returns", np.tanh),
+        "large errors",
+    ),
+    Place("returns are 1", ("values", "returns"), partial(_set, "returns", 1.0), "what divides by returns"),
     Place("returns are 0", ("values", "returns"), partial(_set, "returns", 0.0), "where returns go in"),
     Place(
         "errors are 1 and -1",

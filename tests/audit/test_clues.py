@@ -137,7 +137,7 @@ def test_where_a_loss_of_pairs_is_right_is_told():
         "It is right where margins are negative: look at positive margins.",
     )
     (told,) = audit.dpo_loss(focal).clues
-    assert told.startswith("For one row and one token, its gradients are right but for their size, ")
+    assert told.startswith("Row by row, its gradients are right but for their size, ")
     assert told.endswith(" times that: look at what weighs them.")
     (told,) = audit.dpo_loss(by_the_batch).clues
     wanted = " and ".join(f"{1 + np.mean(case['policy_chosen']) ** 2:.4g}" for case in pairs.DPO.cases[-4:])

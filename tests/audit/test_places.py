@@ -125,6 +125,8 @@ SPECIAL = [
     ("advantages have a deviation of 1", "whiten", lambda case: of_batch(case, 1, 1)),
     ("values are too high", "values", lambda case: np.all(error(case) > 0)),
     ("values are too low", "clipped", lambda case: np.all(error(case) < 0)),
+    ("errors are below 1", "values", lambda case: np.all(np.abs(error(case)) < 1)),
+    ("returns are 1", "values", lambda case: np.all(case["returns"] == 1)),
     ("returns are 0", "values", lambda case: not np.any(case["returns"])),
     ("errors are 1 and -1", "values", lambda case: np.allclose(np.abs(error(case)), 1)),
     (
