@@ -1,7 +1,7 @@
 """What is told of a bug that nobody knows: where the function is right, and to which inputs it answers as it should."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from autograd import elementwise_grad
@@ -9,12 +9,14 @@ from autograd import elementwise_grad
 from rlhf_lab.audit.binding import Case, Trouble
 from rlhf_lab.audit.contracts import Contract, Form, Right
 from rlhf_lab.audit.functions import Subject
-from rlhf_lab.audit.places import PLACES, Place, first_row, first_token
-from rlhf_lab.audit.recognition import Match, recognised, result_of, see, unsloped
+from rlhf_lab.audit.places import PLACES, Place
+from rlhf_lab.audit.recognition import Match, Seen, recognised, result_of, see, unsloped
 from rlhf_lab.audit.report import close
+from rlhf_lab.audit.special import first_row, first_token
 from rlhf_lab.numerics.autodiff import Array
 
 SAME = (1e-6, 1e-8)
+CHOICES = {"tokens": "logits", "actions": "log_probs"}  # of how many
 
 
 def clues(contract: Contract, subject: Subject, cases: Sequence[Case]) -> tuple[str, ...]:
@@ -26,12 +28,11 @@ def clues(contract: Contract, subject: Subject, cases: Sequence[Case]) -> tuple[
     special = {place: made for place in PLACES if (made := _made(place, subject, cases))}
     found: dict[str, str] = {}
     for place, made in special.items():
-        if place.within not in found and (match := _right(contract, rights, subject, made)):
+        if not found.keys() & set(place.within) and (match := _right(contract, rights, subject, made)):
             factor = "" if abs(match.factor) == 1 else f", up to a factor of {match.factor:.4g}"
             found[place.where] = f"It is right where {place.where}{factor}: look at {place.look}."
     words = [*found.values(), *_answers(contract, rights, subject, cases)]
-    if not words and contract.trained:
-        words = _sloped(contract, rights, subject, cases, special)
+    words = words or _sized(contract, rights, subject, cases, special)
     if special and not words:
         words = ["No special case that leaves a part out is right: look at the formula itself."]
     return tuple(words)
@@ -87,66 +88,81 @@ def _answers(contract: Contract, rights: Sequence[Right], subject: Subject, case
     return words
 
 
-def _sloped(
+def _sized(
     contract: Contract,
     rights: Sequence[Right],
     subject: Subject,
     cases: Sequence[Case],
     special: dict[Place, list[Case]],
 ) -> list[str]:
-    """Tell in which special case gradients are right, or that they are but for their size, another one in each case."""
+    """Tell in which special case gradients are right, or what is right but for its size, another one in each case."""
     for place, made in special.items():
-        factors = _factors(contract, rights, subject, made[-4:])
+        factors = _factors(_slope, contract, rights, subject, made)
         if factors and close(np.array(factors), np.array(factors[0]), SAME):
             return [f"Its numbers are wrong, and its gradient is right where {place.where}: look at {place.look}."]
     single = [first_token(row) for case in cases if (row := first_row(case))]
-    for some, whose, look in (
-        (cases, "Its gradients are", "what you divide by"),
-        (single, "Row by row, its gradients are", "what weighs them"),
-    ):
-        if factors := _factors(contract, rights, subject, some[-4:]):
-            sizes = " and ".join(f"{factor:.4g}" for factor in factors)
-            return [f"{whose} right but for their size, {sizes} times that: look at {look}."]
+    for some, each, look in ((cases, "In each case", "what you divide by"), (single, "Row by row", "what weighs them")):
+        for what, of in (("numbers", _value), ("gradients", _slope)):
+            if factors := _factors(of, contract, rights, subject, some):
+                sizes = " and ".join(f"{factor:.4g}" for factor in factors)
+                return [f"{each}, its {what} are right but for their size, {sizes} times that: look at {look}."]
     return []
 
 
-def _factors(contract: Contract, rights: Sequence[Right], subject: Subject, cases: Sequence[Case]) -> list[float]:
-    """By what a right gradient is multiplied in each case, nothing if there is no such number."""
+Ratio = Callable[[Right, Form, Seen, int, Case], float]
+
+
+def _factors(
+    ratio: Ratio, contract: Contract, rights: Sequence[Right], subject: Subject, cases: Sequence[Case]
+) -> list[float]:
+    """By what those of a right function are multiplied in each of the largest cases, if all have such a number."""
+    some = list(cases[-4:])
     try:
-        slopes = see(contract, subject, list(cases)).slopes() or []
+        seen = see(contract, subject, some)
     except Trouble:
         return []
-    for right in rights if slopes else ():
+    for right in rights:
         for form in contract.forms:
-            factors = [_factor(right, form, case, slope) for case, slope in zip(cases, slopes, strict=True)]
+            factors = [ratio(right, form, seen, k, case) for k, case in enumerate(some)]
             if all(factors):
                 return factors
     return []
 
 
-def _factor(right: Right, form: Form, case: Case, slopes: dict[str, Array]) -> float:
-    """By what a right gradient is multiplied in a case, 0 if it is another."""
+def _value(right: Right, form: Form, seen: Seen, k: int, case: Case) -> float:
+    return _times(seen.values[k], result_of(right, form, case))
+
+
+def _slope(right: Right, form: Form, seen: Seen, k: int, case: Case) -> float:
+    if (slopes := seen.slopes()) is None:
+        return 0.0
+    rows = {}
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # autograd warns of a result that does not depend on an input
-        rows = [
-            np.ravel(elementwise_grad(lambda x, name=name: result_of(right, form, case | {name: x}))(case[name]))
-            for name in slopes
-        ]
-    wanted, found = np.concatenate(rows), np.concatenate([np.ravel(slopes[name]) for name in slopes])
-    if wanted.shape != found.shape or np.count_nonzero(wanted) < 2 or not np.any(found):
+        for name in slopes[k]:
+            rows[name] = elementwise_grad(lambda x, name=name: result_of(right, form, case | {name: x}))(case[name])
+    wanted = seen.into(case | rows)
+    return _times(*(np.concatenate([np.ravel(g[name]) for name in rows]) for g in (slopes[k], wanted)))
+
+
+def _times(found: Array, wanted: Array) -> float:
+    """By what numbers are multiplied, 0 if they are others, or too few to tell."""
+    if found.shape != wanted.shape or np.count_nonzero(wanted) < 2 or not np.any(found):
         return 0.0
-    factor = float(found @ wanted / (wanted @ wanted))
+    factor = float(np.sum(found * wanted) / np.sum(wanted**2))
     return factor if close(found, factor * wanted, SAME) else 0.0
 
 
 def _moves(name: str, case: Case) -> bool:
     """Whether an input may have any numbers."""
-    return name == "tokens" or (np.asarray(case[name]).dtype.kind == "f" and name not in ("mask", "ends"))
+    return name in CHOICES or (np.asarray(case[name]).dtype.kind == "f" and name not in ("mask", "ends"))
 
 
 def _moved(name: str, case: Case) -> Case:
     """The case with other numbers in an input."""
-    return case | {name: (case[name] + 1) % 3 if name == "tokens" else 1.1 * case[name] + 0.02}
+    if name in CHOICES:
+        return case | {name: (case[name] + 1) % case[CHOICES[name]].shape[-1]}
+    return case | {name: 1.1 * case[name] + 0.02}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -141,7 +141,10 @@ def test_where_a_loss_of_pairs_is_right_is_told():
     assert told.endswith(" times that: look at what weighs them.")
     (told,) = audit.dpo_loss(by_the_batch).clues
     wanted = " and ".join(f"{1 + np.mean(case['policy_chosen']) ** 2:.4g}" for case in pairs.DPO.cases[-4:])
-    assert told == f"Its gradients are right but for their size, {wanted} times that: look at what you divide by."
+    assert (
+        told
+        == f"In each case, its gradients are right but for their size, {wanted} times that: look at what you divide by."
+    )
     apart = audit.ipo_loss(
         lambda pc, pr, rc, rr, tau: np.mean((pc - rc - 0.25 / tau) ** 2 + (pr - rr + 0.25 / tau) ** 2)
     )

@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from rlhf_lab.audit import charges, critics, dril, groups, pairs, places, policies, rewards, tokens, traces, whitening
+from rlhf_lab.audit import (
+    charges,
+    critics,
+    dril,
+    groups,
+    pairs,
+    places,
+    policies,
+    rewards,
+    tokens,
+    traces,
+    whitening,
+)
+from rlhf_lab.audit.special import first_row, first_token
 from rlhf_lab.numerics.autodiff import log_softmax
 
 PLACES = {place.where: place for place in places.PLACES}
@@ -76,6 +89,7 @@ SPECIAL = [
     ("advantages are positive", "ppo", lambda case: np.all(case["advantage"] > 0)),
     ("advantages are negative", "grpo", lambda case: np.all(case["advantage"] < 0)),
     ("advantages are 1 and -1", "ppo", lambda case: np.all(np.abs(case["advantage"]) == 1)),
+    ("advantages are 1", "grpo", lambda case: np.all(case["advantage"] == 1)),
     ("advantages are 0", "grpo", lambda case: not np.any(case["advantage"])),
     ("beta is 0", "grpo", lambda case: case["beta"] == 0),
     ("beta is 0", "token rewards", lambda case: case["beta"] == 0),
@@ -116,6 +130,12 @@ SPECIAL = [
     ("lambda is 0", "answers", lambda case: case["lam"] == 0),
     ("values are 0", "answers", lambda case: not np.any(case["values"])),
     ("rewards are 0", "episodes", lambda case: not np.any(case["rewards"])),
+    (
+        "rewards and values are small",
+        "episodes",
+        lambda case: all(np.all(np.abs(case[name]) <= 0.1) for name in ("rewards", "values", "last_value")),
+    ),
+    ("rewards and values are small", "groups", lambda case: np.all(np.abs(case["rewards"]) < 0.2)),
     ("no episode ends", "episodes", lambda case: not np.any(case["ends"])),
     ("the last value is 0", "episodes", lambda case: not np.any(case["last_value"])),
     ("rewards are 0 and 1", "groups", lambda case: np.all((case["rewards"] == 0) | (case["rewards"] == 1))),
@@ -135,6 +155,7 @@ SPECIAL = [
         lambda case: np.all(np.abs(case["values"] - case["old_values"]) < case["clip_range"]),
     ),
     ("the temperature is 1", "texts", lambda case: case["temperature"] == 1),
+    ("no token is 0", "texts", lambda case: np.all((case["tokens"] > 0) & (case["tokens"] < case["logits"].shape[-1]))),
     ("logits are log-probabilities", "texts", lambda case: np.allclose(np.exp(case["logits"]).sum(-1), 1)),
     ("scores are 0", "token rewards", lambda case: not np.any(case["score"])),
     ("there is one state", "dril", lambda case: case["log_probs"].shape[1] == len(case["actions"]) == 1),
@@ -156,7 +177,7 @@ def test_special_cases_are_what_their_name_says_and_others_are_not(where, kind, 
 def test_every_place_is_tried_and_leaves_a_part_out_that_can_be_told():
     assert {where for where, *_ in SPECIAL} == set(PLACES)
     assert len(PLACES) == len(places.PLACES)
-    assert {place.within for place in places.PLACES} - {""} <= set(PLACES)
+    assert {name for place in places.PLACES for name in place.within} <= set(PLACES)
     for place in places.PLACES:
         assert place.look
         assert not place.look.endswith(".")
@@ -217,7 +238,7 @@ def test_a_mean_of_0_keeps_the_deviation_and_a_deviation_of_1_the_mean():
 
 def test_the_first_token_of_a_text_is_the_first_that_its_mask_marks():
     case = {"logits": np.zeros((2, 4, 3)), "mask": np.array([[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0]])}
-    assert places.first_token(case)["mask"].tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    assert first_token(case)["mask"].tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
     assert PLACES["nothing is padding"].change(case) is None
     np.testing.assert_allclose(
         PLACES["logits are log-probabilities"].change(case)["logits"], log_softmax(case["logits"])
@@ -226,6 +247,6 @@ def test_the_first_token_of_a_text_is_the_first_that_its_mask_marks():
 
 def test_the_first_row_is_that_of_every_array_where_there_is_one():
     case = {"a": np.array([[1.0, 2.0], [3.0, 4.0]]), "b": np.array([5.0, 6.0]), "c": 7.0}
-    special = places.first_row(case)
+    special = first_row(case)
     assert [special["a"].tolist(), special["b"].tolist(), special["c"]] == [[[1, 2]], [5], 7]
-    assert places.first_row(case | {"b": np.ones(3)}) is None
+    assert first_row(case | {"b": np.ones(3)}) is None
