@@ -87,8 +87,9 @@ def _weights(function: Callable[..., Any], conventions: list[str]) -> list[Check
     values, mean = np.unique(every), float(np.mean(every))
     same = all(np.array_equal(weights, tries[0]) for weights in tries)
     members, pairs = (max(float(np.max(np.ptp(weights, axis=axis))) for weights in tries) for axis in (0, 1))
-    shared = (M - len(np.unique(tries[0], axis=0))) * (pairs > 0)
-    alike = f"{shared} of {M} rows are those of another member" if shared else ""
+    rows, stuck = M - len(np.unique(tries[0], axis=0)), int(np.sum(np.ptp(tries[0], axis=0) == 0))
+    alike = f"{rows} of {M} rows are those of another member" if rows and pairs else ""
+    alike = alike or (f"{stuck} of {N} pairs have one weight for all members" if stuck else "")
     alike = alike if members else "all rows are equal"
     off = abs(mean - 1) > 5 * float(np.std(every)) / np.sqrt(every.size) + 1e-9
     if len(values) > 2 and not off:

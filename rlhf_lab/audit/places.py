@@ -171,6 +171,9 @@ PLACES = (
     ),
     Place("no value is clipped", ("old_values", "clip_range"), kept, "the clip"),
     Place("the temperature is 1", ("temperature",), partial(constant, "temperature", 1.0), "the temperature"),
+    Place(
+        "logits are small", ("logits",), partial(turned, "logits", lambda x: 0.05 * x), "what happens to large numbers"
+    ),
     Place("no token is 0", ("tokens",), without_0, "token 0, if you take it for padding"),
     Place("logits are log-probabilities", ("logits",), partial(turned, "logits", log_softmax), "the normaliser"),
     Place("scores are 0", ("score",), partial(constant, "score", 0.0), "the score"),

@@ -155,6 +155,7 @@ SPECIAL = [
         lambda case: np.all(np.abs(case["values"] - case["old_values"]) < case["clip_range"]),
     ),
     ("the temperature is 1", "texts", lambda case: case["temperature"] == 1),
+    ("logits are small", "texts", lambda case: np.all(np.abs(case["logits"]) < 0.3)),
     ("no token is 0", "texts", lambda case: np.all((case["tokens"] > 0) & (case["tokens"] < case["logits"].shape[-1]))),
     ("logits are log-probabilities", "texts", lambda case: np.allclose(np.exp(case["logits"]).sum(-1), 1)),
     ("scores are 0", "token rewards", lambda case: not np.any(case["score"])),
