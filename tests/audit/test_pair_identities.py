@@ -278,7 +278,7 @@ def test_a_weight_of_ipo_is_worked_out_from_its_start(start, tau):
 
 def test_the_start_of_a_loss_of_ipo_is_where_all_log_probabilities_are_0():
     inputs = tuple(Input(name) for name in pair_inputs.FOUR)
-    subject = Subject(lambda a, b, c, d: (a + 2 * b + 4 * c + 8 * d - 1) ** 2, inputs, pairs.IPO.cases)
+    subject = Subject(lambda a, b, c, d: (a + 3 * b + 4 * c + 8 * d - 1) ** 2, inputs, pairs.IPO.cases)
     assert pair_inputs._tau(subject, ONE) == 0.5
 
 
@@ -306,17 +306,17 @@ SFT = "0.5 times minus the log-probability of the chosen answer is added, an SFT
         (1.5, 0.0, None),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("size", [1.0, -200.0, 0.01])
-def test_smoothing_and_terms_of_sft_are_worked_out(smooth, sft, name, size):
+@pytest.mark.parametrize(("size", "add"), [(1.0, np.sum), (-200.0, np.mean), (0.01, np.mean)])
+def test_smoothing_and_terms_of_sft_are_worked_out(smooth, sft, name, size, add):
     def loss(case):
         h = case["beta"] * margin(case)
-        return size * np.sum(np.logaddexp(0, -h) + smooth * h - sft * case["policy_chosen"])
+        return size * add(np.logaddexp(0, -h) + smooth * h - sft * case["policy_chosen"])
 
     found = fitted(pairs.DPO, loss)
     assert [right.name for right in found] == [name] * bool(name)
     case = pairs.DPO.cases[-1]
     for right in found:
-        np.testing.assert_allclose(size * np.sum(right.function(**case)), loss(case))
+        np.testing.assert_allclose(size * add(right.function(**case)), loss(case))
     reversed_ = [
         bug for bug in pairs.DPO.fitted(loss, pairs.DPO.cases) if getattr(bug, "name", "") == "smoothing reversed"
     ]

@@ -119,6 +119,8 @@ def test_two_numbers_are_whitened_to_1_or_to_the_root_of_a_half():
         found = right.function(np.array([[1.0, 3.0]]), np.ones((1, 2)))
         size = 0.5**0.5 if "less 1" in right.name else 1.0
         np.testing.assert_allclose(found, [[-size, size]], rtol=2e-3)
+    found = whitening.VARIANTS["whitened with padding   "](np.array([[1.0, 3.0]]), np.ones((1, 2)), ddof=1, eps=0.0)
+    np.testing.assert_allclose(found, [[-(0.5**0.5), 0.5**0.5]])
 
 
 ASKED = {identity.name: identity.look for identity in whitening.WHITEN.identities}
