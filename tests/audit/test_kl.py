@@ -188,8 +188,15 @@ def test_a_batch_of_samples_is_all_of_them_or_their_mean_or_sum():
 def test_estimates_of_every_use_take_the_same_inputs(use):
     contract = kl.USES[use]
     assert (contract.name, contract.loss, contract.general) == ("kl_estimate", False, True)
+    assert contract.result.startswith({"number": "an estimate", "loss": "a loss", "reward": "a number for each"}[use])
+    assert contract.trained == (("log_pi",) if use == "loss" else ())
     names = ("logprobs", "ref_logprobs", "old_logprobs", "mask")
     assert [meant(name, contract.inputs) for name in names] == ["log_pi", "log_ref", "log_ref", "mask"]
+
+
+def test_bugs_of_the_first_right_estimate_come_first_and_in_the_order_of_the_zoo():
+    wanted = [[bug.name for bug in BUGS if bug.right is right] for right in (zoo.k3, zoo.k1)]
+    assert [bug.name for bug in kl._bugs(zoo.k3, zoo.k1)] == [*wanted[0], *wanted[1]]
 
 
 def test_samples_may_be_columns_of_one():

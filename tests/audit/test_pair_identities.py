@@ -166,7 +166,10 @@ def test_a_case_with_a_margin():
     assert pair_identities.moved_by(ONE, policy_chosen=0.5)["policy_chosen"] == -0.5
 
 
-LAYOUTS = {layout.name: layout for layout in pair_inputs.layouts(pair_inputs.BETA)}
+def layout_of(name):
+    return next(layout for layout in pair_inputs.layouts(pair_inputs.BETA) if layout.name == name)
+
+
 TWO = {name: np.array([first, first + 1]) for name, first in zip(FOUR, (-1.0, -4.0, -2.0, -8.0), strict=True)}
 
 
@@ -194,9 +197,9 @@ TWO = {name: np.array([first, first + 1]) for name, first in zip(FOUR, (-1.0, -4
     ],
 )
 def test_layouts_by_hand(name, given):
-    case = LAYOUTS[name].into(TWO | {"beta": 0.3})
+    case = layout_of(name).into(TWO | {"beta": 0.3})
     assert {key: case[key].tolist() for key in given} == given
-    assert [i.name for i in LAYOUTS[name].inputs] == [*given, "beta"]
+    assert [i.name for i in layout_of(name).inputs] == [*given, "beta"]
     assert case["beta"] == 0.3
 
 
@@ -223,7 +226,7 @@ def test_layouts_by_hand(name, given):
     ],
 )
 def test_names_that_layouts_understand(layout, names):
-    inputs = LAYOUTS[layout].inputs
+    inputs = layout_of(layout).inputs
     for each in names.split():
         given, _, wanted = each.partition(":")
         wanted = wanted or {"takes the margin h": "margin"}.get(layout, given)

@@ -149,3 +149,14 @@ def test_labels_hold_the_mask_and_single_texts_have_no_rows():
     into = one.into(ONE[0])
     assert [into[name].shape for name in ("logits", "tokens", "mask")] == [(5, 3), (5,), (5,)]
     assert one.back(np.ones(4), ONE[0]).shape == (1, 4)
+
+
+def test_a_form_of_numbers_for_each_token_is_not_for_others():
+    form = text_cases._tokenwise(lambda values, case: [values, case])
+    case = {"mask": np.ones((2, 4))}
+    each = np.arange(6.0).reshape(2, 3)
+    found = form(each, case)
+    assert found[0] is each
+    assert found[1] is case
+    for values in (np.zeros((2, 4)), np.zeros((2, 2)), np.zeros(2)):
+        assert form(values, case).shape == (0,)
