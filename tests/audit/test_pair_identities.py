@@ -221,7 +221,7 @@ def test_layouts_by_hand(name, given):
             "takes all answers in one array, and their places",
             "pi_logps:policy ref_logps:reference yw_idxs:chosen_places yl_idxs:rejected_places policy_logps:policy "
             "pi_ref:reference chosen_index:chosen_places rejected_indices:rejected_places w_inds:chosen_places "
-            "chosen_idx:chosen_places",
+            "chosen_idx:chosen_places y_w_idxs:chosen_places y_l_idxs:rejected_places",
         ),
     ],
 )
@@ -237,7 +237,7 @@ def test_names_that_layouts_understand(layout, names):
 @pytest.mark.parametrize(
     ("names", "wanted"),
     [
-        ("policy_chosen_logps pi_w chosen_logps logp_w policy_logp_chosen pw lpw", "policy_chosen"),
+        ("policy_chosen_logps pi_w chosen_logps logp_w actor_logp_chosen pw lpw", "policy_chosen"),
         ("policy_rejected_logps pi_l rejected_logps logp_l pl lpl", "policy_rejected"),
         ("reference_chosen_logps ref_w ref_chosen_logps logp_ref_w ref_logps_chosen rw logrefw", "reference_chosen"),
         ("reference_rejected_logps ref_l ref_rejected_logps logp_ref_l rl", "reference_rejected"),
