@@ -107,6 +107,13 @@ def test_its_key_is_the_gradient_of_the_package(estimator, in_reward):
     assert verdict == (estimator is (policy_gradient.k1 if in_reward else policy_gradient.k2))
 
 
+def test_chances_in_tenths_sum_to_ten_and_both_policies_differ():
+    for pair in divergences.TENTHS:
+        assert [sum(chances) for chances in pair] == [10, 10]
+        assert pair[0] != pair[1]
+        assert min(map(min, pair)) > 0
+
+
 @pytest.mark.parametrize("chances", divergences.TENTHS)
 def test_the_divergence_is_the_sum_of_the_book(chances):
     case, which = divergences.enumerated(*chances)

@@ -10,7 +10,7 @@ from rlhf_lab.audit import pair_identities, pair_inputs, pairs, rewards
 from rlhf_lab.audit.binding import Input, meant
 from rlhf_lab.audit.contracts import Right
 from rlhf_lab.audit.functions import Subject
-from rlhf_lab.audit.zoo import Bug
+from rlhf_lab.audit.zoo import ZOO, Bug
 from rlhf_lab.audit.zoo import pairs as zoo
 
 DPO = {identity.name: identity.look for identity in pairs.DPO.identities}
@@ -288,6 +288,21 @@ def test_the_start_of_a_loss_of_ipo_is_where_all_log_probabilities_are_0():
 def fitted(contract, loss):
     with np.errstate(all="ignore"):
         return [found for found in contract.fitted(loss, contract.cases) if isinstance(found, Right)]
+
+
+def test_losses_of_dpo_and_ipo_have_gradients_in_the_policy_alone():
+    for contract in (pairs.DPO, pairs.IPO):
+        assert contract.trained == ("policy_chosen", "policy_rejected")
+
+
+def test_bugs_of_ipo_are_known_times_tau_squared_and_with_a_number_in_the_wrong_place():
+    found = list(pairs.IPO.fitted(lambda case: 0.0, pairs.IPO.cases))
+    listed = [bug for bug in ZOO if bug.audit == "ipo_loss"]
+    assert [bug.name for bug in found[: len(listed)]] == [bug.name for bug in listed]
+    given = {name: value for name, value in pairs.IPO.cases[-1].items() if name != "tau"}
+    for bug, plain in zip(found, listed, strict=False):
+        np.testing.assert_allclose(bug.function(**given, tau=0.3), 0.09 * plain.function(**given, tau=0.3))
+    assert {bug.right for bug in found[len(listed) :]} == {zoo.ipo_loss}
 
 
 SFT = "0.5 times minus the log-probability of the chosen answer is added, an SFT term"

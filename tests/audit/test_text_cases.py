@@ -160,3 +160,8 @@ def test_a_form_of_numbers_for_each_token_is_not_for_others():
     assert found[1] is case
     for values in (np.zeros((2, 4)), np.zeros((2, 2)), np.zeros(2)):
         assert form(values, case).shape == (0,)
+
+
+def test_temperatures_that_people_write_are_tried_where_one_is_fixed_inside():
+    assert {0.5, 0.6, 0.7, 0.8, 0.9, 2.0} <= set(text_cases.TEMPERATURE.usual)
+    assert text_cases.TEMPERATURE.absent(None, {}) == 1.0
