@@ -247,6 +247,12 @@ def test_each_of_the_words_that_are_needed_stands_in_a_name_wherever_it_stands()
         assert not re.fullmatch(pattern, name), name
 
 
+def test_a_parameter_takes_an_input_if_its_name_is_one_of_those_that_people_give_to_it():
+    taken = binding.Input("mask", "masks?|valid")
+    assert names.fits("valid", taken)
+    assert not names.fits("labels", taken)
+
+
 def test_names_of_log_probabilities_hold_whose_they_are_unless_they_may_stand_alone():
     for name in ("mu_logprobs", "logp_mu", "mb_mu_log_p", "per_token_mu_lp", "mu_logps_per_token", "log_mu"):
         assert re.fullmatch(batches.logs("mu"), name), name

@@ -290,6 +290,18 @@ def fitted(contract, loss):
         return [found for found in contract.fitted(loss, contract.cases) if isinstance(found, Right)]
 
 
+def test_a_bug_that_looks_otherwise_on_differences_is_known_so_too():
+    listed = [bug.name for bug in ZOO if bug.audit == "reward_model_loss"]
+    more = [bug.name for bug in ZOO if bug.function is rewards.zoo.softmax_over_batch]
+    assert [bug.name for bug in rewards.REWARD_MODEL.bugs] == listed + more
+    assert np.sign(
+        [float(case["chosen_rewards"][0] - case["rejected_rewards"][0]) for case in rewards.FAR]
+    ).tolist() == [
+        1,
+        -1,
+    ]
+
+
 def test_losses_of_dpo_and_ipo_have_gradients_in_the_policy_alone():
     for contract in (pairs.DPO, pairs.IPO):
         assert contract.trained == ("policy_chosen", "policy_rejected")

@@ -114,6 +114,7 @@ def test_probabilities_of_the_next_token_are_added_up():
     for sign in (1, -1):
         shown = list(text_cases.sums_to_one(sign, lambda case, s=sign: s * log_probs(case), CASES))
         assert [(float(s.found), float(s.wanted)) for s in shown] == [(pytest.approx(1.0), 1.0)] * 2
+        assert all(s.case is case for s, case in zip(shown, text_cases.SINGLE, strict=False))
         twice = list(text_cases.sums_to_one(sign, lambda case, s=sign: s * (log_probs(case) + np.log(2)), CASES))
         places = [case["mask"].shape[1] - 1 for case in text_cases.SINGLE[:2]]
         assert [float(s.found) for s in twice] == pytest.approx([2.0**n for n in places])
@@ -165,3 +166,4 @@ def test_a_form_of_numbers_for_each_token_is_not_for_others():
 def test_temperatures_that_people_write_are_tried_where_one_is_fixed_inside():
     assert {0.5, 0.6, 0.7, 0.8, 0.9, 2.0} <= set(text_cases.TEMPERATURE.usual)
     assert text_cases.TEMPERATURE.absent(None, {}) == 1.0
+    assert text_cases.MASK.absent(None, CASES[0]) is CASES[0]["mask"]

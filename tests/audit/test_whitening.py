@@ -73,6 +73,9 @@ def test_other_sizes_and_a_mean_subtracted_last_are_what_their_names_say(unit):
         wanted = (a - (np.mean(kept) if less == "the mean" else 0.0)) / (SIZES[by](kept) + 1e-8) * MASK
         np.testing.assert_allclose(bug.function(a, MASK), wanted, rtol=1e-9, atol=1e-12, err_msg=bug.name)
     assert last.name == "mean subtracted last"
+    assert last.told == (
+        "You divide by the deviation, and subtract the mean of what was not divided yet. Subtract it first."
+    )
     np.testing.assert_allclose(last.function(a, MASK), (a / (np.std(kept) + 1e-8) - np.mean(kept)) * MASK, rtol=1e-9)
     shared = {(bug.audit, bug.right, bug.seen, bug.where) for bug in (*mixed, last)}
     assert shared == {("whiten", returns.whiten, "", "")}
