@@ -193,7 +193,7 @@ KINDS = {
     kind: Contract(
         "advantages",
         (PLAIN,),
-        rights[0].name or "advantages",
+        rights[0].name,
         rights,
         _cases(),
         (Form(""),),

@@ -302,6 +302,11 @@ def test_a_bug_that_looks_otherwise_on_differences_is_known_so_too():
     ]
 
 
+def test_weights_that_people_write_are_tried_where_one_is_fixed_inside():
+    for weight in (pair_inputs.BETA, pair_inputs.TAU):
+        assert {0.01, 0.05, 0.1, 0.2, 0.3, 0.5} <= set(weight.usual)
+
+
 def test_losses_of_dpo_and_ipo_have_gradients_in_the_policy_alone():
     for contract in (pairs.DPO, pairs.IPO):
         assert contract.trained == ("policy_chosen", "policy_rejected")
