@@ -55,6 +55,12 @@ def test_flags_of_other_steps_are_what_their_names_say():
     assert {name: turn(ends).tolist() for name, turn in changes.ENDS.items()} == by_hand
 
 
+def test_the_range_of_a_set_is_that_of_what_counts():
+    for padding in (-7.0, 7.0):
+        low, high = changes._range(np.array([[1.0, 2.0, padding]]), (1,), np.array([[1.0, 1.0, 0.0]]))
+        assert (low.tolist(), high.tolist()) == ([[1.0]], [[2.0]])
+
+
 def test_each_number_is_what_its_name_says():
     wanted = {"1": 1, "0": 0, "minus {}": -0.3, "1 / {}": 10 / 3, "1 less {}": 0.7, "the square of {}": 0.09}
     wanted |= {"the root of {}": 0.3**0.5, "twice {}": 0.6, "half of {}": 0.15, "the cube of {}": 0.027}

@@ -431,6 +431,7 @@ def test_losses_of_critics_by_hand():
     assert critics._clipped_only(values, old, target, both, 0.2) == pytest.approx((1.8**2 + 0.8**2) / 4)
     squares = [(a - b) ** 2 for a in (0.5, 3.0) for b in (1.0, 2.0)]
     assert critics._flat_pairs(values, np.array([[1.0, 2.0]]), both) == pytest.approx(np.mean(squares) / 2)
+    assert critics._flat_pairs(values[None], target[None], both[None]).shape == (1,)
 
 
 def test_an_error_is_turned_about_its_return_and_costs_something():

@@ -340,3 +340,9 @@ def test_each_kind_says_what_it_is_and_rloo_that_is_whitened_has_to_be_recognise
     whole, _, flat, _ = groups.LAYOUTS
     assert groups.RLOO_WHITENED.strict
     assert groups.RLOO_WHITENED.layouts == (whole, flat)
+
+
+def test_a_group_that_agrees_does_not_hide_that_advantages_are_divided_by_a_deviation():
+    case = {"rewards": np.array([[0.5, 0.5], [1.0, 3.0]])}
+    (shown,) = groups._scaled_by_spread(lambda c: guarded(c["rewards"]), [case])
+    np.testing.assert_allclose(shown.wanted, 2 * shown.found, atol=1e-3)

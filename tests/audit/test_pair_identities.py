@@ -137,6 +137,8 @@ def test_a_loss_that_is_clipped_is_shown_at_45(far):
     assert shown.case["beta"] == 0.5
     assert float(shown.found) == pytest.approx(np.logaddexp(0, far / 2))
     assert float(shown.wanted) == pytest.approx(np.logaddexp(0, 22.5))
+    for other in (lambda case: 1e-4 * loss(case), lambda case: loss(case) + 1e5):  # of any size, with any constant
+        assert len(list(look(other, [ONE]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -369,6 +371,7 @@ def test_smoothing_that_is_reversed_is_a_bug_of_any_size():
 def test_what_is_not_finite_or_no_loss_of_dpo_has_no_smoothing():
     for loss in (lambda case: np.nan, lambda case: 0.0, lambda case: case["beta"] * np.sum(margin(case))):
         assert fitted(pairs.DPO, loss) == []
+    assert fitted(rewards.REWARD_MODEL, lambda case: np.nan) == []
 
 
 def test_losses_of_ipo_in_other_units():
