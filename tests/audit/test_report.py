@@ -69,6 +69,10 @@ def test_numbers_agree_up_to_the_border_and_whatever_holds_them():
     assert not report.close(np.array(1.25), np.array(1.0), (0.1875, 0.0))
     held = np.array([1, 2.5], dtype=object)
     assert report.close(held, held, (0.0, 0.0))
+    assert (
+        report.in_words(Shown({"beta": 0.5}, held, held))
+        == "with beta = 0.5 it gives [1. , 2.5]; it should be [1. , 2.5]"
+    )
 
 
 def test_numbers_are_shown_with_four_digits_and_long_rows_by_their_ends():
