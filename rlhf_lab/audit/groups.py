@@ -193,7 +193,7 @@ KINDS = {
     kind: Contract(
         "advantages",
         (PLAIN,),
-        rights[0].name or "advantages",
+        rights[0].name,
         rights,
         _cases(),
         (Form(""),),
@@ -232,7 +232,7 @@ def advantages(function: Callable[..., Any], *, kind: str | None = None) -> Repo
     asked, and else any of them passes. Raises ValueError for another `kind`.
     """
     if kind is None:
-        name = getattr(function, "__name__", "").lower().replace("dr_grpo", "dr").replace("drgrpo", "dr")
+        name = getattr(function, "__name__", "").lower()
         named = [
             k
             for k, part in (("rloo", "rloo"), ("dr_grpo", "dr"), ("grpo", "grpo"), ("rloo", "leave_one"))

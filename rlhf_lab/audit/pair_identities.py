@@ -107,14 +107,14 @@ def clipped(
     def cost(margin: float) -> float:
         return float(np.sum(loss(at(margin, case))))
 
-    inside, end = 0.0, -40.0
-    if cost(end) != cost(-45.0) or cost(-0.1) == cost(0.1):
+    inside, end, flat = 0.0, -40.0, cost(-45.0)
+    if cost(end) != flat or cost(-0.1) == cost(0.1):
         return
     while inside - end > 1e-3:
         middle = (inside + end) / 2
-        inside, end = (inside, middle) if cost(middle) == cost(-45.0) else (middle, end)
+        inside, end = (inside, middle) if cost(middle) == flat else (middle, end)
     if abs(cost(end) - cost(end + 0.1)) > 1e-3 * abs(cost(0.1) - cost(-0.1)):
-        yield Shown(at(-45.0, case), np.array(cost(-45.0)), np.sum(by_name(right, at(-45.0, case))))
+        yield Shown(at(-45.0, case), np.array(flat), np.sum(by_name(right, at(-45.0, case))))
 
 
 def with_margin(margin: float, case: Case) -> Case:

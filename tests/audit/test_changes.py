@@ -42,6 +42,23 @@ def test_each_change_is_what_its_name_says():
     assert changes.CHANGES["{} one place early"](three).tolist() == [1, 2, 0]
     assert changes.CHANGES["sums of {} up to each place"](three).tolist() == [0, 1, 3]
     assert changes.CHANGES["0"](three).tolist() == [0, 0, 0]
+    assert changes.CHANGES["ranks of {}"](np.array([5.0, -1.0, 2.0])).tolist() == [2, 0, 1]
+
+
+def test_flags_of_other_steps_are_what_their_names_say():
+    ends = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    by_hand = {
+        "flags one place late": [[0, 0, 1], [0, 1, 0]],
+        "flags one place early": [[1, 0, 0], [0, 1, 0]],
+        "1 less the flags": [[1, 0, 1], [0, 1, 0]],
+    }
+    assert {name: turn(ends).tolist() for name, turn in changes.ENDS.items()} == by_hand
+
+
+def test_the_range_of_a_set_is_that_of_what_counts():
+    for padding in (-7.0, 7.0):
+        low, high = changes._range(np.array([[1.0, 2.0, padding]]), (1,), np.array([[1.0, 1.0, 0.0]]))
+        assert (low.tolist(), high.tolist()) == ([[1.0]], [[2.0]])
 
 
 def test_each_number_is_what_its_name_says():

@@ -3,6 +3,7 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from audited import bugs
 
 from rlhf_lab import audit
 from rlhf_lab.audit import charges, critics, whitening
@@ -130,11 +131,28 @@ def test_charges_of_one_answer_at_a_time_and_scores_in_columns():
     ]
 
 
-@pytest.mark.parametrize("contract", [critics.PLAIN_VALUE, critics.CLIPPED_VALUE])
-def test_bugs_of_a_critic_are_those_of_its_kind(contract):
-    (right,) = contract.rights
-    assert contract.bugs
-    assert all((bug.audit, bug.right) == ("value_loss", right.function) for bug in contract.bugs)
+@pytest.mark.parametrize(
+    ("name", "right", "flat"),
+    [("PLAIN_VALUE", returns.value_loss, returns.every_return), ("CLIPPED_VALUE", returns.clipped_value_loss, None)],
+)
+def test_bugs_of_a_critic_are_those_of_its_kind(name, right, flat):
+    contract = getattr(critics, name)
+    more = [bug.name for bug in ZOO if bug.function is flat]
+    assert [bug.name for bug in contract.bugs] == [bug.name for bug in bugs("value_loss") if bug.right is right] + more
+    assert {(bug.audit, bug.right) for bug in contract.bugs} == {("value_loss", right)}
+    assert all(("old_values" in case) == (name == "CLIPPED_VALUE") for case in contract.cases)
+
+
+def test_other_right_losses_of_a_critic_have_to_be_recognised():
+    for contract in (critics.HUBER, critics.CLIPPED_ONLY):
+        assert (contract.strict, contract.bugs) == (True, ())
+
+
+def test_a_score_one_token_early_is_known_with_the_first_token_where_none_is_earlier():
+    contract = charges.TOKEN_REWARDS
+    assert not contract.loss
+    early = [bug.name for bug in bugs("token_rewards") if bug.function is zoo.score_early]
+    assert [bug.name for bug in contract.bugs] == [bug.name for bug in bugs("token_rewards")] + early
 
 
 def test_charges_of_padding_are_no_score_behind_the_end():
@@ -413,6 +431,7 @@ def test_losses_of_critics_by_hand():
     assert critics._clipped_only(values, old, target, both, 0.2) == pytest.approx((1.8**2 + 0.8**2) / 4)
     squares = [(a - b) ** 2 for a in (0.5, 3.0) for b in (1.0, 2.0)]
     assert critics._flat_pairs(values, np.array([[1.0, 2.0]]), both) == pytest.approx(np.mean(squares) / 2)
+    assert critics._flat_pairs(values[None], target[None], both[None]).shape == (1,)
 
 
 def test_an_error_is_turned_about_its_return_and_costs_something():

@@ -80,3 +80,13 @@ def test_the_mean_over_states_is_a_form_and_probabilities_are_a_layout():
     _, mean = dril.DRIL.forms
     assert mean.shape(over_members(0), CASE) == over_members(0).mean()
     np.testing.assert_allclose(dril.OF_PROBS.into(CASE)["probs"], P)
+
+
+def test_a_cost_of_an_action_is_counted_by_one_action_less():
+    cost = lambda log_probs, actions: 1.0 * actions  # noqa: E731
+    np.testing.assert_allclose(dril._less_one_action(cost, CASE["log_probs"], TAKEN), [8 / 3, 0])
+
+
+def test_a_cost_is_no_loss_and_its_mean_is_a_form_of_the_whole():
+    assert not dril.DRIL.loss
+    assert [form.opaque for form in dril.DRIL.forms] == [False, True]

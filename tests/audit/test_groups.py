@@ -330,3 +330,19 @@ def test_ranks_in_place_of_rewards():
 
     report = audit.advantages(lambda r: ranked(r + 1e-9 * np.arange(r.shape[1])), kind="dr_grpo")
     assert report.verdict == "ranks of rewards in place of rewards"
+
+
+def test_each_kind_says_what_it_is_and_rloo_that_is_whitened_has_to_be_recognised():
+    for kind, contract in groups.KINDS.items():
+        assert contract.result == standards.RIGHTS[kind][0].name
+        assert (contract.patient, contract.general, contract.strict) == (True, True, False)
+        assert contract.layouts == (groups.LAYOUTS[:1] if kind == "reinforce" else groups.LAYOUTS)
+    whole, _, flat, _ = groups.LAYOUTS
+    assert groups.RLOO_WHITENED.strict
+    assert groups.RLOO_WHITENED.layouts == (whole, flat)
+
+
+def test_a_group_that_agrees_does_not_hide_that_advantages_are_divided_by_a_deviation():
+    case = {"rewards": np.array([[0.5, 0.5], [1.0, 3.0]])}
+    (shown,) = groups._scaled_by_spread(lambda c: guarded(c["rewards"]), [case])
+    np.testing.assert_allclose(shown.wanted, 2 * shown.found, atol=1e-3)

@@ -107,6 +107,13 @@ def test_its_key_is_the_gradient_of_the_package(estimator, in_reward):
     assert verdict == (estimator is (policy_gradient.k1 if in_reward else policy_gradient.k2))
 
 
+def test_chances_in_tenths_sum_to_ten_and_both_policies_differ():
+    for pair in divergences.TENTHS:
+        assert [sum(chances) for chances in pair] == [10, 10]
+        assert pair[0] != pair[1]
+        assert min(map(min, pair)) > 0
+
+
 @pytest.mark.parametrize("chances", divergences.TENTHS)
 def test_the_divergence_is_the_sum_of_the_book(chances):
     case, which = divergences.enumerated(*chances)
@@ -188,8 +195,15 @@ def test_a_batch_of_samples_is_all_of_them_or_their_mean_or_sum():
 def test_estimates_of_every_use_take_the_same_inputs(use):
     contract = kl.USES[use]
     assert (contract.name, contract.loss, contract.general) == ("kl_estimate", False, True)
+    assert contract.result.startswith({"number": "an estimate", "loss": "a loss", "reward": "a number for each"}[use])
+    assert contract.trained == (("log_pi",) if use == "loss" else ())
     names = ("logprobs", "ref_logprobs", "old_logprobs", "mask")
     assert [meant(name, contract.inputs) for name in names] == ["log_pi", "log_ref", "log_ref", "mask"]
+
+
+def test_bugs_of_the_first_right_estimate_come_first_and_in_the_order_of_the_zoo():
+    wanted = [[bug.name for bug in BUGS if bug.right is right] for right in (zoo.k3, zoo.k1)]
+    assert [bug.name for bug in kl._bugs(zoo.k3, zoo.k1)] == [*wanted[0], *wanted[1]]
 
 
 def test_samples_may_be_columns_of_one():

@@ -54,7 +54,9 @@ def test_each_mixture_is_what_its_name_says():
         if bug.name.startswith("less "):
             found.setdefault(bug.name, []).append(bug.function(R))
             words = bug.name.replace(", by ", " and divide by ").replace("less ", "You subtract ")
-            assert bug.told.startswith(words)
+            words += "" if ", by " in bug.name else ", and that is all"
+            assert bug.told == f"{words}. Take the baseline and the scale of this kind of advantage."
+            assert (bug.audit, bug.right, bug.seen, bug.where) == ("advantages", dr_grpo, "", "")
     names = [
         "",
         *DEVIATIONS,
@@ -79,6 +81,10 @@ def test_rewards_scaled_to_a_range():
     for low in (0, -1):
         found = [b for b in standards.bugs_of(dr_grpo) if b.name == f"scaled to the range from {low} to 1"]
         assert len(found) == len(standards.EPS)
+        assert {bug.told for bug in found} == {
+            "You scale to the range of the group: its extremes set the size. Divide by the deviation, or not at all."
+        }
+        assert {(bug.audit, bug.right, bug.seen, bug.where) for bug in found} == {("advantages", dr_grpo, "", "")}
         scaled = found[0].function(R)
         np.testing.assert_allclose(scaled.min(1), low)
         np.testing.assert_allclose(scaled.max(1), 1)
@@ -165,6 +171,34 @@ def test_the_spread_of_one_other_is_divided_by_one():
         np.testing.assert_allclose(standards.VARIANTS["divided by the spread of others"](pair, ddof, 0.5), [[-6, 6]])
 
 
+def test_the_spread_of_two_others_less_one_is_divided_by_one():
+    """By hand: beside the first, 2 and 6 with mean 4 and squares of 4 + 4 about it."""
+    found = standards.VARIANTS["divided by the spread of others"](np.array([[1.0, 2.0, 6.0]]), 1, 0.0)
+    assert found[0, 0] == pytest.approx((1 - 4) / 8**0.5)
+
+
+def test_nothing_warns_of_groups_of_one():
+    one = np.ones((1, 1))
+    for name in ("spread of zero", "means of groups tiled"):
+        assert np.isnan(standards.VARIANTS[name](one, 1, 0.0)).all()
+    assert np.isnan(standards.SCALES["the deviation of the group"][1](one)).all()
+
+
+def test_a_spread_of_zero_is_known_by_either_count_alone():
+    zero = [bug for bug in standards.bugs_of(returns.grpo) if bug.name == "spread of zero"]
+    assert len(zero) == 3  # that of the zoo, and without a small number that could be another
+
+
+def test_right_standards_are_listed_with_each_small_number_and_either_count():
+    found = standards._right("what", (-1,), (-2, -1), "whose")
+    assert len(found) == len(standards.WAYS)
+    for right, (ddof, eps) in zip(found, standards.WAYS, strict=True):
+        count = "the count less 1" if ddof else "the count"
+        assert right.name == f"what, whose (the variance divides by {count}; {eps:g} is added)"
+        wanted = (R - group_mean(R)) / (np.std(R, ddof=ddof) + eps)
+        np.testing.assert_allclose(right.function(R), wanted, rtol=1e-12)
+
+
 def test_a_deviation_of_one_number_less_1_has_no_number():
     assert np.isnan(standards.standardised(np.ones((2, 1)), (-1,), (-1,), 1, 1e-6)).all()
 
@@ -201,6 +235,7 @@ def test_right_baselines_are_what_their_names_say():
     np.testing.assert_array_equal(right("reinforce", "without a baseline"), R)
     alone = [right.function(np.array([[2.0]])) for right in standards.RIGHTS["reinforce"] if "others" in right.name]
     assert alone[0].tolist() == [[2.0]]
+    assert standards._others_in_batch(np.array([[1.0, 4.0]])).tolist() == [[-3.0, 3.0]]
 
 
 def group_mean(r):

@@ -239,6 +239,46 @@ def test_a_name_is_words_joined_by_underscores_of_which_one_is_needed():
         assert bool(re.fullmatch(pattern, name)) == fits, name
 
 
+def test_each_of_the_words_that_are_needed_stands_in_a_name_wherever_it_stands():
+    pattern = names.spelled("chosen|win", "ref", also="log")
+    for name in ("ref_chosen", "win_log_ref"):
+        assert re.fullmatch(pattern, name), name
+    for name in ("chosen", "ref", "log_ref", "ref_win_other"):
+        assert not re.fullmatch(pattern, name), name
+
+
+def test_a_parameter_takes_an_input_if_its_name_is_one_of_those_that_people_give_to_it():
+    taken = binding.Input("mask", "masks?|valid")
+    assert names.fits("valid", taken)
+    assert not names.fits("labels", taken)
+
+
+def test_names_of_log_probabilities_hold_whose_they_are_unless_they_may_stand_alone():
+    for name in ("mu_logprobs", "logp_mu", "mb_mu_log_p", "per_token_mu_lp", "mu_logps_per_token", "log_mu"):
+        assert re.fullmatch(batches.logs("mu"), name), name
+    assert not re.fullmatch(batches.logs("mu"), "logprobs")
+    assert not re.fullmatch(batches.logs("mu"), "")
+    assert re.fullmatch(batches.logs("mu", alone=True), "logprobs")
+    assert "X" not in batches.logs("mu")
+
+
+def test_a_function_without_a_mask_counts_everything():
+    mask = batches.mask_of("advantage")
+    assert (mask.name, mask.also) == ("mask", batches.MASK)
+    assert mask.absent(None, {"advantage": np.zeros((2, 3))}).tolist() == [[1.0] * 3] * 2
+
+
+def test_what_is_one_for_each_answer_is_asked_for_where_all_places_have_the_same():
+    case = {"advantage": np.array([[1.0, 2.0], [3.0, 4.0]]), "mask": np.ones((2, 2))}
+    flat, column = batches.one_for_each_answer("advantage")
+    for layout, shape, wanted in ((flat, "(N,)", [1.0, 3.0]), (column, "(N, 1)", [[1.0], [3.0]])):
+        assert layout.name == f"one advantage for each answer, {shape}"
+        (same,) = layout.cases([case])
+        assert same["advantage"].tolist() == [[1.0, 1.0], [3.0, 3.0]]
+        assert layout.into(case)["advantage"].tolist() == wanted
+        assert same["mask"] is layout.into(case)["mask"] is case["mask"]
+
+
 @pytest.mark.parametrize("plain", ["logprobs", "log_p", "lp", "log_probabilities", "per_token_logps"])
 def test_plain_log_probabilities_are_those_of_the_policy(plain):
     assert re.fullmatch(batches.POLICY, plain)

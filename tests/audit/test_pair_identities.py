@@ -10,7 +10,7 @@ from rlhf_lab.audit import pair_identities, pair_inputs, pairs, rewards
 from rlhf_lab.audit.binding import Input, meant
 from rlhf_lab.audit.contracts import Right
 from rlhf_lab.audit.functions import Subject
-from rlhf_lab.audit.zoo import Bug
+from rlhf_lab.audit.zoo import ZOO, Bug
 from rlhf_lab.audit.zoo import pairs as zoo
 
 DPO = {identity.name: identity.look for identity in pairs.DPO.identities}
@@ -137,6 +137,8 @@ def test_a_loss_that_is_clipped_is_shown_at_45(far):
     assert shown.case["beta"] == 0.5
     assert float(shown.found) == pytest.approx(np.logaddexp(0, far / 2))
     assert float(shown.wanted) == pytest.approx(np.logaddexp(0, 22.5))
+    for other in (lambda case: 1e-4 * loss(case), lambda case: loss(case) + 1e5):  # of any size, with any constant
+        assert len(list(look(other, [ONE]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,10 @@ def test_a_case_with_a_margin():
     assert pair_identities.moved_by(ONE, policy_chosen=0.5)["policy_chosen"] == -0.5
 
 
-LAYOUTS = {layout.name: layout for layout in pair_inputs.layouts(pair_inputs.BETA)}
+def layout_of(name):
+    return next(layout for layout in pair_inputs.layouts(pair_inputs.BETA) if layout.name == name)
+
+
 TWO = {name: np.array([first, first + 1]) for name, first in zip(FOUR, (-1.0, -4.0, -2.0, -8.0), strict=True)}
 
 
@@ -194,9 +199,9 @@ TWO = {name: np.array([first, first + 1]) for name, first in zip(FOUR, (-1.0, -4
     ],
 )
 def test_layouts_by_hand(name, given):
-    case = LAYOUTS[name].into(TWO | {"beta": 0.3})
+    case = layout_of(name).into(TWO | {"beta": 0.3})
     assert {key: case[key].tolist() for key in given} == given
-    assert [i.name for i in LAYOUTS[name].inputs] == [*given, "beta"]
+    assert [i.name for i in layout_of(name).inputs] == [*given, "beta"]
     assert case["beta"] == 0.3
 
 
@@ -218,12 +223,12 @@ def test_layouts_by_hand(name, given):
             "takes all answers in one array, and their places",
             "pi_logps:policy ref_logps:reference yw_idxs:chosen_places yl_idxs:rejected_places policy_logps:policy "
             "pi_ref:reference chosen_index:chosen_places rejected_indices:rejected_places w_inds:chosen_places "
-            "chosen_idx:chosen_places",
+            "chosen_idx:chosen_places y_w_idxs:chosen_places y_l_idxs:rejected_places",
         ),
     ],
 )
 def test_names_that_layouts_understand(layout, names):
-    inputs = LAYOUTS[layout].inputs
+    inputs = layout_of(layout).inputs
     for each in names.split():
         given, _, wanted = each.partition(":")
         wanted = wanted or {"takes the margin h": "margin"}.get(layout, given)
@@ -234,7 +239,7 @@ def test_names_that_layouts_understand(layout, names):
 @pytest.mark.parametrize(
     ("names", "wanted"),
     [
-        ("policy_chosen_logps pi_w chosen_logps logp_w policy_logp_chosen pw lpw", "policy_chosen"),
+        ("policy_chosen_logps pi_w chosen_logps logp_w actor_logp_chosen pw lpw", "policy_chosen"),
         ("policy_rejected_logps pi_l rejected_logps logp_l pl lpl", "policy_rejected"),
         ("reference_chosen_logps ref_w ref_chosen_logps logp_ref_w ref_logps_chosen rw logrefw", "reference_chosen"),
         ("reference_rejected_logps ref_l ref_rejected_logps logp_ref_l rl", "reference_rejected"),
@@ -278,13 +283,45 @@ def test_a_weight_of_ipo_is_worked_out_from_its_start(start, tau):
 
 def test_the_start_of_a_loss_of_ipo_is_where_all_log_probabilities_are_0():
     inputs = tuple(Input(name) for name in pair_inputs.FOUR)
-    subject = Subject(lambda a, b, c, d: (a + 2 * b + 4 * c + 8 * d - 1) ** 2, inputs, pairs.IPO.cases)
+    subject = Subject(lambda a, b, c, d: (a + 3 * b + 4 * c + 8 * d - 1) ** 2, inputs, pairs.IPO.cases)
     assert pair_inputs._tau(subject, ONE) == 0.5
 
 
 def fitted(contract, loss):
     with np.errstate(all="ignore"):
         return [found for found in contract.fitted(loss, contract.cases) if isinstance(found, Right)]
+
+
+def test_a_bug_that_looks_otherwise_on_differences_is_known_so_too():
+    listed = [bug.name for bug in ZOO if bug.audit == "reward_model_loss"]
+    more = [bug.name for bug in ZOO if bug.function is rewards.zoo.softmax_over_batch]
+    assert [bug.name for bug in rewards.REWARD_MODEL.bugs] == listed + more
+    assert np.sign(
+        [float(case["chosen_rewards"][0] - case["rejected_rewards"][0]) for case in rewards.FAR]
+    ).tolist() == [
+        1,
+        -1,
+    ]
+
+
+def test_weights_that_people_write_are_tried_where_one_is_fixed_inside():
+    for weight in (pair_inputs.BETA, pair_inputs.TAU):
+        assert {0.01, 0.05, 0.1, 0.2, 0.3, 0.5} <= set(weight.usual)
+
+
+def test_losses_of_dpo_and_ipo_have_gradients_in_the_policy_alone():
+    for contract in (pairs.DPO, pairs.IPO):
+        assert contract.trained == ("policy_chosen", "policy_rejected")
+
+
+def test_bugs_of_ipo_are_known_times_tau_squared_and_with_a_number_in_the_wrong_place():
+    found = list(pairs.IPO.fitted(lambda case: 0.0, pairs.IPO.cases))
+    listed = [bug for bug in ZOO if bug.audit == "ipo_loss"]
+    assert [bug.name for bug in found[: len(listed)]] == [bug.name for bug in listed]
+    given = {name: value for name, value in pairs.IPO.cases[-1].items() if name != "tau"}
+    for bug, plain in zip(found, listed, strict=False):
+        np.testing.assert_allclose(bug.function(**given, tau=0.3), 0.09 * plain.function(**given, tau=0.3))
+    assert {bug.right for bug in found[len(listed) :]} == {zoo.ipo_loss}
 
 
 SFT = "0.5 times minus the log-probability of the chosen answer is added, an SFT term"
@@ -306,17 +343,17 @@ SFT = "0.5 times minus the log-probability of the chosen answer is added, an SFT
         (1.5, 0.0, None),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("size", [1.0, -200.0, 0.01])
-def test_smoothing_and_terms_of_sft_are_worked_out(smooth, sft, name, size):
+@pytest.mark.parametrize(("size", "add"), [(1.0, np.sum), (-200.0, np.mean), (0.01, np.mean)])
+def test_smoothing_and_terms_of_sft_are_worked_out(smooth, sft, name, size, add):
     def loss(case):
         h = case["beta"] * margin(case)
-        return size * np.sum(np.logaddexp(0, -h) + smooth * h - sft * case["policy_chosen"])
+        return size * add(np.logaddexp(0, -h) + smooth * h - sft * case["policy_chosen"])
 
     found = fitted(pairs.DPO, loss)
     assert [right.name for right in found] == [name] * bool(name)
     case = pairs.DPO.cases[-1]
     for right in found:
-        np.testing.assert_allclose(size * np.sum(right.function(**case)), loss(case))
+        np.testing.assert_allclose(size * add(right.function(**case)), loss(case))
     reversed_ = [
         bug for bug in pairs.DPO.fitted(loss, pairs.DPO.cases) if getattr(bug, "name", "") == "smoothing reversed"
     ]
@@ -334,6 +371,7 @@ def test_smoothing_that_is_reversed_is_a_bug_of_any_size():
 def test_what_is_not_finite_or_no_loss_of_dpo_has_no_smoothing():
     for loss in (lambda case: np.nan, lambda case: 0.0, lambda case: case["beta"] * np.sum(margin(case))):
         assert fitted(pairs.DPO, loss) == []
+    assert fitted(rewards.REWARD_MODEL, lambda case: np.nan) == []
 
 
 def test_losses_of_ipo_in_other_units():

@@ -172,3 +172,8 @@ def test_a_mask_on_the_ratio_before_it_is_clipped_leaves_something_of_padding():
         return -np.sum(np.minimum(ratio * advantage, held * advantage)) / np.sum(mask)
 
     assert audit.ppo_loss(loss).verdict == "mask ignored"
+
+
+def test_a_loss_of_ppo_has_no_reference_and_may_deviate_in_general():
+    assert audit_ppo.PPO.general
+    assert not any("log_ref" in case for case in audit_ppo.PPO.cases)

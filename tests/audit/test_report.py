@@ -64,6 +64,17 @@ def test_numbers_agree_if_all_of_them_do(found, wanted, agree):
     assert report.close(np.array(found), np.array(wanted), (3e-4, 3e-5)) == agree
 
 
+def test_numbers_agree_up_to_the_border_and_whatever_holds_them():
+    assert report.close(np.array(1.25), np.array(1.0), (0.25, 0.0))
+    assert not report.close(np.array(1.25), np.array(1.0), (0.1875, 0.0))
+    held = np.array([1, 2.5], dtype=object)
+    assert report.close(held, held, (0.0, 0.0))
+    assert (
+        report.in_words(Shown({"beta": 0.5}, held, held))
+        == "with beta = 0.5 it gives [1. , 2.5]; it should be [1. , 2.5]"
+    )
+
+
 def test_numbers_are_shown_with_four_digits_and_long_rows_by_their_ends():
     shown = Shown({"beta": 0.5}, np.array([-0.0, 1.0, 1 / 3]), np.array(2))
     assert report.in_words(shown) == "with beta = 0.5 it gives [0. , 1. , 0.3333]; it should be 2."

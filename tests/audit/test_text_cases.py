@@ -114,6 +114,7 @@ def test_probabilities_of_the_next_token_are_added_up():
     for sign in (1, -1):
         shown = list(text_cases.sums_to_one(sign, lambda case, s=sign: s * log_probs(case), CASES))
         assert [(float(s.found), float(s.wanted)) for s in shown] == [(pytest.approx(1.0), 1.0)] * 2
+        assert all(s.case is case for s, case in zip(shown, text_cases.SINGLE, strict=False))
         twice = list(text_cases.sums_to_one(sign, lambda case, s=sign: s * (log_probs(case) + np.log(2)), CASES))
         places = [case["mask"].shape[1] - 1 for case in text_cases.SINGLE[:2]]
         assert [float(s.found) for s in twice] == pytest.approx([2.0**n for n in places])
@@ -149,3 +150,20 @@ def test_labels_hold_the_mask_and_single_texts_have_no_rows():
     into = one.into(ONE[0])
     assert [into[name].shape for name in ("logits", "tokens", "mask")] == [(5, 3), (5,), (5,)]
     assert one.back(np.ones(4), ONE[0]).shape == (1, 4)
+
+
+def test_a_form_of_numbers_for_each_token_is_not_for_others():
+    form = text_cases._tokenwise(lambda values, case: [values, case])
+    case = {"mask": np.ones((2, 4))}
+    each = np.arange(6.0).reshape(2, 3)
+    found = form(each, case)
+    assert found[0] is each
+    assert found[1] is case
+    for values in (np.zeros((2, 4)), np.zeros((2, 2)), np.zeros(2)):
+        assert form(values, case).shape == (0,)
+
+
+def test_temperatures_that_people_write_are_tried_where_one_is_fixed_inside():
+    assert {0.5, 0.6, 0.7, 0.8, 0.9, 2.0} <= set(text_cases.TEMPERATURE.usual)
+    assert text_cases.TEMPERATURE.absent(None, {}) == 1.0
+    assert text_cases.MASK.absent(None, CASES[0]) is CASES[0]["mask"]

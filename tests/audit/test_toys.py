@@ -104,6 +104,20 @@ def test_a_number_that_is_not_taken_is_not_changed():
     assert "clip range" not in names
 
 
+def test_a_loss_may_be_twice_as_large_or_turned_and_a_number_may_not():
+    for contract, factors in ((LOSS, [1.0, 2.0, -1.0]), (NUMBER, [1.0])):
+        _, seen = asked(contract, toy)
+        assert exchanges._fitting(contract, contract.rights[0], seen, CASES) == [(EACH, factor) for factor in factors]
+
+
+def test_what_stands_in_place_of_a_difference_is_called_by_its_name():
+    subject, _ = asked(LOSS, toy)
+    found = [
+        what for what, told, _ in exchanges._exchanges(LOSS, subject, CASES[-1]) if told == "log ratio to the reference"
+    ]
+    assert "minus log ratio to the reference" in found
+
+
 @pytest.mark.parametrize("words", changes.MASKS)
 def test_another_mask_changes_a_loss(words):
     function = with_other("mask", lambda given: changes.MASKS[words](given["mask"]))

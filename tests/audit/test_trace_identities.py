@@ -13,8 +13,16 @@ from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.zoo import returns
 
 ANSWERS, TRAJECTORIES = traces.answer_cases(), traces.trajectory_cases()
-OF_ANSWERS = {identity.name: identity.look for identity in traces.ANSWERS}
-OF_EPISODES = {identity.name: identity.look for identity in traces.EPISODES}
+NAMES = [identity.name for identity in (*traces.ANSWERS, *traces.EPISODES)]
+
+
+def looks(identities):
+    return {identity.name: identity.look for identity in identities}
+
+
+def both():
+    """The identities of answers and those of episodes, each with its cases."""
+    return ((looks(traces.ANSWERS), ANSWERS), (looks(traces.EPISODES), TRAJECTORIES))
 
 
 def estimated(case, flow=False, carry=False, bootstrap=True, backwards=False):
@@ -46,9 +54,9 @@ def holds(look, function, cases):
     return all(np.allclose(s.found, s.wanted) for s in asked(look, function, cases))
 
 
-@pytest.mark.parametrize("name", [*OF_ANSWERS, *OF_EPISODES])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_asked_holds_of_a_loop(name):
-    for questions, cases in ((OF_ANSWERS, ANSWERS), (OF_EPISODES, TRAJECTORIES)):
+    for questions, cases in both():
         if name in questions:
             assert asked(questions[name], estimated, cases)
             assert holds(questions[name], estimated, cases)
@@ -74,24 +82,25 @@ def test_what_is_asked_holds_of_a_loop(name):
     ],
 )
 def test_what_is_asked_breaks_where_it_should(name, change):
-    for questions, cases in ((OF_ANSWERS, ANSWERS), (OF_EPISODES, TRAJECTORIES)):
+    for questions, cases in both():
         if name in questions:
             assert not holds(questions[name], change, cases)
 
 
 def test_values_that_flow_are_asked_for_without_a_trace_so_that_errors_are_another_question():
     for name in ("values behind the end count for nothing", "rewards behind the end count for nothing"):
-        for shown in asked(OF_ANSWERS[name], estimated, ANSWERS):
+        for shown in asked(looks(traces.ANSWERS)[name], estimated, ANSWERS):
             changed = [n for n in ("rewards", "values") if not any(shown.case[n] is c[n] for c in ANSWERS)]
             assert changed == ["values" if name.startswith("values") else "rewards"]
             assert (shown.case["lam"] == 0) == name.startswith("values")
             case = next(c for c in ANSWERS if c["mask"] is shown.case["mask"])
             assert ((shown.case[changed[0]] != case[changed[0]]) == (case["mask"] == 0)).all()
-    assert holds(OF_EPISODES["no value flows over an end"], lambda c: estimated(c, carry=True), TRAJECTORIES)
+    assert holds(looks(traces.EPISODES)["no value flows over an end"], lambda c: estimated(c, carry=True), TRAJECTORIES)
 
 
-@pytest.mark.parametrize(("identities", "cases"), [(OF_ANSWERS, ANSWERS), (OF_EPISODES, TRAJECTORIES)])
-def test_what_is_asked_is_shown_with_the_case_that_was_asked_of(identities, cases):
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_is_asked_is_shown_with_the_case_that_was_asked_of(which):
+    identities, cases = both()[which]
     errors = asked(identities["lambda = 0: the TD error"], estimated, cases)
     assert [(s.case["lam"], s.case["gamma"]) for s in errors] == [(0.0, case["gamma"]) for case in cases]
     to_come = asked(identities["gamma = lambda = 1: rewards to come less the value"], estimated, cases)
@@ -121,7 +130,7 @@ def test_rewards_and_values_have_one_decimal_and_either_sign(cases_of):
 
 def test_each_end_of_an_episode_is_looked_at_up_to_itself():
     case = TRAJECTORIES[-1]
-    shown = asked(OF_EPISODES["no reward flows over an end"], lambda c: np.ones(c["rewards"].shape), [case])
+    shown = asked(looks(traces.EPISODES)["no reward flows over an end"], lambda c: np.ones(c["rewards"].shape), [case])
     assert [s.found.astype(int).tolist() for s in shown] == [
         [[1, 1, 0, 0, 0, 0], [0] * 6, [0] * 6],
         [[1, 1, 1, 1, 1, 0], [0] * 6, [0] * 6],
@@ -138,7 +147,7 @@ def test_each_end_of_an_episode_is_looked_at_up_to_itself():
 
 
 def test_a_last_value_counts_where_one_step_was_cut():
-    look = OF_EPISODES["the last value stands behind what was cut"]
+    look = looks(traces.EPISODES)["the last value stands behind what was cut"]
     (shown,) = asked(look, lambda c: 0 * c["rewards"], TRAJECTORIES)
     assert shown.case["last_value"] == pytest.approx(TRAJECTORIES[0]["last_value"] + 1)
     assert (shown.found.item(), shown.wanted.item()) == (0.0, 0.9)

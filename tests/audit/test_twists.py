@@ -33,6 +33,27 @@ def test_each_twist_is_what_its_name_says():
     }
 
 
+RESULTS = {
+    "sums of the right numbers up to each place": [[3, -3, -1], [0, 1, 1]],
+    "sums of the right numbers up to each place, 0 on padding": [[3, -3, -1], [0, 1, 0]],
+    "the right numbers one place late": [[0, 3, -6], [0, 0, 1]],
+    "the right numbers one place early": [[-6, 2, 0], [1, 0, 0]],
+    "the right numbers from the end to the beginning": [[2, -6, 3], [0, 1, 0]],
+    "the right numbers without what is negative": [[3, 0, 2], [0, 1, 0]],
+    "the right numbers clipped to 1": [[1, -1, 1], [0, 1, 0]],
+    "the right numbers discounted once more, by gamma for each step": [[3, -3, 0.5], [0, 0.5, 0]],
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_what_is_done_to_right_numbers_is_what_its_name_says(name):
+    values = np.array([[3.0, -6.0, 2.0], [0.0, 1.0, 0.0]])
+    twist = twists.RESULTS[name, f"You return {name}. Leave that out."]
+    assert twist(values, {"gamma": 0.5}).tolist() == RESULTS[name]
+    assert [twist(row, {"gamma": 0.5}).tolist() for row in values] == RESULTS[name]
+    assert np.shape(twist(values, {})) == values.shape
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_sign_that_is_no_convention_has_a_name(name):
     right = NUMBERS[name]

@@ -73,8 +73,12 @@ def test_other_sizes_and_a_mean_subtracted_last_are_what_their_names_say(unit):
         wanted = (a - (np.mean(kept) if less == "the mean" else 0.0)) / (SIZES[by](kept) + 1e-8) * MASK
         np.testing.assert_allclose(bug.function(a, MASK), wanted, rtol=1e-9, atol=1e-12, err_msg=bug.name)
     assert last.name == "mean subtracted last"
+    assert last.told == (
+        "You divide by the deviation, and subtract the mean of what was not divided yet. Subtract it first."
+    )
     np.testing.assert_allclose(last.function(a, MASK), (a / (np.std(kept) + 1e-8) - np.mean(kept)) * MASK, rtol=1e-9)
-    assert {(bug.audit, bug.right, bug.where) for bug in (*mixed, last)} == {("whiten", returns.whiten, "")}
+    shared = {(bug.audit, bug.right, bug.seen, bug.where) for bug in (*mixed, last)}
+    assert shared == {("whiten", returns.whiten, "", "")}
 
 
 def test_each_wrong_way_is_known_with_each_small_number_and_either_count():
@@ -119,6 +123,8 @@ def test_two_numbers_are_whitened_to_1_or_to_the_root_of_a_half():
         found = right.function(np.array([[1.0, 3.0]]), np.ones((1, 2)))
         size = 0.5**0.5 if "less 1" in right.name else 1.0
         np.testing.assert_allclose(found, [[-size, size]], rtol=2e-3)
+    found = whitening.VARIANTS["whitened with padding   "](np.array([[1.0, 3.0]]), np.ones((1, 2)), ddof=1, eps=0.0)
+    np.testing.assert_allclose(found, [[-(0.5**0.5), 0.5**0.5]])
 
 
 ASKED = {identity.name: identity.look for identity in whitening.WHITEN.identities}
@@ -131,6 +137,7 @@ def right(case, ddof=0, eps=1e-8):
 
 def holds(name, function, case=CASE):
     (shown,) = ASKED[name](function, [case])
+    assert name != "(A - mean) / deviation" or shown.case is case
     return bool(np.allclose(shown.found, shown.wanted))
 
 
