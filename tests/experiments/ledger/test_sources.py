@@ -357,7 +357,7 @@ def arrives_by(word):
         (survey_theory.optimisation, "updates of", PARTLY, YES, "token_mdp.follow", arrives_by("reward")),
         (survey_theory.optimisation, "updates of", PARTLY, NO, "token_mdp.follow", arrives_by("target")),
         (survey_review.training, "a poor", YES, NO, "lock.chance_to_open", lambda dials, p: 0.5),
-        (survey_review.training, "a reward model of", YES, NO, "evaluation.common_scale", lambda *of: 2.0),
+        (survey_review.training, "a reward model of one", YES, PARTLY, "evaluation.common_scale", lambda *of: 2.0),
         (
             survey_review.models,
             "RLHF low",
