@@ -69,8 +69,8 @@ def _one_step(rate: float = 0.001) -> Claim:
         "sec. 4.4",
         "ILHF computes a maximum a posteriori estimate at each round",
         "MAP",
-        f"it takes one step, of {rate} with Adam: of the way from log-odds of {start:.2f} to {goal:.2f} that is "
-        f"{share:.1%}",
+        f"as the paper says itself, it takes one step: with Adam, of {rate}, which is {share:.1%} of the way from "
+        f"log-odds of {start:.2f} to {goal:.2f}",
         "sec-ilhf",
         share > 0.5,
     )
