@@ -456,3 +456,27 @@ def test_tables_that_contradict_their_sentences_are_told_by_their_numbers(monkey
     assert verdict(cs188_tables.printed(LOAD), "PaLM") == PARTLY
     monkeypatch.setattr(cs188_tables, "RATED", {"one": ((1.0, 2.0), 4.0)})
     assert verdict(cs188_tables.printed(LOAD), "totals") == NO
+
+
+def test_tables_that_were_typed_in_sum_to_what_the_slides_sum_to():
+    """No row shows each of their numbers: a slip of the fingers would stay unseen."""
+    sums = {name: pytest.approx(sum(row)) for name, row in cs188_tables.LEANING.items()}
+    assert sums == {"DaVinci3": 25.3176, "DaVinci2": 26.112, "Curie": 42.653, "Babbage": 41.182, "PaLM": 21.335}
+    assert sum(cs188_tables.LENGTHS.values()) == pytest.approx(78.12)
+    assert sum(brantley_resets.PERPLEXITY.values()) == pytest.approx(55.91)
+
+
+def test_farther_means_in_more_than_half_of_the_groups(monkeypatch):
+    first, second = (np.array(cs188_tables.LEANING[name]) for name in ("DaVinci3", "DaVinci2"))
+    for farther, found in ((4, NO), (5, PARTLY)):
+        row = tuple(np.where(np.arange(9) < farther, second + 0.1, 0 * first))
+        monkeypatch.setattr(cs188_tables, "LEANING", cs188_tables.LEANING | {"DaVinci3": row})
+        assert verdict(cs188_tables.printed(LOAD), "DaVinci3") == found
+
+
+def test_perplexities_are_measured_on_texts_of_the_kind_that_the_row_names():
+    numbers = copy.deepcopy(LOAD("resets"))
+    numbers["described"]["PPO"][:, 0] -= 99
+    (row,) = (row for row in brantley_resets.starting_anywhere(lambda name: numbers) if row.claim.startswith("perp"))
+    assert "on texts of SFT's own kind PPO < " in row.here
+    assert "on those of a better writer PPO < " not in row.here
