@@ -191,3 +191,13 @@ def test_a_number_that_is_fixed_inside_is_not_changed():
     cases = [case | {"clip_range": 0.2, "clip_high": 0.2} for case in policies.cases_of(grpo=False)]
     found = clues.clues(ppo.PPO, subject, cases)
     assert found == ("It is right where the policy is the old one: look at the ratio and the clip.",)
+
+
+def test_what_is_not_finite_is_told_where_it_is_right():
+    def infinite_where_negative(log_pi, log_old, advantage, mask, clip_range):
+        each = each_token(log_pi, log_old, advantage, clip_range)
+        return masked_mean(np.where(advantage < 0, np.inf, each), mask)
+
+    report = audit.ppo_loss(infinite_where_negative)
+    assert (report.ok, report.verdict) == (False, "not finite")
+    assert report.clues == ("It is right where advantages are positive: look at negative advantages.",)
