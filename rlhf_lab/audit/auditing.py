@@ -66,23 +66,28 @@ def _with_clues(
     """Return the report of a function that nobody knows, with what its special cases tell: any kind may be meant."""
     rights = dict.fromkeys(right for contract in contracts if not contract.strict for right in contract.rights)
     try:
-        subject, cases, _ = _called(found.contract, found.contract.layouts[0], function, fixed, made)
-        return replace(found.report, clues=clues(found.contract._replace(rights=tuple(rights)), subject, cases))
+        subject, cases, *_ = _called(found.contract, found.contract.layouts[0], function, fixed, made)
+        with np.errstate(all="ignore"):  # it may return infinity
+            return replace(found.report, clues=clues(found.contract._replace(rights=tuple(rights)), subject, cases))
     except Trouble:  # which it does not make where it is judged
         return found.report
 
 
 def _called(
     contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any], made: Made
-) -> tuple[Subject, list[Case], list[Input]]:
-    """Return a function as an audit sees it, cases in which all inputs are, and those that it does not take."""
+) -> tuple[Subject, list[Case], list[Input], list[str]]:
+    """Return a function as an audit sees it, cases in which all inputs are, those that it does not take, and notes.
+
+    The notes are those that do not speak of such inputs.
+    """
     cases = [case | fixed for case in layout.cases(contract.cases)]
     inputs = layout.inputs or contract.inputs
     subject = Subject(function, inputs, cases, layout, made)
+    known = list(subject.notes)
     absent = [i for i in inputs if i.absent and i.name not in {*subject.given, *fixed}]
     for given in absent:
         cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
-    return subject, cases, absent
+    return subject, cases, absent, known
 
 
 def _all_tried(
@@ -109,8 +114,7 @@ def _tried(
     """Return a report, and how much is known by it: 0 for a bug of the zoo, 4 if it cannot be audited."""
     name = getattr(function, "__name__", type(function).__name__)
     try:
-        subject, cases, absent = _called(contract, layout, function, fixed, made)
-        known = list(subject.notes)
+        subject, cases, absent, known = _called(contract, layout, function, fixed, made)
         _, report = first = _judged(contract, name, subject, cases, deep=deep)
         if report.verdict == "wrong":
             for missing, value in ((i, value) for i in absent for value in i.usual):

@@ -6,13 +6,20 @@ from autograd.tracer import getval
 
 from rlhf_lab import audit
 from rlhf_lab.audit import clues, pairs, policies, ppo
+from rlhf_lab.audit.dril import DRIL
 from rlhf_lab.audit.functions import Subject
 from rlhf_lab.audit.grpo import GRPO
+from rlhf_lab.audit.tokens import LOG_PROBS
+from rlhf_lab.audit.whitening import WHITEN
 from rlhf_lab.audit.zoo import advantages, grpo, kl, loops, returns, tokens
 from rlhf_lab.audit.zoo import pairs as zoo
 from rlhf_lab.audit.zoo.policies import masked_mean, ppo_loss
 
 NOWHERE = "No special case that leaves a part out is right: look at the formula itself."
+
+
+def clues_of(contract, function):
+    return clues.clues(contract, Subject(function, contract.inputs, contract.cases), contract.cases)
 
 
 def each_token(log_pi, log_old, advantage, clip_range):
@@ -85,10 +92,14 @@ def without_clip_range(log_pi, log_old, advantage, mask, clip_range):
     ],
 )
 def test_where_a_loss_of_ppo_is_right_is_told(loss, told):
-    report = audit.ppo_loss(loss)
+    assert list(clues_of(ppo.PPO, loss)) == told
+
+
+def test_a_report_of_what_nobody_knows_has_its_clues():
+    report = audit.ppo_loss(cubed)
     assert (report.ok, report.verdict) == (False, "wrong")
-    assert list(report.clues) == told
-    assert all(f"\n  {text}\n" in str(report) for text in told)
+    assert report.clues == clues_of(ppo.PPO, cubed) != ()
+    assert f"\n  {report.clues[0]}\n" in str(report)
     assert report.as_dict()["clues"] == report.clues
 
 
@@ -104,16 +115,14 @@ def k3_of_half(log_pi, log_old, log_ref, advantage, mask, clip_range, beta):
 
 
 def test_a_part_of_grpo_is_left_out_and_inputs_are_told_to_which_it_answers():
-    cases = policies.cases_of(grpo=True)
-    found = clues.clues(GRPO, Subject(grpo_averaged_in_two_ways, GRPO.inputs, cases), cases)
-    assert found == (
+    assert clues_of(GRPO, grpo_averaged_in_two_ways) == (
         "It is right where the batch is one row: look at means, sums and statistics over the batch.",
         "It is right where nothing is padding: look at the mask, and answers of different lengths.",
         "It is right where advantages are 0: look at the part that they multiply.",
         "It is right where beta is 0: look at the divergence from the reference.",
         "It answers to log_old, advantage and clip_range as it should: what is wrong has nothing to do with that.",
     )
-    found = clues.clues(GRPO, Subject(k3_of_half, GRPO.inputs, cases), cases)
+    found = clues_of(GRPO, k3_of_half)
     assert "It is right where beta is 0: look at the divergence from the reference." in found
     assert not any("where the policy is the reference" in text for text in found)  # that is within beta = 0
 
@@ -133,22 +142,22 @@ def by_the_batch(policy_chosen, policy_rejected, reference_chosen, reference_rej
 
 
 def test_where_a_loss_of_pairs_is_right_is_told():
-    assert audit.dpo_loss(only_wrong_pairs).clues == (
+    assert clues_of(pairs.DPO, only_wrong_pairs) == (
         "It is right where margins are negative: look at positive margins.",
     )
-    (told,) = audit.dpo_loss(focal).clues
+    (told,) = clues_of(pairs.DPO, focal)
     assert told.startswith("Row by row, its gradients are right but for their size, ")
     assert told.endswith(" times that: look at what weighs them.")
-    (told,) = audit.dpo_loss(by_the_batch).clues
+    (told,) = clues_of(pairs.DPO, by_the_batch)
     wanted = " and ".join(f"{1 + np.mean(case['policy_chosen']) ** 2:.4g}" for case in pairs.DPO.cases[-4:])
     assert (
         told
         == f"In each case, its gradients are right but for their size, {wanted} times that: look at what you divide by."
     )
-    apart = audit.ipo_loss(
-        lambda pc, pr, rc, rr, tau: np.mean((pc - rc - 0.25 / tau) ** 2 + (pr - rr + 0.25 / tau) ** 2)
+    apart = clues_of(
+        pairs.IPO, lambda pc, pr, rc, rr, tau: np.mean((pc - rc - 0.25 / tau) ** 2 + (pr - rr + 0.25 / tau) ** 2)
     )
-    assert apart.clues == (NOWHERE,)
+    assert apart == (NOWHERE,)
 
 
 def test_the_normaliser_of_log_probabilities_has_nothing_to_do_with_tokens():
@@ -156,7 +165,8 @@ def test_the_normaliser_of_log_probabilities_has_nothing_to_do_with_tokens():
         normaliser = np.log(np.sum(np.exp(logits), -1)) - np.mean(logits, -1)
         return tokens.log_probs(logits, input_ids, mask) + (normaliser * 1.0)[:, :-1] * mask[:, 1:]
 
-    (told,) = audit.log_probs(less_the_mean).clues
+    cases = [case | {"temperature": 1.0} for case in LOG_PROBS.cases]
+    (told,) = clues_of(LOG_PROBS._replace(cases=cases), less_the_mean)
     assert told == "It answers to tokens as it should: what is wrong has nothing to do with that."
 
 
@@ -178,7 +188,7 @@ def test_what_raises_in_special_cases_is_judged_by_the_others():
             raise ValueError("padding is missing")
         return place_by_place(log_pi, log_old, advantage, mask, clip_range)
 
-    assert audit.ppo_loss(wants_two).clues == (
+    assert clues_of(ppo.PPO, wants_two) == (
         "It is right where the batch is one row: look at means, sums and statistics over the batch.",
     )
 
@@ -187,7 +197,39 @@ def test_a_number_that_is_fixed_inside_is_not_changed():
     def inside(log_pi, log_old, advantage, mask):
         return steeper(log_pi, log_old, advantage, mask, 0.2)
 
-    subject = Subject(inside, ppo.PPO.inputs, policies.cases_of(grpo=False))
     cases = [case | {"clip_range": 0.2, "clip_high": 0.2} for case in policies.cases_of(grpo=False)]
-    found = clues.clues(ppo.PPO, subject, cases)
-    assert found == ("It is right where the policy is the old one: look at the ratio and the clip.",)
+    assert clues_of(ppo.PPO._replace(cases=cases), inside) == (
+        "It is right where the policy is the old one: look at the ratio and the clip.",
+    )
+
+
+def test_what_is_not_finite_is_told_where_it_is_right():
+    def infinite_where_negative(log_pi, log_old, advantage, mask, clip_range):
+        each = each_token(log_pi, log_old, advantage, clip_range)
+        return masked_mean(np.where(advantage < 0, np.inf, each), mask)
+
+    report = audit.ppo_loss(infinite_where_negative)
+    assert (report.ok, report.verdict) == (False, "not finite")
+    assert report.clues == ("It is right where advantages are positive: look at negative advantages.",)
+
+
+def test_numbers_that_are_right_but_for_their_size_are_told():
+    def by_the_norm(advantage, mask):
+        centred = (advantage - np.sum(advantage * mask) / np.sum(mask)) * mask
+        return centred / np.sqrt(np.sum(centred**2))
+
+    (told,) = clues_of(WHITEN, by_the_norm)
+    sizes = " and ".join(f"{np.sum(case['mask']) ** -0.5:.4g}" for case in WHITEN.cases[-4:])
+    assert (
+        told
+        == f"In each case, its numbers are right but for their size, {sizes} times that: look at what you divide by."
+    )
+
+
+def test_an_input_that_is_not_used_is_told():
+    def of_the_first(log_probs, actions):
+        return loops.dril_cost(log_probs, 0 * actions)
+
+    told = "It does not depend on actions, and it should."
+    assert told in clues_of(DRIL, of_the_first)
+    assert told not in clues_of(DRIL, lambda log_probs, actions: loops.dril_cost(log_probs, actions) ** 2)
