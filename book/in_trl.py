@@ -35,26 +35,31 @@ SETTINGS = {"max_steps": 3, "learning_rate": 0.01, "logging_steps": 1, "save_str
 
 def write_pairs(path):
     """Write four comparisons of PhraseWorld as JSON lines."""
-    chosen, rejected = (np.stack([encode(text, HORIZON) for text in texts]) for texts in (CHOSEN, REJECTED))
+    chosen = np.stack([encode(text, HORIZON) for text in CHOSEN])
+    rejected = np.stack([encode(text, HORIZON) for text in REJECTED])
     pairs = preferences.Preferences(PROMPTS, chosen, rejected, VOCAB)
     preference_files.write(path, pairs, decode)
 
 
 def read_pairs(path, columns):
-    """Return the columns of such a file as a dataset, under the names that a trainer wants."""
-    return Dataset.from_json(str(path)).select_columns(list(columns)).rename_columns(columns)
+    """Return columns of such a file as a dataset, under a trainer's names for them."""
+    found = Dataset.from_json(str(path)).select_columns(list(columns))
+    return found.rename_columns(columns)
 
 
 def write_model(folder):
-    """Write a tokenizer that knows the words of PhraseWorld, and a small GPT-2 with random weights."""
-    words = Tokenizer(WordLevel({word: token for token, word in enumerate((*WORDS, "<pad>"))}))
+    """Write a tokenizer of the words of PhraseWorld, and a small GPT-2."""
+    number = {word: token for token, word in enumerate((*WORDS, "<pad>"))}
+    words = Tokenizer(WordLevel(number))
     words.pre_tokenizer = WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", pad_token="<pad>")
-    size = {"n_positions": 16, "n_embd": 16, "n_layer": 1, "n_head": 2, "initializer_range": 0.2}
-    still = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)  # no dropout
-    ends = {"bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": tokenizer.pad_token_id}
-    tokenizer.save_pretrained(folder)
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **size, **still, **ends)).save_pretrained(folder)
+    names = {"eos_token": "<eos>", "pad_token": "<pad>"}
+    PreTrainedTokenizerFast(tokenizer_object=words, **names).save_pretrained(folder)
+    size = {"vocab_size": len(number), "n_positions": 16}
+    size |= {"n_embd": 16, "n_layer": 1, "n_head": 2, "initializer_range": 0.2}
+    no_dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0)
+    ends = {"bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": number["<pad>"]}
+    config = GPT2Config(**size, **no_dropout, **ends)
+    GPT2LMHeadModel(config).save_pretrained(folder)
 
 
 def sft(model, path, **settings):
@@ -65,18 +70,18 @@ def sft(model, path, **settings):
 
 def reward_model(model, path, **settings):
     """Fit a reward to the comparisons."""
-    pairs = read_pairs(path, {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"})
+    pairs = read_pairs(path, {name: name for name in ("prompt", "chosen", "rejected")})
     return RewardTrainer(model, args=RewardConfig(**settings), train_dataset=pairs)
 
 
 def dpo(model, path, **settings):
     """Fit the policy to the comparisons."""
-    pairs = read_pairs(path, {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"})
+    pairs = read_pairs(path, {name: name for name in ("prompt", "chosen", "rejected")})
     return DPOTrainer(model, args=DPOConfig(**settings), train_dataset=pairs)
 
 
 def judge(prompts, completions, **columns):
-    """Return the reward of each answer; the other columns of the file and the tokens are in `columns`."""
+    """Return the reward of each answer; `columns` are other columns and the tokens."""
     asked = np.stack([encode(text) for text in prompts])
     said = np.stack([encode(text, HORIZON + 1) for text in completions])
     return reward(asked, said).tolist()
@@ -90,7 +95,7 @@ def grpo(model, path, **settings):
 
 
 def rloo(model, path, **settings):
-    """Do the same with the advantages of RLOO and the price of divergence in the reward."""
+    """Do the same with the advantages of RLOO and the price in the reward."""
     prompts = read_pairs(path, {"prompt": "prompt"})
     args = RLOOConfig(num_generations=4, max_completion_length=HORIZON, **settings)
     return RLOOTrainer(model, reward_funcs=judge, args=args, train_dataset=prompts)

@@ -36,8 +36,6 @@ PATIENCE = 900  # seconds that the tests of a module may take
 FAMILIES = ("audit", "experiments.ledger")  # whose tests mirror families of modules: each is tested by all of them
 CRASHES = {"operator_assignment", "operator_arg_removal"}  # at module level these hardly do more than stop the import
 TEXT = (cst.BaseString, cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
-OTHER_TESTS = ("benchmarks", "book", "course", "everybody", "folded", "front_page", "in_the_wild", "install")
-OTHER_TESTS += ("mutants_list", "plain", "plots", "project", "sources", "walk")
 PAGES = ("scoreboard.py", "scoreboard.md", "ledger.py", "ledger.md")  # of the book: made by modules, and tested
 AT_IMPORT = """
 import importlib, sys
@@ -84,8 +82,11 @@ def mutmut(folder: str, *arguments: str) -> str:
 def copy(folder: str, modules: Sequence[str] = ()) -> None:
     """Copy the package and its tests, for mutmut to change some modules, or all if none are named."""
     for name in ("rlhf_lab", "tests"):
-        leave = shutil.ignore_patterns("__pycache__", "browser", "peers", *(f"test_{t}.py" for t in OTHER_TESTS))
+        leave = shutil.ignore_patterns("__pycache__", "browser", "peers")
         shutil.copytree(ROOT / name, Path(folder, name), ignore=leave)
+    for file in Path(folder, "tests").glob("test_*.py"):  # of the book and the project; what tests modules is in rooms
+        if file.name != "test_main.py":
+            file.unlink()
     Path(folder, "book").mkdir()
     for name in PAGES:
         shutil.copy(ROOT / "book" / name, Path(folder, "book"))

@@ -1,6 +1,7 @@
 """The list of mutants that survive names what exists, so that it cannot go stale unseen between two runs of it."""
 
 import ast
+import runpy
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -57,3 +58,13 @@ def test_a_rule_fits_a_line_of_the_package(entry):
     every = [line for name in names for line in module(name)[0].splitlines()]
     assert any(entry["out"] in line and entry.get("within", "") in line for line in every)
     assert entry["reason"]
+
+
+def test_a_copy_to_break_has_the_tests_of_every_room(tmp_path):
+    pytest.importorskip("mutmut")
+    runpy.run_path(str(Path(__file__).with_name("mutants.py")))["copy"](str(tmp_path))
+    rooms = [path for path in Path(__file__).parent.rglob("*/test_*.py") if not {"browser", "peers"} & {*path.parts}]
+    assert len(rooms) > 100
+    for path in rooms:
+        assert (tmp_path / "tests" / path.relative_to(Path(__file__).parent)).exists(), path
+    assert not (tmp_path / "tests/test_project.py").exists()

@@ -1,11 +1,13 @@
 """An audit: which identities hold for a function, which bug has its fingerprint, and what is a matter of taste."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlhf_lab.audit.binding import Case, Misbehaved, Trouble
+from rlhf_lab.audit.binding import Case, Input, Misbehaved, Trouble
+from rlhf_lab.audit.clues import clues
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown
 from rlhf_lab.audit.exchanges import exchanged
 from rlhf_lab.audit.functions import Layout, Made, Subject
@@ -38,9 +40,11 @@ def audit(contracts: Contract | Sequence[Contract], function: Callable[..., Any]
     best = min(found, key=_by_rank)
     named_well = best.contract.general or best.contract.loss  # by an identity
     if best.rank == 3 and not (named_well and best.report.verdict not in UNKNOWN):
-        usual = [one.contract for one in found if one.rank == 3]  # strict ones are not
-        found += _all_tried(usual[:2], function, fixed, made, deep=True)  # the usual layouts: this takes longer
-    return min(found, key=_by_rank).report
+        usual = [one for one in found if one.rank == 3]  # strict ones are not
+        near = [usual[0], *(one for one in usual[1:2] if one.broken < usual[0].broken)]  # where less breaks
+        found += _all_tried([one.contract for one in near], function, fixed, made, deep=True)  # this takes longer
+    best = min(found, key=_by_rank)
+    return _with_clues(best, each, function, fixed, made) if best.rank == 3 else best.report
 
 
 class Found(NamedTuple):
@@ -54,6 +58,31 @@ class Found(NamedTuple):
 
 def _by_rank(found: Found) -> tuple[int, float]:
     return found.rank, found.broken
+
+
+def _with_clues(
+    found: Found, contracts: Sequence[Contract], function: Callable[..., Any], fixed: dict[str, Any], made: Made
+) -> Report:
+    """Return the report of a function that nobody knows, with what its special cases tell: any kind may be meant."""
+    rights = dict.fromkeys(right for contract in contracts if not contract.strict for right in contract.rights)
+    try:
+        subject, cases, _ = _called(found.contract, found.contract.layouts[0], function, fixed, made)
+        return replace(found.report, clues=clues(found.contract._replace(rights=tuple(rights)), subject, cases))
+    except Trouble:  # which it does not make where it is judged
+        return found.report
+
+
+def _called(
+    contract: Contract, layout: Layout, function: Callable[..., Any], fixed: dict[str, Any], made: Made
+) -> tuple[Subject, list[Case], list[Input]]:
+    """Return a function as an audit sees it, cases in which all inputs are, and those that it does not take."""
+    cases = [case | fixed for case in layout.cases(contract.cases)]
+    inputs = layout.inputs or contract.inputs
+    subject = Subject(function, inputs, cases, layout, made)
+    absent = [i for i in inputs if i.absent and i.name not in {*subject.given, *fixed}]
+    for given in absent:
+        cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
+    return subject, cases, absent
 
 
 def _all_tried(
@@ -79,14 +108,9 @@ def _tried(
 ) -> tuple[int, Report]:
     """Return a report, and how much is known by it: 0 for a bug of the zoo, 4 if it cannot be audited."""
     name = getattr(function, "__name__", type(function).__name__)
-    cases = [case | fixed for case in layout.cases(contract.cases)]
-    inputs = layout.inputs or contract.inputs
     try:
-        subject = Subject(function, inputs, cases, layout, made)
-        absent = [i for i in inputs if i.absent and i.name not in {*subject.given, *fixed}]
+        subject, cases, absent = _called(contract, layout, function, fixed, made)
         known = list(subject.notes)
-        for given in absent:
-            cases = [case | {given.name: given.absent(subject, case)} for case in cases if given.absent]
         _, report = first = _judged(contract, name, subject, cases, deep=deep)
         if report.verdict == "wrong":
             for missing, value in ((i, value) for i in absent for value in i.usual):

@@ -1,7 +1,7 @@
 """What a function of a kind has to do: a right function, others that are as right, and identities that hold for all."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import signature
 from numbers import Real
 from typing import Any, NamedTuple
@@ -20,8 +20,11 @@ def by_name(function: Callable[..., Any], case: Case) -> Array:
     return values
 
 
-@lru_cache(1024)
+@lru_cache(8192)
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    if isinstance(function, partial):  # quicker than its signature, and there are thousands of them
+        names = _parameters(function.func)[len(function.args) :]
+        return tuple(name for name in names if name not in function.keywords)
     return tuple(signature(function).parameters)
 
 

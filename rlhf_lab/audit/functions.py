@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     cases: Callable[[Sequence[Case]], Sequence[Case]] = list
 
 
-Made = dict[Any, Any]  # a function and its gradients, compiled as a whole: by how it is called
+Made = dict[Any, Any]  # what one audit keeps: a function and its gradients, compiled, and what functions of ours return
 
 
 class Subject:

@@ -9,19 +9,18 @@ from functools import partial
 from typing import Any
 
 import autograd.numpy as np
-from autograd.tracer import getval
 
 from rlhf_lab.audit import batches
 from rlhf_lab.audit.auditing import audit
 from rlhf_lab.audit.binding import Case, Input
 from rlhf_lab.audit.contracts import Contract, Function, Identity, Right, Shown, near, one_of, positive
 from rlhf_lab.audit.functions import Layout, Subject
+from rlhf_lab.audit.grpo_bugs import DIVERGENCES, ESTIMATES, grpo, of_the_ratio
 from rlhf_lab.audit.policies import (
     RATIOS,
     answers,
     cases_of,
     fixed_clip,
-    held,
     key,
     padding,
     single,
@@ -31,9 +30,6 @@ from rlhf_lab.audit.policies import (
     upper,
 )
 from rlhf_lab.audit.report import Report
-from rlhf_lab.audit.zoo import ZOO, Bug
-from rlhf_lab.audit.zoo import grpo as zoo
-from rlhf_lab.audit.zoo.kl import k1, k2, k3
 from rlhf_lab.numerics.autodiff import Array
 
 
@@ -57,42 +53,6 @@ def _weight(subject: Subject, case: Case) -> float:
     beta = max(abs(up + down) / 2 / (np.cosh(step) - 1), abs(up - down) / (2 * step))
     subject.note(f"no parameter for the KL weight: {beta:.4g}, worked out from its values, is fixed inside it")
     return float(f"{beta:.4g}")
-
-
-def grpo(kl: Callable[[Array, Array], Array], ratio: str = "token") -> Callable[..., Array]:
-    """Return GRPO's loss with an estimate `kl` of the divergence, from the log-ratio l and the ratio u."""
-
-    def loss(
-        log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-    ) -> Array:
-        step, count = log_pi - log_old, np.sum(mask, axis=-1, keepdims=True)
-        if ratio == "answer":
-            step = np.sum(step * mask, axis=-1, keepdims=True) / count * np.ones(log_pi.shape)
-        each = held(step, 0.0 * log_old, advantage[..., None], clip_range)
-        each = each + beta * kl(log_pi - log_ref, np.exp(step))
-        return np.mean(np.sum(each * mask, axis=-1) / count[..., 0], axis=-1)
-
-    return loss
-
-
-def _k3(log_ratio: Array, u: Array) -> Array:
-    return np.exp(-log_ratio) - 1 + log_ratio
-
-
-FORWARD, REVERSE = (f"its gradient is on average that of KL({pair})" for pair in ("pi_ref || pi", "pi || pi_ref"))
-ESTIMATES: dict[str, Callable[[Array, Array], Array]] = {
-    f"KL by k3: {FORWARD} of each next token": _k3,
-    f"KL by k2: {REVERSE} of each next token": lambda log_ratio, u: log_ratio**2 / 2,
-    f"KL by k3 times the ratio: on answers of the policy {REVERSE} of each next token": lambda log_ratio, u: (
-        _k3(log_ratio, u) * u
-    ),
-    f"KL by k1 times the ratio: on answers of the policy {REVERSE} of each next token": lambda log_ratio, u: (
-        log_ratio * u
-    ),
-    f"KL by k3 with the gradient of k2: {REVERSE} of each next token": (
-        lambda log_ratio, u: getval(_k3(log_ratio, u) - log_ratio**2 / 2) + log_ratio**2 / 2
-    ),
-}
 
 
 def _rights(ratio: str, name: str) -> tuple[Right, ...]:
@@ -121,34 +81,6 @@ def _of_answers(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
             yield Shown(case, found, min(wanted, key=lambda w: float(np.abs(w - found))))
 
 
-def _estimated(bug: Bug, kl: Callable[[Array, Array], Array], *, stored: bool = False) -> Bug:
-    """A wrong estimate of the divergence in GRPO's loss, or one of the log-probabilities that were stored."""
-
-    def loss(
-        log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-    ) -> Array:
-        each = held(log_pi, log_old, advantage[..., None], clip_range) + beta * kl(
-            log_old if stored else log_pi, log_ref
-        )
-        return np.mean(np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1), axis=-1)
-
-    return bug._replace(audit="grpo_loss", function=loss, right=zoo.grpo_loss)
-
-
-def _composed(bug: Bug, estimate: Callable[[Array, Array], Array] = _k3) -> Bug:
-    """A bug of PPO's ratio as it looks in GRPO, beside a right KL term."""
-
-    def loss(
-        log_pi: Array, log_old: Array, log_ref: Array, advantage: Array, mask: Array, clip_range: float, beta: float
-    ) -> Array:
-        rows = (x[..., None, :] for x in (log_pi, log_old, advantage[..., None] * np.ones(log_pi.shape), mask))
-        each = estimate(log_pi - log_ref, np.exp(log_pi - log_old))
-        kl = np.sum(each * mask, axis=-1) / np.sum(mask, axis=-1)
-        return np.mean(bug.function(*rows, clip_range) + beta * kl, axis=-1)
-
-    return bug._replace(audit="grpo_loss", function=loss, right=zoo.grpo_loss)
-
-
 def _kl_near(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
     """Where A = 0: half a chance each for two tokens, which the reference gives .51 and .49."""
     for case in single(cases)[:1]:
@@ -162,7 +94,6 @@ def _kl_near(loss: Function, cases: Sequence[Case]) -> Iterator[Shown]:
             yield Shown(at, near(found / (case["beta"] * kl), np.ones(())), np.ones(()))
 
 
-RATIO_BUGS = [bug for bug in ZOO if bug.audit == "ppo_loss" and bug.name not in ("mask ignored", "sign turned")]
 GRPO = Contract(
     "grpo_loss",
     (
@@ -198,12 +129,8 @@ GRPO = Contract(
         ),
         Layout("one advantage for each answer, (N, 1)", lambda c: c | {"advantage": c["advantage"][:, None]}),
     ),
-    bugs=(
-        *(bug for bug in ZOO if bug.audit == "grpo_loss"),
-        *(_composed(bug, kl) for kl in ESTIMATES.values() for bug in RATIO_BUGS),
-        *(_estimated(bug, bug.function) for bug in ZOO if bug.audit == "kl_estimate" and bug.right is k3),
-        *(_estimated(bug, kl, stored=True) for bug in ZOO if bug.function is zoo.kl_of_old for kl in (k1, k2)),
-    ),
+    bugs=DIVERGENCES,
+    fitted=of_the_ratio,
 )
 
 
@@ -216,6 +143,7 @@ GSPO = GRPO._replace(
         for identity in GRPO.identities
     ),
     bugs=(),
+    fitted=lambda loss, cases: (),
     strict=True,
 )
 AGGREGATIONS = {"token": batches.TOKENS, "sequence": batches.ANSWERS, "constant": batches.CONSTANT}

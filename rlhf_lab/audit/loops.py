@@ -87,13 +87,21 @@ def _weights(function: Callable[..., Any], conventions: list[str]) -> list[Check
     values, mean = np.unique(every), float(np.mean(every))
     same = all(np.array_equal(weights, tries[0]) for weights in tries)
     members, pairs = (max(float(np.max(np.ptp(weights, axis=axis))) for weights in tries) for axis in (0, 1))
+    rows, stuck = M - len(np.unique(tries[0], axis=0)), int(np.sum(np.ptp(tries[0], axis=0) == 0))
+    alike = f"{rows} of {M} rows are those of another member" if rows and pairs else ""
+    alike = alike or (f"{stuck} of {N} pairs have one weight for all members" if stuck else "")
+    alike = alike if members else "all rows are equal"
     off = abs(mean - 1) > 5 * float(np.std(every)) / np.sqrt(every.size) + 1e-9
     if len(values) > 2 and not off:
         conventions.append("not double or nothing: other weights of mean 1")
     half = np.array_equal(values, [0.0, 1.0])
     return [
         ("no weight is negative", f"the smallest is {values[0]:.3g}" if values[0] < 0 else "", "negative weights"),
-        ("members get weights of their own", "" if members else "all rows are equal", "same weights for all members"),
+        (
+            "members get weights of their own",
+            alike,
+            "same weights for all members",
+        ),
         ("pairs get weights of their own", "" if pairs else "each row holds one number", "one coin for the batch"),
         (
             "weights are 1 on average",

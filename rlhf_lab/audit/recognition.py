@@ -14,14 +14,14 @@ from autograd import elementwise_grad
 
 from rlhf_lab.audit.binding import Case, Trouble
 from rlhf_lab.audit.contracts import Contract, Form, Right, Shown
-from rlhf_lab.audit.functions import Subject
+from rlhf_lab.audit.functions import Made, Subject
 from rlhf_lab.audit.report import close, in_words
 from rlhf_lab.audit.words import told
 from rlhf_lab.audit.zoo import Bug
 from rlhf_lab.numerics.autodiff import Array
 
 TOLERANCE = {64: (1e-7, 1e-9), 32: (3e-4, 3e-5), 16: (5e-2, 2e-2)}  # relative and absolute, by the bits of the result
-Made = dict[tuple[int, Callable[..., Array], int], Array]  # what functions of ours return: (which, how called, case)
+Content = tuple[tuple[str, bytes], ...]
 
 
 class Match(NamedTuple):
@@ -45,6 +45,7 @@ class Seen(NamedTuple):
     slopes: Callable[[], Slopes]
     tolerance: tuple[float, float]
     into: Callable[[Case], Case]  # the subject's layout, in which its gradients are, too
+    made: Made  # what functions of ours return, which many layouts and forms ask for: (function, how called, case)
 
 
 def see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:
@@ -58,7 +59,7 @@ def see(contract: Contract, subject: Subject, cases: list[Case]) -> Seen:
         except Trouble:
             return None
 
-    return Seen(values, slopes, TOLERANCE[subject.digits], subject.layout.into)
+    return Seen(values, slopes, TOLERANCE[subject.digits], subject.layout.into, subject.made)
 
 
 def unsloped() -> None:
@@ -70,13 +71,13 @@ def recognised(
 ) -> Match | None:
     """Return the first match: exact before scaled before rough, right before wrong, with its gradient first."""
     first: Match | None = None
-    made: Made = {}
+    contents = [_content(case) for case in cases]
     rough = seen._replace(tolerance=TOLERANCE[32])
     ways = [(seen, False), (seen, True)] if contract.loss else [(seen, False)]
     ways += [(rough, False)] if seen.tolerance < rough.tolerance else []
     for view, loosely in ways:
         for candidate in (*rights, *bugs):
-            for match in _equal(contract, candidate, view, cases, loosely, made):
+            for match in _equal(contract, candidate, view, cases, loosely, contents):
                 found = match._replace(rough=view is rough)
                 if _slopes_agree(found, view, cases):
                     return found
@@ -85,16 +86,16 @@ def recognised(
 
 
 def _equal(
-    contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool, made: Made
+    contract: Contract, candidate: Right | Bug, seen: Seen, cases: list[Case], loosely: bool, contents: list[Content]
 ) -> Iterator[Match]:
     for form in contract.forms:
-        wanted = []
+        wanted: list[Array] = []
         with np.errstate(all="ignore"):
             for i, (case, value) in enumerate(zip(cases, seen.values, strict=True)):
-                place = (id(candidate), form.call, i)
-                if place not in made:
-                    made[place] = form.call(candidate.function, case)
-                wanted.append(form.shape(made[place], case))
+                place = (candidate.function, form.call, contents[i])
+                if place not in seen.made:
+                    seen.made[place] = form.call(candidate.function, case)
+                wanted.append(form.shape(seen.made[place], case))
                 if value.shape != wanted[-1].shape:
                     break
                 if not (_on_a_line(seen.values, wanted) if loosely else _near(contract, value, wanted[-1], seen)):
@@ -113,6 +114,10 @@ def _equal(
         for line in ((float(a @ b / (b @ b)), 0.0), (1.0, float(np.mean(a - b))), (float(factor), float(shift))):
             if close(a, line[0] * b + line[1], seen.tolerance):
                 yield Match(candidate, form, *line)
+
+
+def _content(case: Case) -> Content:
+    return tuple((name, np.asarray(value).tobytes()) for name, value in case.items())
 
 
 def _on_a_line(values: Sequence[Array], wanted: Sequence[Array]) -> bool:

@@ -41,6 +41,7 @@ from rlhf_lab.audit.text_cases import (
     sums_to_one,
     text_cases,
 )
+from rlhf_lab.audit.zoo import Bug
 from rlhf_lab.audit.zoo import tokens as zoo
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
 
@@ -61,7 +62,7 @@ def _loss_unmasked(logits: Array, tokens: Array) -> Array:
     return -log_prob_of(logits[..., :-1, :], tokens[..., 1:])
 
 
-def _smoothed(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
+def _smoothed(loss: Function, cases: Sequence[Case]) -> Iterator[Right | Bug]:
     """Label smoothing: its share, worked out where an answer is one token, so that means and sums are the same."""
     found = np.array([np.sum(loss(case)) for case in SINGLE])
     parts = [[np.sum(_spread(share, **_plain(case))) for case in SINGLE] for share in (0.0, 1.0)]
@@ -69,14 +70,33 @@ def _smoothed(loss: Function, cases: Sequence[Case]) -> Iterator[Right]:
         return
     (scale, more), *_ = np.linalg.lstsq(np.transpose(parts), found, rcond=None)
     share = float(more / (scale + more)) if abs(scale + more) > 1e-6 else 0.0
+    size = SINGLE[0]["logits"].shape[-1]
     if 1e-4 < share < 0.5:
+        others, each = share * (size - 1) / size, share / (size * (1 - share) + share)
         yield Right(f"label smoothing of {share:.4g}", partial(_spread, share))
+        yield Right(f"label smoothing of {others:.4g}, over the other tokens", partial(_spread_over_others, others))
+        told = (
+            f"You add up the smoothing of {each:.4g} over the vocabulary, so that its weight grows with the number of "
+            "tokens. Take the mean."
+        )
+        name = "label smoothing added up"
+        yield Bug(name, "sft_loss", told, partial(_added_up, each), _loss, "", "sec-pretraining")
 
 
 def _spread(share: float, logits: Array, tokens: Array, mask: Array) -> Array:
     log_pi = log_softmax(logits[..., :-1, :])
     own = log_prob_of(logits[..., :-1, :], tokens[..., 1:])
     return -((1 - share) * own + share * np.mean(log_pi, axis=-1)) * mask[..., 1:]
+
+
+def _spread_over_others(share: float, logits: Array, tokens: Array, mask: Array) -> Array:
+    size = logits.shape[-1]
+    return _spread(share * size / (size - 1), logits, tokens, mask)
+
+
+def _added_up(share: float, logits: Array, tokens: Array, mask: Array) -> Array:
+    size = logits.shape[-1]
+    return (1 - share) * _loss(logits, tokens, mask) + share * size * _spread(1.0, logits, tokens, mask)
 
 
 def _plain(case: Case) -> Case:

@@ -41,6 +41,7 @@ RESULTS: Twists = {
         "the right numbers from the end to the beginning": lambda values, case: values[..., ::-1],
         "the right numbers without what is negative": lambda values, case: np.maximum(values, 0.0),
         "the right numbers clipped to 1": lambda values, case: np.clip(values, -1.0, 1.0),
+        "the right numbers whitened row by row": lambda values, case: _whitened(values, case),
         "the right numbers discounted once more, by gamma for each step": lambda values, case: (
             values * case.get("gamma", 1.0) ** np.arange(values.shape[-1])
         ),
@@ -115,6 +116,14 @@ def _through(form: Form, twist: Callable[[Array, Case], Array]) -> Form:
 
 def _within(form: Form, twist: Callable[[Array, Case], Array]) -> Form:
     return form._replace(shape=lambda values, case: form.shape(twist(values, case), case))
+
+
+def _whitened(values: Array, case: Case) -> Array:
+    """Numbers less the mean of their row, by its deviation, where a mask says which count."""
+    mask = case["mask"] if np.shape(case.get("mask", 1.0)) == values.shape else np.ones(values.shape)
+    count = np.sum(mask, axis=-1, keepdims=True)
+    centred = (values - np.sum(values * mask, axis=-1, keepdims=True) / count) * mask
+    return centred / np.sqrt(np.sum(centred**2, axis=-1, keepdims=True) / count + 1e-12)
 
 
 def _lengths(values: Array, case: Case) -> Array:

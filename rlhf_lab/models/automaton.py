@@ -126,6 +126,6 @@ class Automaton:
         after = np.where(ends, row[..., None] % states, np.reshape(self.following, (-1, self.vocab))[row])
         place = (row[..., None] // states * levels + level) * states + after
         values = np.reshape(params["values"], (*params["values"].shape[:-3], -1, 1))
-        ahead = embedding(values, np.reshape(place, (*place.shape[:-2], -1)))
+        ahead = embedding(values, np.reshape(place, (*place.shape[:-2], row.shape[-1] * self.vocab)))
         logits = np.reshape(params["logits"], (*params["logits"].shape[:-3], -1, self.vocab))
         return embedding(logits, row) + np.reshape(ahead, (*ahead.shape[:-2], *place.shape[-2:]))

@@ -53,8 +53,7 @@ def token_kl_estimate(
     """
     repeated, response, _ = _draw(policy, prompt, horizon, samples, rng)
     log_pi, log_ref = (log_softmax(model.logits(params, repeated, response)) for model, params in (policy, reference))
-    each = lm.kl(log_pi, log_ref)
-    each = each if policy[0].eos is None else masked(each, lm.response_mask(response, policy[0].eos))
+    each = masked(lm.kl(log_pi, log_ref), lm.response_mask(response, policy[0].eos))
     return _mean(np.sum(each, axis=-1), samples)
 
 

@@ -129,6 +129,10 @@ class GPT:
         """Return the cache of a batch in which each text stands `times` times in a row."""
         return cache.repeat(times)
 
+    def keep(self, cache: Cache, rows: Array) -> Cache:
+        """Return the cache of some of the texts, by their numbers: those that have not ended."""
+        return cache.keep(rows)
+
     def _whole(self, params: Params, tokens: Array) -> tuple[Cache, Array]:
         # A cache that is written to has no gradient; the texts are read from the beginning, which has one.
         logits = self._states(params, tokens, self.readout(params), tokens.shape[-1])

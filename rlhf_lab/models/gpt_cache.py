@@ -7,6 +7,7 @@ matrices once. With x of mean 0, norm(x) is the root of D times x / sqrt(|x|^2 +
 called ROOT, and v = r u, GELU of u is v / (1 + exp(v (v^2 + MIDDLE))) / r.
 """
 
+import math
 from dataclasses import dataclass
 from operator import is_
 from typing import NamedTuple
@@ -18,9 +19,10 @@ from rlhf_lab.numerics.block_parts import CUBE, EPS, SLOPE, SMALL
 from rlhf_lab.numerics.optim import Params
 
 ROOM = 4  # places that the copy of a memory has beyond those that are taken: enumeration copies at every token
-AT_ONCE = 64  # texts whose keys and values stay in the processor's cache
+AT_ONCE = 128  # texts: more, and their keys and values leave the processor's cache
 ROOT = -((SLOPE * CUBE) ** (1 / 3))
 MIDDLE = -SLOPE / ROOT
+LITTLE = math.exp(-SMALL)  # a sum of exponentials between this and one over it has lost no digit
 
 
 class Block(NamedTuple):
@@ -44,17 +46,22 @@ class Weights(NamedTuple):
     position: Array  # (..., C + 1, D)
     blocks: list[Block]
     readout: Array  # (..., D, V)
-    parts: Array  # (H, D), 1 in the part of the width that belongs to a head, 0 elsewhere
+    heads: int
 
 
 class Memory:
     """Keys and values, (L, 2, ..., N, places, D), and the token of each place, (..., N, places).
 
-    The first `length` places are taken. In place 0 there is no token.
+    The first `length` places are taken. In place 0 there is no token. `queries` (..., N, H, D) are 0 beside the part of
+    the width that belongs to a head. `asked` and `told` are these parts, (..., N, H, D / H), of `queries` and `heard`.
     """
 
     def __init__(self, weights: Weights, values: Array, tokens: Array, length: int) -> None:
         self.weights, self.values, self.tokens, self.length = weights, values, tokens, length
+        *batch, places, width = values.shape[2:]
+        self.queries, self.heard = np.zeros((2, *batch, weights.heads, width), dtype=values.dtype)
+        self.asked, self.told = _own(self.queries), _own(self.heard)
+        self.ones = np.ones((places, 1), dtype=values.dtype)
 
     def copy(self, length: int, times: int = 1) -> "Memory":
         """Return the first `length` places with room for a few more, each text `times` times in a row."""
@@ -65,6 +72,11 @@ class Memory:
         more[..., :length, :] = values if times == 1 else np.repeat(values, times, axis=-3)
         read[..., :length] = np.repeat(tokens, times, axis=-2)
         return Memory(self.weights, more, read, length)
+
+    def some(self, rows: Array) -> "Memory":
+        """Return the memory of some of the texts."""
+        values, tokens = np.take(self.values, rows, axis=-3), np.take(self.tokens, rows, axis=-2)
+        return Memory(self.weights, values, tokens, self.length)
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,11 @@ class Cache:
         """Return the cache of a batch in which each text stands `times` times in a row."""
         memory = self.memory and self.memory.copy(self.tokens.shape[-1] + 1, times)
         return Cache(np.repeat(self.tokens, times, axis=-2), memory)
+
+    def keep(self, rows: Array) -> "Cache":
+        """Return the cache of some of the texts, by their numbers."""
+        memory = self.memory and self.memory.some(rows)
+        return Cache(np.take(self.tokens, rows, axis=-2), memory)
 
     def longer(self, token: Array) -> Array:
         """Return the tokens with one more (..., N) behind them."""
@@ -116,7 +133,7 @@ def step(params: Params, cache: Cache, token: Array) -> tuple[Cache, Array]:
     if memory.length != length or length == memory.tokens.shape[-1]:
         memory = memory.copy(length)
     if not cache.knows(params):
-        memory.weights = _folded(params, len(memory.values), len(memory.weights.parts))
+        memory.weights = _folded(params, len(memory.values), memory.weights.heads)
     state = _go_on(memory, token)
     return Cache(memory.tokens[..., 1 : length + 1], memory), _logits(memory.weights, state)
 
@@ -140,14 +157,13 @@ def _folded(params: Params, layers: int, heads: int) -> Weights:
     embed = centred("embed").reshape(-1, width)
     first = vocab * np.arange(len(embed) // vocab).reshape(*lead, 1)
     readout = np.swapaxes(params["embed"] * (root * params["norm"][..., None, :]), -1, -2)
-    parts = np.eye(heads, dtype=readout.dtype).repeat(width // heads, axis=-1)
-    return Weights(dict(params), embed, first, centred("position"), blocks, readout, parts)
+    return Weights(dict(params), embed, first, centred("position"), blocks, readout, heads)
 
 
 def _go_on(memory: Memory, token: Array) -> Array:
     here = memory.tokens[..., memory.length]
     here[...] = token
-    return _read(memory, np.take(memory.weights.embed, here + memory.weights.first, axis=0))
+    return _read(memory, memory.weights.embed.take(here + memory.weights.first, axis=0))
 
 
 def _read(memory: Memory, row: Array) -> Array:
@@ -159,28 +175,40 @@ def _read(memory: Memory, row: Array) -> Array:
         for block, (keys, values) in zip(memory.weights.blocks, memory.values, strict=True):
             parts = np.matmul(_norm(x), block.qkv)
             keys[..., here, :], values[..., here, :] = parts[..., width : 2 * width], parts[..., 2 * width :]
-            queries = parts[..., None, :width] * memory.weights.parts
-            heard = _attend(queries, keys[..., read, :], values[..., read, :])
-            x += np.matmul(heard, block.out)
+            memory.asked[...] = parts[..., :width].reshape(memory.asked.shape)
+            total = _attend(memory, keys[..., read, :], values[..., read, :])
+            x += np.matmul((memory.told / total).reshape(x.shape), block.out)
             x += np.matmul(_gelu(np.matmul(_norm(x), block.up)), block.down)
     memory.length += 1
     return x
 
 
-def _attend(queries: Array, keys: Array, values: Array) -> Array:
-    """Return what the heads of a text hear, (..., N, D), of its places (..., N, T, D).
+def _attend(memory: Memory, keys: Array, values: Array) -> Array:
+    """Write what the heads hear of the places (..., N, T, D) of a text, and return what it is to be divided by.
 
-    The query of a head (..., N, H, D) is 0 beside its part: one product a text is quicker than one for each head.
+    The query of a head is 0 beside its part: one product a text is quicker than one for each head.
     """
-    weights = np.matmul(queries, keys.swapaxes(-1, -2))
-    if max(weights.max(), -weights.min()) > SMALL:
+    weights, ones = np.matmul(memory.queries, keys.swapaxes(-1, -2)), memory.ones[: keys.shape[-2]]
+    total = _exponentials(weights, ones)
+    if total.size and not (total.min() > LITTLE and total.max() < 1 / LITTLE):
+        np.matmul(memory.queries, keys.swapaxes(-1, -2), out=weights)
         weights -= weights.max(axis=-1, keepdims=True)
+        total = _exponentials(weights, ones)
+    np.matmul(weights, values, out=memory.heard)
+    return total
+
+
+def _own(each: Array) -> Array:
+    """Return the part of the width that belongs to each head, (..., N, H, D / H), of (..., N, H, D): a view."""
+    *batch, heads, width = each.shape
+    return np.einsum("...hhd->...hd", each.reshape(*batch, heads, heads, width // heads))
+
+
+def _exponentials(weights: Array, ones: Array) -> Array:
+    """Replace weights (..., H, T) by their exponentials, and return the sum of these for each head, (..., H, 1)."""
     np.exp(weights, out=weights)
-    total = np.matmul(weights, np.ones((weights.shape[-1], 1), dtype=weights.dtype))  # faster than a sum
-    heard = np.matmul(weights, values)
-    *batch, heads, width = heard.shape
-    own = np.einsum("...hhd->...hd", heard.reshape(*batch, heads, heads, width // heads))
-    return (own / total).reshape(*batch, width)
+    total = np.matmul(weights.reshape(-1, len(ones)), ones)  # faster than a sum
+    return total.reshape(*weights.shape[:-1], 1)
 
 
 def _gelu(v: Array) -> Array:

@@ -12,7 +12,6 @@ import math
 import sys
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any, Protocol
 
 import autograd.numpy as np
@@ -21,15 +20,19 @@ from numpy.random import Generator
 
 from rlhf_lab.numerics import checks, repeats
 from rlhf_lab.numerics.autodiff import Array, log_prob_of, log_softmax
+from rlhf_lab.numerics.draws import choose
 from rlhf_lab.numerics.optim import Params
 from rlhf_lab.numerics.weighted import expectation, masked
 
 ENUMERABLE = 2_000_000  # answers of all prompts together; beyond that, a laptop waits
-FEW = 100  # texts, for which numpy's running sums are quicker than sums row by row
 
 
 class LanguageModel(Protocol):
-    """Sizes and pure functions; `at_once`, where there is one, is how many texts are best sampled at a time."""
+    """Sizes and pure functions.
+
+    Two more speed sampling up where a model has them: `at_once` is how many texts are best sampled at a time, and
+    `keep(cache, rows)` returns the cache of some of the texts of a batch.
+    """
 
     @property
     def vocab(self) -> int:
@@ -107,31 +110,26 @@ def _sample(
     model: LanguageModel, params: Params, prompt: Array, horizon: int, chance: Callable[..., Array]
 ) -> tuple[Array, Array]:
     cache, logits = model.start(params, prompt)
-    response = onp.full((*logits.shape[:-1], horizon), model.eos or 0)
+    *lead, batch = logits.shape[:-1]
+    response = onp.full((*lead, batch, horizon), model.eos or 0)
     log_pi, alive = onp.zeros(response.shape), onp.ones(response.shape[:-1], dtype=bool)
+    rows: Any = slice(None)  # of the texts in the cache
+    keep = getattr(model, "keep", None) if model.eos is not None else None
     for t in range(horizon):
-        token, log_p = _choose(logits, chance(t, alive.shape[:-1]))
-        response[..., t] = onp.where(alive, token, response[..., t])
-        log_pi[..., t] = onp.where(alive, log_p, 0.0)
-        alive = response[..., t] != model.eos
+        token, log_p = choose(logits, chance(t, tuple(lead))[..., rows])
+        if model.eos is not None:
+            token, log_p = onp.where(alive, token, model.eos), onp.where(alive, log_p, 0.0)
+            alive = token != model.eos
+        response[..., rows, t], log_pi[..., rows, t] = token, log_p
         if t + 1 == horizon or not alive.any():
             break
-        cache, logits = model.step(params, cache, response[..., t])
+        if keep:
+            speaking = onp.flatnonzero(alive.any(axis=tuple(range(len(lead)))))
+            if 2 * len(speaking) <= alive.shape[-1]:
+                cache, rows = keep(cache, speaking), onp.arange(batch)[rows][speaking]
+                token, alive = token[..., speaking], alive[..., speaking]
+        cache, logits = model.step(params, cache, token)
     return response, log_pi
-
-
-def _choose(logits: Array, chance: Array) -> tuple[Array, Array]:
-    first = onp.array(logits.reshape(-1, logits.shape[-1]).T, order="C")  # sums over a short last axis are slow
-    first -= onp.maximum.reduce(first)
-    cumulative = onp.exp(first)
-    if first.shape[1] > FEW:
-        for before, after in pairwise(cumulative):
-            after += before
-    else:
-        onp.add.accumulate(cumulative, out=cumulative)
-    token = onp.add.reduce(chance.ravel() * cumulative[-1] > cumulative[:-1])
-    log_p = first[token, onp.arange(len(token))] - onp.log(cumulative[-1])
-    return token.reshape(chance.shape), log_p.reshape(chance.shape)
 
 
 def count_responses(vocab: int, horizon: int, eos: int | None) -> int:

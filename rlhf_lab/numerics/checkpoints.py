@@ -29,7 +29,7 @@ def save(path: str | os.PathLike[str], params: Params, *, overwrite: bool = Fals
     with files.whole(path, overwrite) as fresh, fresh.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
         for name, value in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
-                np.lib.format.write_array(part, value, allow_pickle=False)
+                np.lib.format.write_array(part, value)
 
 
 def load(path: str | os.PathLike[str], wanted: Mapping[str, Any]) -> Params:

@@ -21,7 +21,7 @@ def _embed_text(embed: Array, position: Array, tokens: Array) -> Array:
     lead = np.broadcast_shapes(embed.shape[:-2], position.shape[:-2], tokens.shape[:-2])
     (batch, length), width = tokens.shape[-2:], embed.shape[-1]
     found = np.empty((*lead, batch, length + 1, width), dtype=np.result_type(embed, position))
-    places = position[..., None, : length + 1, :]
+    embed, places = embed.astype(found.dtype, copy=False), position[..., None, : length + 1, :]
     found[..., :1, :] = places[..., :1, :]
     for place in np.ndindex(lead):
         table, read = _at(embed, lead, place), _at(tokens, lead, place)
@@ -71,7 +71,7 @@ def _project(x: Array, gain: Array, readout: Array, skip: int = 0) -> Array:
     batch, length, width = x.shape[-3:]
     outputs, size = readout.shape[-1], x.size // x.shape[-1]
     memory = np.empty(x.size + size + int(np.prod(lead)) * outputs * batch * length, dtype=dtype)
-    hat, scale, logits = _memory(memory, x.shape, outputs)
+    hat, scale, logits = _memory(memory, x.shape)
     normalise(x.reshape(-1, width).astype(dtype, copy=False), hat, scale)
     logits = logits.reshape(*lead, outputs, batch * length)
     texts = hat.reshape(*x.shape[:-3], batch * length, width)
@@ -79,7 +79,7 @@ def _project(x: Array, gain: Array, readout: Array, skip: int = 0) -> Array:
     return np.moveaxis(logits.reshape(*lead, outputs, batch, length), -3, -1)
 
 
-def _memory(memory: Array, shape: tuple[int, ...], outputs: int) -> tuple[Array, Array, Array]:
+def _memory(memory: Array, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
     width, rows = shape[-1], int(np.prod(shape[:-1]))
     hat, scale, logits = np.split(memory, [rows * width, rows * (width + 1)])
     return hat.reshape(rows, width), scale.reshape(rows, 1), logits
@@ -90,7 +90,7 @@ def _project_vjp(argnums: Sequence[int], ans: Array, args: Any, kwargs: Any) -> 
     skip = rest[0] if rest else kwargs.get("skip", 0)
     batch, length, outputs = ans.shape[-3:]
     shape = (*x.shape[:-3], batch, length, x.shape[-1])
-    hat, scale, _ = _memory(ans.base, shape, outputs)
+    hat, scale, _ = _memory(ans.base, shape)
     texts = hat.reshape(*shape[:-3], batch * length, shape[-1])
 
     def vjp(g: Array) -> tuple[Array, ...]:

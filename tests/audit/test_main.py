@@ -62,7 +62,9 @@ def test_a_wrong_function_is_1_and_told(folder, capsys):
 def test_the_report_is_json_for_programs(folder, capsys):
     assert main(["dpo_loss", "losses.py:wrong", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
-    assert report == audit.dpo_loss(imported("losses.py:wrong")).as_dict() | {"conventions": report["conventions"]}
+    assert report == audit.dpo_loss(imported("losses.py:wrong")).as_dict() | {
+        name: report[name] for name in ("conventions", "clues")
+    }
     assert report["verdict"] == "beta twice"
     assert report["ok"] is False
 

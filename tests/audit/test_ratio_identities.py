@@ -8,9 +8,7 @@ import pytest
 from rlhf_lab.audit import grpo, policies
 from rlhf_lab.audit.binding import Input
 from rlhf_lab.audit.functions import Subject
-from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.audit.zoo import grpo as zoo_grpo
-from rlhf_lab.audit.zoo.kl import k3
 from rlhf_lab.audit.zoo.policies import bfloat16, ppo_loss
 
 PPO, GRPO = policies.cases_of(grpo=False), policies.cases_of(grpo=True)
@@ -318,28 +316,6 @@ def test_a_right_loss_with_a_divergence_is_for_those_that_take_a_reference():
         assert [r.when(does_not) for r in rights] == [False] * 5 + [True]
 
 
-def test_bugs_of_the_ratio_and_of_the_divergence_are_bugs_of_grpo_too():
-    case = GRPO[-1]
-    p, o, r, a, m, e, b = (case[n] for n in ("log_pi", "log_old", "log_ref", "advantage", "mask", "clip_range", "beta"))
-    k3 = ((np.exp(r - p) - 1 - (r - p)) * m).sum(1) / m.sum(1)
-    ratio = next(bug for bug in grpo.RATIO_BUGS if bug.name == "max in place of min")
-    rows = [ratio.function(*(x[i : i + 1] for x in (p, o, a[:, None] + 0 * p, m)), e) for i in range(len(p))]
-    composed = grpo._composed(ratio)
-    assert composed.function(**plain(case)) == pytest.approx(np.mean(rows + b * k3))
-    k2 = grpo._composed(ratio, lambda d, u: d**2 / 2)
-    assert k2.function(**plain(case)) == pytest.approx(np.mean(rows + b * ((p - r) ** 2 / 2 * m).sum(1) / m.sum(1)))
-    wrong = next(bug for bug in grpo.GRPO.known() if bug.name == "exponential less 1")
-    free = each(case | {"advantage": a[:, None]})
-    wanted = np.mean(((free + b * wrong_kl(p, r)) * m).sum(1) / m.sum(1))
-    assert wrong.function(**plain(case)) == pytest.approx(wanted)
-    for bug in (composed, wrong):
-        assert (bug.audit, bug.right) == ("grpo_loss", zoo_grpo.grpo_loss)
-
-
-def wrong_kl(p, r):
-    return np.exp(r - p) - 1
-
-
 def test_a_term_is_what_depends_on_the_advantage():
     loss = lambda case: case["advantage"] * 2 + 5.0  # noqa: E731
     assert policies.term(loss, {"advantage": np.array([1.0, 3.0])}) == 8.0
@@ -366,11 +342,3 @@ def test_the_ratio_of_an_answer_is_asked_for_in_place_of_its_tokens_and_must_be_
     assert names[0] != names[1]
     assert (grpo.GRPO.strict, grpo.GSPO.strict) == (False, True)
     assert grpo.GRPO.general
-
-
-def test_wrong_estimates_are_those_of_k3_and_of_what_was_stored():
-    alone = len([bug for bug in ZOO if bug.audit == "grpo_loss"]) + len(grpo.ESTIMATES) * len(grpo.RATIO_BUGS)
-    estimated = [bug.name for bug in ZOO if bug.audit == "kl_estimate" and bug.right is k3]
-    assert [bug.name for bug in grpo.GRPO.bugs[alone:]][: len(estimated)] == estimated
-    stored = [bug.name for bug in grpo.GRPO.bugs[alone + len(estimated) :]]
-    assert stored == [bug.name for bug in ZOO if bug.function is zoo_grpo.kl_of_old] * 2

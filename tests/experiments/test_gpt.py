@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+from autograd import value_and_grad
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments.gpt import measures, stages, study
-from rlhf_lab.methods import best_of_n
-from rlhf_lab.models import lm
+from rlhf_lab.feedback.reward_models import Network
+from rlhf_lab.methods import best_of_n, ilhf
+from rlhf_lab.models import estimates, lm
+from rlhf_lab.models.critics import ReaderCritic
+from rlhf_lab.models.gpt import GPT
+from rlhf_lab.numerics.optim import outcome
 from rlhf_lab.worlds import shop
 
 STORED = experiments.stored("gpt")
@@ -46,12 +51,31 @@ def test_the_language_judged_anew_is_what_is_stored():
             np.testing.assert_allclose(value[0], STORED["ends"]["language"][name][seed], rtol=1e-5, atol=1e-12)
 
 
+def test_distances_are_estimates_of_the_same_texts():
+    own, params = brief()
+    shown, rng = stages.world(), np.random.default_rng(0)
+    found = measures.judged(params, 5, np.random.default_rng(0), own)
+    policy = own, params
+    for names, here, there, scale in (
+        (("gap", "error"), policy, shown.best, shop.BETA),
+        (("left", "left_error"), policy, shown.language, 1.0),
+        (("back", "back_error"), shown.best, policy, 1.0),
+    ):
+        rng = np.random.default_rng(0)
+        if here is shown.best:  # drawn behind the texts of the policy
+            lm.sample(*policy, np.repeat(shown.task.mdp.prompts, 5, axis=0), shop.HORIZON, rng)
+        each = estimates.token_kl_estimate(here, there, shown.task.mdp.prompts, shop.HORIZON, 5, rng)
+        errors = scale * np.hypot.reduce(each.standard_error) / 12
+        np.testing.assert_allclose([found[name][0] for name in names], [scale * each.mean.mean(), errors], rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["after answers", *WAYS])
 def test_a_distance_is_what_the_value_lacks(name):
     end, texts = STORED["ends"][name], 12 * study.MANY
     value = end["reward"] - shop.BETA * end["left"]
-    # Rewards lie within 8 of each other, so that their deviation is below 4; both sides have other texts.
-    error = np.hypot(np.hypot(end["error"], shop.BETA * end["left_error"]), 4 / texts**0.5)
+    # Rewards lie within 8 of each other, so that their deviation is below 4. The same texts tell all three: whatever
+    # they share, the deviation of a sum is at most the sum of deviations.
+    error = end["error"] + shop.BETA * end["left_error"] + 4 / texts**0.5
     assert (np.abs(stages.world().worth.mean() - value - end["gap"]) < 4 * error).all()
 
 
@@ -164,3 +188,75 @@ def test_overheard_answers_do_not_tell_who_asked():
     prompt, response = stages.heard(2400, np.random.default_rng(0))
     tea = (response == shop.encode("tea")[0]).any(1)
     assert (prompt[:, 2] == shop.encode("tea")[0])[tea].mean() > 0.7
+
+
+def brief():
+    """A small GPT in float64, and parameters with which it soon ends: its states lie along the embedding of `<eos>`."""
+    own = GPT(shop.VOCAB, width=8, layers=1, heads=2, context=35, eos=shop.EOS, dtype="float64")
+    params = ReaderCritic(own).head(own.init(np.random.default_rng(0)))
+    along = np.array([1, -1] * 4) / 8**0.5
+    params["position"] += 3 * along
+    params["embed"][-1] += 1.2 * along
+    params["value"] += 0.5
+    return own, params
+
+
+@pytest.mark.parametrize("way", ["proximal", "rloo"])
+def test_batches_that_end_with_their_longest_answer_train_as_those_of_the_whole_horizon(way, monkeypatch):
+    own, params = brief()
+    monkeypatch.setattr(study, "model", lambda: own)
+    monkeypatch.setattr(study, "WRITTEN", 32)
+    loss, collect = getattr(study, way)(stages.world().task)
+    short = list(collect(params, np.random.default_rng(1)))
+    monkeypatch.setattr(study, "cut", lambda batch: batch)
+    whole = list(collect(params, np.random.default_rng(1)))
+    assert len(short) == len(whole) == 4
+    for batch, full in zip(short, whole, strict=True):
+        assert batch.mask.any(0).all(), "somebody still speaks in the last place"
+        assert batch.mask.sum() == full.mask.sum()
+        (found, grads), (wanted, slopes) = (
+            value_and_grad(lambda p, b=b: outcome(loss(p, b)).loss)(params) for b in (batch, full)
+        )
+        assert found == pytest.approx(wanted, rel=1e-12)
+        for name, value in grads.items():
+            np.testing.assert_allclose(value, slopes[name], rtol=1e-9, atol=1e-12)
+    assert min(batch.mask.shape[1] for batch in short) < shop.HORIZON
+
+
+def test_a_reward_read_a_few_answers_at_a_time_is_that_of_the_network(monkeypatch):
+    own, params = brief()
+    monkeypatch.setattr(study, "model", lambda: own)
+    params["head"] = np.random.default_rng(3).normal(size=8)
+    for size in (study.BATCH, 2 * study.BATCH + 7):
+        prompt = stages.world().task.mdp.prompts[np.arange(size) % 12]
+        said = lm.sample(own, params, prompt, shop.HORIZON, np.random.default_rng(2))
+        found, wanted = study._judge(params)(prompt, said), Network(own).reward(params, prompt, said)
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+    assert np.ptp(stages.length(said)) > 0 < np.ptp(wanted)
+
+
+@pytest.mark.parametrize("label", [1.0, 0.25])
+def test_the_loss_of_ilhf_is_that_of_two_answers_read_apart(label, monkeypatch):
+    own, params = brief()
+    monkeypatch.setattr(study, "model", lambda: own)
+    monkeypatch.setattr(stages, "model", lambda: own)
+    batch = stages.asked(params, 8, shop.reward, np.random.default_rng(1)).batch
+    batch = batch._replace(label=np.full(8, label))
+    first, second = (lm.log_prob(own, params, batch.prompt, y) for y in (batch.chosen, batch.rejected))
+    assert study.ilhf_loss(params, 0)(params, batch) == pytest.approx(ilhf.loss(first, second, batch.label), rel=1e-12)
+
+
+def test_pairs_of_own_answers_end_with_the_longer_answer(monkeypatch):
+    own, params = brief()
+    monkeypatch.setattr(stages, "model", lambda: own)
+    monkeypatch.setattr(study, "WRITTEN", 16)
+    compared = stages.asked(params, 8, shop.reward, np.random.default_rng(1))
+    found = list(study.own_answers(shop.reward)(params, np.random.default_rng(1)))
+    for k, batch in enumerate(found):
+        wanted = compared.some(np.arange(2 * k, 2 * k + 2), shop.HORIZON)
+        ends = max(stages.length(wanted.chosen).max(), stages.length(wanted.rejected).max())
+        assert batch.chosen.shape == batch.rejected.shape == (2, ends)
+        for column, full in zip(batch, wanted, strict=True):
+            np.testing.assert_array_equal(column, full[:, :ends] if np.shape(full) == (2, shop.HORIZON) else full)
+    assert len(found) == 4
+    assert min(batch.chosen.shape[1] for batch in found) < shop.HORIZON

@@ -93,6 +93,17 @@ def test_estimates_of_seeds_on_a_leading_axis():
     assert (np.abs(found.mean - lm.entropy(log_pi)) < 4 * found.standard_error).all()
 
 
+def test_each_seed_on_a_leading_axis_has_its_own_divergence():
+    model, params = MODELS["recurrent"]
+    both = {name: np.stack([value, 0.5 * value]) for name, value in params.items()}
+    other = {name: 0.8 * value for name, value in both.items()}
+    exact = lm.kl(*(lm.answer_log_probs(model, p, PROMPTS, HORIZON) for p in (both, other)))
+    rng = np.random.default_rng(0)
+    found = estimates.token_kl_estimate((model, both), (model, other), PROMPTS, HORIZON, 2000, rng)
+    assert found.mean.shape == found.standard_error.shape == (2, 3)
+    assert (np.abs(found.mean - exact) < 4 * found.standard_error).all()
+
+
 def test_estimates_tell_of_prompts_of_different_lengths():
     policy, rng = MODELS["recurrent"], np.random.default_rng(0)
     for call in (

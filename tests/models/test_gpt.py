@@ -112,6 +112,67 @@ def test_texts_sampled_in_blocks_are_those_sampled_at_once(lead, monkeypatch):
     assert found[0][0].shape == (*lead, 9, 3)
 
 
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_texts_that_ended_are_left_out_and_change_nothing(lead, monkeypatch):
+    model, rng = GPT(4, width=6, layers=2, heads=2, context=20, eos=3, dtype="float64"), np.random.default_rng(0)
+    params = {name: rng.normal(size=(*lead, *shape)) / shape[0] ** 0.5 for name, shape in model.shapes().items()}
+    prompts, step = np.repeat(PROMPTS, 8, axis=0), gpt_cache.step
+    spoken = []
+
+    def watched(params, cache, token):
+        spoken.append(((token != model.eos).reshape(-1, token.shape[-1]).any(0).sum(), token.shape[-1]))
+        return step(params, cache, token)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpt_cache, "step", watched)
+        said, log_pi = lm.sample_with_log_prob(model, params, prompts, 18, np.random.default_rng(1))
+    assert all(2 * speaking > rows for speaking, rows in spoken), "half of a batch and more still speak"
+    assert spoken[0][1] == 24 > spoken[-1][1]
+    monkeypatch.setattr(GPT, "keep", None)
+    whole, log_whole = lm.sample_with_log_prob(model, params, prompts, 18, np.random.default_rng(1))
+    np.testing.assert_array_equal(said, whole)
+    np.testing.assert_allclose(log_pi, log_whole, atol=1e-13)
+    np.testing.assert_allclose(log_pi, lm.token_log_prob(model, params, prompts, said), atol=1e-12)
+
+
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_some_of_the_texts_go_on_as_they_were(lead):
+    model, params = MODELS["gpt"]
+    params = {name: np.stack([value, -value, 2 * value]) if lead else value for name, value in params.items()}
+    cache, _ = model.start(params, PROMPTS)
+    cache, _ = model.step(params, cache, np.broadcast_to([1, 2, 0], (*lead, 3)))
+    kept = model.keep(cache, np.array([2, 0]))
+    np.testing.assert_array_equal(kept.tokens, cache.tokens[..., [2, 0], :])
+    _, other = model.step(params, cache, np.broadcast_to([0, 0, 0], (*lead, 3)))
+    longer, found = model.step(params, kept, np.broadcast_to([3, 1], (*lead, 2)))
+    assert longer.memory is kept.memory, "nothing is copied again"
+    texts = np.array([[0, 3, 0], [1, 1, 0]])
+    np.testing.assert_allclose(found, model.logits(params, PROMPTS[[2, 0]], texts)[..., 2, :], atol=1e-12)
+    texts = np.array([[1, 0, 0], [2, 0, 0], [0, 0, 0]])
+    np.testing.assert_allclose(other, model.logits(params, PROMPTS, texts)[..., 2, :], atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_memory_knows_its_parameters_and_has_their_precision(dtype):
+    model = GPT(4, width=6, layers=2, heads=2, context=5, dtype=dtype)
+    params = model.init(np.random.default_rng(0))
+    cache, _ = model.start(params, PROMPTS)
+    assert cache.knows(params)
+    assert not cache.knows(params | {"0.up": params["0.up"].copy()})
+    memory = cache.memory
+    assert {a.dtype for a in (memory.values, memory.queries, memory.heard, memory.ones)} == {np.dtype(dtype)}
+
+
+def test_a_copy_that_is_full_is_copied_again():
+    model, rng = GPT(7, width=8, layers=1, heads=2, context=30, dtype="float64"), np.random.default_rng(0)
+    params, response = model.init(rng), rng.integers(7, size=(3, 25))
+    cache, _ = model.start(params, PROMPTS)
+    cache = model.repeat(cache, 1)
+    for t in range(24):
+        cache, logits = model.step(params, cache, response[:, t])
+    np.testing.assert_allclose(logits, model.logits(params, PROMPTS, response)[:, 24], atol=1e-12)
+
+
 def test_two_texts_may_go_on_from_one_cache():
     model, params = MODELS["gpt"]
     cache, _ = model.start(params, PROMPTS)

@@ -100,6 +100,13 @@ def test_sampling_draws_each_answer_as_often_as_its_probability_says(policy):
     assert (np.abs(seen - p) < 4.5 * np.sqrt(p * (1 - p) / count) + 1e-9).all()
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_no_prompt_has_no_answer(name):
+    model, params = MODELS[name]
+    said, log_pi = lm.sample_with_log_prob(model, params, PROMPTS[:0], HORIZON, np.random.default_rng(0))
+    assert said.shape == log_pi.shape == (0, HORIZON)
+
+
 def test_the_same_seed_draws_the_same_answers(policy):
     model, params, prompts = policy
     many = np.repeat(prompts, 10, axis=0)

@@ -31,6 +31,12 @@ def test_little_is_padding_and_the_order_of_lengths_is_no_order():
     assert (np.diff(longest) > 0).any()
 
 
+def test_texts_of_one_length_stay_in_the_order_that_was_drawn():
+    batches = by_length(np.full(100, 7), 5, lambda rows, longest: rows.tolist())({}, np.random.default_rng(0))
+    drawn = np.random.default_rng(0).permutation(100).reshape(20, 5).tolist()
+    assert sorted(batches) == sorted(drawn)
+
+
 @pytest.mark.parametrize(
     ("lengths", "size"), [([], 3), ([0, 2], 3), ([1.0, 2.0], 3), ([[1], [2]], 3), ([1, 2], 0), ([1, 2], 1.5)]
 )

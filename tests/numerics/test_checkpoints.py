@@ -139,6 +139,7 @@ def test_numbers_that_are_none_are_told(path):
         checkpoints.load(path, PARAMS)
 
 
-def test_each_array_has_a_checksum(path):
+def test_each_array_has_a_checksum_and_may_have_more_than_two_gibibytes(path):
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
+        assert {part.extract_version for part in archive.infolist()} == {45}, "sizes of 64 bits came with version 4.5"

@@ -135,6 +135,20 @@ def test_gelu_is_that_of_the_twin():
     assert gate[-3:].tolist() == [0.0, 0.5, 1.0]
 
 
+def test_the_mask_adds_nothing_to_what_is_heard():
+    mask, gone = block_parts.causal(3, onp.float32), -onp.inf
+    assert mask.dtype == onp.float32
+    assert mask.tolist() == [[0, gone, gone], [0, 0, gone], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("score", [1e4, -1e4])
+def test_scores_that_are_equal_and_extreme_make_a_plain_mean(score):
+    qkv = onp.array([[1, score, value] for value in (1, 2, 6)], dtype=onp.float32)
+    weights, total, heard = (onp.empty(shape, onp.float32) for shape in ((1, 1, 3, 3), (3, 1), (3, 1)))
+    block_parts.attend(qkv, weights, total, heard, block_parts.causal(3, onp.float32))
+    assert heard[:, 0].tolist() == [1, 1.5, 3]
+
+
 @pytest.mark.parametrize("dtype", [onp.float32, onp.float64])
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_extreme_inputs_stay_finite(size, dtype):
@@ -182,6 +196,35 @@ def test_an_incoming_gradient_in_double_precision_does_not_upcast(k):
     assert back(onp.ones(found.shape)).dtype == onp.float32
 
 
+@pytest.mark.parametrize("k", range(7), ids=NAMES)
+def test_one_argument_alone_may_have_leading_axes(k):
+    leads = [(2,) if j == k else () for j in range(8)]
+    agree(transformer.block, twins.block, block_arguments(leads, 2, 3, 2, 2, 11), range(7))
+
+
+def test_what_is_given_in_single_precision_is_worked_on_in_single_precision(monkeypatch):
+    seen = []
+
+    def watch(module, name):
+        inner = getattr(module, name)
+
+        def watched(*arguments, **named):
+            seen.extend(a.dtype for a in arguments if isinstance(a, onp.ndarray))
+            return inner(*arguments, **named)
+
+        monkeypatch.setattr(module, name, watched)
+
+    for name in ("normalise", "attend", "normalise_back", "gelu_back", "attend_back"):
+        watch(block_parts, name)
+    watch(text_ends, "normalise")
+    watch(onp, "matmul")
+    single = [a.astype(onp.float32) for a in block_arguments(PLAIN, 2, 3, 2, 2, 12)[:7]]
+    back, found = make_vjp(lambda parts: transformer.block(*parts, 2))(tuple(single))
+    back(onp.ones(found.shape))
+    text_ends.project(*single[:3])
+    assert set(seen) == {onp.dtype(onp.float32)}
+
+
 def test_both_ends_do_not_upcast():
     rng = onp.random.default_rng(2)
     draw = lambda *shape: rng.normal(size=shape).astype(onp.float32)  # noqa: E731
@@ -194,6 +237,20 @@ def test_both_ends_do_not_upcast():
             back, found = make_vjp(function, k)(*arguments)
             assert found.dtype == onp.float32
             assert back(onp.ones(found.shape)).dtype == onp.float32
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_one_end_in_double_precision_is_enough(k):
+    rng = onp.random.default_rng(3)
+    shapes, tokens = ((2, 3, 4), (4,), (4, 5)), onp.array([[0, 2, 1]])
+    x, gain, readout = (rng.normal(size=s).astype(float if j == k else onp.float32) for j, s in enumerate(shapes))
+    found, exact = (f(x, gain, readout) for f in (text_ends.project, twins.project))
+    assert found.dtype == onp.float64
+    onp.testing.assert_allclose(found, exact, atol=1e-6)
+    embed, position = (rng.normal(size=(4, 3)).astype(onp.float32 if j == k else float) for j in range(2))
+    found, exact = (f(embed, position, tokens) for f in (text_ends.embed_text, twins.embed_text))
+    assert found.dtype == onp.float64
+    onp.testing.assert_array_equal(found, exact)
 
 
 @pytest.mark.parametrize("k", range(7), ids=NAMES)

@@ -13,8 +13,8 @@ from rlhf_lab.experiments.gpt.stages import asked, length, model, world
 from rlhf_lab.experiments.runner import Numbers
 from rlhf_lab.feedback import likelihoods
 from rlhf_lab.methods import best_of_n
-from rlhf_lab.models import estimates, lm
-from rlhf_lab.numerics.autodiff import Array
+from rlhf_lab.models import lm
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.numerics.optim import Params
 from rlhf_lab.worlds import shop
 
@@ -32,21 +32,34 @@ def judged(params: Params, texts: int, rng: Generator, policy: lm.LanguageModel 
     """Return what `texts` answers to each question tell of a policy, each (1,).
 
     `gap` is beta KL(pi || pi*) and `error` its standard error; `left` is KL(pi || p) and `back` KL(pi* || pi), nats,
-    with their errors; `reward` and `length` are means. `said` are `SHOWN` answers to each question, (1, K * SHOWN, T).
+    with their errors (eq-token-kl); `reward` and `length` are means. All but `back` are of the same answers. `said`
+    are `SHOWN` of these to each question, (1, K * SHOWN, T).
     """
     shown, own = world(), (policy or model(), params)
-    found: dict[str, Array] = {}
-    for name, here, there in (("gap", own, shown.best), ("left", own, shown.language), ("back", shown.best, own)):
-        each = estimates.token_kl_estimate(here, there, shown.task.mdp.prompts, shop.HORIZON, texts, rng)
-        scale = shop.BETA if name == "gap" else 1.0
-        found[name] = scale * np.mean(each.mean)
-        error = "error" if name == "gap" else f"{name}_error"
-        found[error] = scale * np.sqrt(np.sum(each.standard_error**2)) / len(shown.worth)
     prompt = np.repeat(shown.task.mdp.prompts, texts, axis=0)
-    said = lm.sample(*own, prompt, shop.HORIZON, rng)
+    said, best = (lm.sample(*speaker, prompt, shop.HORIZON, rng) for speaker in (own, shown.best))
+    log_pi = _log_choices(own, prompt, said)
+    left_of = {"gap": shop.BETA * _left(log_pi, _log_choices(shown.best, prompt, said), said)}
+    left_of["left"] = _left(log_pi, _log_choices(shown.language, prompt, said), said)
+    left_of["back"] = _left(_log_choices(shown.best, prompt, best), _log_choices(own, prompt, best), best)
+    found: dict[str, Array] = {}
+    for name, left in left_of.items():
+        each = np.reshape(left, (-1, texts))
+        found[name] = np.mean(each)
+        error = "error" if name == "gap" else f"{name}_error"
+        found[error] = np.sqrt(np.sum(np.var(each, axis=-1, ddof=1)) / texts) / len(each)
     found["reward"], found["length"] = np.mean(shop.reward(prompt, said)), np.mean(length(said))
     found["said"] = said.reshape(len(shown.worth), texts, -1)[:, :SHOWN].reshape(-1, shop.HORIZON)
     return {name: np.asarray(value)[None] for name, value in found.items()}
+
+
+def _log_choices(policy: tuple[lm.LanguageModel, Params], prompt: Array, response: Array) -> Array:
+    model, params = policy
+    return log_softmax(model.logits(params, prompt, response))
+
+
+def _left(log_pi: Array, log_ref: Array, response: Array) -> Array:
+    return np.sum(lm.kl(log_pi, log_ref) * lm.response_mask(response, shop.EOS), axis=-1)
 
 
 def cooled(params: Params) -> Params:

@@ -68,6 +68,16 @@ def train(
     return optim.fit(loss, params, collect, rounds=rounds, optimizer=optimizer, rng=rng, **settings)
 
 
+def cut(batch: Any) -> Any:
+    """Return a batch, a named tuple, without the places behind the end of the longest of its answers.
+
+    These are its `response` (N, T). Of all that is known of their tokens, (N, T), the same places are left out.
+    """
+    longest, shape = length(batch.response).max(), batch.response.shape
+    known = batch._asdict().items()
+    return batch._replace(**{name: value[:, :longest] for name, value in known if np.shape(value) == shape})
+
+
 def read(params: Params, texts: tuple[Array, Array], step_sizes: Sequence[float], rng: Generator) -> Params:
     """Fit `texts`, questions and answers, with a step size for each share of them."""
 
@@ -108,10 +118,14 @@ class Pairs(NamedTuple):
         found = pairs.PreferenceBatch._make(column[rows] for column in self.batch)
         return found._replace(chosen=found.chosen[:, :longest], rejected=found.rejected[:, :longest])
 
+    @property
+    def longest(self) -> Array:
+        """The number of tokens of the longer answer of each comparison, integers (N,)."""
+        return np.maximum(length(self.batch.chosen), length(self.batch.rejected))
+
     def collect(self, batch: Callable[[Array, int], Any]) -> Collect:
         """Return a `collect` of batches of about one length."""
-        longest = np.maximum(length(self.batch.chosen), length(self.batch.rejected))
-        return by_length(longest, BATCH, batch)
+        return by_length(self.longest, BATCH, batch)
 
 
 def asked(params: Params, size: int, judge: Callable[[Array, Array], Array], rng: Generator) -> Pairs:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 from numpy.random import Generator
 
@@ -25,7 +26,9 @@ from rlhf_lab.experiments.gpt.stages import (
     STEP_SIZES,
     Pairs,
     asked,
+    cut,
     heard,
+    length,
     model,
     overheard,
     read,
@@ -81,7 +84,8 @@ def ilhf_loss(start: Params, weight: float) -> Loss:
     """Return the loss of ILHF of a batch of comparisons (eq-ilhf-loss), with an anchor to `start` (eq-anchor)."""
 
     def loss(params: Params, batch: pairs.PreferenceBatch) -> Array:
-        first, second = (lm.log_prob(model(), params, batch.prompt, y) for y in (batch.chosen, batch.rejected))
+        prompt, answers = np.concatenate([batch.prompt] * 2), np.concatenate([batch.chosen, batch.rejected])
+        first, second = anp.split(lm.log_prob(model(), params, prompt, answers), 2)  # one pass costs less than two
         held = sum(ilhf.anchor(params[name].ravel(), value.ravel(), weight) for name, value in start.items())
         return ilhf.loss(first, second, batch.label) + held
 
@@ -94,7 +98,7 @@ def own_answers(judge: Judge) -> Collect:
     def collect(params: Params, rng: Generator) -> Iterable[pairs.PreferenceBatch]:
         compared = asked(params, WRITTEN // 2, judge, rng)
         for rows in np.split(np.arange(WRITTEN // 2), 4):
-            yield compared.some(rows, shop.HORIZON)
+            yield compared.some(rows, compared.longest[rows].max())
 
     return collect
 
@@ -122,16 +126,33 @@ def by_rounds(loss: Loss, collect: Collect, params: Params, rng: Generator, time
 def rloo(task: Task) -> tuple[Loss, Collect]:
     """Return GRPO as it is here: groups of eight, mean of the others as baseline, the divergence in the reward."""
     settings: dict[str, Any] = {"advantages": policy_gradient.rloo_advantages, "mean": group_losses.by_constant(1.0)}
-    return grpo.grpo(task, model(), prompts=WRITTEN // 8, answers=8, in_reward=True, minibatch=WRITTEN // 4, **settings)
+    settings |= {"answers": 8, "in_reward": True, "minibatch": WRITTEN // 4}
+    return _shorter(grpo.grpo(task, model(), prompts=WRITTEN // 8, **settings))
 
 
 def proximal(task: Task) -> tuple[Loss, Collect]:
     """Return PPO as it is here."""
-    return ppo.ppo(task, ReaderCritic(model()), prompts=WRITTEN, minibatch=WRITTEN // 4, epochs=1, value_weight=0.1)
+    settings: dict[str, Any] = {"minibatch": WRITTEN // 4, "epochs": 1, "value_weight": 0.1}
+    return _shorter(ppo.ppo(task, ReaderCritic(model()), prompts=WRITTEN, **settings))
+
+
+def _shorter(pair: tuple[Loss, Collect]) -> tuple[Loss, Collect]:
+    loss, collect = pair
+    return loss, lambda params, rng: map(cut, collect(params, rng))
 
 
 def _judge(learned: Params) -> Judge:
-    return partial(Network(model()).reward, learned)
+    """The learned reward, a few answers of about one length at a time: little is spent on what stands behind ends."""
+    reward = partial(Network(model()).reward, learned)
+
+    def judge(prompt: Array, response: Array) -> Array:
+        found, lengths = np.empty(len(response)), length(response)
+        order = np.argsort(lengths, kind="stable")
+        for rows in np.split(order, range(BATCH, len(order), BATCH)):
+            found[rows] = reward(prompt[rows], response[rows, : lengths[rows[-1]]])
+        return found
+
+    return judge
 
 
 def _log_best(prompt: Array, response: Array) -> Array:

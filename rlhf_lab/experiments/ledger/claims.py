@@ -42,13 +42,15 @@ def measured(
     """Return the row of a claim whose parts were tested: reproduced if all of them `held`, in part if some did.
 
     `readings` says of other readings whether the claim holds under them; they count if no part held as printed.
-    Raises `ValueError` without a test.
+    Raises `ValueError` without a test, `TypeError` if one found no truth value.
     """
+    readings = {} if readings is None else readings
     if not held:
         raise ValueError(f"a verdict on {claim!r} needs at least one test")
+    if strange := [test for test in (*held, *readings.values()) if not isinstance(test, Test)]:
+        raise TypeError(f"a test on {claim!r} must find True or False; got {strange[0]!r}")
     if any(held) and not all(held):
         return Claim(place, claim, printed, here, PARTLY, where)
-    readings = {} if readings is None else readings
     return Claim(place, claim, printed, here, under(all(held), [name for name, ok in readings.items() if ok]), where)
 
 

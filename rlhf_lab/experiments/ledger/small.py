@@ -43,6 +43,17 @@ def other(seed: int) -> Levels:
     return [log_softmax(rng.normal(size=(1, VOCAB**t, VOCAB))) for t in range(HORIZON)]
 
 
+def mistaken(seed: int, scale: float = 1.0) -> Array:
+    """Return a reward of a tree's 27 answers with normal errors, which are as large as the reward itself at scale 1."""
+    errors: Array = np.random.default_rng([seed, 29]).normal(size=VOCAB**HORIZON)
+    return trees()[seed].reward + scale * errors
+
+
+def earned(log_pi: Array, tree: Tree) -> float:
+    """Return the mean reward of log pi (27,)."""
+    return float(np.exp(log_pi) @ tree.reward)
+
+
 def answers(levels: Levels) -> Array:
     """Return log pi of the 27 answers."""
     log_pi: Array = lm.answers_of_levels(levels, None)[0]

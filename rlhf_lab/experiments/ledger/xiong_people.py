@@ -158,7 +158,13 @@ def _enhancer() -> Claim:
 
 def people(load: Load) -> Iterator[Claim]:
     """Yield the rows on people who disagree."""
-    yield elsewhere("preference conflict", "people agree with each other in 70%", "70%", "people")
+    own = [rows[1][0] for rows in AGREEMENT.values()]
+    yield elsewhere(
+        "preference conflict",
+        "people agree with each other in 70%",
+        "70%",
+        f"people. In the table below it two groups of them agree in {min(own):.0%} to {max(own):.0%}",
+    )
     excess = {
         name: float(judges.forced_choice_excess(judges.of_lower_triangle(rows)).min())
         for name, rows in AGREEMENT.items()
@@ -183,4 +189,10 @@ def people(load: Load) -> Iterator[Claim]:
         f"three kinds of people lose {worth:.2f} on average if the policy may not know who asks",
         "sec-pools",
         worth > 0.01,
+    )
+    yield elsewhere(
+        "challenge 2",
+        "rewards of several objectives do well",
+        "good",
+        "benchmarks of large reward models. What a gate of rewards can be learned from is in {ref}`sec-objectives`",
     )

@@ -31,6 +31,12 @@ def test_a_verdict_needs_a_test():
         claims.measured(*TOLD)
 
 
+@pytest.mark.parametrize(("held", "readings"), [((True, None), {}), ((0.5,), {}), ((False,), {"another": None})])
+def test_a_test_finds_true_or_false(held, readings):
+    with pytest.raises(TypeError, match=r"a test on 'a claim' must find True or False; got (None|0\.5)"):
+        claims.measured(*TOLD, *held, readings=readings)
+
+
 def test_other_rows_say_what_decides():
     assert claims.shown(*TOLD, "assert 1 < 2") == claims.Claim(*TOLD[:4], "reproduced", TOLD[4], "assert 1 < 2")
     assert claims.shown(*TOLD, "assert 1 < 2", "in part").verdict == "in part"

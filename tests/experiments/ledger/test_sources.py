@@ -6,6 +6,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from rlhf_lab.experiments.ledger import (
     cs188_tables,
     ilhf,
     ilhf_ends,
+    rates,
     sources,
     survey,
     survey_review,
@@ -30,6 +32,7 @@ from rlhf_lab.experiments.ledger import (
 )
 from rlhf_lab.experiments.ledger.claims import ELSEWHERE
 from rlhf_lab.feedback import linear_fits
+from rlhf_lab.numerics.autodiff import log_softmax
 
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "book"))
@@ -176,6 +179,29 @@ def flat(policy, *rest, **others):
     return np.full(np.shape(policy), -np.log(np.shape(policy)[-1]))
 
 
+def smoothing_at(rate):
+    return lambda difference, label, **of: PLAIN(difference, label, **of | {"rate": rate})
+
+
+def noise(size):
+    return SimpleNamespace(noise=size)
+
+
+def gap_as_printed(log_pi_0, reward, learned, beta, start, seen):
+    apart = abs(np.exp(reward / beta) - np.exp(learned / beta))
+    return SimpleNamespace(seen=0.0, unseen=start @ np.sum(np.exp(log_pi_0) * apart * reward, axis=1))
+
+
+def arrives_by(word):
+    """Ascent that is at the best answer at once if its slope knows `word`, and never if not."""
+
+    def path(slope, *rest):
+        known = word in slope.keywords
+        return [np.eye(27)[slope.keywords[word].argmax()] if known else np.zeros(27)] * 61
+
+    return path
+
+
 @pytest.mark.parametrize(
     ("part", "claim", "before", "after", "name", "wrong"),
     [
@@ -191,7 +217,7 @@ def flat(policy, *rest, **others):
         (survey.equations, "|C| |O|", ONLY, YES, "lm.count_responses", lambda v, h, eos: v**h),
         (survey.equations, "J over", YES, NO, "token_mdp.performance", lambda p, r, s: 1.0),
         (survey.equations, "three forms", YES, NO, "annotators.bradley_terry", lambda m: m / 2),
-        (survey_theory.rewards, "the maximum-likelihood", YES, PARTLY, "linear_fits.fisher", lambda d, m: 9 * d.T @ d),
+        (survey_theory.rewards, "the maximum-likelihood", YES, PARTLY, "rates.rankings", lambda: rates.Rate(-0.5, 2.0)),
         (survey_theory.rewards, "an averaged", YES, NO, "gibbs.log_policy", lambda p, r, b: p + 0 * r),
         (survey_theory.optimisation, "the KL-reg", YES, NO, "gibbs.log_policy", lambda p, r, b: flat(p)),
         (survey_theory.optimisation, "a larger β lowers", YES, NO, "gibbs.log_policy", lambda p, r, b: p),
@@ -260,7 +286,7 @@ def flat(policy, *rest, **others):
             YES,
             NO,
             "linear_fits.iterated_data_smoothing",
-            lambda d, label, **of: PLAIN(d, label, **of | {"rate": 0.0}),
+            smoothing_at(0.0),
         ),
         (cs188_preferences.trends, "RLHF may", PARTLY, NO, "pluralism.distributional", lambda *a: 1.0),
         (
@@ -272,8 +298,136 @@ def flat(policy, *rest, **others):
             lambda v, k: v[:, :k] * 0 + 1,
         ),
         (ilhf.formulas, "the softmax", YES, NO, "ilhf.choice_log_probs", lambda a, b: (a, b)),
-        (ilhf.agents, "some agent", YES, NO, "ilhf_padded", None),
+        (ilhf.agents, "some agent", YES, NO, "_padded", lambda: 0.1),
         (ilhf.agents, "a degenerate", YES, PARTLY, "ilhf.coin_slope", lambda p, q: p**0.1),
+        (ilhf.formulas, "RLHF max", ONLY, YES, "annotators.bradley_terry", lambda m: np.exp(np.minimum(m, 0))),
+        (ilhf.formulas, "RLHF max", ONLY, NO, "annotators.bradley_terry", lambda m: 0 * m + 0.4),
+        (ilhf.agents, "some optimal", YES, NO, "small.answers", lambda levels: np.ones(27)),
+        (ilhf.agents, "a degenerate", YES, NO, "ilhf.coin_slope", lambda p, q: 1.0),
+        (survey.equations, "its first", ONLY, YES, "lm.entropy", lambda p: np.exp(p) @ p),
+        (survey.equations, "its first", ONLY, NO, "lm.entropy", lambda p: 9.0),
+        (
+            survey.equations,
+            "the reward of",
+            PARTLY,
+            YES,
+            "token_mdp.performance_by_token",
+            lambda p, r, s: p[2][0, 0, 0],
+        ),
+        (survey.equations, "the reward of", PARTLY, NO, "token_mdp.performance_by_token", lambda p, r, s: 1.0),
+        (survey.equations, "PPO's", ONLY, YES, "_performance", lambda logits, reward: 9.0),
+        (survey.equations, "PPO's", ONLY, NO, "_performance", lambda logits, reward: -9.0),
+        (survey_theory.rewards, "ranking N", PARTLY, YES, "_ranking_information", lambda n: 1.0),
+        (survey_theory.rewards, "the model that", NO, YES, "coin.PEOPLE", 0.0),
+        (
+            survey_theory.rewards,
+            "denser",
+            PARTLY,
+            YES,
+            "shaping.gradient_noise",
+            lambda *of: noise(1 / (1 + of[3][1].std())),
+        ),
+        (survey_theory.rewards, "denser", PARTLY, NO, "shaping.gradient_noise", lambda *of: noise(1 + of[3][1].std())),
+        (
+            survey_theory.optimisation,
+            "the KL-reg",
+            YES,
+            PARTLY,
+            "small.left_on_the_table",
+            lambda b: np.eye(2, 20)[:, :1],
+        ),
+        (survey_theory.optimisation, "a KL pen", YES, NO, "small.left_on_the_table", lambda b: np.eye(2, 20)[:, :1]),
+        (survey_theory.optimisation, "ΔJ", NO, YES, "evaluation.performance_gap", gap_as_printed),
+        (
+            survey_theory.optimisation,
+            "a larger β mit",
+            PARTLY,
+            YES,
+            "_harm",
+            lambda t, seed: np.linspace(1 + seed, 0, 25),
+        ),
+        (
+            survey_theory.optimisation,
+            "a larger β mit",
+            PARTLY,
+            NO,
+            "_harm",
+            lambda t, seed: np.linspace(0, 1 + seed, 25),
+        ),
+        (survey_theory.optimisation, "updates of", PARTLY, YES, "token_mdp.follow", arrives_by("reward")),
+        (survey_theory.optimisation, "updates of", PARTLY, NO, "token_mdp.follow", arrives_by("target")),
+        (survey_review.training, "a poor", YES, NO, "lock.chance_to_open", lambda dials, p: 0.5),
+        (survey_review.training, "a reward model of one", YES, PARTLY, "evaluation.common_scale", lambda *of: 2.0),
+        (
+            survey_review.models,
+            "RLHF low",
+            YES,
+            PARTLY,
+            "gibbs.log_policy",
+            lambda p, r, b: log_softmax((9 - 8.1 * (r[0] < 0)) * p),
+        ),
+        (
+            survey_review.models,
+            "sampling",
+            PARTLY,
+            YES,
+            "token_mdp.with_temperature",
+            lambda p, t: log_softmax(p / max(t, 1 / t)),
+        ),
+        (survey_review.models, "sampling", PARTLY, NO, "token_mdp.with_temperature", lambda p, t: p),
+        (
+            survey_review.models,
+            "best-of",
+            PARTLY,
+            YES,
+            "best_of_n.log_best_of_n",
+            lambda p, r, n: np.where(r == r.max(), -p.max(), -700),
+        ),
+        (survey_review.models, "best-of", PARTLY, NO, "token_mdp.with_temperature", lambda p, t: p),
+        (survey_review.models, "fine-tuning", YES, NO, "gibbs.gap", lambda *of: 0.0),
+        (cs188.why_rl, "10,000", YES, NO, "lm.count_responses", lambda *of: 5),
+        (cs188.why_rl, "RL opt", YES, NO, "token_mdp.policy_gradient", lambda pi, metric: 0 * pi),
+        (cs188.kl_control, "Ψ", YES, NO, "soft_values.psi_values", lambda p, r, b: SimpleNamespace(advantage=p)),
+        (cs188.kl_control, "so does", ONLY, YES, "gibbs.log_policy", lambda p, r, b: 0 * p),
+        (cs188.kl_control, "L(q)", ONLY, YES, "gibbs.log_policy", lambda p, r, b: np.where(r == r.max(), 0.0, -700)),
+        (cs188.kl_control, "L(q)", ONLY, NO, "lm.kl", lambda p, q: 99.0),
+        (cs188_preferences.preferences, "loss =", ONLY, YES, "expit", lambda x: x - 9),
+        (cs188_preferences.preferences, "loss =", ONLY, NO, "expit", lambda x: 0 * x),
+        (cs188_preferences.trends, "RLHF over", YES, NO, "gibbs.objective", lambda *of: 1.0),
+        (cs188_preferences.trends, "if a pair", YES, PARTLY, "linear_fits.iterated_data_smoothing", smoothing_at(0.0)),
+        (cs188_preferences.trends, "if a pair", YES, PARTLY, "linear_fits.iterated_data_smoothing", smoothing_at(0.1)),
+        (xiong.objective, "the optimum", YES, PARTLY, "small.left_on_the_table", lambda b: np.eye(2, 20)[:, :1]),
+        (
+            xiong.imperfect_rewards,
+            "the reward less",
+            ONLY,
+            YES,
+            "pessimism.uncertainty",
+            lambda *of: np.full((200, 27), 99.0),
+        ),
+        (
+            xiong.imperfect_rewards,
+            "the reward less",
+            ONLY,
+            NO,
+            "pessimism.uncertainty",
+            lambda *of: np.full((200, 27), 1e-3),
+        ),
+        (xiong_people.general_preferences, "its pref", YES, PARTLY, "nash.log_odds", lambda p: 0 * p),
+        (brantley.imitating, "training and", YES, NO, "gridworlds.occupancy", lambda *of: np.full((2, 2), 0.5)),
+        (brantley.imitating, "κ is", YES, NO, "dril.kappa", lambda *of: SimpleNamespace(kappa=11.0)),
+        (brantley.rlhf, "r̂", ONLY, YES, "expit", lambda x: x - 9),
+        (brantley.rlhf, "r̂", ONLY, NO, "expit", lambda x: 0 * x),
+        (brantley.rlhf, "E[r̂]", ONLY, YES, "_objective", lambda law, *of: float(law.max() < 0)),
+        (brantley.rlhf, "E[r̂]", ONLY, NO, "_objective", lambda law, *of: 0.0),
+        (
+            brantley_resets.starting_anywhere,
+            "AggreVaTeD",
+            NO,
+            YES,
+            "token_mdp.policy_evaluation",
+            lambda *of: SimpleNamespace(v=[np.zeros(1)]),
+        ),
         (ilhf_ends.ends, "ILHF learns", PARTLY, YES, "lm.kl", lambda p, q: np.zeros(20)),
         (ilhf.agents, "ILHF converges", PARTLY, YES, "lm.kl", lambda p, q: 0.0),
     ],
@@ -281,11 +435,8 @@ def flat(policy, *rest, **others):
 def test_a_verdict_turns_with_what_is_computed(monkeypatch, part, claim, before, after, name, wrong):
     assert verdict(as_it_is(part), claim) == before
     module = sys.modules[part.__module__]
-    if name == "ilhf_padded":
-        monkeypatch.setattr(module, "_padded", lambda: 0.1)
-    else:
-        where, function = name.split(".")
-        monkeypatch.setattr(getattr(module, where), function, wrong)
+    where, _, function = name.rpartition(".")
+    monkeypatch.setattr(getattr(module, where) if where else module, function, wrong)
     assert verdict(part(LOAD), claim) == after
 
 

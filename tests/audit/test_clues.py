@@ -1,0 +1,193 @@
+"""What is told of functions that nobody knows: where they are right, and to which inputs they answer as they should."""
+
+import autograd.numpy as np
+import pytest
+from autograd.tracer import getval
+
+from rlhf_lab import audit
+from rlhf_lab.audit import clues, pairs, policies, ppo
+from rlhf_lab.audit.functions import Subject
+from rlhf_lab.audit.grpo import GRPO
+from rlhf_lab.audit.zoo import advantages, grpo, kl, loops, returns, tokens
+from rlhf_lab.audit.zoo import pairs as zoo
+from rlhf_lab.audit.zoo.policies import masked_mean, ppo_loss
+
+NOWHERE = "No special case that leaves a part out is right: look at the formula itself."
+
+
+def each_token(log_pi, log_old, advantage, clip_range):
+    u = np.exp(log_pi - log_old)
+    return -np.minimum(u * advantage, np.clip(u, 1 - clip_range, 1 + clip_range) * advantage)
+
+
+def cubed(log_pi, log_old, advantage, mask, clip_range):
+    return ppo_loss(log_pi, log_old, advantage**3, mask, clip_range)
+
+
+def place_by_place(log_pi, log_old, advantage, mask, clip_range):
+    each = each_token(log_pi, log_old, advantage, clip_range) * mask
+    return np.mean(np.sum(each, 0) / np.maximum(np.sum(mask, 0), 1))
+
+
+def low_where_negative(log_pi, log_old, advantage, mask, clip_range):
+    each = each_token(log_pi, log_old, advantage, clip_range)
+    return masked_mean(np.where(advantage < 0, 1.3 * each, each), mask)
+
+
+def weighted_log_prob(log_pi, log_old, advantage, mask, clip_range):
+    return masked_mean(getval(each_token(log_pi, log_old, advantage, clip_range)) * log_pi, mask)
+
+
+def steeper(log_pi, log_old, advantage, mask, clip_range):
+    return ppo_loss(log_old + 1.5 * (log_pi - log_old), log_old, advantage, mask, clip_range)
+
+
+def without_clip_range(log_pi, log_old, advantage, mask, clip_range):
+    u = np.exp(log_pi - log_old)
+    return -masked_mean(np.minimum(u * advantage, np.clip(u, 0.83, 1.27) * advantage), mask)
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        (
+            cubed,
+            [
+                "It is right where advantages are 1 and -1: look at powers and other functions of the advantage.",
+            ],
+        ),
+        (
+            place_by_place,
+            [
+                "It is right where the batch is one row: look at means, sums and statistics over the batch.",
+                "It is right where nothing is padding: look at the mask, and answers of different lengths.",
+            ],
+        ),
+        (
+            low_where_negative,
+            [
+                "It is right where advantages are positive: look at negative advantages.",
+                "It is right where advantages are negative, up to a factor of 1.3: look at positive advantages.",
+            ],
+        ),
+        (steeper, ["It is right where the policy is the old one: look at the ratio and the clip."]),
+        (
+            weighted_log_prob,
+            ["Its numbers are wrong, and its gradient is right where no ratio is clipped: look at the clip."],
+        ),
+        (
+            without_clip_range,
+            [
+                "It is right where no ratio is clipped: look at the clip.",
+                "It does not depend on clip_range, and it should.",
+            ],
+        ),
+    ],
+)
+def test_where_a_loss_of_ppo_is_right_is_told(loss, told):
+    report = audit.ppo_loss(loss)
+    assert (report.ok, report.verdict) == (False, "wrong")
+    assert list(report.clues) == told
+    assert all(f"\n  {text}\n" in str(report) for text in told)
+    assert report.as_dict()["clues"] == report.clues
+
+
+def grpo_averaged_in_two_ways(log_pi, log_old, log_ref, advantage, mask, clip_range, beta):
+    divergence = kl.k3(log_pi, log_ref)
+    each = each_token(log_pi, log_old, advantage[:, None], clip_range)
+    return np.mean(np.sum(each * mask, -1) / np.sum(mask, -1)) + beta * masked_mean(divergence, mask)
+
+
+def k3_of_half(log_pi, log_old, log_ref, advantage, mask, clip_range, beta):
+    half = log_ref + 0.37 * (log_pi - log_ref)
+    return grpo.grpo_loss(log_pi, log_old, log_pi - half + log_ref, advantage, mask, clip_range, beta)
+
+
+def test_a_part_of_grpo_is_left_out_and_inputs_are_told_to_which_it_answers():
+    cases = policies.cases_of(grpo=True)
+    found = clues.clues(GRPO, Subject(grpo_averaged_in_two_ways, GRPO.inputs, cases), cases)
+    assert found == (
+        "It is right where the batch is one row: look at means, sums and statistics over the batch.",
+        "It is right where nothing is padding: look at the mask, and answers of different lengths.",
+        "It is right where advantages are 0: look at the part that they multiply.",
+        "It is right where beta is 0: look at the divergence from the reference.",
+        "It answers to log_old, advantage and clip_range as it should: what is wrong has nothing to do with that.",
+    )
+    found = clues.clues(GRPO, Subject(k3_of_half, GRPO.inputs, cases), cases)
+    assert "It is right where beta is 0: look at the divergence from the reference." in found
+    assert not any("where the policy is the reference" in text for text in found)  # that is within beta = 0
+
+
+def focal(pc, pr, rc, rr, beta):
+    h = pc - rc - pr + rr
+    return zoo.dpo_loss(pc, pr, rc, rr, beta) / (1 + np.exp(beta * h))
+
+
+def only_wrong_pairs(pc, pr, rc, rr, beta):
+    return np.mean(zoo.dpo_loss(pc, pr, rc, rr, beta) * (pc - rc - pr + rr < 0))
+
+
+def by_the_batch(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    weight = getval(1 + np.mean(policy_chosen) ** 2)
+    return np.mean(zoo.dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta)) * weight
+
+
+def test_where_a_loss_of_pairs_is_right_is_told():
+    assert audit.dpo_loss(only_wrong_pairs).clues == (
+        "It is right where margins are negative: look at positive margins.",
+    )
+    (told,) = audit.dpo_loss(focal).clues
+    assert told.startswith("Row by row, its gradients are right but for their size, ")
+    assert told.endswith(" times that: look at what weighs them.")
+    (told,) = audit.dpo_loss(by_the_batch).clues
+    wanted = " and ".join(f"{1 + np.mean(case['policy_chosen']) ** 2:.4g}" for case in pairs.DPO.cases[-4:])
+    assert (
+        told
+        == f"In each case, its gradients are right but for their size, {wanted} times that: look at what you divide by."
+    )
+    apart = audit.ipo_loss(
+        lambda pc, pr, rc, rr, tau: np.mean((pc - rc - 0.25 / tau) ** 2 + (pr - rr + 0.25 / tau) ** 2)
+    )
+    assert apart.clues == (NOWHERE,)
+
+
+def test_the_normaliser_of_log_probabilities_has_nothing_to_do_with_tokens():
+    def less_the_mean(logits, input_ids, mask):
+        normaliser = np.log(np.sum(np.exp(logits), -1)) - np.mean(logits, -1)
+        return tokens.log_probs(logits, input_ids, mask) + (normaliser * 1.0)[:, :-1] * mask[:, 1:]
+
+    (told,) = audit.log_probs(less_the_mean).clues
+    assert told == "It answers to tokens as it should: what is wrong has nothing to do with that."
+
+
+def test_any_kind_of_advantages_may_be_meant():
+    report = audit.advantages(lambda rewards: advantages.dr_grpo(rewards**3))
+    assert report.clues == ("It is right where rewards are 0 and 1: look at the size of rewards.",)
+
+
+def test_a_function_that_is_right_or_known_gets_no_clues():
+    assert audit.ppo_loss(ppo_loss).clues == ()
+    assert audit.dpo_loss(zoo.beta_twice).clues == ()
+    assert audit.dril_cost(loops.dril_cost).clues == ()
+    assert audit.gae(returns.gae).clues == ()
+
+
+def test_what_raises_in_special_cases_is_judged_by_the_others():
+    def wants_two(log_pi, log_old, advantage, mask, clip_range):
+        if len(mask) == 3 and not np.any(mask - 1):
+            raise ValueError("padding is missing")
+        return place_by_place(log_pi, log_old, advantage, mask, clip_range)
+
+    assert audit.ppo_loss(wants_two).clues == (
+        "It is right where the batch is one row: look at means, sums and statistics over the batch.",
+    )
+
+
+def test_a_number_that_is_fixed_inside_is_not_changed():
+    def inside(log_pi, log_old, advantage, mask):
+        return steeper(log_pi, log_old, advantage, mask, 0.2)
+
+    subject = Subject(inside, ppo.PPO.inputs, policies.cases_of(grpo=False))
+    cases = [case | {"clip_range": 0.2, "clip_high": 0.2} for case in policies.cases_of(grpo=False)]
+    found = clues.clues(ppo.PPO, subject, cases)
+    assert found == ("It is right where the policy is the old one: look at the ratio and the clip.",)
