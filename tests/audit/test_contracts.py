@@ -9,7 +9,7 @@ import pytest
 from autograd.tracer import getval
 
 from rlhf_lab import audit
-from rlhf_lab.audit import functions, pairs, report
+from rlhf_lab.audit import binding, contracts, functions, pairs, report
 from rlhf_lab.audit.zoo import ZOO
 from rlhf_lab.audit.zoo import pairs as zoo
 
@@ -173,3 +173,27 @@ def test_a_wrong_gradient_is_told_with_its_input():
     assert "the gradient in policy_rejected is [0.]; it should be [" in told
     assert "it is another in policy_chosen." in audit.dpo_loss(halved).told
     assert audit.dpo_loss(lambda *given: getval(zoo.dpo_loss(*given))).verdict == "wrong gradient"
+
+
+def test_a_function_is_seen_without_its_shift_and_its_factor():
+    class Straight:
+        def __call__(self, case):
+            return 3 * case["x"] + 1
+
+        def gradient(self, case, names):
+            return {name: 3 * np.ones(2) for name in names}
+
+        def differences(self, case, names):
+            return {name: 6 * np.ones(2) for name in names}
+
+    class Untraced(Straight):
+        def gradient(self, case, names):
+            raise binding.Trouble("not written for automatic differentiation")
+
+    case = {"x": np.array([1.0, 2.0])}
+    assert contracts.Function(Untraced(), factor=3.0).slope(case, "x").tolist() == [2, 2]
+    seen = contracts.Function(Straight(), factor=3.0, shift=1.0)
+    assert seen(case).tolist() == [1, 2]
+    assert seen.slope(case, "x").tolist() == [1, 1]
+    assert contracts.Function(Straight())(case).tolist() == [4, 7]
+    assert contracts.Function(Straight()).slope(case, "x").tolist() == [3, 3]

@@ -147,6 +147,7 @@ def test_a_loss_that_is_clipped_is_shown_at_45(far):
         dpo,
         lambda case: np.tanh(margin(case)) ** 3 + dpo(case),
         lambda case: 1 / (1 + np.exp(-margin(case))),  # bounded, not clipped
+        lambda case: -np.tanh(margin(case)),  # flat far out in 64 bits, with no slope where that begins
         lambda case: 0 * margin(case) + 3.0,
         lambda case: np.logaddexp(0, -case["beta"] * np.clip(margin(case), -50, 50)),
         lambda case: np.maximum(margin(case), 0.0) ** 2 + np.exp(margin(case) / 10),

@@ -67,6 +67,9 @@ def test_numbers_agree_if_all_of_them_do(found, wanted, agree):
 def test_numbers_agree_up_to_the_border_and_whatever_holds_them():
     assert report.close(np.array(1.25), np.array(1.0), (0.25, 0.0))
     assert not report.close(np.array(1.25), np.array(1.0), (0.1875, 0.0))
+    assert not report.close(np.array(np.nan), np.array(1.0), (1e-3, 1e-3))
+    assert not report.close(np.array(1.0), np.array(np.nan), (1e-3, 1e-3))
+    assert report.close(np.array([1.0, 2.0]), np.array(1.0), (0.0, 1.0))  # one number beside several
     held = np.array([1, 2.5], dtype=object)
     assert report.close(held, held, (0.0, 0.0))
     assert (

@@ -309,6 +309,14 @@ def test_labels_that_hold_no_mask_are_tokens():
         assert "takes no mask: every token counts" in report.conventions
 
 
+def test_losses_of_texts_take_no_temperature_and_one_text_at_a_time_gives_a_number_or_a_row():
+    assert [given.name for given in tokens.SFT.inputs] == ["logits", "tokens", "mask"]
+    assert list(tokens.PRETRAINING.fitted(lambda case: 0.0, ())) == []
+    one = tokens.SFT.layouts[1]
+    assert one.back(np.array([1.0, 2.0]), {}).tolist() == [[1, 2]]
+    assert one.back(np.array(3.0), {}).tolist() == 3
+
+
 SHARED = [
     ("a constant in all logits of a place cancels", "", ""),
     ("twice the temperature undoes twice the logits", "temperature", ""),
@@ -352,14 +360,6 @@ def test_without_a_mask_every_token_counts_at_its_temperature():
         [4 + np.log1p(np.exp(-4.0)), 8 + np.log1p(np.exp(-8.0))]])  # fmt: skip
     several = tokens.LOG_PROBS.rights[1].function(logits, ids, 2.0)
     np.testing.assert_allclose(several, wanted)
-
-
-def test_losses_of_texts_take_no_temperature_and_one_text_at_a_time_gives_a_number_or_a_row():
-    assert [given.name for given in tokens.SFT.inputs] == ["logits", "tokens", "mask"]
-    assert list(tokens.PRETRAINING.fitted(lambda case: 0.0, ())) == []
-    one = tokens.SFT.layouts[1]
-    assert one.back(np.array([1.0, 2.0]), {}).tolist() == [[1, 2]]
-    assert one.back(np.array(3.0), {}).tolist() == 3
 
 
 def smoothed(own_weight, each_weight):
