@@ -57,8 +57,10 @@ def measured(
 def shown(place: str, claim: str, printed: str, here: str, where: str, assertion: str, verdict: str = YES) -> Claim:
     """Return the row of a claim on which a cell of a chapter decides, by an assertion.
 
-    The build executes the cell, and a test looks for the assertion in it.
+    The build executes the cell, and a test looks for the assertion in it. Raises `ValueError` without one.
     """
+    if not assertion:
+        raise ValueError(f"a verdict on {claim!r} needs an assertion")
     return Claim(place, claim, printed, here, verdict, where, assertion)
 
 

@@ -26,9 +26,11 @@ def test_a_verdict_follows_from_what_held(held, readings, verdict):
     assert row == claims.Claim("sec. 1", "a claim", "1", "2", verdict, "sec-ledger")
 
 
-def test_a_verdict_needs_a_test():
+def test_a_verdict_needs_a_test_or_an_assertion():
     with pytest.raises(ValueError, match="a verdict on 'a claim' needs at least one test"):
         claims.measured(*TOLD)
+    with pytest.raises(ValueError, match="a verdict on 'a claim' needs an assertion"):
+        claims.shown(*TOLD, "")
 
 
 @pytest.mark.parametrize(("held", "readings"), [((True, None), {}), ((0.5,), {}), ((False,), {"another": None})])
