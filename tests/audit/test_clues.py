@@ -267,3 +267,10 @@ def test_numbers_of_an_input_are_changed_by_a_share_and_a_step():
     case = {"a": np.array([0.0, 10.0]), "tokens": np.array([0, 2]), "logits": np.zeros((2, 3))}
     assert clues._moved("a", case)["a"].tolist() == pytest.approx([0.02, 11.02])
     assert clues._moved("tokens", case)["tokens"].tolist() == [1, 0]
+
+
+def test_an_input_that_the_right_function_does_not_use_either_is_not_told():
+    def with_an_upper_bound(log_pi, log_old, advantage, mask, clip_range, clip_high):
+        return cubed(log_pi, log_old, advantage, mask, clip_range)
+
+    assert clues_of(ppo.PPO, with_an_upper_bound) == clues_of(ppo.PPO, cubed)
