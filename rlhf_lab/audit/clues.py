@@ -147,7 +147,7 @@ def _slope(right: Right, form: Form, seen: Seen, k: int, case: Case) -> float:
 
 def _times(found: Array, wanted: Array) -> float:
     """By what numbers are multiplied, 0 if they are others, or too few to tell."""
-    if found.shape != wanted.shape or np.count_nonzero(wanted) < 2 or not np.any(found):
+    if found.shape != wanted.shape or np.count_nonzero(wanted) < 2:
         return 0.0
     factor = float(np.sum(found * wanted) / np.sum(wanted**2))
     return factor if close(found, factor * wanted, SAME) else 0.0

@@ -233,3 +233,44 @@ def test_an_input_that_is_not_used_is_told():
     told = "It does not depend on actions, and it should."
     assert told in clues_of(DRIL, of_the_first)
     assert told not in clues_of(DRIL, lambda log_probs, actions: loops.dril_cost(log_probs, actions) ** 2)
+
+
+def test_special_cases_are_others_than_those_that_there_were_and_change_no_number_that_is_fixed_inside():
+    places = {place.where: place for place in clues.PLACES}
+    inside = Subject(lambda log_pi, log_old, advantage, mask: log_pi, ppo.PPO.inputs, ppo.PPO.cases)
+    assert len(clues._made(places["nothing is padding"], inside, ppo.PPO.cases)) == len(ppo.PPO.cases)
+    full = [case | {"mask": np.ones(case["mask"].shape)} for case in ppo.PPO.cases]
+    assert clues._made(places["nothing is padding"], inside, full) == []
+    assert clues._made(places["beta is 0"], inside, ppo.PPO.cases) == []
+    without_beta = Subject(
+        lambda log_pi, log_old, log_ref, advantage, mask, clip_range: log_pi, GRPO.inputs, GRPO.cases
+    )
+    assert clues._made(places["beta is 0"], without_beta, GRPO.cases) == []
+
+
+def test_a_size_is_told_of_two_numbers_and_more():
+    one, two = np.array([2.0]), np.array([1.0, -3.0])
+    assert clues._times(2.5 * two, two) == 2.5
+    assert clues._times(two + 1, two) == clues._times(one, one) == clues._times(0 * two, two) == 0.0
+    assert clues._times(two, one) == 0.0
+
+
+def test_every_case_has_to_have_a_size():
+    def apart(advantage, mask):
+        right = WHITEN.rights[0].function(advantage, mask)
+        return right**3 if mask.shape == (2, 3) else 2 * right
+
+    assert clues_of(WHITEN, apart) == (NOWHERE,)
+
+
+def test_numbers_of_an_input_are_changed_by_a_share_and_a_step():
+    case = {"a": np.array([0.0, 10.0]), "tokens": np.array([0, 2]), "logits": np.zeros((2, 3))}
+    assert clues._moved("a", case)["a"].tolist() == pytest.approx([0.02, 11.02])
+    assert clues._moved("tokens", case)["tokens"].tolist() == [1, 0]
+
+
+def test_an_input_that_the_right_function_does_not_use_either_is_not_told():
+    def with_an_upper_bound(log_pi, log_old, advantage, mask, clip_range, clip_high):
+        return cubed(log_pi, log_old, advantage, mask, clip_range)
+
+    assert clues_of(ppo.PPO, with_an_upper_bound) == clues_of(ppo.PPO, cubed)
