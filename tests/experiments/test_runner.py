@@ -514,6 +514,8 @@ def test_pieces_compute_with_one_thread_and_leave_the_threads_as_they_were():
         ((_, found),) = runner.on_cores({"piece": Piece((0,), threads)}, 1)
         assert found == 1
         assert threads() == before == 2
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):  # puts back what a worker keeps for good
+        assert runner._run_on_worker("piece", Piece((0,), threads)) == ("piece", 1)
 
 
 def test_a_place_that_is_made_for_the_check_is_removed_again(tmp_path):
