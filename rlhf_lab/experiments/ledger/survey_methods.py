@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from rlhf_lab.experiments.dpo.lines import tuned
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import above, brief
 from rlhf_lab.experiments.ledger import small
@@ -35,15 +34,17 @@ def supervised(load: Load) -> Iterator[Claim]:
         wins[0] == small.COUNT,
         wins[-1] < small.COUNT / 2,
     )
-    lead = np.array([_elsewhere(seed) for seed in range(small.COUNT)])
+    lead, able = np.transpose([[_elsewhere(seed, known) for known in (6, 8)] for seed in range(small.COUNT)])
     yield measured(
         "sec. 6.3",
         "updates of RL generalise better than those of SFT",
         "better",
         "twenty worlds of linear policies, exact gradients on ten prompts, each method at the best step of its path: "
-        f"on ten other prompts RL earns {brief(lead)} more than imitating the best answers",
+        f"on ten other prompts RL earns {brief(lead)} more than imitating the best answers if policies know six of "
+        f"eight features that pay, and {brief(able)} more if they know all",
         "sec-pretraining",
         above(lead),
+        above(able),
     )
     rate, steps = 0.01, 64
     clone, asked = (float(f(rate, steps)) for f in (imitation.cliff_clone_gap, imitation.cliff_dagger_gap))
@@ -57,19 +58,20 @@ def supervised(load: Load) -> Iterator[Claim]:
         clone > 5 * asked,
     )
     better = []
-    for tree in small.trees():
+    for seed, tree in enumerate(small.trees()):
         wins_of = annotators.bradley_terry(tree.reward[:, None] - tree.reward) @ np.exp(tree.log_pi_0)
         taught = tree.log_pi_0 + np.log(2 * wins_of)
-        both = [small.earned(gibbs.log_policy(first, tree.reward, BETA), tree) for first in (taught, tree.log_pi_0)]
-        better.append(both[0] - both[1])
+        laws = (gibbs.log_policy(first, small.mistaken(seed), BETA) for first in (taught, tree.log_pi_0))
+        with_sft, without_sft = (small.earned(law, tree) for law in laws)
+        better.append(with_sft - without_sft)
     yield measured(
         "sec. 7.4",
         "starting RL with a fine-tuned model does better than with a pretrained one",
         "significant",
-        f"the optimum at β = {BETA} earns {np.mean(better):.2f} more on average if the reference was fine-tuned on "
-        f"chosen answers; more on {np.sum(np.array(better) > 0)} of 20 trees",
+        f"errors as large as rewards: the optimum of the learned reward at β = {BETA} earns {brief(np.array(better))} "
+        f"more if the reference was fine-tuned on chosen answers; more on {np.sum(np.array(better) > 0)} of 20 trees",
         "sec-pipeline",
-        min(better) > 0,
+        above(np.array(better)),
     )
 
 
@@ -82,15 +84,15 @@ def _ahead_of_chosen(seed: int, scale: float) -> float:
     return chosen - learned
 
 
-def _elsewhere(seed: int) -> float:
-    """Return the lead of RL over SFT on prompts that neither saw: eight features pay, and policies know six."""
+def _elsewhere(seed: int, known_features: int) -> float:
+    """Return the lead of RL over SFT on prompts that neither saw: eight features pay, and policies know some."""
     rng = np.random.default_rng([seed, 31])
     features, reward = rng.normal(size=(20, 9, 8)), rng.normal(size=8)
-    known, paid = features[..., :6], features @ reward
+    known, paid = features[..., :known_features], features @ reward
     best = 1.0 * (paid == paid.max(1, keepdims=True))
     ends = []
     for slope in (partial(token_mdp.policy_gradient, reward=paid), partial(token_mdp.sft_gradient, target=best)):
-        theta, earned = np.zeros(6), []
+        theta, earned = np.zeros(known_features), []
         for _ in range(40):
             pi = np.exp(log_softmax(known @ theta))
             earned.append(float(np.sum(pi[10:] * paid[10:]) / 10))
@@ -102,17 +104,6 @@ def _elsewhere(seed: int) -> float:
 
 def rewards(load: Load) -> Iterator[Claim]:
     """Yield the rows on reward models that meet what they were not trained on, sections 7.5 to 7.7."""
-    networks = load("dpo networks")
-    unseen = tuned(networks["reinforce, network"])["unseen"]
-    yield measured(
-        "sec. 7.5",
-        "most of what the policy says in training is new to the reward model",
-        "a majority",
-        f"networks of which people compared 300 pairs of answers say others with probability {brief(unseen[:, 0])}; "
-        f"after RL on the reward that was learned, {brief(unseen[:, -1])}",
-        "sec-two-roads",
-        above(unseen[:, -1], 0.5),
-    )
     right = _foreseen((2, 4, 8, 16, 32))
     best = right[int(right.mean(1).argmax())]
     yield measured(
@@ -142,15 +133,6 @@ def rewards(load: Load) -> Iterator[Claim]:
         "averaged over five networks",
         "sec-coverage",
         'assert (ice[1:6].mean(0) < usual).all(), "worse than the model that learned nothing"',
-    )
-    gap = load("knobs")["plain PPO"]["gap"]
-    yield measured(
-        "sec. 7.6.4, 7.7, 7.9",
-        "RLHF is an unstable training process",
-        "unstable",
-        f"plain PPO ends {gap.min():.3f} to {gap.max():.3f} from the optimum with {len(gap)} seeds",
-        "sec-ppo",
-        gap.max() > 2 * np.median(gap),
     )
     more, left = np.transpose([_with_bonus(tree) for tree in small.trees()])
     yield measured(
@@ -200,7 +182,6 @@ def without(load: Load) -> Iterator[Claim]:
         f"gains, {share.mean():.0%} on average over 20 trees",
         "sec-exact-best-of-n",
         share.mean() > 0.9,
-        share.min() > 0.9,
     )
     gains = []
     for seed, tree in enumerate(small.trees()):

@@ -31,12 +31,11 @@ CS188 = (
         "ratings of people. What its two levels can gain is in {ref}`sec-two-levels`",
     ),
     ("negotiation, human", "CHAI-prop is the clear winner", "15.84", "ratings of people"),
-    ("follow-up work", "what was missing was data, not other rewards", "a conclusion", "ratings of people"),
     (
-        "LMRL Gym",
-        "sizes, success rates and returns of eight tasks",
-        "up to 1 million dialogues",
-        "other data sets. Small games of the kind are in {ref}`sec-dialogue-games`",
+        "follow-up work",
+        "there was no alignment tax and no wrong reward, but too little data",
+        "a question",
+        "ratings of people",
     ),
     ("deep RL from preferences", "people compare better than they rate", "a sentence", "people"),
     (
@@ -48,6 +47,12 @@ CS188 = (
     ("results: Atari", "preferences sometimes beat the normal reward", "figures", "Atari games"),
     ("bringing it together", "high ROUGE, and much copying", "a sentence", "summaries"),
     ("learning to summarize", "researchers and labelers agree", "77%", "people"),
+    (
+        "learning to summarize",
+        "reward models are not that accurate",
+        "a figure",
+        "summaries, judged by people. What noise in labels leaves to foresee is in {ref}`sec-calibration`",
+    ),
     ("learning to summarize", "labelers and researchers saw different quality before", "a quotation", "people"),
     (
         "learning to summarize",

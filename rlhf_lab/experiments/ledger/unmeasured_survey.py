@@ -18,7 +18,7 @@ SURVEY = (
     (
         "sec. 4.1",
         "comparing takes less effort than rating, and is more consistent",
-        "significantly",
+        "could",
         "the effort of people",
     ),
     (
@@ -26,6 +26,12 @@ SURVEY = (
         "Bayesian distributions of preferences are effective (Barnett et al.)",
         "effective",
         "their data. A distribution of utilities is fitted in {ref}`sec-hidden-context`",
+    ),
+    (
+        "sec. 5.1",
+        "methods that stitch partial trajectories together cannot be applied to text directly",
+        "cannot",
+        "the meaning of partial sentences",
     ),
     ("sec. 7.1", "smaller models trained on more data do better (scaling)", "superior", "series of large models"),
     ("sec. 7.1", "the quality of pretraining data is a key to performance", "a key", "web text, filtered or not"),
@@ -56,7 +62,7 @@ SURVEY = (
     (
         "sec. 7.3.2, 7.3.3",
         "people agree little with one another when they rate",
-        "low",
+        "often",
         "the agreement of people. What agreement can tell is in {ref}`sec-tables-of-agreement`",
     ),
     (
@@ -67,9 +73,15 @@ SURVEY = (
     ),
     (
         "sec. 7.3.2",
+        "a sentence tells more than a comparison: where and how to improve",
+        "more informative",
+        "sentences, and models that read them. What it does to name one fault is in {ref}`sec-objectives`",
+    ),
+    (
+        "sec. 7.3.2",
         "language feedback takes three times as long as preferences",
         "3 times",
-        "the time of people. What a sentence tells is in {ref}`sec-objectives`",
+        "the time of people",
     ),
     ("sec. 7.3.2", "preferences agree no better than ratings", "no improvement", "the agreement of people"),
     (
@@ -90,7 +102,7 @@ SURVEY = (
         "predominantly",
         "summaries, judged by people",
     ),
-    ("sec. 7.3.3", "unclear instructions bias the feedback", "systematic bias", "people who read instructions"),
+    ("sec. 7.3.3", "unclear instructions bias the feedback", "can", "people who read instructions"),
     (
         "sec. 7.3.3",
         "deployed models reflect western views and have political biases",
@@ -138,12 +150,18 @@ SURVEY = (
         "notably",
         "a series of large models",
     ),
+    (
+        "sec. 7.5",
+        "most inputs in training are out of distribution for the reward model",
+        "a majority",
+        "texts of large models. Networks here seldom say what nobody compared: {ref}`sec-two-roads`",
+    ),
     ("sec. 7.5", "larger reward models agree better with people", "a scaling law", "a series of large models"),
     ("sec. 7.5", "reward models generalise to labelers who were held out", "high", "people"),
     (
         "sec. 7.7",
         "RLHF is kinder to all groups, and at low temperature has the biases of its base model",
-        "similar",
+        "not conclusive",
         "people and large models",
     ),
     ("sec. 7.7", "pretrained GPT-4 is calibrated", "often proportional", "a large model"),
@@ -160,6 +178,12 @@ SURVEY = (
         "large models",
     ),
     ("sec. 7.7", "LLaMA 2 Chat refuses to kill a process", "an example", "a large model"),
+    (
+        "sec. 7.6.4, 7.7, 7.9",
+        "RLHF is an unstable training process",
+        "unstable",
+        "training of large models. Ten seeds of small ones are in {ref}`sec-ppo`",
+    ),
     (
         "sec. 7.7, 7.9",
         "RLHF loads several models and needs much memory",

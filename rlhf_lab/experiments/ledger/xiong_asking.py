@@ -6,7 +6,7 @@ import numpy as np
 
 from rlhf_lab.experiments.ilhf.study import Load
 from rlhf_lab.experiments.ilhf.verdicts import above, brief
-from rlhf_lab.experiments.ledger.claims import Claim, elsewhere, measured
+from rlhf_lab.experiments.ledger.claims import Claim, measured
 from rlhf_lab.experiments.online import worlds
 from rlhf_lab.methods import online, pessimism, questions, regret
 from rlhf_lab.methods.online import World
@@ -34,12 +34,6 @@ def asking(load: Load) -> Iterator[Claim]:
         len(gain["table"]) > 0,
         set(gain["table"]) == set(ways),
         set(gain["linear"]) == set(ways),
-    )
-    yield elsewhere(
-        "result 2",
-        "the best of four answers and a large difference of policies explore best, with Zephyr",
-        "a figure",
-        "large models. The best and the worst of several draws are in {ref}`sec-online`",
     )
     best = {kind: runs["option 1"]["regret"].min(1) for kind, runs in worlds.items()}
     yield measured(

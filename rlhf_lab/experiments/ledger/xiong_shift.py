@@ -12,7 +12,7 @@ from rlhf_lab.experiments.online import worlds
 from rlhf_lab.feedback import annotators, hidden_context
 from rlhf_lab.methods import ilhf, nash, online
 from rlhf_lab.models import gibbs, lm
-from rlhf_lab.numerics.autodiff import log_softmax
+from rlhf_lab.numerics.autodiff import Array, log_softmax
 from rlhf_lab.worlds.crowd import SHARES, crowd
 
 BETA = 0.5
@@ -32,17 +32,19 @@ def shift(load: Load) -> Iterator[Claim]:
     kinds = crowd()
     margins = kinds.rewards[:, :, None] - kinds.rewards[:, None, :]
     votes = annotators.of_population(annotators.bradley_terry(margins), SHARES)
-    pi = np.exp(kinds.log_pi_0)
-    alike, typical = hidden_context.fit_utility(votes), hidden_context.fit_utility(votes, np.outer(pi, pi))
-    moved = int(np.sum(np.argsort(alike) != np.argsort(typical)))
+    first = _fitted(votes, kinds.log_pi_0)
+    later = _fitted(votes, gibbs.log_policy(kinds.log_pi_0, first, BETA))
+    moved, apart = int(np.sum(np.argsort(first) != np.argsort(later))), float(abs(later - first).max())
     yield measured(
         "reward hacking",
         "the learned reward is sensitive to the distribution that sampled its data",
         "a sentence",
-        f"fitted to all votes of three kinds of people on answers drawn by π_0, or on all alike: {moved} of "
-        f"{len(pi)} answers have another rank, and one moves by {abs(alike - typical).max():.1f}",
+        "fitted to all votes of three kinds of people on answers drawn by π_0, and then by the optimum of what was "
+        f"learned: {moved} of {len(first)} answers have another rank, and one moves by {apart:.1f} within a range of "
+        f"{np.ptp(first):.1f}",
         "sec-hidden-context",
         moved > 0,
+        apart > 0.1 * np.ptp(first),
     )
     better, less = [], []
     for tree in small.trees():
@@ -75,6 +77,13 @@ def shift(load: Load) -> Iterator[Claim]:
     yield _converges()
 
 
+def _fitted(votes: Array, log_pi: Array) -> Array:
+    """Return the rewards that fit votes on pairs of answers of pi best, with mean 0."""
+    fitted = hidden_context.fit_utility(votes, np.outer(np.exp(log_pi), np.exp(log_pi)))
+    centred: Array = fitted - fitted.mean()
+    return centred
+
+
 def _converges() -> Claim:
     world, rng = worlds("linear", range(20)), np.random.default_rng(18)
     trail = online.learn(world, online.hybrid(64), batches=[64] * 8, precision=1.0, rng=rng)
@@ -82,7 +91,7 @@ def _converges() -> Claim:
     kl = [lm.kl(best, world.policy(theta)) @ world.start for theta in (trail.theta[1], trail.theta[-1])]
     return measured(
         "offline against hybrid",
-        "π_t tends to π*",
+        "under coverage, π_t tends to π*",
         "an arrow",
         f"KL(π* || π_t) is {brief(kl[0])} after 64 labels offline and {brief(kl[1])} after 448 more online, in 20 "
         f"linear worlds; it fell in {np.sum(kl[1] < kl[0])}",
@@ -108,32 +117,36 @@ def beyond(load: Load) -> Iterator[Claim]:
         exact < EXACT,
         off > 0.01,
     )
-    least = []
+    least, sure = [], 0
     for seed in range(10):
         rng = np.random.default_rng([seed, 19])
         upper = np.triu(rng.normal(size=(5, 5)), 1)
+        sure += bool((upper - upper.T + np.eye(5) > 0).all(1).any())
         game = nash.Game(upper - upper.T, log_softmax(rng.normal(size=5)), BETA)
         least.append(float(np.exp(nash.equilibrium(game)).min()))
     yield measured(
         "KL-regularised game",
         "its optimal policy is stochastic",
         "guaranteed",
-        f"in ten random games every one of five answers keeps a probability, at least {min(least):.0e}",
+        f"in ten random games every one of five answers keeps a probability of at least {min(least):.1%}; in {sure} of "
+        "them one answer beats all others, and without KL only it would be said",
         "sec-nash",
-        min(least) > 0,
+        min(least) > 0.001,
     )
-    saved = []
+    hacked, saved = [], []
     for seed, tree in enumerate(small.trees()):
-        laws = (gibbs.log_policy(tree.log_pi_0, small.mistaken(seed, 2.0), price) for price in (0.5, 0.05))
+        laws = (gibbs.log_policy(tree.log_pi_0, small.mistaken(seed, 4.0), price) for price in (0.5, 0.05))
         held, free = (small.earned(law, tree) for law in laws)
+        hacked.append(free < small.earned(tree.log_pi_0, tree))
         saved.append(held - free)
+    spared = np.array(saved)[hacked]
     yield measured(
         "KL-regularised game",
         "the KL term can mitigate reward hacking",
         "potentially",
-        f"errors twice as large as rewards: at a price of 0.5 instead of 0.05 the optimum of the learned reward earns "
-        f"{brief(np.array(saved))} more, and more on {np.sum(np.array(saved) > 0)} of 20 trees",
+        "errors four times as large as rewards: at a price of 0.05 the optimum of the learned reward is worse than π_0 "
+        f"on {spared.size} of 20 trees; 0.5 is better on {np.sum(spared > 0)} of these, and on "
+        f"{np.sum(np.array(saved) > 0)} of all",
         "sec-coverage",
-        max(saved) > 0,
-        above(np.array(saved)),
+        bool((spared > 0).any()),
     )
