@@ -161,16 +161,18 @@ def test_a_memory_knows_its_parameters_and_has_their_precision(dtype):
     assert not cache.knows(params | {"0.up": params["0.up"].copy()})
     memory = cache.memory
     assert {a.dtype for a in (memory.values, memory.queries, memory.heard, memory.ones)} == {np.dtype(dtype)}
+    assert model.repeat(cache, 2).memory.values.dtype == dtype
 
 
 def test_a_copy_that_is_full_is_copied_again():
     model, rng = GPT(7, width=8, layers=1, heads=2, context=30, dtype="float64"), np.random.default_rng(0)
     params, response = model.init(rng), rng.integers(7, size=(3, 25))
+    params = {name: np.stack([value, 2 * value]) for name, value in params.items()}
     cache, _ = model.start(params, PROMPTS)
     cache = model.repeat(cache, 1)
     for t in range(24):
-        cache, logits = model.step(params, cache, response[:, t])
-    np.testing.assert_allclose(logits, model.logits(params, PROMPTS, response)[:, 24], atol=1e-12)
+        cache, logits = model.step(params, cache, np.stack([response[:, t]] * 2))
+    np.testing.assert_allclose(logits, model.logits(params, PROMPTS, response)[..., 24, :], atol=1e-12)
 
 
 def test_two_texts_may_go_on_from_one_cache():
