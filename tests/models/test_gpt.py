@@ -100,7 +100,8 @@ def test_large_hidden_units_do_not_overflow_with_a_cache():
 def test_texts_sampled_in_blocks_are_those_sampled_at_once(lead, monkeypatch):
     model, params = MODELS["gpt"]
     params = {name: value + np.zeros((*lead, *value.shape)) for name, value in params.items()}
-    prompts, found = np.repeat(PROMPTS, 3, axis=0), []
+    prompts, found, start, read = np.repeat(PROMPTS, 3, axis=0), [], gpt_cache.start, []
+    monkeypatch.setattr(gpt_cache, "start", lambda *args: read.append(len(args[1])) or start(*args))
     for size in (100, 9, 4):
         monkeypatch.setattr(gpt_cache, "AT_ONCE", size)
         rng = np.random.default_rng(0)
@@ -110,6 +111,7 @@ def test_texts_sampled_in_blocks_are_those_sampled_at_once(lead, monkeypatch):
         np.testing.assert_allclose(log_pi, found[0][1], atol=1e-13)
         assert follows == found[0][2], "the generator has gone as far"
     assert found[0][0].shape == (*lead, 9, 3)
+    assert read == [9, 9, 4, 4, 1]
 
 
 @pytest.mark.parametrize("lead", [(), (2,)])
