@@ -100,7 +100,8 @@ def test_large_hidden_units_do_not_overflow_with_a_cache():
 def test_texts_sampled_in_blocks_are_those_sampled_at_once(lead, monkeypatch):
     model, params = MODELS["gpt"]
     params = {name: value + np.zeros((*lead, *value.shape)) for name, value in params.items()}
-    prompts, found = np.repeat(PROMPTS, 3, axis=0), []
+    prompts, found, start, read = np.repeat(PROMPTS, 3, axis=0), [], gpt_cache.start, []
+    monkeypatch.setattr(gpt_cache, "start", lambda *args: read.append(len(args[1])) or start(*args))
     for size in (100, 9, 4):
         monkeypatch.setattr(gpt_cache, "AT_ONCE", size)
         rng = np.random.default_rng(0)
@@ -110,6 +111,7 @@ def test_texts_sampled_in_blocks_are_those_sampled_at_once(lead, monkeypatch):
         np.testing.assert_allclose(log_pi, found[0][1], atol=1e-13)
         assert follows == found[0][2], "the generator has gone as far"
     assert found[0][0].shape == (*lead, 9, 3)
+    assert read == [9, 9, 4, 4, 1]
 
 
 @pytest.mark.parametrize("lead", [(), (2,)])
@@ -161,16 +163,18 @@ def test_a_memory_knows_its_parameters_and_has_their_precision(dtype):
     assert not cache.knows(params | {"0.up": params["0.up"].copy()})
     memory = cache.memory
     assert {a.dtype for a in (memory.values, memory.queries, memory.heard, memory.ones)} == {np.dtype(dtype)}
+    assert model.repeat(cache, 2).memory.values.dtype == dtype
 
 
 def test_a_copy_that_is_full_is_copied_again():
     model, rng = GPT(7, width=8, layers=1, heads=2, context=30, dtype="float64"), np.random.default_rng(0)
     params, response = model.init(rng), rng.integers(7, size=(3, 25))
+    params = {name: np.stack([value, 2 * value]) for name, value in params.items()}
     cache, _ = model.start(params, PROMPTS)
     cache = model.repeat(cache, 1)
     for t in range(24):
-        cache, logits = model.step(params, cache, response[:, t])
-    np.testing.assert_allclose(logits, model.logits(params, PROMPTS, response)[:, 24], atol=1e-12)
+        cache, logits = model.step(params, cache, np.stack([response[:, t]] * 2))
+    np.testing.assert_allclose(logits, model.logits(params, PROMPTS, response)[..., 24, :], atol=1e-12)
 
 
 def test_two_texts_may_go_on_from_one_cache():
