@@ -22,6 +22,6 @@ def choose(logits: Array, chance: Array) -> tuple[Array, Array]:
             after += before
     else:
         np.add.accumulate(cumulative, out=cumulative)
-    token = np.add.reduce(chance.ravel() * cumulative[-1] > cumulative[:-1])
+    token = np.add.reduce(chance.ravel() * cumulative[-1] >= cumulative[:-1])
     log_p = first[token, np.arange(len(token))] - np.log(cumulative[-1])
     return token.reshape(chance.shape), log_p.reshape(chance.shape)

@@ -34,3 +34,11 @@ def test_shape_scale_and_a_constant_of_the_logits():
     np.testing.assert_allclose(log_p, np.log([[0.3], [0.2]]), rtol=1e-12)
     assert choose(logits.astype("float32"), np.array([[0.6], [0.9]]))[1].dtype == np.float32
     assert choose(np.empty((0, 3)), np.empty(0))[0].shape == (0,)
+
+
+def test_a_number_at_a_border_chooses_the_token_behind_it_and_what_is_forbidden_is_never_chosen():
+    half = np.log([[0.5, 0.5]])
+    assert choose(half, np.array([0.5]))[0] == 1
+    forbidden = np.array([[-np.inf, 0.0, 0.0, -np.inf]])
+    assert choose(forbidden, np.array([0.0]))[0] == 1
+    assert choose(forbidden, np.array([1 - 2.0**-53]))[0] == 2
