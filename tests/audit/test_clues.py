@@ -239,6 +239,8 @@ def test_special_cases_are_others_than_those_that_there_were_and_change_no_numbe
     places = {place.where: place for place in clues.PLACES}
     inside = Subject(lambda log_pi, log_old, advantage, mask: log_pi, ppo.PPO.inputs, ppo.PPO.cases)
     assert len(clues._made(places["nothing is padding"], inside, ppo.PPO.cases)) == len(ppo.PPO.cases)
+    unmasked = Subject(lambda log_pi, log_old, advantage, clip_range: log_pi, ppo.PPO.inputs, ppo.PPO.cases)
+    assert len(clues._made(places["nothing is padding"], unmasked, ppo.PPO.cases)) == len(ppo.PPO.cases)
     full = [case | {"mask": np.ones(case["mask"].shape)} for case in ppo.PPO.cases]
     assert clues._made(places["nothing is padding"], inside, full) == []
     assert clues._made(places["beta is 0"], inside, ppo.PPO.cases) == []
