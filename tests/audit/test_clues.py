@@ -276,3 +276,11 @@ def test_an_input_that_the_right_function_does_not_use_either_is_not_told():
         return cubed(log_pi, log_old, advantage, mask, clip_range)
 
     assert clues_of(ppo.PPO, with_an_upper_bound) == clues_of(ppo.PPO, cubed)
+
+
+def test_three_numbers_or_one_number_again_and_again_tell_nothing():
+    subject, cases = Subject(ppo_loss, ppo.PPO.inputs, ppo.PPO.cases), ppo.PPO.cases[-4:]
+    found = clues._right(ppo.PPO, ppo.PPO.rights, subject, cases)
+    assert (found.candidate, found.factor) == (ppo.PPO.rights[0], 1.0)
+    assert clues._right(ppo.PPO, ppo.PPO.rights, subject, cases[1:]) is None
+    assert clues._right(ppo.PPO, ppo.PPO.rights, subject, 4 * cases[:1]) is None

@@ -36,15 +36,40 @@ def test_bugs_of_the_ratio_are_bugs_of_grpo_beside_any_estimate_of_the_divergenc
         assert (composed.name, composed.audit, composed.right) == (ratio.name, "grpo_loss", zoo_grpo.grpo_loss)
 
 
-def test_wrong_estimates_of_the_divergence_are_bugs_of_grpo_too():
+def unclipped_or_clipped(step, case):
+    """The part of each token that A multiplies, from the logarithm of its ratio."""
+    u, a, e = np.exp(step), case["advantage"][:, None], case["clip_range"]
+    return -np.minimum(u * a, np.clip(u, 1 - e, 1 + e) * a)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_wrong_estimates_of_the_divergence_are_bugs_of_grpo_too(stored):
     case = GRPO[-1]
-    wrong = next(bug for bug in grpo_bugs.DIVERGENCES if bug.name == "exponential less 1")
-    kl = (np.exp(case["log_ref"] - case["log_pi"]) - 1) * case["mask"]
-    u, a, e = np.exp(case["log_pi"] - case["log_old"]), case["advantage"][:, None], case["clip_range"]
-    free = -np.minimum(u * a, np.clip(u, 1 - e, 1 + e) * a) * case["mask"]
-    wanted = np.mean((free + case["beta"] * kl).sum(1) / case["mask"].sum(1))
+    bug = next(bug for bug in ZOO if bug.name == "exponential less 1")
+    wrong = grpo_bugs._estimated(bug, bug.function, stored=stored)
+    log_pi, mask = case["log_old" if stored else "log_pi"], case["mask"]
+    each = unclipped_or_clipped(case["log_pi"] - case["log_old"], case)
+    each = each + case["beta"] * (np.exp(case["log_ref"] - log_pi) - 1)
+    wanted = np.mean((each * mask).sum(1) / mask.sum(1))
     assert wrong.function(**inputs(case)) == pytest.approx(wanted)
-    assert (wrong.audit, wrong.right) == ("grpo_loss", zoo_grpo.grpo_loss)
+    assert (wrong.name, wrong.audit, wrong.right) == (bug.name, "grpo_loss", zoo_grpo.grpo_loss)
+    if not stored:
+        known = next(one for one in grpo_bugs.DIVERGENCES if one.name == bug.name)
+        assert known.function(**inputs(case)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("ratio", ["token", "answer"])
+def test_the_ratio_is_that_of_each_token_or_of_the_whole_answer(ratio):
+    case = GRPO[-1]
+    step, mask = case["log_pi"] - case["log_old"], case["mask"]
+    if ratio == "answer":
+        step = 0 * step + ((step * mask).sum(1) / mask.sum(1))[:, None]
+    log_ratio = case["log_pi"] - case["log_ref"]
+    each = unclipped_or_clipped(step, case) + case["beta"] * log_ratio * np.exp(step)
+    wanted = np.mean((each * mask).sum(1) / mask.sum(1))
+    options = {} if ratio == "token" else {"ratio": ratio}
+    loss = grpo_bugs.grpo(lambda log_ratio, u: log_ratio * u, **options)
+    assert loss(**inputs(case)) == pytest.approx(wanted)
 
 
 def test_wrong_estimates_are_those_of_k3_and_of_what_was_stored():
