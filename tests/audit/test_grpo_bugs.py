@@ -28,8 +28,13 @@ def rows(bug, case):
 def test_bugs_of_the_ratio_are_bugs_of_grpo_beside_any_estimate_of_the_divergence():
     case = GRPO[-1]
     log_ratio, m, b = case["log_pi"] - case["log_ref"], case["mask"], case["beta"]
+    u = np.exp(case["log_pi"] - case["log_old"])
     ratio = next(bug for bug in grpo_bugs.RATIO_BUGS if bug.name == "max in place of min")
-    for estimate, kl in ((K3, np.exp(-log_ratio) - 1 + log_ratio), (lambda d, u: d**2 / 2, log_ratio**2 / 2)):
+    for estimate, kl in (
+        (K3, np.exp(-log_ratio) - 1 + log_ratio),
+        (lambda d, u: d**2 / 2, log_ratio**2 / 2),
+        (lambda d, u: d * u, log_ratio * u),
+    ):
         composed = grpo_bugs._composed(ratio, estimate)
         wanted = np.mean(rows(ratio, case) + b * (kl * m).sum(1) / m.sum(1))
         assert composed.function(**inputs(case)) == pytest.approx(wanted)
@@ -91,6 +96,8 @@ def some(cost):
         (lambda c: c["beta"] * (c["log_pi"] - c["log_ref"]) ** 2 / 2, [1]),
         (lambda c: 3 * c["beta"] * (c["log_pi"] - c["log_ref"]) ** 2, [1]),  # six times that
         (lambda c: c["beta"] * K3(c["log_pi"] - c["log_ref"], 1.0), [0, 4]),  # two with the same numbers
+        (lambda c: c["beta"] * (c["log_pi"] - c["log_ref"]) * np.exp(c["log_pi"] - c["log_old"]), [3]),
+        (lambda c: (1 + 4e-4 * c["clip_range"]) * c["beta"] * (c["log_pi"] - c["log_ref"]) ** 2 / 2, [1]),  # nearly
         (lambda c: c["beta"] * (c["log_pi"] - c["log_ref"]), []),
     ],
 )
@@ -105,7 +112,23 @@ def test_the_estimate_is_that_which_is_left_where_the_advantage_is_0(cost, estim
 
 def test_without_a_reference_bugs_of_the_ratio_are_tried_once():
     alone = [case | {"log_ref": case["log_pi"]} for case in GRPO]
-    found = list(grpo_bugs.of_the_ratio(some(lambda case: 0.0), alone))
-    assert [bug.name for bug in found] == [bug.name for bug in grpo_bugs.RATIO_BUGS]
+    for rest in (0.0, 1e-7):
+        found = list(grpo_bugs.of_the_ratio(some(lambda case, rest=rest: rest), alone))
+        assert [bug.name for bug in found] == [bug.name for bug in grpo_bugs.RATIO_BUGS]
     assert "max in place of min" in [bug.name for bug in found]
     assert not {"mask ignored", "sign turned"} & {bug.name for bug in found}
+
+
+def test_batches_may_be_stacked():
+    ratio = next(bug for bug in grpo_bugs.RATIO_BUGS if bug.name == "max in place of min")
+    wrong = next(bug for bug in ZOO if bug.name == "exponential less 1")
+    one = inputs(GRPO[-1])
+    other = one | {name: 0.9 * one[name] for name in ("log_pi", "advantage")} | {"mask": one["mask"][::-1]}
+    stacked = one | {name: np.stack([one[name], other[name]]) for name in INPUTS[:5]}
+    for loss in (
+        grpo_bugs._composed(ratio, K3).function,
+        grpo_bugs._estimated(wrong, wrong.function).function,
+        grpo_bugs.grpo(K3),
+        grpo_bugs.grpo(K3, ratio="answer"),
+    ):
+        assert loss(**stacked) == pytest.approx([loss(**one), loss(**other)])
