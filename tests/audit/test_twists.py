@@ -222,6 +222,9 @@ def test_a_division_by_the_length_that_comes_twice():
     assert report.told == (
         "You divide by the number of tokens of each answer twice, so that long ones count for little. Divide once."
     )
+
+
+def test_the_length_is_that_of_the_answer_of_each_number():
     assert twists._lengths(np.ones((2, 3)), {"mask": np.array([[1, 1, 0], [1, 1, 1]])}).tolist() == [[2], [3]]
     assert twists._lengths(np.ones(2), {"mask": np.array([[1, 1, 0], [1, 1, 1]])}).tolist() == [2, 3]
     assert twists._lengths(np.ones(2), {}).tolist() == [1, 1]
