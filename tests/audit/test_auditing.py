@@ -1,10 +1,12 @@
 """The steps of an audit, each by itself, with a contract of one line."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from rlhf_lab.audit import auditing
-from rlhf_lab.audit.binding import Input
+from rlhf_lab.audit.binding import Input, Misbehaved, Trouble
 from rlhf_lab.audit.contracts import Contract, Form, Right
 from rlhf_lab.audit.functions import Layout
 from rlhf_lab.audit.report import Report
@@ -98,3 +100,112 @@ def test_what_is_known_gets_no_clues(monkeypatch):
     found = [auditing.Found(2, 0.0, REPORT, TIMES), auditing.Found(2, 0.0, Report("2", "f", False, "wrong", ""), TIMES)]
     monkeypatch.setattr(auditing, "_all_tried", lambda *given, deep: found)
     assert auditing.audit(TIMES, abs) is REPORT
+
+
+def wrong_with(*states, ok=False, verdict="wrong"):
+    return Report("times", "f", ok, verdict, "", identities=dict(enumerate(states)))
+
+
+def tried_as(monkeypatch, results, *, deep, patient=False):
+    """What is found where two contracts in two layouts have these results, and what was tried."""
+    contracts = [TIMES._replace(name=name, layouts=(Layout("1"), Layout("2")), patient=patient) for name in "ab"]
+    made, seen = {}, []
+
+    def tried(contract, layout, *given, deep):
+        assert given == (abs, {"weight": 7.0}, made)
+        assert given[2] is made
+        seen.append((contract.name + layout.name, deep))
+        return results[contract.name + layout.name]
+
+    monkeypatch.setattr(auditing, "_tried", tried)
+    found = auditing._all_tried(contracts, abs, {"weight": 7.0}, made, deep=deep)
+    assert {d for _, d in seen} == {deep}
+    for one in found:
+        assert one.contract in [c._replace(layouts=(layout,)) for c in contracts for layout in c.layouts]
+    names = [one.contract.name + one.contract.layouts[0].name for one in found]
+    assert [one.report for one in found] == [results[name][1] for name in names]
+    return [(name, one.rank, one.broken) for name, one in zip(names, found, strict=True)], [name for name, _ in seen]
+
+
+def test_what_is_known_by_each_contract_and_layout_has_the_share_that_is_broken(monkeypatch):
+    results = {
+        "a1": (3, wrong_with("BROKEN: x", "holds", "CAUTION: y", "BROKEN: z")),
+        "a2": (3, wrong_with()),  # whose identities say nothing
+        "b1": (2, wrong_with("BROKEN: x")),
+        "b2": (4, wrong_with("holds")),
+    }
+    all_of_them = [("a1", 3, 0.5), ("a2", 3, 1.0), ("b1", 2, 0.0), ("b2", 4, 0.0)]
+    assert tried_as(monkeypatch, results, deep=False) == (all_of_them, ["a1", "a2", "b1", "b2"])
+    assert tried_as(monkeypatch, results, deep=True) == (all_of_them[2:3], ["a1", "a2", "b1"])
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_what_is_right_is_looked_for_no_longer_and_what_has_a_section_only_by_the_patient(monkeypatch, patient):
+    right = {"a1": (3, wrong_with()), "a2": (0, wrong_with(ok=True)), "b1": (4, REPORT), "b2": (4, REPORT)}
+    assert tried_as(monkeypatch, right, deep=False, patient=patient) == ([("a2", 0, 0.0)], ["a1", "a2"])
+    known = right | {"a1": (0, wrong_with()), "b1": (1, REPORT)}
+    found = [("a1", 0, 0.0), ("b1", 1, 0.0), ("b2", 4, 1.0)] if patient else [("a1", 0, 0.0)]
+    assert tried_as(monkeypatch, known, deep=False, patient=patient) == (
+        found,
+        ["a1", "b1", "b2"] if patient else ["a1"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "kept"),
+    [
+        ({"3": "right"}, "3"),
+        ({"3": "beta twice"}, "3"),
+        ({"3": "beta twice", "4": "sign lost"}, "3"),
+        ({"3": "beta twice", "4": "right"}, "4"),
+        ({"4": "sign lost"}, "4"),
+        ({}, "11"),  # 10 + 1
+    ],
+)
+def test_numbers_that_people_write_are_tried_where_a_function_is_wrong(monkeypatch, verdicts, kept):
+    contract = TIMES._replace(inputs=(X, WEIGHT._replace(usual=(3.0, 4.0))), cases=CASES[:1])
+    notes = {}
+
+    def judged(contract, name, subject, cases, *, deep):
+        assert (contract.name, name, deep) == ("times", "same", False)
+        (weight,) = (f"{case['weight']:.4g}" for case in cases)
+        assert [case["x"].tolist() for case in cases] == [[1]]
+        notes[weight] = list(subject.notes)
+        verdict = verdicts.get(weight, "wrong")
+        return len(notes), Report(weight, name, verdict == "right", verdict, "")
+
+    def same(x):
+        print("here")
+        return x
+
+    monkeypatch.setattr(auditing, "_judged", judged)
+    rank, report = auditing._tried(contract, Layout(""), same, {}, {}, deep=False)
+    assert (rank, report.audit) == (list(notes).index(kept) + 1, kept)
+    loud = "prints while it runs ('here')"
+    inside = {w: [loud, f"no parameter weight: {w} is fixed inside it"] for w in list(notes)[1:]}
+    assert notes == {"11": [loud]} | inside
+
+
+def test_what_is_not_simply_wrong_is_judged_once(monkeypatch):
+    calls = []
+
+    def judged(contract, name, subject, cases, *, deep):
+        calls.append((name, deep))
+        return 3, wrong_with(verdict="not finite")
+
+    monkeypatch.setattr(auditing, "_judged", judged)
+    assert auditing._tried(TIMES, Layout(""), functools.partial(abs), {}, {}, deep=True) == (
+        3,
+        wrong_with(verdict="not finite"),
+    )
+    assert calls == [("partial", True)]
+
+
+@pytest.mark.parametrize(("error", "rank"), [(Misbehaved, 1), (Trouble, 4)])
+def test_what_cannot_be_judged_is_told(monkeypatch, error, rank):
+    def judged(*given, deep):
+        raise error("why")
+
+    monkeypatch.setattr(auditing, "_judged", judged)
+    wanted = Report("times", "abs", False, "not audited", "why")
+    assert auditing._tried(TIMES, Layout(""), abs, {}, {}, deep=False) == (rank, wanted)
