@@ -1,15 +1,18 @@
 """The steps of an audit, each by itself, with a contract of one line."""
 
 import functools
+from dataclasses import replace
 
-import numpy as np
+import autograd.numpy as np
 import pytest
+from autograd.tracer import getval
 
 from rlhf_lab.audit import auditing
 from rlhf_lab.audit.binding import Input, Misbehaved, Trouble
-from rlhf_lab.audit.contracts import Contract, Form, Right
-from rlhf_lab.audit.functions import Layout
+from rlhf_lab.audit.contracts import Contract, Form, Identity, Right, Shown
+from rlhf_lab.audit.functions import Layout, Subject
 from rlhf_lab.audit.report import Report
+from rlhf_lab.audit.zoo import Bug
 
 X = Input("x")
 WEIGHT = Input("weight", "weight", lambda subject, case: 10.0 + float(np.sum(subject(case))), (3.0,))
@@ -209,3 +212,109 @@ def test_what_cannot_be_judged_is_told(monkeypatch, error, rank):
     monkeypatch.setattr(auditing, "_judged", judged)
     wanted = Report("times", "abs", False, "not audited", "why")
     assert auditing._tried(TIMES, Layout(""), abs, {}, {}, deep=False) == (rank, wanted)
+
+
+def odd(loss, cases):
+    for case in cases:
+        yield Shown(case, loss(case | {"x": -case["x"]}), -loss(case))
+
+
+def far(loss, cases):
+    case = {"x": np.array([1000.0]), "weight": 1.0}
+    yield Shown(case, np.isfinite(loss(case)) * 1.0, np.ones(1))
+
+
+def squared(x, weight):
+    return weight * x**2
+
+
+def cubed(x, weight):
+    return weight * x**3
+
+
+LINE = Contract(
+    "line",
+    (X, Input("weight")),
+    "a product",
+    (RIGHT,),
+    (
+        {"x": np.array([3.0]), "weight": 0.5},
+        {"x": np.array([0.5, -2.0]), "weight": 2.0},
+        {"x": np.array([1.0, -0.25, 0.75]), "weight": 3.0},
+    ),
+    (Form("one for each"), Form("their mean", lambda values, case: np.mean(values))),
+    (Identity("odd", odd), Identity("finite far away", far, caution=True)),
+    ("x",),
+    bugs=(
+        Bug("squared", "line", "You square.", squared, RIGHT.function, "", "sec-dpo"),
+        Bug("cubed", "line", "You cube.", cubed, RIGHT.function, "", ""),
+    ),
+)
+HOLD = {"odd": "holds", "finite far away": "holds"}
+EVEN = "BROKEN: with x = [3.], weight = 0.5 it gives [{}]; it should be [{}]"
+UNKNOWN = "It should return a product. The zoo does not know this bug."
+
+
+def smallest(found):
+    return f"Smallest input that shows it: with x = [3.], weight = 0.5 it gives [{found}]; it should be [1.5]"
+
+
+def judged(function, contract=LINE, *, deep=False):
+    subject = Subject(function, contract.inputs, contract.cases)
+    return auditing._judged(contract, "f", subject, list(contract.cases), deep=deep)
+
+
+def test_what_is_right_is_told_with_its_form():
+    for change, told in ((lambda v: v, "one for each"), (np.mean, "their mean")):
+        report = Report("line", "f", True, "right", "", identities=HOLD, conventions=(told,))
+        assert judged(lambda x, weight, change=change: change(weight * x)) == (0, report)
+    floats = "not written for automatic differentiation: only its numbers are judged"
+    report = Report("line", "f", True, "right", "", identities=HOLD, conventions=("one for each", floats))
+    assert judged(lambda x, weight: [float(weight) * float(v) for v in x]) == (0, report)
+    untrained = LINE._replace(trained=())
+    report = Report("line", "f", True, "right", "", identities=HOLD, conventions=("one for each",))
+    assert judged(lambda x, weight: [float(weight) * float(v) for v in x], untrained) == (0, report)
+
+
+@pytest.mark.parametrize(
+    ("bug", "rank", "found", "turned"), [(LINE.bugs[0], 0, "4.5", "-4.5"), (LINE.bugs[1], 2, "13.5", None)]
+)
+def test_a_bug_is_told_with_the_smallest_input_that_shows_it(bug, rank, found, turned):
+    states = HOLD | ({"odd": EVEN.format(found, turned)} if turned else {})
+    report = Report("line", "f", False, bug.name, bug.told, smallest(found), bug.where, states, ("one for each",))
+    assert judged(bug.function) == (rank, report)
+
+
+def test_numbers_that_are_right_without_a_gradient_are_told_apart():
+    rank, report = judged(lambda x, weight: weight * getval(x))
+    assert (rank, report.ok, report.verdict) == (1, False, "wrong gradient")
+    assert report.told.startswith("Its numbers are right and its gradient is not: there is none in x. Is something ")
+    assert (report.smallest, report.where, report.identities) == ("", "", HOLD)
+
+
+def shifted(x, weight):
+    return weight * x + x**2
+
+
+def test_what_nobody_knows_is_told_by_what_it_should_return():
+    states = HOLD | {"odd": EVEN.format("7.5", "-10.5")}  # -1.5 + 9, and -(1.5 + 9)
+    report = Report("line", "f", False, "wrong", UNKNOWN, smallest("10.5"), "", states)
+    assert judged(shifted) == (3, report)
+    assert judged(shifted, LINE._replace(strict=True)) == (4, report)
+    named = LINE._replace(identities=(LINE.identities[0]._replace(bug="cubed"), LINE.identities[1]))
+    assert judged(shifted, named) == (3, replace(report, verdict="cubed", told="You cube."))
+
+
+def test_what_is_not_finite_is_told():
+    rank, report = judged(lambda x, weight: weight * x / np.where(x > 1, 0.0, 1.0))
+    assert (rank, report.ok, report.verdict, report.where) == (3, False, "not finite", "")
+    assert report.told == "It returns NaN or infinity for inputs that have a finite answer."
+    assert (
+        report.identities["finite far away"]
+        == "CAUTION: with x = [1000.], weight = 1. it gives [0.]; it should be [1.]"
+    )
+
+
+def test_nothing_that_was_guessed_is_no_report(monkeypatch):
+    monkeypatch.setattr(auditing, "_guessed", lambda *given: None)
+    assert judged(squared, deep=True) == (4, Report("line", "f", False, "wrong", ""))

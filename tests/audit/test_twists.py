@@ -31,6 +31,7 @@ def test_each_twist_is_what_its_name_says():
         "minus the right numbers": [-6, 12, -18],
         "sign lost": [6, 12, 18],
     }
+    assert twists._counts({"beta": 0.1, "rewards": np.zeros((4, 2))}).tolist() == [1, 1, 1, 1]  # without a mask
 
 
 RESULTS = {
