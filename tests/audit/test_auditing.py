@@ -301,8 +301,8 @@ def test_what_nobody_knows_is_told_by_what_it_should_return():
     report = Report("line", "f", False, "wrong", UNKNOWN, smallest("10.5"), "", states)
     assert judged(shifted) == (3, report)
     assert judged(shifted, LINE._replace(strict=True)) == (4, report)
-    named = LINE._replace(identities=(LINE.identities[0]._replace(bug="cubed"), LINE.identities[1]))
-    assert judged(shifted, named) == (3, replace(report, verdict="cubed", told="You cube."))
+    named = LINE._replace(identities=(LINE.identities[0]._replace(bug="squared"), LINE.identities[1]))
+    assert judged(shifted, named) == (3, replace(report, verdict="squared", told="You square.", where="sec-dpo"))
 
 
 def test_what_is_not_finite_is_told():
@@ -318,3 +318,68 @@ def test_what_is_not_finite_is_told():
 def test_nothing_that_was_guessed_is_no_report(monkeypatch):
     monkeypatch.setattr(auditing, "_guessed", lambda *given: None)
     assert judged(squared, deep=True) == (4, Report("line", "f", False, "wrong", ""))
+
+
+def test_what_is_equal_to_four_digits_is_right():
+    four = "equal to four digits: a small number in a denominator, or single precision inside"
+    report = Report("line", "f", True, "right", "", identities=HOLD, conventions=("one for each", four))
+    assert judged(lambda x, weight: weight * x + 1e-5 * x**2) == (0, report)
+
+
+def test_what_breaks_no_identity_is_right_but_by_a_strict_contract():
+    def also_odd(x, weight):
+        return weight * x + x**5
+
+    assert judged(also_odd) == (0, Report("line", "f", True, "right", "", identities=HOLD))
+    rank, report = judged(also_odd, LINE._replace(strict=True))
+    assert (rank, report.ok, report.told) == (4, False, UNKNOWN)
+
+
+def test_an_identity_may_overflow_and_is_broken_by_an_error():
+    def raising(loss, cases):
+        np.log(np.zeros(1))
+        raise Trouble("why")
+
+    identity = Identity("i", raising)
+    assert auditing._all_looked([identity], None, [], (0.0, 0.0)) == {identity: "why"}
+    assert auditing._state(identity, "why") == "BROKEN: why"
+
+
+ALL, WITHOUT = (LINE, "rights", "subject", "seen", "cases"), (LINE, "rights", "seen", "cases")
+
+
+def chained(monkeypatch, steps, last):
+    """Let the step `last` find something, and keep what each is called with."""
+    calls = []
+    for name in steps:
+        monkeypatch.setattr(auditing, name, lambda *given, n=name: calls.append((n, given)) or (n == last and n))
+    return calls
+
+
+GUESSES = {"sized": WITHOUT, "partly_rounded": ALL, "exchanged": ALL, "retold": WITHOUT}
+
+
+@pytest.mark.parametrize("last", GUESSES)
+def test_guesses_come_one_after_the_other(monkeypatch, last):
+    calls = chained(monkeypatch, GUESSES, last)
+    assert auditing._guessed(*ALL) == last
+    names = list(GUESSES)[: list(GUESSES).index(last) + 1]
+    assert calls == [(name, GUESSES[name]) for name in names]
+
+
+@pytest.mark.parametrize("last", ["recognised", "twisted", "rounded"])
+def test_what_is_known_is_looked_for_in_an_order(monkeypatch, last):
+    fitted = LINE._replace(fitted=lambda loss, cases: [loss(cases)])
+
+    def subject(case):
+        return np.array([len(case)])
+
+    calls = chained(monkeypatch, ["recognised", "twisted", "rounded"], last)
+    assert auditing._known(fitted, "rights", subject, "seen", "cases") == last
+    wanted = [
+        ("recognised", (fitted, "rights", LINE.bugs, "seen", "cases")),
+        ("recognised", (fitted, [np.array([5.0])], (), "seen", "cases")),
+        ("twisted", (fitted, "rights", "seen", "cases")),
+        ("rounded", (fitted, "rights", subject, "seen", "cases")),
+    ]
+    assert calls == wanted[: {"recognised": 1, "twisted": 3, "rounded": 4}[last]]
