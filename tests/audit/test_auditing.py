@@ -316,8 +316,13 @@ def test_what_is_not_finite_is_told():
 
 
 def test_nothing_that_was_guessed_is_no_report(monkeypatch):
-    monkeypatch.setattr(auditing, "_guessed", lambda *given: None)
+    given = []
+    monkeypatch.setattr(auditing, "_guessed", lambda *args: given.append(args))
+    monkeypatch.setattr(auditing, "_known", None)  # which is asked for no second time
     assert judged(squared, deep=True) == (4, Report("line", "f", False, "wrong", ""))
+    ((contract, rights, subject, seen, cases),) = given
+    assert (contract, rights, cases) == (LINE, [RIGHT], list(LINE.cases))
+    assert [values.tolist() for values in seen.values] == [subject(case).tolist() for case in LINE.cases]
 
 
 def test_what_is_equal_to_four_digits_is_right():
