@@ -213,11 +213,12 @@ def test_what_is_not_finite_is_told_where_it_is_right():
     assert report.clues == ("It is right where advantages are positive: look at negative advantages.",)
 
 
-def test_numbers_that_are_right_but_for_their_size_are_told():
-    def by_the_norm(advantage, mask):
-        centred = (advantage - np.sum(advantage * mask) / np.sum(mask)) * mask
-        return centred / np.sqrt(np.sum(centred**2))
+def by_the_norm(advantage, mask):
+    centred = (advantage - np.sum(advantage * mask) / np.sum(mask)) * mask
+    return centred / np.sqrt(np.sum(centred**2))
 
+
+def test_numbers_that_are_right_but_for_their_size_are_told():
     (told,) = clues_of(WHITEN, by_the_norm)
     sizes = " and ".join(f"{np.sum(case['mask']) ** -0.5:.4g}" for case in WHITEN.cases[-4:])
     assert (
@@ -239,6 +240,8 @@ def test_special_cases_are_others_than_those_that_there_were_and_change_no_numbe
     places = {place.where: place for place in clues.PLACES}
     inside = Subject(lambda log_pi, log_old, advantage, mask: log_pi, ppo.PPO.inputs, ppo.PPO.cases)
     assert len(clues._made(places["nothing is padding"], inside, ppo.PPO.cases)) == len(ppo.PPO.cases)
+    unmasked = Subject(lambda log_pi, log_old, advantage, clip_range: log_pi, ppo.PPO.inputs, ppo.PPO.cases)
+    assert len(clues._made(places["nothing is padding"], unmasked, ppo.PPO.cases)) == len(ppo.PPO.cases)
     full = [case | {"mask": np.ones(case["mask"].shape)} for case in ppo.PPO.cases]
     assert clues._made(places["nothing is padding"], inside, full) == []
     assert clues._made(places["beta is 0"], inside, ppo.PPO.cases) == []
@@ -274,3 +277,55 @@ def test_an_input_that_the_right_function_does_not_use_either_is_not_told():
         return cubed(log_pi, log_old, advantage, mask, clip_range)
 
     assert clues_of(ppo.PPO, with_an_upper_bound) == clues_of(ppo.PPO, cubed)
+
+
+def test_three_numbers_or_one_number_again_and_again_tell_nothing():
+    subject, cases = Subject(ppo_loss, ppo.PPO.inputs, ppo.PPO.cases), ppo.PPO.cases[-4:]
+    found = clues._right(ppo.PPO, ppo.PPO.rights, subject, cases)
+    assert (found.candidate, found.factor) == (ppo.PPO.rights[0], 1.0)
+    assert clues._right(ppo.PPO, ppo.PPO.rights, subject, cases[1:]) is None
+    assert clues._right(ppo.PPO, ppo.PPO.rights, subject, 4 * cases[:1]) is None
+
+
+def told_by(of, contract, function, *more):
+    subject = Subject(function, contract.inputs, contract.cases)
+    rights = [right for right in contract.rights if right.when(subject)]
+    return of(contract, rights, subject, contract.cases, *more)
+
+
+def test_what_a_function_answers_to_is_told_and_what_it_does_not_hear():
+    assert told_by(clues._answers, ppo.PPO, without_clip_range) == ["It does not depend on clip_range, and it should."]
+    assert told_by(clues._answers, GRPO, grpo_averaged_in_two_ways) == [
+        "It answers to log_old, advantage and clip_range as it should: what is wrong has nothing to do with that."
+    ]
+    assert told_by(clues._answers, WHITEN, lambda advantage, mask: advantage[:, 0]) == []  # of another shape
+
+
+def test_sizes_are_those_of_numbers_or_gradients_of_cases_or_rows():
+    sizes = " and ".join(f"{np.sum(case['mask']) ** -0.5:.4g}" for case in WHITEN.cases[-4:])
+    assert told_by(clues._sized, WHITEN, by_the_norm, {}) == [
+        f"In each case, its numbers are right but for their size, {sizes} times that: look at what you divide by."
+    ]
+    sizes = " and ".join(f"{1 + np.mean(case['policy_chosen']) ** 2:.4g}" for case in pairs.DPO.cases[-4:])
+    assert told_by(clues._sized, pairs.DPO, by_the_batch, {}) == [
+        f"In each case, its gradients are right but for their size, {sizes} times that: look at what you divide by."
+    ]
+    place = next(place for place in clues.PLACES if place.where == "no ratio is clipped")
+    inside = [place.change(case) for case in ppo.PPO.cases]
+    assert told_by(clues._sized, ppo.PPO, weighted_log_prob, {place: inside}) == [
+        "Its numbers are wrong, and its gradient is right where no ratio is clipped: look at the clip."
+    ]
+    (told,) = told_by(clues._sized, pairs.DPO, focal, {})
+    assert told.startswith("Row by row, its gradients are right but for their size, ")
+    assert told.endswith(" times that: look at what weighs them.")
+    assert told_by(clues._sized, ppo.PPO, steeper, {}) == []
+
+
+def test_names_are_listed_with_an_and_before_the_last():
+    assert [clues._listed(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+def test_masks_and_ends_may_not_have_any_numbers_and_choices_are_moved_on():
+    case = {"a": np.array([0.5]), "beta": 0.1, "mask": np.ones(1), "ends": np.ones(1), "tokens": np.ones(1, int)}
+    assert [name for name in case if clues._moves(name, case)] == ["a", "beta", "tokens"]
+    assert not clues._moves("labels", {"labels": np.ones(1, int)})

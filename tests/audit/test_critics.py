@@ -450,3 +450,8 @@ def test_a_loss_of_an_answer_is_beside_the_nearest_of_what_its_tokens_make():
     for loss in (lambda c: np.sum(squares(c)), lambda c: np.mean(squares(c)), squares):
         (shown,) = critics._tokens(loss, [case])
         np.testing.assert_array_equal(shown.found, shown.wanted)
+
+
+def test_five_inputs_without_known_names_are_those_of_a_clipped_loss():
+    assert audit.value_loss(lambda a, b, c, d, e: returns.clipped_value_loss(a, b, c, d, e)).ok
+    assert audit.value_loss(lambda values, b, c, d, e: returns.clipped_value_loss(values, b, c, d, e)).ok

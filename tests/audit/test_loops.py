@@ -297,3 +297,29 @@ def test_every_check_can_break():
     broken = {what for states in seen for what, state in states.items() if state != "holds"}
     every = {what for states in seen for what in states}
     assert every == broken
+
+
+def test_members_that_share_weights_and_pairs_with_one_weight_are_counted():
+    def twins(rng, members, n):
+        weights = rng.exponential(size=(members, n))
+        weights[1] = weights[0]
+        return weights
+
+    def stuck(rng, members, n):
+        weights = rng.exponential(size=(members, n))
+        weights[:, : rng.integers(1, 9)] = 1.0
+        return weights
+
+    def both(rng, members, n):
+        weights = twins(rng, members, n)
+        weights[:, 0] = 1.0
+        return weights
+
+    one_weight = np.all(stuck(np.random.default_rng(0), 40, 60) == 1, axis=0).sum()
+    for function, seen in (
+        (twins, "1 of 40 rows are those of another member"),
+        (stuck, f"{one_weight} of 60 pairs have one weight for all members"),
+        (both, "1 of 40 rows are those of another member"),
+    ):
+        report = audit.bootstrap_weights(function)
+        assert (report.verdict, report.smallest) == ("same weights for all members", f"Seen: {seen}")

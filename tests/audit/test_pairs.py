@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import autograd.numpy as anp
 import numpy as np
@@ -10,7 +11,7 @@ from audited import broken, bugs, check_named, check_right
 from scipy.special import expit, log_expit
 
 from rlhf_lab import audit
-from rlhf_lab.audit import functions, pairs
+from rlhf_lab.audit import functions, names, pair_inputs, pairs
 from rlhf_lab.audit.zoo import pairs as zoo
 
 
@@ -200,3 +201,10 @@ def test_cases_are_small_first_and_vary_in_size_and_weight():
         assert sizes == sorted(sizes)
         assert len({case[weight] for case in contract.cases}) > 4
         assert all(functions.told(case) for case in contract.cases)
+
+
+def test_words_for_a_policy_are_none_for_a_reference():
+    policy, reference = (pair_inputs._name(names.CHOSEN, *who) for who in ((), (names.REFERENCE,)))
+    assert re.fullmatch(policy, "actor_chosen_logps")
+    assert not re.fullmatch(reference, "actor_ref_chosen_logps")
+    assert re.fullmatch(reference, "ref_chosen_logps")

@@ -281,6 +281,21 @@ def test_label_smoothing_is_worked_out_from_answers_of_one_token(share, size, to
     for right in found[:1]:
         case = tokens.SFT.cases[-1]
         np.testing.assert_allclose(size * right.function(**case).sum(), loss(case), rtol=1e-6)
+    if told:
+        single = {name: tokens.SINGLE[1][name] for name in ("logits", "tokens", "mask")}
+        several = single["logits"].shape[-1]
+        _, others, bug = found
+        assert others.name == f"label smoothing of {share * (several - 1) / several:.4g}, over the other tokens"
+        np.testing.assert_allclose(size * others.function(**single).sum(), loss(single))
+        weight = share / (several * (1 - share) + share)  # to 1 - weight as share / several to 1 - share
+        assert bug.told == (
+            f"You add up the smoothing of {weight:.4g} over the vocabulary, so that its weight grows with the number "
+            "of tokens. Take the mean."
+        )
+        assert (bug.name, bug.audit, bug.seen) == ("label smoothing added up", "sft_loss", "")
+        assert bug.where == "sec-pretraining"
+        np.testing.assert_allclose(size * bug.function(**single).sum() * (1 - share), loss(single) * (1 - weight))
+        np.testing.assert_allclose(bug.right(**single), -each(*single.values()))
 
 
 def test_what_is_not_finite_or_nothing_is_not_smoothed():

@@ -126,6 +126,17 @@ def test_another_mask_changes_a_loss(words):
     assert of_other_inputs(NUMBER, function) is None  # it is no loss: there its zeros are part of the result
 
 
+def test_what_needs_padding_is_tried_where_the_largest_case_has_some():
+    words = "{} less its mean, over the batch with 0 for padding"
+    change = dict(changes.changed(CASES[2]["advantage"], CASES[2]["mask"]))[words]
+    function = with_other("advantage", lambda given: change(given["advantage"], given["mask"]))
+    cases = [CASES[0], CASES[1] | {"mask": np.ones((2, 3))}, CASES[2]]
+    subject = Subject(function, LOSS.inputs, cases)
+    seen = recognition.see(LOSS, subject, cases)
+    found = exchanges.exchanged(LOSS, LOSS.rights, subject, seen, cases)
+    assert found.candidate.name == "advantage less its mean, over the batch with 0 for padding in place of advantage"
+
+
 def test_another_mask_is_not_tried_where_none_is_taken_and_none_of_one_row():
     def unmasked(log_pi, log_ref, advantage, beta, clip_range):
         return toy(log_pi, log_ref, advantage, np.ones(np.shape(log_pi)), beta, clip_range)

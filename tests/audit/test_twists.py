@@ -31,6 +31,7 @@ def test_each_twist_is_what_its_name_says():
         "minus the right numbers": [-6, 12, -18],
         "sign lost": [6, 12, 18],
     }
+    assert twists._counts({"beta": 0.1, "rewards": np.zeros((4, 2))}).tolist() == [1, 1, 1, 1]  # without a mask
 
 
 RESULTS = {
@@ -222,7 +223,20 @@ def test_a_division_by_the_length_that_comes_twice():
     assert report.told == (
         "You divide by the number of tokens of each answer twice, so that long ones count for little. Divide once."
     )
+
+
+def test_the_length_is_that_of_the_answer_of_each_number():
     assert twists._lengths(np.ones((2, 3)), {"mask": np.array([[1, 1, 0], [1, 1, 1]])}).tolist() == [[2], [3]]
     assert twists._lengths(np.ones(2), {"mask": np.array([[1, 1, 0], [1, 1, 1]])}).tolist() == [2, 3]
     assert twists._lengths(np.ones(2), {}).tolist() == [1, 1]
     assert twists._lengths(np.ones(()), {"mask": np.ones((2, 3))}) == 1
+
+
+def test_rows_are_whitened_by_what_counts():
+    values = np.array([[1.0, 5.0, 100.0], [0.0, 3.0, 6.0], [4.0, 4.0, 4.0]])
+    mask = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    far = np.sqrt(1.5)  # 3 by the deviation, sqrt(6)
+    found = twists._whitened(values, {"mask": mask})
+    np.testing.assert_allclose(found, [[-1, 1, 0], [-far, 0, far], [0, 0, 0]], atol=1e-9)
+    for case in ({}, {"mask": mask}):  # which is not that of one row
+        np.testing.assert_allclose(twists._whitened(values[1], case), [-far, 0, far], atol=1e-9)
