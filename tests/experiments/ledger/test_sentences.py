@@ -1,14 +1,11 @@
 """Verdicts on what the sources say in single sentences turn with the numbers that they rest on."""
 
-import copy
-import sys
-from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from turned import NO, ONLY, PARTLY, YES, by_computed, by_stored
 
-from rlhf_lab import experiments
 from rlhf_lab.experiments.ledger import (
     brantley_text,
     cs188_slides,
@@ -23,19 +20,6 @@ from rlhf_lab.feedback import linear_fits
 from rlhf_lab.methods import soft_values
 from rlhf_lab.numerics.autodiff import log_softmax
 
-LOAD = cache(experiments.stored)
-YES, NO, PARTLY, ONLY = "reproduced", "not reproduced", "in part", "only under reading"
-
-
-def verdict(rows, claim):
-    row = next(row for row in rows if row.claim.startswith(claim))  # what comes later need not be computed
-    return row.verdict.partition(": ")[0]
-
-
-@cache
-def as_it_is(part):
-    return tuple(part(LOAD))
-
 
 @pytest.mark.parametrize(
     ("part", "claim", "before", "after", "place", "change"),
@@ -46,14 +30,7 @@ def as_it_is(part):
     ],
 )
 def test_a_verdict_turns_with_the_stored_numbers(part, claim, before, after, place, change):
-    study, *keys, last = place.split("/")
-    numbers = copy.deepcopy(LOAD(study))
-    within = numbers
-    for key in keys:
-        within = within[key]
-    within[last] = change(within[last])
-    assert verdict(as_it_is(part), claim) == before
-    assert verdict(part(lambda name: numbers if name == study else LOAD(name)), claim) == after
+    assert by_stored(part, claim, place, change) == (before, after)
 
 
 FIT, PSI = linear_fits.fit_linear, soft_values.psi_values
@@ -92,7 +69,7 @@ def without_prices(prior, rewards, price):
         (survey_words.feedback, "a reward model", YES, NO, "hidden_context.fit_utility", lambda m: -m.mean(1)),
         (survey_words.feedback, "noisy", YES, NO, "annotators.with_misclicks", lambda p, rate: p),
         (survey_optima.imperfect, "that the learned", YES, PARTLY, "small.mistaken", right),
-        (survey_optima.imperfect, "coverage", YES, NO, "survey_optima._coverage", lambda of: (np.ones(4),) * 3),
+        (survey_optima.imperfect, "coverage", YES, NO, "_coverage", lambda of: (np.ones(4),) * 3),
         (survey_optima.imperfect, "the performance", PARTLY, NO, "small.mistaken", right),
         (survey_optima.imperfect, "a larger β", PARTLY, YES, "small.mistaken", right),
         (survey_optima.imperfect, "the policy gives", PARTLY, NO, "gibbs.log_policy", as_before),
@@ -124,14 +101,14 @@ def without_prices(prior, rewards, price):
         (cs188_slides.words, "Q(s, a)", ONLY, YES, "soft_values.psi_values", without_prices),
         (cs188_slides.words, "RL can", YES, NO, "lock.chance_to_open", lambda *of: 0.5),
         (cs188_slides.people, "all", YES, PARTLY, "lm.answer_log_probs", lambda *of: np.full((1, 10**5), np.log(1e-5))),
-        (cs188_slides.people, "the difference", YES, NO, "cs188_slides.VALID", (0.303, 0.304)),
-        (cs188_slides.people, "KL control", YES, NO, "cs188_slides.REWARDED", {"KL": 0.0, "Batch Q": 0.01}),
+        (cs188_slides.people, "the difference", YES, NO, "VALID", (0.303, 0.304)),
+        (cs188_slides.people, "KL control", YES, NO, "REWARDED", {"KL": 0.0, "Batch Q": 0.01}),
         (
             cs188_slides.people,
             "the best",
             YES,
             NO,
-            "cs188_slides.SELLERS",
+            "SELLERS",
             {"CHAI": ((), 0, (), 0.9), "Lewis": ((), 0, (), 0.8), "He et al.": ((), 0, (), 0.7)},
         ),
         (brantley_text.text, "text", YES, NO, "lm.count_responses", lambda *of: 5),
@@ -144,8 +121,4 @@ def without_prices(prior, rewards, price):
     ],
 )
 def test_a_verdict_turns_with_what_is_computed(monkeypatch, part, claim, before, after, name, wrong):
-    assert verdict(as_it_is(part), claim) == before
-    module = sys.modules[part.__module__]
-    where, function = name.split(".")
-    monkeypatch.setattr(getattr(module, where, module), function, wrong)
-    assert verdict(part(LOAD), claim) == after
+    assert by_computed(monkeypatch, part, claim, name, wrong) == (before, after)

@@ -4,12 +4,12 @@ import ast
 import copy
 import re
 import sys
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from turned import LOAD, NO, ONLY, PARTLY, YES, by_computed, by_stored, verdict
 
 from rlhf_lab import experiments
 from rlhf_lab.experiments.ilhf import scoreboard as ilhf_scoreboard
@@ -39,7 +39,6 @@ sys.path.insert(0, str(ROOT / "book"))
 
 import ledger  # noqa: E402
 
-LOAD = cache(experiments.stored)
 CHAPTERS = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("notebooks/*.md")}
 PAGES = "".join([*CHAPTERS.values(), *(p.read_text(encoding="utf-8") for p in ROOT.glob("book/*.md"))])
 LABELS = set(re.findall(r"^\((sec-[\w-]+)\)=$", PAGES, re.MULTILINE))
@@ -120,19 +119,6 @@ def test_the_rows_of_the_ilhf_figures_are_those_of_the_scoreboard(found):
     assert len(linked) == len(theirs) == len(there)
 
 
-def verdict(rows, claim):
-    (row,) = (row for row in rows if row.claim.startswith(claim))
-    return row.verdict.partition(": ")[0]
-
-
-@cache
-def as_it_is(part):
-    return tuple(part(LOAD))
-
-
-YES, NO, PARTLY, ONLY = "reproduced", "not reproduced", "in part", "only under reading"
-
-
 @pytest.mark.parametrize(
     ("part", "claim", "before", "after", "place", "change"),
     [
@@ -162,14 +148,7 @@ YES, NO, PARTLY, ONLY = "reproduced", "not reproduced", "in part", "only under r
     ],
 )
 def test_a_verdict_turns_with_the_stored_numbers(part, claim, before, after, place, change):
-    study, *keys, last = place.split("/")
-    numbers = copy.deepcopy(LOAD(study))
-    within = numbers
-    for key in keys:
-        within = within[key]
-    within[last] = change(within[last])
-    assert verdict(as_it_is(part), claim) == before
-    assert verdict(part(lambda name: numbers if name == study else LOAD(name)), claim) == after
+    assert by_stored(part, claim, place, change) == (before, after)
 
 
 PLAIN = linear_fits.iterated_data_smoothing
@@ -433,11 +412,7 @@ def arrives_by(word):
     ],
 )
 def test_a_verdict_turns_with_what_is_computed(monkeypatch, part, claim, before, after, name, wrong):
-    assert verdict(as_it_is(part), claim) == before
-    module = sys.modules[part.__module__]
-    where, _, function = name.rpartition(".")
-    monkeypatch.setattr(getattr(module, where) if where else module, function, wrong)
-    assert verdict(part(LOAD), claim) == after
+    assert by_computed(monkeypatch, part, claim, name, wrong) == (before, after)
 
 
 def test_tables_that_contradict_their_sentences_are_told_by_their_numbers(monkeypatch):
